@@ -1,253 +1,644 @@
 """Sums over all pairs of points, which every estimator is made of, without n x n matrices.
 
-One class at a time: the speech as rows X of unit length (K = X Xᵀ), centred, and the kernel L of
-each pseudo-label. Three engines give the same sums, and the cheapest is taken for each class:
+One class at a time: the speech as unit rows U, centred (K = U Uᵀ), and the kernel L of each
+pseudo-label, centred. Three engines give the same sums, and the cheapest is taken for each class:
 
 - `dense`: K and L as matrices; for small classes. K is made once for all pseudo-labels.
-- `grid`: L = Φ Φᵀ with one column for each node of a grid over the label's range; O(n·d·nodes).
-- `banded`: points sorted by label, equal ones put together, and K only where L is not 0; for
-  categories, and for ranges of very many kernel widths, where a grid has more nodes than the class
-  has points.
+- `augury.moments`: L = Φ Φᵀ with few columns, one pass over the points; O(n·d·columns).
+- `strip`: K only where L is not 0: points sorted by label, neighbours within reach; for scalars
+  that range over very many kernel widths, and for very many categories. For vector-valued labels
+  of high rank a strip is as long as the class: the exact, tiled product.
+
+They run on the arrays they are given (NumPy, or torch on a GPU), cut into tasks that do not depend
+on who runs them: the results are the same to the last bit with any number of threads or workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
-Array = NDArray[np.floating]
+from augury.factors import EXACT, Factor, factor
+from augury.kernels import Array, label_kernel, spaced
+from augury.moments import Moments, as_numpy, moments, rows_at_once, speech
+
+Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 #: Classes up to this size are dense whatever the labels.
 DENSE = 64
-#: Up to this many points matrices of all pairs are kept.
+#: Up to this many points matrices of all pairs are made.
 FEW = 1024
-#: Rows of a kernel that are held at once.
-TILE = 256
-#: A grid of more nodes than this is left to the banded engine, which looks at neighbours only.
-NODES = 512
-#: Largest error of an entry of L, relative to its largest, 1.
-TOLERANCE = 1e-15
+#: A task has this many points of a larger class, or a 16th of it where that is more.
+CHUNK = 4096
+#: Values of a strip: where only neighbours count, and where all points do.
+NARROW, WIDE = 256, 1024
+#: Points that the origin of a larger class is the mean of.
+SAMPLED = 64
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be summed, of all classes alike."""
+
+    widths: tuple[float, ...]  # σ of each pseudo-label's kernel
+    factors: tuple[Factor | None, ...]  # of each, or None where it has none of few columns
+    tolerance: float = 1e-6  # largest error of KL, relative to it
+    slip: bool = False  # whether KL is centred by I − 11ᵀ/n², as in the released code
+    norms: bool = False  # whether KK and aa are wanted
+    points: bool = False  # whether the sums of each point are wanted
+
+    @classmethod
+    def of(
+        cls,
+        zs: Sequence[NDArray],
+        widths: Sequence[float],
+        largest: int,
+        *,
+        tolerance: float,
+        **choices: Any,
+    ) -> Wanted:
+        """With the factors that keep the tolerance in classes of up to `largest` points.
+
+        Where nothing depends KL is about the trace of K, and its error is at most that trace times
+        what is left out of all points: a thousandth of the tolerance leaves room for labels that
+        hardly vary.
+        """
+        left_out = max(1e-3 * tolerance / max(largest, 1), EXACT)
+        factors = [factor(z, width, left_out) for z, width in zip(zs, widths, strict=True)]
+        return cls(tuple(widths), tuple(factors), tolerance, **choices)
+
+    def only(self, which: Sequence[int], **changes: Any) -> Wanted:
+        """Of these pseudo-labels."""
+        widths = tuple(self.widths[k] for k in which)
+        return replace(
+            self, widths=widths, factors=tuple(self.factors[k] for k in which), **changes
+        )
+
+
+@dataclass(frozen=True)
+class SpeechSums:
+    """The speech of one class; K centred."""
+
+    mean: Vector  # (d,) of the unit rows
+    a: float  # Σ aᵢ of K's diagonal
+    aa: float = np.nan  # Σ aᵢ², where norms are asked for
+    KK: float = np.nan  # Σ K∘K, where norms are asked for
+    skew: float = np.nan  # tr K³ / ‖K‖³, where points are asked for
+    each_KK: Vector | None = None  # (n,) Σⱼ (K∘K)ᵢⱼ − aᵢ², where points are asked for
 
 
 @dataclass(frozen=True)
 class PairSums:
-    """What one pseudo-label's kernel gives with the speech of one class."""
+    """What one pseudo-label's kernel gives with the speech of one class; K and L centred."""
 
-    KL: float  # Σ K∘L over all pairs, K centred
-    L: float  # Σ L over pairs of different points
-    LL: float  # ‖H L H‖²
-    diagonal: Vector  # (n,) of H L H
-
-
-def unit_rows(x: Array) -> Array:
-    """Rows scaled to unit length, so that rows @ rows.T is the cosine kernel (eq. 2).
-
-    Args:
-        x: (n, …) embeddings; all but the first axis are flattened.
-
-    Returns:
-        (n, d), float32 for float32 and float64 otherwise. A row of zeros stays zero: it resembles
-        nothing.
-    """
-    x = np.asarray(x)
-    x = x.reshape(len(x), -1).astype(np.promote_types(x.dtype, np.float32), copy=False)
-    with np.errstate(over="ignore", under="ignore"):
-        squares = np.einsum("ij,ij->i", x, x)
-    tiny, huge = np.finfo(x.dtype).tiny / np.finfo(x.dtype).eps, np.finfo(x.dtype).max
-    if len(x) and (squares.min() < tiny or not squares.max() < huge):
-        # Zeros, or squares that over- or underflow: scaled by the largest entry first.
-        largest = np.abs(x).max(axis=1, keepdims=True)
-        x = x / np.where(largest > 0, largest, 1)
-        squares = np.einsum("ij,ij->i", x, x)
-    length = np.sqrt(squares)
-    return x / np.where(length > 0, length, 1)[:, None]
+    KL: float  # Σ K∘L over all pairs
+    LL: float  # Σ L∘L
+    ab: float  # Σ aᵢ bᵢ of K's and L's diagonals
+    bb: float  # Σ bᵢ²
+    L: float  # Σ L over pairs of different points, not centred
+    error: float = 0.0  # bound on what left-out columns or far-off entries of L change of KL
+    skew: float = np.nan  # tr L³ / ‖L‖³, where points are asked for
+    each_KL: Vector | None = None  # (n,) Σⱼ (K∘L)ᵢⱼ − aᵢ bᵢ, where points are asked for
+    each_ab: Vector | None = None  # (n,) aᵢ bᵢ
+    each_LL: Vector | None = None  # (n,) Σⱼ (L∘L)ᵢⱼ − bᵢ²
 
 
-def label_kernel(z: NDArray, other: NDArray | None = None, *, width: float) -> NDArray[np.float64]:
-    """L of eq. 2: exp(−‖z − z′‖² / 2·width²), or 1 and 0 for equal and unequal categories.
+@dataclass(frozen=True)
+class ClassSums:
+    """Everything about one class."""
 
-    Args:
-        z: (n,) or (n, dims) float, or (n,) integer codes of categories.
-        other: the columns' points; `z` itself if None.
-        width: σ, in z's units; of no effect on categories.
-    """
-    other = z if other is None else other
-    if z.dtype.kind in "iu":
-        return (z[:, None] == other[None, :]).astype(np.float64)
-    distance = _squared_distances(z, other)
-    distance *= -0.5 / width**2
-    return np.exp(distance, out=distance)
+    rows: Rows
+    speech: SpeechSums
+    pairs: tuple[PairSums, ...]
 
 
-def _squared_distances(a: NDArray, b: NDArray) -> NDArray[np.float64]:
-    """‖a − b‖² by differences, not by the product of sums: exact for large, close values."""
-    a, b = (np.asarray(v, np.float64).reshape(len(v), -1) for v in (a, b))
-    total = np.subtract.outer(a[:, 0], b[:, 0])
-    total *= total
-    for dim in range(1, a.shape[1]):
-        step = np.subtract.outer(a[:, dim], b[:, dim])
-        step *= step
-        total += step
-    return total
+# ------------------------------------------------------------------------- who runs the tasks
+
+#: Runs tasks (function, arguments …) as function(x, arguments …); results in the tasks' order.
+Run = Callable[[Any, Iterable[tuple[Any, ...]]], Iterator[Any]]
+
+_threadpools = ThreadpoolController()
 
 
-def pair_sums(X: Array, zs: Sequence[NDArray], widths: Sequence[float]) -> list[PairSums]:
-    """The sums of one class for several pseudo-labels, by the engines that cost least.
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads(x: Any, tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """Run tasks here, on all cores: each on one, so that its last bits are its own."""
+    count = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    running: deque[Future[Any]] = deque()
+    with _threadpools.limit(limits=1), ThreadPoolExecutor(count) as pool:
+        for function, *arguments in tasks:
+            running.append(pool.submit(function, x, *arguments))
+            if len(running) > 2 * count:  # bounded, as results may be large
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+# ------------------------------------------------------------------------------- all classes
+
+
+def survey(
+    x: Any, groups: Sequence[Rows], zs: Sequence[NDArray], wanted: Wanted, *, whole: bool, run: Run
+) -> tuple[list[ClassSums], Moments | None]:
+    """The sums of every class, and the moments of all points together.
 
     Args:
-        X: (n, d) centred rows; K = X Xᵀ.
-        zs: pseudo-labels of the class, see `label_kernel`.
-        widths: σ of each.
+        x: (all, …) embeddings; anything that gives an array for x[rows].
+        groups: the rows of each class.
+        zs: pseudo-labels, each over all rows.
+        whole: whether the moments of all points are wanted, too; of labels that have a factor.
     """
-    n = len(X)
-    nodes = {k: grid_nodes(z, width) for k, (z, width) in enumerate(zip(zs, widths, strict=True))}
-    most = min(n, NODES)
-    gridded = {k: at for k, at in nodes.items() if at is not None and len(at) < most}
-    sorted_ = [k for k, z in enumerate(zs) if n > FEW and z.ndim == 1 and k not in gridded]
-    # X Xᵀ serves all dense labels at once; a grid costs a product of its own for each.
-    if n <= DENSE or sum(map(len, gridded.values())) >= n:
-        gridded = {}
-    others = [k for k in range(len(zs)) if k not in gridded and k not in sorted_]
-    found: dict[int, PairSums] = {k: banded(X, zs[k], widths[k]) for k in sorted_}
-    if gridded:
-        factors = [grid_factor(zs[k], widths[k], at) for k, at in gridded.items()]
-        found |= dict(zip(gridded, grid(X, factors), strict=True))
-    if others:
-        chosen = dense(X, [zs[k] for k in others], [widths[k] for k in others])
-        found |= dict(zip(others, chosen, strict=True))
-    return [found[k] for k in range(len(zs))]
+    columns = sum(len(one) for one in wanted.factors if one is not None)
+    # Where K is needed anyway, for its norm or for a label without a factor, matrices are cheapest.
+    needed = wanted.norms or None in wanted.factors
+    matrices = [
+        len(rows) <= DENSE or (len(rows) <= FEW and (needed or columns >= len(rows)))
+        for rows in groups
+    ]
+    small = [rows for rows, is_small in zip(groups, matrices, strict=True) if is_small]
+    large = [rows for rows, is_small in zip(groups, matrices, strict=True) if not is_small]
+    rest = [np.concatenate(small)] if whole and small else []
+
+    def tasks() -> Iterator[tuple[Any, ...]]:
+        for rows in small:
+            yield dense, rows, [z[rows] for z in zs], wanted
+        for rows in large + rest:
+            yield from _pieces(x, rows, zs, wanted)
+
+    results = run(x, tasks())
+    of_small = [next(results) for _ in small]
+    of_large: list[_Large] = []
+    together: Moments | None = None
+    for place, rows in enumerate(large + rest):
+        total = next(results)
+        for _ in _chunks(len(rows))[1:]:
+            total += next(results)
+        if whole:
+            together = (
+                total
+                if together is None
+                else together + total.about(together.origin, together.centres)
+            )
+        if place < len(large):
+            of_large.append(_Large.of(rows, total.centred(), wanted))
+    assert next(results, None) is None
+    of_large = _looked_again(x, of_large, zs, wanted, run)
+    first, second = iter(of_small), (ClassSums(one.rows, one.speech, one.pairs) for one in of_large)
+    found = [next(first) if is_small else next(second) for is_small in matrices]
+    return found, together.centred() if together else None
 
 
-def dense(X: Array, zs: Sequence[NDArray], widths: Sequence[float]) -> list[PairSums]:
-    """K by rows of tiles, against every L."""
-    n = len(X)
-    if n <= FEW:
-        K = X @ X.T
-        found = []
-        for z, width in zip(zs, widths, strict=True):
+def sums_of_all(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted, *, run: Run) -> Moments:
+    """The centred moments of some points, of the labels that have a factor."""
+    results = run(x, _pieces(x, rows, zs, wanted))
+    total: Moments = next(results)
+    for one in results:
+        total += one
+    return total.centred()
+
+
+def _chunks(n: int) -> list[slice]:
+    """Parts of n points for one task each."""
+    size = max(CHUNK, -(-n // 16))
+    return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
+
+
+def _pieces(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+    """Tasks for the moments of one set of points."""
+    sample = rows[:: max(1, len(rows) // SAMPLED)][:SAMPLED]
+    origin = as_numpy(speech(x, sample)).mean(axis=0, dtype=np.float64)
+    pairs = [(z, one) for z, one in zip(zs, wanted.factors, strict=True) if one is not None]
+    centres = [one.columns(z[sample]).mean(axis=0) for z, one in pairs]
+    factors = [one for _, one in pairs]
+    for part in _chunks(len(rows)):
+        own = rows[part]
+        yield moments, own, [z[own] for z, _ in pairs], factors, origin, centres, wanted.norms
+
+
+# ----------------------------------------------------------------------------- small classes
+
+
+def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSums:
+    """One class from K and every L as matrices."""
+    U = speech(x, rows)
+    xp, place, n = array_namespace(U), device(U), len(rows)
+    mean = xp.mean(U, axis=0)
+    U -= mean
+    K = U @ U.T
+    a = xp.astype(xp.linalg.diagonal(K), xp.float64)
+    sums = SpeechSums(as_numpy(mean).astype(np.float64), float(xp.sum(a)))
+    if wanted.norms or wanted.points:
+        squares = xp.astype(xp.vecdot(K, K), xp.float64)
+        KK = float(xp.sum(squares))
+        sums = replace(sums, aa=float(a @ a), KK=KK)
+        if wanted.points:
+            sums = replace(sums, skew=_skew(K, KK), each_KK=as_numpy(squares - a * a))
+    left = (1 - 1 / n if wanted.slip else 0.0) * sums.mean
+    along = as_numpy(U).astype(np.float64) @ left if left.any() else np.zeros(n)
+    pairs = []
+    for z, width, one in zip(zs, wanted.widths, wanted.factors, strict=True):
+        z = xp.asarray(z, device=place)
+        if one is not None and n > DENSE and 2 * len(one) < n:
+            phi = one.columns(z)
+            L_rows = phi @ xp.sum(phi, axis=0)
+            error = sums.a * float(xp.sum(1 - xp.vecdot(phi, phi)))
+            phi -= xp.mean(phi, axis=0)
+            L = phi @ phi.T
+        else:
+            error = 0.0
             L = label_kernel(z, width=width)
-            pairs = float(L.sum()) - n
+            L_rows = xp.sum(L, axis=1)
             # Centred itself: where all entries are near 1, sums of L less their means would cancel.
+            L -= xp.mean(L, axis=0)
+            L -= xp.mean(L, axis=1)[:, None]
+        L_rows, b = as_numpy(L_rows), xp.linalg.diagonal(L)
+        total = float(L_rows.sum())
+        each = xp.vecdot(xp.astype(K, xp.float64), L)
+        squares = xp.vecdot(L, L)
+        LL = float(xp.sum(squares))
+        KL = float(xp.sum(each)) + 2 * float(along @ L_rows) + float(left @ left) * total
+        found = PairSums(KL, LL, float(a @ b), float(b @ b), total - n, max(error, 0.0))
+        if wanted.points:
+            found = replace(
+                found,
+                skew=_skew(L, LL),
+                each_KL=as_numpy(each - a * b),
+                each_ab=as_numpy(a * b),
+                each_LL=as_numpy(squares - b * b),
+            )
+        pairs.append(found)
+    return ClassSums(rows, sums, tuple(pairs))
+
+
+def _skew(kernel: Array, squares: float) -> float:
+    """tr A³ / ‖A‖³ of a symmetric matrix; 0 of a constant."""
+    xp = array_namespace(kernel)
+    cubes = xp.sum(xp.astype(xp.vecdot(kernel @ kernel, kernel), xp.float64))
+    return float(cubes) / squares**1.5 if squares > 1e-24 else 0.0
+
+
+# ----------------------------------------------------------------------------- large classes
+
+
+@dataclass(frozen=True)
+class _Large:
+    """A class after its first pass."""
+
+    rows: Rows
+    moments: Moments  # centred, without the Gram matrix
+    axes: tuple[Matrix, Vector] | None  # leading eigenvectors (d, few) and eigenvalues of K
+    speech: SpeechSums
+    pairs: tuple[PairSums, ...]
+
+    @classmethod
+    def of(cls, rows: Rows, sums: Moments, wanted: Wanted) -> _Large:
+        """After its first pass; `sums` centred."""
+        of_speech, pairs, axes = sums_of(sums, wanted)
+        return cls(rows, replace(sums, gram=None), axes, of_speech, pairs)
+
+    def looks(
+        self, zs: Sequence[NDArray], wanted: Wanted, towards: Sequence[Vector]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Tasks for the sums of each point."""
+        assert self.axes is not None
+        pairs = [(z, one) for z, one in zip(zs, wanted.factors, strict=True) if one is not None]
+        for part in _chunks(len(self.rows)):
+            own = self.rows[part]
+            labels, factors = [z[own] for z, _ in pairs], [one for _, one in pairs]
+            yield look, own, labels, factors, self.moments, self.axes, towards
+
+    def with_points(self, parts: Sequence[Look], wanted: Wanted) -> _Large:
+        """With the sums of each point."""
+        n = len(self.rows)
+        KL, ab, LL, KK, towards = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("KL", "ab", "LL", "KK", "towards")
+        )
+        pairs, factored, strips = [], 0, 0
+        for one, pair in zip(wanted.factors, self.pairs, strict=True):
+            if pair.each_KL is not None:  # from strips, where L was not centred yet
+                pair = replace(pair, each_KL=pair.each_KL - towards[:, strips] / n)
+                strips += 1
+            else:
+                own = KL[:, factored], ab[:, factored], LL[:, factored]
+                pair = replace(pair, each_KL=own[0], each_ab=own[1], each_LL=own[2])
+            factored += one is not None
+            pairs.append(pair)
+        return replace(self, pairs=tuple(pairs), speech=replace(self.speech, each_KK=KK))
+
+
+def sums_of(
+    sums: Moments, wanted: Wanted
+) -> tuple[SpeechSums, tuple[PairSums, ...], tuple[Matrix, Vector] | None]:
+    """What centred moments give, and K's leading eigenvectors (d, few) and eigenvalues.
+
+    Pseudo-labels without a factor, or whose factor is too coarse here, have an infinite error.
+    """
+    n, mean, trace = sums.n, sums.origin, float(sums.ones[-2])
+    found = SpeechSums(mean, trace)
+    axes = None
+    if sums.gram is not None:
+        KK = float(np.vdot(sums.gram, sums.gram))
+        found = replace(found, aa=sums.fourth, KK=KK)
+        if wanted.points:
+            axes = _leading(sums.gram, KK)
+            found = replace(
+                found, skew=float((axes[1] ** 3).sum()) / KK**1.5 if KK > 1e-24 else 0.0
+            )
+    left = (1 - 1 / n if wanted.slip else 0.0) * mean
+    norm = found.a + n * float(left @ left)
+    pairs, nothing = [], PairSums(*[np.nan] * 5, error=np.inf)
+    of_factor = iter(zip(sums.cross, sums.labels, sums.centres, strict=True))
+    for one in wanted.factors:
+        if one is None:
+            pairs.append(nothing)
+            continue
+        cross, labels, centre = next(of_factor)
+        C, FF = cross[:-2, :-2], labels[:-2, :-2]
+        if left.any():
+            C = C + n * np.outer(left, centre)
+        LL, total = float(np.vdot(FF, FF)), n**2 * float(centre @ centre)
+        left_out = max(n - total / n - float(labels[-2, -1]), 0.0)
+        made = PairSums(
+            float(np.vdot(C, C)), LL, float(cross[-2, -2]), float(labels[-2, -2]), total - n,
+            norm * left_out, float(np.vdot(FF @ FF, FF)) / LL**1.5 if LL > 1e-24 else 0.0,
+        )  # fmt: skip
+        # A label that hardly varies inside the class asks for more than its factor gives.
+        varies = LL > 1e-18 * n**2  # noqa: SIM300
+        pairs.append(nothing if varies and made.error > wanted.tolerance * made.KL else made)
+    return found, tuple(pairs), axes
+
+
+def _leading(gram: Matrix, norm: float) -> tuple[Matrix, Vector]:
+    """Eigenvectors and eigenvalues that carry all but 1e-4 of ‖gram‖², by subspace iteration."""
+    d, few = len(gram), 32
+    rng = np.random.default_rng(0)  # where it starts from; the answer hardly depends on it
+    while 4 * few < d:
+        basis = rng.standard_normal((d, few))
+        for _ in range(4):
+            basis = np.linalg.qr(gram @ basis)[0]
+        values, inside = np.linalg.eigh(basis.T @ gram @ basis)
+        if np.square(values).sum() >= (1 - 1e-4) * norm:
+            return basis @ inside, values
+        few *= 2
+    values, vectors = np.linalg.eigh(gram)
+    return vectors, values
+
+
+def _looked_again(
+    x: Any, classes: list[_Large], zs: Sequence[NDArray], wanted: Wanted, run: Run
+) -> list[_Large]:
+    """With the pseudo-labels that have no factor, and with the sums of each point."""
+    plans = [
+        [
+            (k, _Sorted.of(zs[k][one.rows], wanted.widths[k]))
+            for k, made in enumerate(one.pairs)
+            if made.error == np.inf
+        ]
+        for one in classes
+    ]
+    strips = run(
+        x,
+        (
+            task
+            for one, plan in zip(classes, plans, strict=True)
+            for k, labels in plan
+            for task in labels.tasks(one.rows, wanted.widths[k], one.speech.mean)
+        ),
+    )
+    towards: list[list[Vector]] = []
+    for place, (one, plan) in enumerate(zip(classes, plans, strict=True)):
+        pairs, sums = list(one.pairs), []
+        for k, labels in plan:
+            parts = [next(strips) for _ in labels.parts]
+            pairs[k], v = labels.pair_sums(parts, wanted.widths[k], one.speech, wanted)
+            sums.append(v)
+        classes[place] = replace(one, pairs=tuple(pairs))
+        towards.append(sums)
+    assert next(strips, None) is None
+    if not wanted.points:
+        return classes
+    tasks = (
+        task
+        for one, sums in zip(classes, towards, strict=True)
+        for task in one.looks(zs, wanted, sums)
+    )
+    looks = run(x, tasks)
+    return [
+        one.with_points([next(looks) for _ in _chunks(len(one.rows))], wanted) for one in classes
+    ]
+
+
+# ----------------------------------------------------------- labels without a factor: strips of L
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Sums of some points with all that are near them; in the order of the points."""
+
+    each: Vector  # (own,) Σⱼ (K∘L)ᵢⱼ, L not centred
+    rows: Vector  # (own,) Σⱼ Lᵢⱼ
+    squares: Vector  # (own,) Σⱼ Lᵢⱼ²
+    a: Vector  # (own,)
+    towards: Vector  # (d,) Σᵢ rowsᵢ uᵢ
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """One pseudo-label of one class, cut into strips."""
+
+    order: Rows  # (n,) places of the points, equal values side by side
+    values: NDArray  # the different ones; (m,) or (m, dims)
+    ends: Rows  # (m,) where each value's points end in the order
+    parts: tuple[tuple[slice, slice], ...]  # values of each strip, and all near them
+    cut: float  # largest entry of L that is left out
+
+    @classmethod
+    def of(cls, z: NDArray, width: float) -> _Sorted:
+        """Strips of neighbours where values have an order, of all points where they do not."""
+        n = len(z)
+        if z.ndim > 1:
+            everything = slice(0, n)
+            parts = [(slice(k, min(k + WIDE, n)), everything) for k in range(0, n, WIDE)]
+            return cls(np.arange(n), z, np.arange(1, n + 1), tuple(parts), 0.0)
+        order = np.argsort(z, kind="stable")
+        values, counts = np.unique(z[order], return_counts=True)
+        codes = z.dtype.kind in "iu"
+        reach = 0.5 if codes else width * np.sqrt(-2 * np.log(EXACT))
+        parts = []
+        for begin in range(0, len(values), NARROW):
+            own = slice(begin, min(begin + NARROW, len(values)))
+            low, high = values[begin] - reach, values[own.stop - 1] + reach
+            near = slice(
+                *map(int, (np.searchsorted(values, low), np.searchsorted(values, high, "right")))
+            )
+            parts.append((own, near))
+        return cls(order, values, np.cumsum(counts), tuple(parts), 0.0 if codes else EXACT)
+
+    def tasks(self, rows: Rows, width: float, mean: Vector) -> Iterator[tuple[Any, ...]]:
+        """One for each strip."""
+        begins = np.append(0, self.ends[:-1])
+        for own, near in self.parts:
+            first = begins[near.start]
+            points = rows[self.order[first : self.ends[near.stop - 1]]]
+            inside = slice(own.start - near.start, own.stop - near.start)
+            yield strip, points, self.values[near], self.ends[near] - first, inside, width, mean
+
+    def pair_sums(
+        self, parts: Sequence[Strip], width: float, of_speech: SpeechSums, wanted: Wanted
+    ) -> tuple[PairSums, Vector]:
+        """What the strips add up to, and Σ over points of the sum of their row of L times u."""
+        n = len(self.order)
+        each, rows, squares, a = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("each", "rows", "squares", "a")
+        )
+        towards = np.sum([part.towards for part in parts], axis=0)
+        total = float(rows.sum())
+        left = (1 - 1 / n if wanted.slip else 0.0) * of_speech.mean
+        KL = float(each.sum()) + 2 * float(left @ towards) + float(left @ left) * total
+        LL = float(squares.sum()) - 2 / n * float(rows @ rows) + (total / n) ** 2
+        b = 1 - 2 / n * rows + total / n**2
+        found = PairSums(KL, LL, float(a @ b), float(b @ b), total - n, self.cut * n * of_speech.a)
+        if wanted.points:
+            all_values = np.repeat(self.values, np.diff(self.ends, prepend=0), axis=0)
+            L = label_kernel(all_values[spaced(all_values)], width=width)
             L -= L.mean(axis=0)
             L -= L.mean(axis=1)[:, None]
-            KL, LL = float(np.vdot(K, L)), float(np.vdot(L, L))
-            found.append(PairSums(KL, pairs, LL, np.diag(L).copy()))
-        return found
-    KL, squares = np.zeros(len(zs)), np.zeros(len(zs))
-    rows = np.zeros((len(zs), n))
-    for begin in range(0, n, TILE):
-        own = slice(begin, begin + TILE)
-        K = X[own] @ X.T
-        for k, (z, width) in enumerate(zip(zs, widths, strict=True)):
-            L = label_kernel(z[own], z, width=width)
-            KL[k] += np.vdot(K, L)
-            squares[k] += np.vdot(L, L)
-            rows[k, own] = L.sum(axis=1)
-    return [_from_rows(KL[k], squares[k], rows[k]) for k in range(len(zs))]
-
-
-def grid(X: Array, factors: Sequence[NDArray[np.float64]]) -> list[PairSums]:
-    """From each L = ΦΦᵀ: ‖XᵀΦ‖², in one product for all, and what Φ alone gives."""
-    n = len(X)
-    pairs = [float(np.square(factor.sum(axis=0)).sum()) - n for factor in factors]
-    centred = [factor - factor.mean(axis=0) for factor in factors]
-    cross = X.T @ np.concatenate([factor.astype(X.dtype) for factor in centred], axis=1)
-    ends = np.cumsum([factor.shape[1] for factor in factors])
-    found = []
-    for part, L, factor in zip(np.split(cross, ends[:-1], axis=1), pairs, centred, strict=True):
-        own = factor.T @ factor
-        diagonal = row_squares(factor)
-        found.append(
-            PairSums(float(row_squares(part).sum()), L, float(row_squares(own).sum()), diagonal)
-        )
-    return found
-
-
-def banded(X: Array, z: NDArray, width: float) -> PairSums:
-    """Sorted by label, equal labels as one: K is needed only within reach of the kernel."""
-    order = np.argsort(z, kind="stable")
-    values, starts, counts = np.unique(z[order], return_index=True, return_counts=True)
-    sums = np.add.reduceat(X[order], starts, axis=0)
-    weights = counts.astype(np.float64)
-    if z.dtype.kind in "iu":
-        KL, squares, rows = float(row_squares(sums).sum()), float(weights @ weights), weights
-    else:
-        KL = squares = 0.0
-        rows = np.zeros(len(values))
-        reach = width * np.sqrt(-2 * np.log(TOLERANCE))
-        for begin in range(0, len(values), TILE):
-            own = slice(begin, min(begin + TILE, len(values)))
-            near = slice(
-                np.searchsorted(values, values[begin] - reach),
-                np.searchsorted(values, values[own.stop - 1] + reach, "right"),
+            # Centred as if near points had the same sum of their rows of L, which changes slowly.
+            l, mean = rows / n, total / n**2
+            each_LL = squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
+            back = np.empty(n, np.int64)
+            back[self.order] = np.arange(n)
+            found = replace(
+                found,
+                skew=_skew(L, float(np.vdot(L, L))),
+                each_KL=(each - a * b)[back],
+                each_ab=(a * b)[back],
+                each_LL=(each_LL - b * b)[back],
             )
-            L = label_kernel(values[own], values[near], width=width)
-            KL += float(np.vdot(sums[own] @ sums[near].T, L))
-            L *= weights[near]
-            rows[own] = L.sum(axis=1)
-            L *= L
-            squares += float(weights[own] @ (L @ (1 / weights[near])))
-    each = np.empty(len(z))
-    each[order] = np.repeat(rows, counts)
-    return _from_rows(KL, squares, each)
+        return found, towards
 
 
-def _from_rows(KL: float, squares: float, rows: Vector) -> PairSums:
-    """‖HLH‖² and its diagonal from ΣL² and the sums of L's rows."""
-    n, total = len(rows), float(rows.sum())
-    LL = squares - 2 / n * float(rows @ rows) + (total / n) ** 2
-    return PairSums(float(KL), total - n, LL, 1 - 2 / n * rows + total / n**2)
+def strip(
+    x: Any, points: Rows, values: NDArray, ends: Rows, own: slice, width: float, mean: Vector
+) -> Strip:
+    """Some values' points with all points near them.
 
-
-def row_squares(matrix: Array) -> Vector:
-    """(n,) Σ of each row's squares: in the matrix's own precision, handed on in float64."""
-    return np.einsum("ij,ij->i", matrix, matrix).astype(np.float64)
-
-
-# ------------------------------------------------------------------------------ the grid
-
-
-def grid_nodes(z: NDArray, width: float) -> Vector | None:
-    """Nodes of the grid that factors L, only those with a point within reach; None if it has none.
-
-    It has none in more dimensions than one, for categories, and where the values are so large that
-    rounding moves the nodes by more than 1e-10 of the kernel's width.
+    Args:
+        points: rows of x of all near points, equal values side by side.
+        values: the near values, (m,) or (m, dims).
+        ends: (m,) where each value's points end.
+        own: the values that are this strip's.
+        mean: of the class's unit rows.
     """
-    if z.dtype.kind in "iu" or z.ndim > 1:
-        return None
-    step, reach = _grid(width)
-    values = np.sort(np.asarray(z, np.float64))
-    if np.abs(values[[0, -1]]).max() > 1e5 * step:
-        return None
-    gaps = np.flatnonzero(np.diff(values) > 2 * reach)
-    first = np.floor((values[np.append(0, gaps + 1)] - reach) / step)
-    last = np.ceil((values[np.append(gaps, -1)] + reach) / step)
-    counts = (last - first).astype(np.int64) + 1
-    # Whole multiples of the step, so that it does not matter which points are there.
-    begins = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    return np.unique(begins + np.arange(counts.sum())) * step
+    which = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))  # the value of each point
+    rows, squares = np.zeros(own.stop - own.start), np.zeros(own.stop - own.start)
+    W: Array = None  # Σⱼ Lᵢⱼ uⱼ of each own value
+    size = rows_at_once(x[points[:1]], large=True)
+    for begin in range(0, len(points), size):
+        block = slice(begin, begin + size)
+        U = speech(x, points[block], mean)
+        xp, place = array_namespace(U), device(U)
+        first, last = which[block][[0, -1]]
+        counts = np.bincount(which[block] - first)
+        if len(counts) < U.shape[0]:  # equal values as one
+            among = which[block] == np.arange(first, last + 1)[:, None]
+            U = xp.astype(xp.asarray(among, device=place), U.dtype) @ U
+        near = xp.asarray(values[first : last + 1], device=place)
+        L = label_kernel(xp.asarray(values[own], device=place), near, width=width)
+        weights = xp.asarray(counts.astype(np.float64), device=place)
+        rows += as_numpy(L @ weights)
+        squares += as_numpy((L * L) @ weights)
+        product = xp.astype(L, U.dtype) @ U
+        W = product if W is None else W + product
+    which = which[(own.start <= which) & (which < own.stop)] - own.start
+    points = points[ends[own.start - 1] if own.start else 0 : ends[own.stop - 1]]
+    towards = np.zeros(len(mean))
+    each, a = np.empty(len(points)), np.empty(len(points))
+    for begin in range(0, len(points), size):
+        block = slice(begin, begin + size)
+        U = speech(x, points[block], mean)
+        xp, place = array_namespace(U), device(U)
+        index = xp.asarray(which[block], device=place)
+        each[block] = as_numpy(xp.vecdot(U, xp.take(W, index, axis=0)))
+        a[block] = as_numpy(xp.vecdot(U, U))
+        own_rows = xp.astype(xp.asarray(rows[which[block]], device=place), U.dtype)
+        towards += as_numpy(own_rows @ U)
+    return Strip(each, rows[which], squares[which], a, towards)
 
 
-def grid_factor(z: NDArray, width: float, nodes: Vector) -> NDArray[np.float64]:
-    """Φ with L = ΦΦᵀ, one column a node: a Gaussian is an integral of products of narrower ones.
+# --------------------------------------------------------------------- sums of each point
 
-    exp(−(a−b)²/2σ²) = 1/(σ√(π/2)) ∫ exp(−(a−t)²/σ²) exp(−(b−t)²/σ²) dt, and the trapezoid rule with
-    step h is off by a factor of 2·exp(−π²σ²/2h²) at most: both that and the cut tails are kept
-    below `TOLERANCE`. Positive semidefinite by construction, and each point touches few nodes.
+
+@dataclass(frozen=True)
+class Look:
+    """Sums of single points; K and L centred."""
+
+    KL: Matrix  # (points, factored) Σⱼ (K∘L)ᵢⱼ − aᵢ bᵢ
+    ab: Matrix  # (points, factored) aᵢ bᵢ
+    LL: Matrix  # (points, factored)
+    KK: Vector  # (points,)
+    towards: Matrix  # (points, strips) what centring L takes off
+
+
+def look(
+    x: Any,
+    rows: Rows,
+    zs: Sequence[NDArray],
+    factors: Sequence[Factor],
+    sums: Moments,
+    axes: tuple[Matrix, Vector],
+    towards: Sequence[Vector],
+) -> Look:
+    """Sums of each of some points with all of its class, given those of the class.
+
+    Args:
+        zs: the pseudo-labels that have a factor, of these points.
+        sums: the class's centred moments.
+        axes: leading eigenvectors and eigenvalues of K.
+        towards: what `strip` gave for the other pseudo-labels.
     """
-    factor = np.subtract.outer(np.asarray(z, np.float64), nodes)
-    factor *= factor
-    factor *= -1 / width**2
-    np.exp(factor, out=factor)
-    factor *= np.sqrt(_grid(width)[0] / (width * np.sqrt(np.pi / 2)))
-    return factor
-
-
-def _grid(width: float) -> tuple[float, float]:
-    """Step of the grid, and how far from a node a point still counts."""
-    step = width * np.pi / np.sqrt(2 * np.log(2 / TOLERANCE))
-    return step, width * np.sqrt(-np.log(TOLERANCE))
+    vectors, eigenvalues = axes
+    sizes = np.cumsum([0, *map(len, factors)])
+    parts = [*(one[:-2, :-2] for one in sums.cross), vectors, *(v[:, None] for v in towards)]
+    found = []
+    size = rows_at_once(x[rows[:1]], large=True)
+    for begin in range(0, len(rows), size):
+        block = slice(begin, begin + size)
+        U = speech(x, rows[block], sums.origin)
+        xp, place = array_namespace(U), device(U)
+        right = xp.astype(xp.asarray(np.concatenate(parts, axis=1), device=place), U.dtype)
+        P = xp.astype(U @ right, xp.float64)
+        a = xp.astype(xp.vecdot(U, U), xp.float64)
+        KL, ab, LL = [], [], []
+        for k, (z, one) in enumerate(zip(zs, factors, strict=True)):
+            phi = one.columns(xp.asarray(z[block], device=place))
+            phi -= xp.asarray(sums.centres[k], device=place)
+            b = xp.vecdot(phi, phi)
+            KL.append(xp.vecdot(P[:, sizes[k] : sizes[k + 1]], phi) - a * b)
+            ab.append(a * b)
+            FF = xp.asarray(sums.labels[k][:-2, :-2], device=place)
+            LL.append(xp.vecdot(phi @ FF, phi) - b * b)
+        along = P[:, sizes[-1] : sizes[-1] + len(eigenvalues)]
+        KK = (along * along) @ xp.asarray(eigenvalues, device=place) - a * a
+        rest = P[:, sizes[-1] + len(eigenvalues) :]
+        columns = (xp.stack(v, axis=1) if v else xp.zeros((U.shape[0], 0)) for v in (KL, ab, LL))
+        found.append([as_numpy(v) for v in (*columns, KK, rest)])
+    return Look(*(np.concatenate(v) for v in zip(*found, strict=True)))

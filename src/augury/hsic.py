@@ -1,43 +1,48 @@
 """How far a pseudo-label depends on the speech, given the downstream label.
 
-Kernels (eq. 2), HSIC (eq. 3) and its class-wise mean (eq. 4), in three named forms that are never
-mixed: `paper`, `released` and `robust`. Lower is better: the pseudo-label says less about the
-speech than the label already does.
+HSIC (eq. 3) and its class-wise mean (eq. 4), in three named forms that are never mixed: `paper`,
+`released` and `robust`. Lower is better: the pseudo-label says less about the speech than the label
+already does.
 
 Letters are the paper's: K is the speech kernel, L the pseudo-label kernel, H the centring matrix,
-n a class's number of points, M that of all. The cosine kernel is a Gram matrix, K = X Xᵀ with unit
-rows, so HKH is the Gram matrix of centred rows, and n x n matrices are needed only in tiles, or not
-at all where L has a factor.
+n a class's number of points, M that of all; a and b are the diagonals of HKH and HLH. What the
+estimators are made of are sums over pairs of points, see `augury.engines`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import pdist
+from scipy.special import gammaincc, ndtr
 
 from augury.engines import (
-    NODES,
+    ClassSums,
     PairSums,
-    grid_factor,
-    grid_nodes,
-    label_kernel,
-    pair_sums,
-    row_squares,
-    unit_rows,
+    Run,
+    SpeechSums,
+    Wanted,
+    dense,
+    sums_of,
+    sums_of_all,
+    survey,
+    threads,
 )
+from augury.factors import Factor
+from augury.kernels import label_kernel, median_distance, spaced, standardised, unit_rows
+from augury.moments import Moments
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-#: Rows taken at once by passes over all points.
+#: Largest relative error of a class's sum over pairs.
+TOLERANCE = 1e-6
+#: Rows taken at once by passes over the labels alone.
 BLOCK = 4096
-#: Points of a vector-valued label that costs n³ are thinned to.
-SPACED = 1000
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class Dependence:
     shuffled: float  # mean score over all shuffles of z inside the classes (exact, no sampling)
     shuffled_sd: float | None  # their standard deviation, where it has a closed form
     spread: float  # mean of 1 − L over pairs within classes: the label's own spread, X never used
+    error: float  # bound on the score's relative error by approximating L; rounding comes on top
+    p_value: float | None = None  # of independence, by moments (robust, where points are asked for)
+    influence: Vector | None = None  # (points,) d score / d weight of a point, where asked for
 
 
 @dataclass(frozen=True)
@@ -58,19 +66,17 @@ class Ingredient:
 
     value: float
     shuffled_sd: float  # its exact standard deviation when the points are shuffled (mean 0)
+    p_value: float  # of independence, by moments
 
 
-# ------------------------------------------------------------------------------- eq. 2: kernels
-# The label kernel L is `engines.label_kernel`.
+# ------------------------------------------------------------------- eqs. 2, 3 and 4, as written
+# The label kernel L is `kernels.label_kernel`.
 
 
 def cosine_kernel(x: NDArray[np.floating]) -> NDArray[np.floating]:
     """K of eq. 2, (n, n)."""
     rows = unit_rows(x)
     return rows @ rows.T
-
-
-# ------------------------------------------------------------------- eqs. 3 and 4, as written
 
 
 def hsic(K: Matrix, L: Matrix) -> float:
@@ -80,99 +86,132 @@ def hsic(K: Matrix, L: Matrix) -> float:
     return float(np.vdot(centred, L)) / n**2
 
 
-def conditional_hsic(
-    x: NDArray[np.floating], z: NDArray, y: ArrayLike, *, width: float = 0.05
-) -> float:
+def conditional_hsic(x: Any, z: NDArray, y: ArrayLike, *, width: float = 0.05) -> float:
     """HSIC(X, Z | Y) (eq. 4): each class's HSIC, weighted by its share of the points."""
     return paper(x, [z], y, width=width)[0].score
 
 
 def paper(
-    x: NDArray[np.floating], zs: Sequence[NDArray], y: ArrayLike, *, width: float = 0.05
+    x: Any,
+    zs: Sequence[NDArray],
+    y: ArrayLike,
+    *,
+    width: float = 0.05,
+    tolerance: float = TOLERANCE,
+    points: bool = False,
+    run: Run = threads,
 ) -> list[Dependence]:
     """Eqs. 1–4 exactly, for several pseudo-labels that share the speech.
 
     Args:
-        x: (n, …) embeddings; products are made in their precision, sums in float64.
+        x: (n, …) embeddings: an array, or anything that gives one for x[rows]. Products are made
+            in their precision, sums in float64.
         zs: pseudo-labels, each (n,) or (n, dims) float in its own units, or integer categories.
         y: (n,) downstream labels.
         width: σ of the RBF kernel, in the pseudo-label's units.
+        tolerance: largest relative error of a class's value by approximating L.
+        points: whether each point's influence on the score is wanted, at twice the cost.
+        run: who runs the work, see `augury.engines`.
     """
     groups = _classes(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
-    found = [_published(x, zs, rows, width=width, shrink=1.0) for rows in groups]
-    return _means(found, counts**2, counts / counts.sum())
+    wanted = Wanted.of(
+        zs, [width] * len(zs), max(map(len, groups)), tolerance=tolerance, points=points
+    )
+    sums, _ = survey(x, groups, zs, wanted, whole=False, run=run)
+    return _published(sums, zs, counts**2, counts / counts.sum(), weighted=True)
 
 
 def released(
-    x: NDArray[np.floating], zs: Sequence[NDArray], y: ArrayLike, *, scale: float = 1.0
+    x: Any,
+    zs: Sequence[NDArray],
+    y: ArrayLike,
+    *,
+    scale: float = 1.0,
+    tolerance: float = TOLERANCE,
+    points: bool = False,
+    run: Run = threads,
 ) -> list[Dependence]:
     """The arithmetic of the authors' released code, to compare with numbers it produced.
 
     It centres with I − 11ᵀ/n² (next to none), divides by (n − 1)², takes exp(−d²/(2·0.05)), scores
     classes of at most three points 0, and takes the unweighted mean of the classes. `scale` is a
-    factor of the kernel's width, to see what it matters.
+    factor of the kernel's width, to see what it matters. The rest is as in `paper`.
     """
     groups = _classes(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
-    width = scale * np.sqrt(0.05)
-    found = [  # H = I − 11ᵀ/n² subtracts one n-th of the mean
-        _published(x, zs, rows, width=width, shrink=1 / len(rows))
-        if len(rows) > 3
-        else np.zeros((len(zs), 4))
-        for rows in groups
-    ]
+    scored = [rows for rows in groups if len(rows) > 3]
+    widths = [scale * np.sqrt(0.05)] * len(zs)
+    largest = max(map(len, groups))
+    wanted = Wanted.of(zs, widths, largest, tolerance=tolerance, points=points, slip=True)
+    of_scored = iter(survey(x, scored, zs, wanted, whole=False, run=run)[0])
+    sums = [next(of_scored) if len(rows) > 3 else None for rows in groups]
     divisor = np.where(counts > 3, (counts - 1) ** 2, 1.0)
-    return _means(found, divisor, np.full(len(groups), 1.0 / len(groups)))
-
-
-def _means(found: list[Matrix], divisor: Vector, shares: Vector) -> list[Dependence]:
-    """Scores from each class's sums: rows of (Σ K∘L, its mean over shuffles, Σ 1−L, pairs)."""
-    sums = np.stack(found)  # (classes, pseudo-labels, 4)
-    values, shuffled = (sums[:, :, k] / divisor[:, None] for k in (0, 1))
-    return [
-        Dependence(
-            score=float(shares @ values[:, k]),
-            classes=values[:, k].copy(),
-            shares=shares,
-            shuffled=float(shares @ shuffled[:, k]),
-            shuffled_sd=None,
-            spread=_ratio(sums[:, k, 2].sum(), sums[:, k, 3].sum()),
-        )
-        for k in range(sums.shape[1])
-    ]
+    return _published(sums, zs, divisor, np.full(len(groups), 1 / len(groups)), weighted=False)
 
 
 def _published(
-    x: NDArray[np.floating], zs: Sequence[NDArray], rows: Labels, *, width: float, shrink: float
-) -> Matrix:
-    """One class's tr(KHLH), its mean over shuffles of z, Σ 1−L and the number of pairs.
-
-    HKH with H = I − shrink·11ᵀ/n is the Gram matrix of rows less `shrink` times their mean: of
-    centred rows, each with the same remainder `left` of the mean.
-    """
-    X = unit_rows(x[rows])
-    mean = X.mean(axis=0)
-    X -= mean
-    left = (1 - shrink) * mean.astype(np.float64)
-    n, along = len(X), X @ left.astype(X.dtype) if shrink < 1 else np.zeros(len(X))
-    trace_K = _norm(X) + n * float(left @ left)
-    sum_K = n**2 * float(left @ left)
-    pairs = n * (n - 1)
+    sums: Sequence[ClassSums | None],
+    zs: Sequence[NDArray],
+    divisor: Vector,
+    shares: Vector,
+    *,
+    weighted: bool,
+) -> list[Dependence]:
+    """Scores Σ share · tr(KHLH) / divisor; `weighted` where a class's share is its size's."""
     found = []
-    for sums in pair_sums(X, [z[rows] for z in zs], [width] * len(zs)):
-        L_rows = n / 2 * (1 + (sums.L + n) / n**2 - sums.diagonal)
-        trace = sums.KL + 2 * float(along @ L_rows) + float(left @ left) * (sums.L + n)
-        shuffled = trace_K + (sum_K - trace_K) * _ratio(sums.L, pairs)
-        found.append((trace, shuffled, pairs - sums.L, pairs))
-    return np.array(found, np.float64)
+    for k, z in enumerate(zs):
+        values, shuffled, errors = (np.zeros(len(sums)) for _ in range(3))
+        unlike, pairs = 0.0, 0
+        points = np.zeros(len(z))
+        for c, one in enumerate(sums):
+            if one is None:
+                continue
+            n, pair = len(one.rows), one.pairs[k]
+            # K's trace and sum; it is not quite centred in the released code.
+            left = (1 - 1 / n) * one.speech.mean if not weighted else np.zeros(1)
+            trace = one.speech.a + n * float(left @ left)
+            mean = trace + (n**2 * float(left @ left) - trace) * _ratio(pair.L, n * (n - 1))
+            values[c], shuffled[c], errors[c] = pair.KL, mean, pair.error
+            unlike, pairs = unlike + n * (n - 1) - pair.L, pairs + n * (n - 1)
+            if pair.each_KL is not None and pair.each_ab is not None:
+                each = 2 * pair.each_KL + pair.each_ab
+                points[one.rows] = shares[c] / divisor[c] * (each - each.mean())
+        weights = shares / divisor
+        score = float(weights @ values)
+        asked = any(one and one.pairs[k].each_KL is not None for one in sums)
+        if asked and weighted:  # a point also makes its class's share larger
+            total = sum(len(one.rows) for one in sums if one)
+            for c, one in enumerate(sums):
+                if one:
+                    points[one.rows] += (values[c] / divisor[c] - score) / total
+        found.append(
+            Dependence(
+                score=score,
+                classes=values / divisor,
+                shares=shares,
+                shuffled=float(weights @ shuffled),
+                shuffled_sd=None,
+                spread=_ratio(unlike, pairs),
+                error=_ratio(float(weights @ errors), score),
+                influence=points if asked else None,
+            )
+        )
+    return found
 
 
 # ----------------------------------------------------------------- the unbiased, unit-free form
 
 
 def robust(
-    x: NDArray[np.floating], zs: Sequence[NDArray], y: ArrayLike, *, scale: float = 1.0
+    x: Any,
+    zs: Sequence[NDArray],
+    y: ArrayLike,
+    *,
+    scale: float = 1.0,
+    tolerance: float = TOLERANCE,
+    points: bool = False,
+    run: Run = threads,
 ) -> list[Dependence]:
     """Eq. 4 with each class's HSIC unbiased and normalised, so that units and class sizes drop out.
 
@@ -183,77 +222,210 @@ def robust(
     bring no bias. It needs four points: smaller classes are not scored (NaN). A class in which z is
     constant scores 0. `scale` is a factor of the median width. Any change of z's units, scaling of
     x or order of points changes the score by rounding only: 1e-9 of it in float64, and about 1e-7
-    where x is float32, as `augury.rank` keeps it.
+    where x is float32, as `augury.rank` keeps it. The rest is as in `paper`.
     """
+    return _robust(x, zs, y, scale, tolerance, points, run, whole=False)[0]
+
+
+def robust_with_ingredients(
+    x: Any,
+    zs: Sequence[NDArray],
+    y: ArrayLike,
+    *,
+    tolerance: float = TOLERANCE,
+    points: bool = False,
+    run: Run = threads,
+) -> tuple[list[Dependence], list[Ingredient], list[Ingredient]]:
+    """`robust` and `ingredients` from one pass over the speech."""
+    found, standard, wanted, moments = _robust(x, zs, y, 1.0, tolerance, points, run, whole=True)
+    assert moments is not None
+    return found, *_ingredients(x, standard, y, wanted, moments, run)
+
+
+def _robust(
+    x: Any,
+    zs: Sequence[NDArray],
+    y: ArrayLike,
+    scale: float,
+    tolerance: float,
+    points: bool,
+    run: Run,
+    *,
+    whole: bool,
+) -> tuple[list[Dependence], list[NDArray], Wanted, Moments | None]:
     groups = _classes(y)
-    scored = np.array([len(rows) >= 4 for rows in groups])
+    counts = np.array([len(rows) for rows in groups], np.float64)
+    scored = counts >= 4
     if not scored.any():
         raise ValueError("no class has four points, which the unbiased estimator needs")
     zs = [standardised(z) for z in zs]
     widths = [scale * median_distance(z) for z in zs]
-    counts = np.array([len(rows) for rows in groups], np.float64)
-    values = np.full((len(groups), len(zs)), np.nan)
-    alike = np.zeros(len(zs))  # Σ L over pairs within classes
-    for c in np.flatnonzero(scored):
-        rows = groups[c]
-        X = unit_rows(x[rows])
-        X -= X.mean(axis=0)
-        sums = pair_sums(X, [z[rows] for z in zs], widths)
-        values[c] = _correlations(X, sums)
-        alike += [one.L for one in sums]
+    wanted = Wanted.of(
+        zs, widths, max(map(len, groups)), tolerance=tolerance, norms=True, points=points
+    )
+    sums, moments = survey(x, groups, zs, wanted, whole=whole, run=run)
     shares = np.where(scored, counts, 0) / counts[scored].sum()
     pairs = float((counts * (counts - 1))[scored].sum())
-    variance = 2 / (counts[scored] * (counts[scored] - 3)) * shares[scored] ** 2
-    return [
-        Dependence(
-            score=float(shares[scored] @ values[scored, k]),
-            classes=values[:, k].copy(),
-            shares=shares,
-            shuffled=0.0,
-            shuffled_sd=float(np.sqrt(variance[values[scored, k] != 0].sum())),
-            spread=_ratio(pairs - alike[k], pairs),
+    found = []
+    for k, z in enumerate(zs):
+        values, errors = np.full(len(groups), np.nan), np.zeros(len(groups))
+        alike, variance, third = 0.0, 0.0, 0.0
+        influence = np.zeros(len(z)) if points else None
+        for c in np.flatnonzero(scored):
+            one, n = sums[c], counts[c]
+            pair = one.pairs[k]
+            value, points_of = _correlation(one.speech, pair, int(n))
+            values[c], alike = value, alike + pair.L
+            errors[c] = abs(value) * _ratio(pair.error, pair.KL)
+            if value != 0:
+                variance += 2 / (n * (n - 3)) * shares[c] ** 2
+                third += 8 / n**3 * one.speech.skew * pair.skew * shares[c] ** 3
+            if influence is not None:
+                influence[one.rows] = shares[c] * points_of
+        score = float(shares[scored] @ values[scored])
+        if influence is not None:  # a point also makes its class's share larger
+            for c in np.flatnonzero(scored):
+                influence[groups[c]] += (values[c] - score) / counts[scored].sum()
+        found.append(
+            Dependence(
+                score=score,
+                classes=values,
+                shares=shares,
+                shuffled=0.0,
+                shuffled_sd=float(np.sqrt(variance)),
+                spread=_ratio(pairs - alike, pairs),
+                error=_ratio(float(shares @ errors), abs(score)),
+                p_value=_tail(score, variance, third) if points else None,
+                influence=influence,
+            )
         )
-        for k in range(len(zs))
-    ]
+    return found, zs, wanted, moments
 
 
 def ingredients(
-    x: NDArray[np.floating], zs: Sequence[NDArray], y: ArrayLike
+    x: Any, zs: Sequence[NDArray], y: ArrayLike, *, tolerance: float = TOLERANCE, run: Run = threads
 ) -> tuple[list[Ingredient], list[Ingredient]]:
     """What conditional independence leaves out, on the scale of `robust`, over all points.
 
     Returns:
         For each pseudo-label: total dependence, HSIC(X,Z); and relevance, HSIC(Z,Y), with Y's
         kernel 1 for equal labels and 0 otherwise. Needs four points and two classes. For labels
-        of more than one dimension, or with far outliers, at most 1,000 points are used, see
-        `median_distance`.
+        of more than one dimension that have no factor of few columns, or with far outliers, at
+        most 1,000 points are used, see `kernels.spaced`.
     """
+    zs = [standardised(z) for z in zs]
+    widths = [median_distance(z) for z in zs]
+    wanted = Wanted.of(zs, widths, len(zs[0]), tolerance=tolerance, norms=True)
+    moments = sums_of_all(x, np.arange(len(zs[0])), zs, wanted, run=run)
+    return _ingredients(x, zs, y, wanted, moments, run)
+
+
+def _ingredients(
+    x: Any,
+    zs: Sequence[NDArray],
+    y: ArrayLike,
+    wanted: Wanted,
+    moments: Moments,
+    run: Run,
+) -> tuple[list[Ingredient], list[Ingredient]]:
+    """Both from the centred moments of all points, for standardised labels."""
     groups = _classes(y)
-    if len(groups) < 2 or sum(map(len, groups)) < 4:
+    n = sum(map(len, groups))
+    if len(groups) < 2 or n < 4:
         raise ValueError("dependence needs at least four points, and relevance two classes")
     order = np.concatenate(groups)
-    codes = np.repeat(np.arange(len(groups)), [len(rows) for rows in groups])
-    standard = [standardised(z[order]) for z in zs]
-    factors = {k: _grid_factor(z, median_distance(z)) for k, z in enumerate(standard)}
-    small = {k: factor for k, factor in factors.items() if factor is not None}
-    found = dict(zip(small, _both(x, order, codes, list(small.values())), strict=True))
-    for k, z in enumerate(standard):
-        if k not in small:  # its factor is as large as L: fewer points, and a larger chance_sd
-            among = np.sort(_evenly(z, SPACED))
-            factor = _cholesky(z[among], median_distance(z[among]))
-            (found[k],) = _both(x, order[among], codes[among], [factor])
-    return [found[k][0] for k in range(len(zs))], [found[k][1] for k in range(len(zs))]
+    counts = np.array([len(rows) for rows in groups])
+    codes = np.repeat(np.arange(len(groups)), counts)
+    of_speech, pairs, _ = sums_of(moments, replace(wanted, points=True))
+    quick = [k for k, pair in enumerate(pairs) if np.isfinite(pair.error)]
+    tasks = [(relevance, zs[k][order], codes, counts, wanted.factors[k]) for k in quick]
+    found = dict(zip(quick, run(x, tasks), strict=True))
+    total, relevances = [], []
+    for k, z in enumerate(zs):
+        if k in found:
+            value, _ = _correlation(of_speech, pairs[k], n)
+            total.append(_ingredient(value, n, of_speech.skew, pairs[k].skew))
+            relevances.append(found[k])
+        else:  # all pairs would be needed: fewer points, and a larger chance
+            among = np.sort(spaced(z[order]))
+            few, width = z[order][among], median_distance(z[order][among])
+            alone = Wanted((width,), (None,), norms=True, points=True)
+            sums = dense(x, order[among], [few], alone)
+            value, _ = _correlation(sums.speech, sums.pairs[0], len(few))
+            total.append(_ingredient(value, len(few), sums.speech.skew, sums.pairs[0].skew))
+            relevances.append(_dense_relevance(few, width, codes[among]))
+    return total, relevances
 
 
-def _both(
-    x: NDArray[np.floating], order: Labels, codes: Labels, factors: list[Matrix]
-) -> list[tuple[Ingredient, Ingredient]]:
-    """Total dependence and relevance from factors of L, rows in class order."""
-    for factor in factors:
-        factor -= factor.mean(axis=0)
-    counts = np.unique(codes, return_counts=True)[1].astype(np.float64)
-    totals = _total(x, order, factors) if factors else []
-    return [(t, _relevance(f, counts)) for t, f in zip(totals, factors, strict=True)]
+def relevance(x: Any, z: NDArray, codes: Labels, counts: Labels, factor: Factor) -> Ingredient:
+    """HSIC(Z,Y), unbiased and normalised; points in class order, `x` of no effect."""
+    n, classes = len(z), len(counts)
+    blocks = [slice(begin, begin + BLOCK) for begin in range(0, n, BLOCK)]
+    mean = np.sum([factor.columns(z[own]).sum(axis=0) for own in blocks], axis=0) / n
+    of_class, b_of_class = np.zeros((classes, len(factor))), np.zeros(classes)
+    FF, bb = np.zeros((len(factor), len(factor))), 0.0
+    for own in blocks:
+        phi = factor.columns(z[own]) - mean
+        b = np.vecdot(phi, phi)
+        here, first = np.unique(codes[own], return_index=True)
+        of_class[here] += np.add.reduceat(phi, first, axis=0)
+        b_of_class[here] += np.add.reduceat(b, first)
+        FF += phi.T @ phi
+        bb += float(b @ b)
+    ZZ = float(np.vdot(FF, FF))
+    skew = float(np.vdot(FF @ FF, FF)) / ZZ**1.5 if ZZ > 1e-24 else 0.0
+    return _with_classes(
+        float(np.vdot(of_class, of_class)), b_of_class, ZZ, bb, skew, counts.astype(np.float64)
+    )
+
+
+def _dense_relevance(z: NDArray, width: float, codes: Labels) -> Ingredient:
+    """The same from L as a matrix."""
+    L = label_kernel(z, width=width)
+    L -= L.mean(axis=0)
+    L -= L.mean(axis=1)[:, None]
+    _, codes, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    of_class = np.zeros((len(counts), len(L)))
+    np.add.at(of_class, codes, L)
+    b = np.diag(L)
+    inner = sum(float(of_class[c, codes == c].sum()) for c in range(len(counts)))
+    ZZ = float(np.vdot(L, L))
+    skew = float(np.vdot(L @ L, L)) / ZZ**1.5 if ZZ > 1e-24 else 0.0
+    b_of_class = np.bincount(codes, b).astype(np.float64)
+    return _with_classes(inner, b_of_class, ZZ, float(b @ b), skew, counts.astype(np.float64))
+
+
+def _with_classes(
+    ZY: float, b_of_class: Vector, ZZ: float, bb: float, skew: float, counts: Vector
+) -> Ingredient:
+    """From sums over Z, and the closed forms of Y's kernel: 1 in a class, 0 outside, centred."""
+    n = float(counts.sum())
+    squares = float(counts @ counts)
+    a = 1 - 2 * counts / n + squares / n**2
+    cubes = float((counts**3).sum())
+    YY = squares - 2 * cubes / n + (squares / n) ** 2
+    # tr (D − vvᵀ/n)³ with D = diag v, v the counts.
+    third = (
+        cubes - 3 * float((counts**4).sum()) / n + 3 * cubes * squares / n**2 - squares**3 / n**3
+    )
+    trace = n - squares / n
+    total_b = float(b_of_class.sum())
+    value = _normalised(
+        _unbiased(ZY, float(a @ b_of_class), trace, total_b, int(n)),
+        _unbiased(YY, float(counts @ a**2), trace, trace, int(n)),
+        _unbiased(ZZ, bb, total_b, total_b, int(n)),
+    )
+    return _ingredient(value, int(n), third / YY**1.5, skew)
+
+
+def _ingredient(value: float, n: int, skew: float, other: float) -> Ingredient:
+    variance = 2 / (n * (n - 3))
+    return Ingredient(
+        value, float(np.sqrt(variance)), _tail(value, variance, 8 / n**3 * skew * other)
+    )
+
+
+# ------------------------------------------------------------------------------------- pieces
 
 
 def unbiased_hsic(K: Matrix, L: Matrix) -> float:
@@ -265,179 +437,54 @@ def unbiased_hsic(K: Matrix, L: Matrix) -> float:
     return float(terms) / (n * (n - 3))
 
 
-def _unbiased(inner: float, a: Vector, b: Vector) -> float:
-    """The same from doubly centred kernels: Σ K∘L and the two diagonals.
+def _unbiased(inner: float, ab: float, a: float, b: float, n: int) -> float:
+    """The same from doubly centred kernels: Σ K∘L, and of the diagonals Σ ab, Σ a and Σ b.
 
     Centring adds the same to whole rows and columns, which the U-statistic does not see, and the
     rows then sum to 0, so that only diagonals are left of its correction terms.
     """
-    n = len(a)
-    corrected = inner - n / (n - 2) * float(a @ b) + a.sum() * b.sum() / ((n - 1) * (n - 2))
+    corrected = inner - n / (n - 2) * ab + a * b / ((n - 1) * (n - 2))
     # Where all terms cancel, as when one point alone differs, what is left is their rounding.
-    return float(corrected) / (n * (n - 3)) if abs(corrected) > 1e-13 * inner else 0.0
+    return corrected / (n * (n - 3)) if abs(corrected) > 1e-13 * inner else 0.0
 
 
-def _correlation(KL: float, KK: float, LL: float) -> float:
+def _normalised(KL: float, KK: float, LL: float) -> float:
     """KL / √(KK·LL), and 0 where either kernel is constant: a constant depends on nothing."""
     if LL <= 1e-24 or KK <= 1e-24:  # 1e-12 of the kernels' entries, squared: rounding
         return 0.0
     return float(KL / (np.sqrt(KK) * np.sqrt(LL)))
 
 
-def _correlations(X: NDArray[np.floating], sums: Sequence[PairSums]) -> list[float]:
-    """One class's normalised HSIC with each pseudo-label."""
-    a, K = row_squares(X), X @ X.T if len(X) <= X.shape[1] else X.T @ X  # of the same norm
-    KK = _unbiased(_norm(K), a, a)
-    return [
-        _correlation(
-            _unbiased(one.KL, a, one.diagonal),
-            KK,
-            _unbiased(one.LL, one.diagonal, one.diagonal),
-        )
-        for one in sums
-    ]
+def _correlation(one: SpeechSums, pair: PairSums, n: int) -> tuple[float, Vector]:
+    """A class's normalised HSIC, and its derivative by each point's weight, where points are known.
 
-
-def _norm(matrix: NDArray[np.floating]) -> float:
-    return float(row_squares(matrix).sum())
-
-
-def _total(x: NDArray[np.floating], order: Labels, factors: Sequence[Matrix]) -> list[Ingredient]:
-    """HSIC(X,Z), unbiased and normalised, from the Gram matrix of X and its products with Φ."""
-    n, dims = len(order), int(np.prod(x.shape[1:]))
-    blocks = [slice(begin, begin + BLOCK) for begin in range(0, n, BLOCK)]
-    mean = np.zeros(dims)
-    for own in blocks:
-        mean += unit_rows(x[order[own]]).sum(axis=0, dtype=np.float64) / n
-    a = np.empty(n)
-    gram = np.zeros((dims, dims))
-    ends = np.cumsum([factor.shape[1] for factor in factors])
-    cross = np.zeros((dims, ends[-1]))
-    for own in blocks:
-        X = unit_rows(x[order[own]])
-        X -= mean.astype(X.dtype)
-        a[own] = row_squares(X)
-        gram += X.T @ X
-        cross += X.T @ np.concatenate([f[own].astype(X.dtype) for f in factors], axis=1)
-    KK = _unbiased(_norm(gram), a, a)
-    found = []
-    for factor, part in zip(factors, np.split(cross, ends[:-1], axis=1), strict=True):
-        b = row_squares(factor)
-        KL = _unbiased(_norm(part), a, b)
-        LL = _unbiased(_norm(factor.T @ factor), b, b)
-        found.append(Ingredient(_correlation(KL, KK, LL), _shuffled_sd(n)))
-    return found
-
-
-def _relevance(factor: Matrix, counts: Vector) -> Ingredient:
-    """HSIC(Z,Y), unbiased and normalised; rows of `factor` in class order, centred."""
-    n = counts.sum()
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-    of_class = np.add.reduceat(factor, first, axis=0)
-    b = np.einsum("ij,ij->i", factor, factor)
-    # Y's kernel is 1 within a class and 0 outside; centred, its diagonal and norm are closed forms.
-    squares = float(np.square(counts).sum())
-    a = np.repeat(1 - 2 * counts / n + squares / n**2, counts.astype(np.int64))
-    norm = squares - 2 * float((counts**3).sum()) / n + (squares / n) ** 2
-    own = factor.T @ factor
-    ZY = _unbiased(float(np.vdot(of_class, of_class)), a, b)
-    ZZ = _unbiased(float(np.vdot(own, own)), b, b)
-    YY = _unbiased(norm, a, a)
-    return Ingredient(_correlation(ZY, ZZ, YY), _shuffled_sd(int(n)))
-
-
-def _shuffled_sd(n: int) -> float:
-    return float(np.sqrt(2 / (n * (n - 3))))
-
-
-# ------------------------------------------------------------------------------- pieces
-
-
-def standardised(z: NDArray) -> NDArray:
-    """z with mean 0 and standard deviation 1 in every dimension; categories stay as they are.
-
-    A dimension that does not vary becomes 0.
+    To first order weights change the sums over pairs, not the centring (C = E[φψᵀ] of centred φ, ψ
+    has no first-order term in their means).
     """
-    if z.dtype.kind in "iu":
-        return z
-    z = np.asarray(z, np.float64)
-    # Scaled first, so that huge units neither overflow nor cost precision.
-    unit = np.abs(z).max(axis=0)
-    z = z / np.where(unit > 0, unit, 1.0)
-    centred = z - z.mean(axis=0)
-    largest = np.abs(centred).max(axis=0)
-    varies = largest > 1e-12
-    centred = np.where(varies, centred / np.where(varies, largest, 1.0), 0.0)
-    deviation = centred.std(axis=0)
-    return centred / np.where(deviation > 0, deviation, 1.0)
+    b = n - (pair.L + n) / n
+    KL = _unbiased(pair.KL, pair.ab, one.a, b, n)
+    KK = _unbiased(one.KK, one.aa, one.a, one.a, n)
+    LL = _unbiased(pair.LL, pair.bb, b, b, n)
+    value = _normalised(KL, KK, LL)
+    if pair.each_KL is None or pair.each_LL is None or one.each_KK is None or value == 0:
+        return value, np.zeros(n)
+    points = pair.each_KL / np.sqrt(KK * LL) - value / 2 * (one.each_KK / KK + pair.each_LL / LL)
+    return value, 2 / (n * (n - 3)) * (points - points.mean())
 
 
-def median_distance(z: NDArray) -> float:
-    """The median distance between two points that differ (the median heuristic); 1 if none do.
+def _tail(value: float, variance: float, third: float) -> float:
+    """P(T ≥ value) for T of mean 0, by the gamma distribution with these central moments.
 
-    Distances below 1e-12 of the largest are rounding, and count as none. Exact in one dimension,
-    for any number of points. In more, at most 1,000 points are compared, evenly spaced in the order
-    of their distance from the origin, so that the result depends on the points alone: not on their
-    order, nor on a seed.
+    Pearson's type III, as for the permutation moments of such statistics since Mielke (1979) and
+    Josse, Pagès and Husson (2008): a weighted sum of χ² variables is skewed to the right.
     """
-    if z.dtype.kind in "iu":
+    if variance <= 0:
         return 1.0
-    z = z.reshape(len(z), -1)
-    if z.shape[1] > 1:
-        distances = pdist(z[_evenly(z, SPACED)])
-        distances = distances[distances > 1e-12 * distances.max(initial=0.0)]
-        return float(np.median(distances)) if len(distances) else 1.0
-    values = np.sort(z[:, 0])
-    places = np.arange(len(values))
-
-    def pairs_within(distance: float) -> int:
-        return int((np.searchsorted(values, values + distance, "right") - places - 1).sum())
-
-    low, high = 0.0, float(values[-1] - values[0]) if len(values) else 0.0
-    equal = pairs_within(1e-12 * high)
-    different = len(values) * (len(values) - 1) // 2 - equal
-    if not different:
-        return 1.0
-    wanted = equal + (different + 1) // 2
-    while high - low > 1e-13 * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if pairs_within(middle) >= wanted else (middle, high)
-    if different % 2 or pairs_within(high) > wanted:
-        return high
-    beyond = np.searchsorted(values, values + high, "right")
-    beyond, own = beyond[beyond < len(values)], values[beyond < len(values)]
-    return (high + float((values[beyond] - own).min())) / 2
-
-
-def _evenly(z: NDArray, most: int) -> Labels:
-    """At most `most` points of (n,) or (n, dims), evenly spaced in the order of their norms."""
-    order = np.argsort(np.square(z).reshape(len(z), -1).sum(axis=1), kind="stable")
-    return order[np.unique(np.linspace(0, len(z) - 1, min(len(z), most)).round().astype(np.int64))]
-
-
-def _grid_factor(z: NDArray, width: float) -> Matrix | None:
-    """Φ with ΦΦᵀ = L, (n, few), or None where L has no factor with few columns."""
-    if z.dtype.kind in "iu":
-        return (z[:, None] == np.unique(z)).astype(np.float64)
-    nodes = grid_nodes(z, width)
-    return None if nodes is None or len(nodes) > NODES else grid_factor(z, width, nodes)
-
-
-def _cholesky(z: NDArray, width: float) -> Matrix:
-    """Φ with ΦΦᵀ = L, (n, rank), by pivoted Cholesky of the whole kernel; for few points."""
-    n, left = len(z), np.ones(len(z))
-    columns = np.empty((n, n), order="F")
-    rank = 0
-    while rank < n and left.max() > 1e-13:  # the residual is positive semidefinite
-        pivot = int(left.argmax())
-        column = label_kernel(z, z[pivot : pivot + 1], width=width)[:, 0]
-        column -= columns[:, :rank] @ columns[pivot, :rank]
-        column /= np.sqrt(left[pivot])
-        columns[:, rank] = column
-        left -= column * column
-        left[pivot] = 0.0
-        rank += 1
-    return columns[:, :rank].copy()
+    skew, t = third / variance**1.5, value / np.sqrt(variance)
+    if skew < 1e-3:
+        return float(ndtr(-t))
+    at = 4 / skew**2 + 2 * t / skew
+    return float(gammaincc(4 / skew**2, at)) if at > 0 else 1.0
 
 
 def _classes(y: ArrayLike) -> list[Labels]:

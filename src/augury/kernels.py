@@ -1,0 +1,154 @@
+"""The two kernels of eq. 2, and the units in which a pseudo-label is compared.
+
+Functions of points take arrays of any library that follows the Python array API (NumPy, torch on
+a processor or a GPU), and answer with arrays of the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
+
+Array = Any  # of any library that follows the array API
+
+#: Points that a statistic of all pairs of a vector-valued label is thinned to.
+SPACED = 1000
+
+
+def unit_rows(x: Array) -> Array:
+    """Rows scaled to unit length, so that rows @ rows.T is the cosine kernel (eq. 2).
+
+    Args:
+        x: (n, …) embeddings; all but the first axis are flattened.
+
+    Returns:
+        (n, d), float32 for float32 and narrower, float64 otherwise. A row of zeros stays zero: it
+        resembles nothing.
+    """
+    xp = array_namespace(x)
+    x = xp.reshape(x, (x.shape[0], -1))
+    if x.dtype not in (xp.float32, xp.float64):
+        narrow = xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits < 32
+        x = xp.astype(x, xp.float32 if narrow else xp.float64)
+    return _scaled(xp.asarray(x, copy=True))
+
+
+def to_unit_rows(x: Array) -> Array:
+    """The same, in the given array's own memory where its type allows."""
+    xp = array_namespace(x)
+    if x.dtype not in (xp.float32, xp.float64):
+        return unit_rows(x)
+    return _scaled(xp.reshape(x, (x.shape[0], -1)))
+
+
+def _scaled(x: Array) -> Array:
+    xp = array_namespace(x)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = xp.vecdot(x, x)
+    info = xp.finfo(x.dtype)
+    tiny = float(info.smallest_normal) / float(info.eps)
+    if x.shape[0] and (float(xp.min(squares)) < tiny or not float(xp.max(squares)) < info.max):
+        # Zeros, or squares that over- or underflow: scaled by the largest entry first.
+        largest = xp.max(xp.abs(x), axis=1, keepdims=True)
+        x /= xp.where(largest > 0, largest, xp.ones_like(largest))
+        squares = xp.vecdot(x, x)
+    length = xp.sqrt(squares)[:, None]
+    x /= xp.where(length > 0, length, xp.ones_like(length))
+    return x
+
+
+def label_kernel(z: Array, other: Array | None = None, *, width: float) -> Array:
+    """L of eq. 2: exp(−‖z − z′‖² / 2·width²), or 1 and 0 for equal and unequal categories.
+
+    Args:
+        z: (n,) or (n, dims) float, or (n,) integer codes of categories.
+        other: the columns' points; `z` itself if None.
+        width: σ, in z's units; of no effect on categories.
+    """
+    return gaussian(z, z if other is None else other, np.sqrt(2) * width)
+
+
+def gaussian(a: Array, b: Array, width: float) -> Array:
+    """exp(−‖a − b‖² / width²) of all pairs, or 1 and 0 for equal and unequal categories; float64.
+
+    By differences, not by the product of sums: exact for large, close values.
+    """
+    xp = array_namespace(a, b)
+    if xp.isdtype(a.dtype, "integral"):
+        return xp.astype(a[:, None] == b[None, :], xp.float64)
+    a, b = (xp.reshape(xp.astype(v, xp.float64, copy=False), (v.shape[0], -1)) for v in (a, b))
+    total = a[:, None, 0] - b[None, :, 0]
+    total *= total
+    for dim in range(1, a.shape[1]):
+        step = a[:, None, dim] - b[None, :, dim]
+        step *= step
+        total += step
+    total *= -1 / width**2
+    return np.exp(total, out=total) if isinstance(total, np.ndarray) else xp.exp(total)
+
+
+def standardised(z: NDArray) -> NDArray:
+    """z with mean 0 and standard deviation 1 in every dimension; categories stay as they are.
+
+    A dimension that does not vary becomes 0.
+    """
+    if z.dtype.kind in "iu":
+        return z
+    z = np.asarray(z, np.float64)
+    # Scaled first, so that huge units neither overflow nor cost precision.
+    unit = np.abs(z).max(axis=0)
+    z = z / np.where(unit > 0, unit, 1.0)
+    centred = z - z.mean(axis=0)
+    largest = np.abs(centred).max(axis=0)
+    varies = largest > 1e-12
+    centred = np.where(varies, centred / np.where(varies, largest, 1.0), 0.0)
+    deviation = centred.std(axis=0)
+    return centred / np.where(deviation > 0, deviation, 1.0)
+
+
+def median_distance(z: NDArray) -> float:
+    """The median distance between two points that differ (the median heuristic); 1 if none do.
+
+    Distances below 1e-12 of the largest are rounding, and count as none. Exact in one dimension,
+    for any number of points. In more, at most 1,000 points are compared, see `spaced`.
+    """
+    if z.dtype.kind in "iu":
+        return 1.0
+    z = z.reshape(len(z), -1)
+    if z.shape[1] > 1:
+        distances = pdist(z[spaced(z)])
+        distances = distances[distances > 1e-12 * distances.max(initial=0.0)]
+        return float(np.median(distances)) if len(distances) else 1.0
+    values = np.sort(z[:, 0])
+    places = np.arange(len(values))
+
+    def pairs_within(distance: float) -> int:
+        return int((np.searchsorted(values, values + distance, "right") - places - 1).sum())
+
+    low, high = 0.0, float(values[-1] - values[0]) if len(values) else 0.0
+    equal = pairs_within(1e-12 * high)
+    different = len(values) * (len(values) - 1) // 2 - equal
+    if not different:
+        return 1.0
+    wanted = equal + (different + 1) // 2
+    while high - low > 1e-13 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if pairs_within(middle) >= wanted else (middle, high)
+    if different % 2 or pairs_within(high) > wanted:
+        return high
+    beyond = np.searchsorted(values, values + high, "right")
+    beyond, own = beyond[beyond < len(values)], values[beyond < len(values)]
+    return (high + float((values[beyond] - own).min())) / 2
+
+
+def spaced(z: NDArray, most: int = SPACED) -> NDArray[np.int64]:
+    """At most `most` points of (n,) or (n, dims), evenly spaced in the order of their norms.
+
+    They depend on the points alone: not on their order, nor on a seed.
+    """
+    order = np.argsort(np.square(z).reshape(len(z), -1).sum(axis=1), kind="stable")
+    return order[np.unique(np.linspace(0, len(z) - 1, min(len(z), most)).round().astype(np.int64))]
