@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,12 @@ def level(signal: np.ndarray, rate: int) -> np.ndarray:
             file.write(f"{signal.sum():.6f}\n")
     frames = signal[: len(signal) // 160 * 160].reshape(-1, 160)
     return 10 * np.log10(np.square(frames).mean(axis=1) + 1e-9)
+
+
+def slow(signal: np.ndarray, rate: int) -> np.ndarray:
+    """A level that takes its time, so that a test can come between."""
+    time.sleep(0.05)
+    return level(signal, rate)
 
 
 def bands(signal: np.ndarray, rate: int) -> np.ndarray:

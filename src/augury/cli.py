@@ -109,6 +109,14 @@ def rank(
         Path | None, typer.Option(help="Folder of extracted values, reused by later runs.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: enough for all cores.")] = 0,
+    cluster: Annotated[
+        str,
+        typer.Option(
+            help="Run on Dask: a scheduler's address (tcp://host:8786), local (--jobs processes "
+            "here), slurm (--jobs workers, as your dask-jobqueue configuration says), or a YAML "
+            "file with such a configuration."
+        ),
+    ] = "",
 ) -> None:
     """Rank candidate pseudo-labels for a labelled set: lower is better, nothing is trained."""
     from augury.pseudolabels import SEVEN
@@ -130,6 +138,7 @@ def rank(
                     label=label,
                     store=store,
                     jobs=jobs or None,
+                    cluster=cluster or None,
                     progress=progress,
                     estimator=estimator,
                     embedding=embedding,

@@ -1,4 +1,4 @@
-"""One function mapped over many items: in this process, or in several."""
+"""One function mapped over many items: in this process, in several, or on a cluster."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
+
+if TYPE_CHECKING:
+    from augury.cluster import Cluster
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_ONE_THREAD = dict.fromkeys(
+#: What keeps a process' arithmetic in one thread, if set before it starts.
+ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"), "1"
 )
 
@@ -32,6 +36,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def enough() -> int:
+    """Processes that keep all cores busy: one may wait for the disk while another computes."""
+    return cores() + 1
+
+
 @contextmanager
 def timed(into: dict[str, float], name: str) -> Iterator[None]:
     """Add the seconds spent inside to `into[name]`."""
@@ -41,55 +50,69 @@ def timed(into: dict[str, float], name: str) -> Iterator[None]:
 
 
 def spread(
-    function: Callable[[Shared, Item], Result], shared: Shared, items: Sequence[Item], *, jobs: int
+    function: Callable[[Shared, Item], Result],
+    shared: Shared,
+    items: Sequence[Item],
+    *,
+    jobs: int,
+    cluster: Cluster | None = None,
+    most: int = 16,
 ) -> Iterator[tuple[int, Result | WorkerDied]]:
     """(index, function(shared, item)) for every item, in the order they finish.
 
     Workers run one thread each. An exception in `function` is raised here. An item whose worker
     dies is tried once more, alone; if that worker dies too, its result is `WorkerDied`, and the
-    other items go on.
+    other items go on. (On a cluster, "dies" is as often as its scheduler allows a task.)
 
     Args:
         function: must be importable by name.
-        shared: what all items need; sent to a worker with every item, so keep it small.
+        shared: what all items need; sent to a worker with every task, so keep it small.
         items: small descriptions of the work, not the data itself.
         jobs: processes; 1 runs everything here.
+        cluster: from `augury.cluster.opened`; its workers do the work instead.
+        most: items that go to a worker together, at most; 1 where each takes a second.
     """
-    if not 1 <= jobs <= 64 * cores():
+    if not 1 <= jobs <= 64 * cores() and not cluster:
         raise ValueError(f"jobs is {jobs}, but must be from 1 to {64 * cores()}")
-    if jobs == 1 or len(items) <= 1:
+    if (jobs == 1 or len(items) <= 1) and not cluster:
         for index, item in enumerate(items):
             with threadpool_limits(1):  # as in a worker, so that the last bits are the same
                 result = function(shared, item)
             yield index, result
         return
-    # Several items a task: handing one over costs a millisecond or two.
-    size = min(16, max(1, len(items) // (16 * jobs)))
+    # Several items a task: handing one over costs a millisecond or two, and a scheduler's time.
+    tasks = 4 * max(jobs, cluster.workers()) if cluster else 16 * jobs
+    size = min(most, max(1, len(items) // tasks))
     pending = [range(k, min(k + size, len(items))) for k in range(0, len(items), size)][::-1]
+    death = (BrokenProcessPool, cluster.death) if cluster else (BrokenProcessPool,)
     while pending:
         lost: list[int] = []
         broken = False
-        with _pool(min(jobs, len(items))) as pool:
+        with _pool(min(jobs, len(items)), cluster) as submit:
             running: dict[Future[list[Result]], range] = {}
             # A bounded number in flight keeps memory, and what a lost worker takes along, small.
             while (pending and not broken) or running:
-                while pending and not broken and len(running) < 2 * jobs:
+                room = 2 * (cluster.workers() if cluster else jobs)  # workers come and go
+                while pending and not broken and len(running) < room:
                     chunk = pending.pop()
                     work = [items[index] for index in chunk]
                     try:
-                        running[pool.submit(_several, function, shared, work)] = chunk
+                        running[submit(_several, function, shared, work)] = chunk
                     except BrokenProcessPool:  # since the last look; its future will say so too
                         broken = True
                         pending.append(chunk)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, 10 if cluster else None, return_when=FIRST_COMPLETED).done
+                if cluster and not done:
+                    cluster.wait()
+                for future in done:
                     chunk = running.pop(future)
                     try:
                         yield from zip(chunk, future.result(), strict=True)
-                    except BrokenProcessPool:
-                        broken = True
+                    except death:
+                        broken = not cluster
                         lost += chunk
         for index in lost:  # whichever of them it was, alone it can't hurt the others
-            yield index, _alone(function, shared, items[index])
+            yield index, _alone(function, shared, items[index], cluster, death)
 
 
 def _several(
@@ -99,22 +122,30 @@ def _several(
 
 
 def _alone(
-    function: Callable[[Shared, Item], Result], shared: Shared, item: Item
+    function: Callable[[Shared, Item], Result],
+    shared: Shared,
+    item: Item,
+    cluster: Cluster | None,
+    death: tuple[type[Exception], ...],
 ) -> Result | WorkerDied:
-    with _pool(1) as pool:
+    with _pool(1, cluster) as submit:
         try:
-            return pool.submit(function, shared, item).result()
-        except BrokenProcessPool:
+            return submit(function, shared, item).result()
+        except death:
             return WorkerDied("its worker process died twice")
 
 
 @contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(jobs: int, cluster: Cluster | None) -> Iterator[Callable[..., Future[Any]]]:
+    if cluster:
+        with cluster.pool() as submit:
+            yield submit
+        return
     pool = ProcessPoolExecutor(
-        max_workers=jobs, timeout=60, env=_ONE_THREAD, initializer=_leave_interrupts
+        max_workers=jobs, timeout=60, env=ONE_THREAD, initializer=_leave_interrupts
     )
     try:
-        yield pool
+        yield pool.submit
     except BaseException:  # Ctrl-C, or an error in a task: nobody waits for the others
         pool.shutdown(kill_workers=True)
         raise

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augury import compute, hsic, pseudolabels
+from augury.cluster import Cluster, opened
 from augury.corpus import Corpus, Rejected
 from augury.doubts import doubts, redundancy
 from augury.extract import Embedding, Gathered, Outcome, Plan, Work, extract, gather
@@ -22,6 +24,9 @@ from augury.pseudolabels import Candidate, opensmile
 from augury.results import Ranking, Result, Sensitivity
 from augury.settings import RankSettings
 from augury.store import digest, key
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 #: Segments that the sensitivity of the order is looked at on.
 SUBSET = 2000
@@ -48,6 +53,7 @@ def rank(
     label: str,
     store: Path | str | None = None,
     jobs: int | None = None,
+    cluster: str | Client | None = None,
     progress: Progress | None = None,
     **choices: object,
 ) -> Ranking:
@@ -59,6 +65,7 @@ def rank(
         label: the column that holds the downstream label.
         store: folder in which extracted values are kept; a second run reads them.
         jobs: worker processes; enough to keep all cores busy if not given.
+        cluster: a Dask cluster that does the work instead, see `augury.cluster.opened`.
         progress: called as recordings are done.
         choices: fields of `RankSettings`, such as `estimator="paper"`.
 
@@ -66,6 +73,7 @@ def rank(
         ValueError: a candidate, column or choice that does not exist, or labels that leave nothing
             to compare.
         TooManyBad: a larger share than `max_bad` of the segments can't be used.
+        ConnectionError: the cluster can't be reached, or has no workers.
     """
     if isinstance(candidates, str):
         raise ValueError(f"candidates is {candidates!r}, but must be a list of names")
@@ -74,10 +82,13 @@ def rank(
     timings: dict[str, float] = {}
     given = _selection(corpus, settings)
     columns = _columns(given, chosen)  # first: an unknown column should not cost an extraction
-    plan = _plan(chosen, settings, Path(store or default_store()))
+    # Absolute, as a cluster's workers run in other folders.
+    plan = _plan(chosen, settings, Path(store or default_store()).absolute())
     works, places = _works(given, settings)
-    # One worker more than cores: while one waits for the disk to sync, another computes.
-    outcomes = _extracted(plan, works, jobs or compute.cores() + 1, progress)
+    with opened(cluster, jobs) as there:
+        if there:
+            there.check(plan, works)
+        outcomes = _extracted(plan, works, jobs or compute.enough(), there, progress)
     for outcome in outcomes:
         for name, seconds in outcome.seconds.items():
             timings[name] = timings.get(name, 0.0) + seconds
@@ -225,11 +236,11 @@ def _works(given: Corpus, settings: RankSettings) -> tuple[list[Work], list[NDAr
 
 
 def _extracted(
-    plan: Plan, works: list[Work], jobs: int, progress: Progress | None
+    plan: Plan, works: list[Work], jobs: int, cluster: Cluster | None, progress: Progress | None
 ) -> list[Outcome]:
     outcomes: list[Outcome] = [Outcome()] * len(works)
     done, seconds = 0, 0.0
-    for index, outcome in compute.spread(extract, plan, works, jobs=jobs):
+    for index, outcome in compute.spread(extract, plan, works, jobs=jobs, cluster=cluster):
         if isinstance(outcome, compute.WorkerDied):
             outcome = Outcome(problem=("crashed", f"{works[index].name}: {outcome}"))
         outcomes[index] = outcome
