@@ -29,7 +29,7 @@ $(VENV)/.demo: $(VENV)/bin/pip pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/pip pyproject.toml constraints.txt
-	$(RUN)/pip install --quiet --constraint constraints.txt --editable '.[opensmile,dev]'
+	$(RUN)/pip install --quiet --constraint constraints.txt --editable '.[opensmile,cluster,dev]'
 	touch $@ $(VENV)/.demo
 
 clean:
