@@ -1,8 +1,10 @@
 """Eq. 4 at sizes where matrices of all pairs do not fit, beside the plain dense product.
 
-    python benchmarks/engines.py [one] [voxceleb] [timit] [million]
+    python benchmarks/engines.py [one] [voxceleb] [timit] [million] [stream] [FOLDER]
 
 Synthetic embeddings (float32, correlated dimensions, a mean) and labels that depend on them.
+`million` and `stream` write 6.4 and 12.8 GB to FOLDER (the current one if not given) and delete
+them again.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from augury import hsic
-from augury.engines import label_kernel
+from augury.kernels import label_kernel
+from augury.rows import Stored
 
 from measure import machine, peak_memory
 
@@ -108,7 +111,39 @@ def classes(name: str, n: int, sizes: Array, labels: int, *, raw: bool = False) 
         print(f"{name} ({n:,} x 1,600, {len(sizes):,} classes, largest {max(sizes):,}, {labels} "
               f"labels{', raw Hz among them' * raw}): {took:.1f} s; peak grew by "
               f"{peak_memory() - before:.2f} GB, the mapped embeddings included "
-              f"({x.nbytes / 1e9:.2f} GB)")  # fmt: skip
+              f"({x.nbytes / 1e9:.2f} GB)", flush=True)  # fmt: skip
+
+
+def stored(name: str, rows: int, d: int, labels: int, shards: list[int], folder: Path) -> None:
+    """Embeddings on disk in shards of `rows` rows, each in the order of 40 classes.
+
+    Shards repeat the first one's embeddings; the first time a size is run is the one that counts.
+    """
+    path = folder / f"{name}.npy"
+    try:
+        base = speech(rows, d, path)
+        zs = [label(base, 5 + k) for k in range(labels)]
+        with path.open("r+b") as file:
+            count = max(shards)
+            header = np.lib.format.header_data_from_array_1_0(base) | {"shape": (rows * count, d)}
+            np.lib.format.write_array_header_1_0(file, header)
+            file.seek(0, 2)
+            for _ in range(1, count):
+                for begin in range(0, rows, 100_000):
+                    file.write(base[begin : begin + 100_000].tobytes())
+        del base
+        x = Stored(path)
+        y = np.arange(rows) * 40 // rows
+        for count in shards:
+            before = peak_memory()
+            began = time.perf_counter()
+            hsic.paper(x, [np.tile(z, count) for z in zs], np.tile(y, count))
+            took = time.perf_counter() - began
+            print(f"{rows * count:,} x {d:,}, 40 classes, {labels} labels, from disk: {took:.1f} s, "
+                  f"{took / (rows * count) * 1e6:.2f} µs a row; peak {peak_memory():.2f} GB "
+                  f"({before:.2f} before)", flush=True)  # fmt: skip
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def sizes(n: int, count: int, largest: int | None = None) -> Array:
@@ -123,7 +158,8 @@ def sizes(n: int, count: int, largest: int | None = None) -> Array:
 
 def main(names: list[str]) -> None:
     print(machine())
-    for name in names or ["one", "voxceleb", "timit", "million"]:
+    folder = Path(names.pop()) if names and Path(names[-1]).is_dir() else Path()
+    for name in names or ["one", "voxceleb", "timit", "million", "stream"]:
         if name == "one":
             one()
         elif name == "voxceleb":
@@ -131,7 +167,9 @@ def main(names: list[str]) -> None:
         elif name == "timit":
             classes("TIMIT-sized", 140_000, sizes(140_000, 61, 16_000), 7, raw=True)
         elif name == "million":
-            classes("a million", 1_000_000, sizes(1_000_000, 40), 7)
+            stored("million", 1_000_000, 1600, 7, [1, 1], folder)
+        elif name == "stream":
+            stored("stream", 1_000_000, 320, 1, [1, 3, 10], folder)
         else:
             sys.exit(__doc__)
 

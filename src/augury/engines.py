@@ -30,10 +30,10 @@ from threadpoolctl import ThreadpoolController
 from augury.factors import EXACT, Factor, factor
 from augury.kernels import Array, label_kernel, spaced
 from augury.moments import Moments, as_numpy, moments, rows_at_once, speech
+from augury.rows import Rows
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 #: Classes up to this size are dense whatever the labels.
 DENSE = 64
@@ -357,7 +357,7 @@ def sums_of(
         KK = float(np.vdot(sums.gram, sums.gram))
         found = replace(found, aa=sums.fourth, KK=KK)
         if wanted.points:
-            axes = _leading(sums.gram, KK)
+            axes = leading(sums.gram)
             found = replace(
                 found, skew=float((axes[1] ** 3).sum()) / KK**1.5 if KK > 1e-24 else 0.0
             )
@@ -385,20 +385,25 @@ def sums_of(
     return found, tuple(pairs), axes
 
 
-def _leading(gram: Matrix, norm: float) -> tuple[Matrix, Vector]:
-    """Eigenvectors and eigenvalues that carry all but 1e-4 of ‖gram‖², by subspace iteration."""
+def leading(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, Vector]:
+    """Eigenvectors (d, few) and eigenvalues that carry all but a share of ‖gram‖²."""
     d, few = len(gram), 32
+    wanted = (1 - left_out) * float(np.vdot(gram, gram))
     rng = np.random.default_rng(0)  # where it starts from; the answer hardly depends on it
-    while 4 * few < d:
+    while 4 * few < d:  # subspace iteration (Halko, Martinsson, Tropp 2011)
         basis = rng.standard_normal((d, few))
         for _ in range(4):
             basis = np.linalg.qr(gram @ basis)[0]
         values, inside = np.linalg.eigh(basis.T @ gram @ basis)
-        if np.square(values).sum() >= (1 - 1e-4) * norm:
-            return basis @ inside, values
+        if np.square(values).sum() >= wanted:
+            break
         few *= 2
-    values, vectors = np.linalg.eigh(gram)
-    return vectors, values
+    else:
+        basis = np.eye(d)
+        values, inside = np.linalg.eigh(gram)
+    carried = np.cumsum(np.square(values[::-1]))
+    count = min(int(np.searchsorted(carried, wanted)) + 1, len(values))
+    return basis @ inside[:, -count:], values[-count:]
 
 
 def _looked_again(

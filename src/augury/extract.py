@@ -7,9 +7,10 @@ arrays over segments. A first run and a cached one differ only in what `extract`
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from augury import audio, embed, pseudolabels
 from augury.corpus import SLACK
 from augury.pseudolabels import Candidate, opensmile, own
+from augury.rows import Selected
 from augury.store import Store, digest, key
 
 #: Changes when decoding, the spectrogram or the embeddings change their values.
@@ -231,10 +233,14 @@ def _edges(work: Work, duration: float) -> tuple[NDArray, NDArray]:
 class Gathered:
     """Arrays over the usable segments of a corpus, in its order."""
 
-    embeddings: list[NDArray[np.float32]]  # those asked for, each (usable, …)
+    embeddings: list[Any]  # those asked for, each gives (…, parts, mels) float32 for x[rows]
     values: dict[str, NDArray]  # candidate → (usable,) or (usable, dims) float64; NaN: no value
     usable: NDArray[np.bool_]  # (segments given,)
     problems: list[tuple[int, str, str]]  # (index of the segment given, reason, detail)
+
+
+def _in_memory(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.empty(shape, np.float32)
 
 
 def gather(
@@ -246,6 +252,7 @@ def gather(
     *,
     unvoiced: str,
     which: Sequence[int] = (0,),
+    empty: Callable[[tuple[int, ...]], NDArray[np.float32]] = _in_memory,
 ) -> Gathered:
     """Read the segments of extracted recordings back.
 
@@ -257,6 +264,7 @@ def gather(
         unvoiced: "published" keeps what openSMILE writes where there is no voice; "voiced" takes
             such frames out of the mean of the columns that describe the voice.
         which: the embeddings wanted, by their places in the plan.
+        empty: makes the arrays that hold them, of a shape.
     """
     count = sum(map(len, places))
     usable = np.zeros(count, bool)
@@ -274,7 +282,7 @@ def gather(
         usable[rows] = True
         if not embeddings:
             shapes = [arrays[f"embedding{k}"].shape[1:] for k in which]
-            embeddings = [np.empty((count, *shape), np.float32) for shape in shapes]
+            embeddings = [empty((count, *shape)) for shape in shapes]
         for k, into in zip(which, embeddings, strict=True):
             into[rows] = arrays[f"embedding{k}"]
         start, end = (edge[good] for edge in _edges(work, outcome.duration))
@@ -298,7 +306,7 @@ def gather(
                 ranges[timing] = frame_range(start, end, *timing)
             into[rows] = means(known, *ranges[timing])
     if not usable.all():
-        embeddings = [array[usable] for array in embeddings]
+        embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in embeddings]
         values = {name: array[usable] for name, array in values.items()}
     return Gathered(embeddings, values, usable, sorted(problems))
 

@@ -113,7 +113,7 @@ def paper(
         points: whether each point's influence on the score is wanted, at twice the cost.
         run: who runs the work, see `augury.engines`.
     """
-    groups = _classes(y)
+    groups = classes(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
     wanted = Wanted.of(
         zs, [width] * len(zs), max(map(len, groups)), tolerance=tolerance, points=points
@@ -138,7 +138,7 @@ def released(
     classes of at most three points 0, and takes the unweighted mean of the classes. `scale` is a
     factor of the kernel's width, to see what it matters. The rest is as in `paper`.
     """
-    groups = _classes(y)
+    groups = classes(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
     scored = [rows for rows in groups if len(rows) > 3]
     widths = [scale * np.sqrt(0.05)] * len(zs)
@@ -253,7 +253,7 @@ def _robust(
     *,
     whole: bool,
 ) -> tuple[list[Dependence], list[NDArray], Wanted, Moments | None]:
-    groups = _classes(y)
+    groups = classes(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
     scored = counts >= 4
     if not scored.any():
@@ -329,7 +329,7 @@ def _ingredients(
     run: Run,
 ) -> tuple[list[Ingredient], list[Ingredient]]:
     """Both from the centred moments of all points, for standardised labels."""
-    groups = _classes(y)
+    groups = classes(y)
     n = sum(map(len, groups))
     if len(groups) < 2 or n < 4:
         raise ValueError("dependence needs at least four points, and relevance two classes")
@@ -359,10 +359,10 @@ def _ingredients(
 
 def relevance(x: Any, z: NDArray, codes: Labels, counts: Labels, factor: Factor) -> Ingredient:
     """HSIC(Z,Y), unbiased and normalised; points in class order, `x` of no effect."""
-    n, classes = len(z), len(counts)
+    n = len(z)
     blocks = [slice(begin, begin + BLOCK) for begin in range(0, n, BLOCK)]
     mean = np.sum([factor.columns(z[own]).sum(axis=0) for own in blocks], axis=0) / n
-    of_class, b_of_class = np.zeros((classes, len(factor))), np.zeros(classes)
+    of_class, b_of_class = np.zeros((len(counts), len(factor))), np.zeros(len(counts))
     FF, bb = np.zeros((len(factor), len(factor))), 0.0
     for own in blocks:
         phi = factor.columns(z[own]) - mean
@@ -487,7 +487,7 @@ def _tail(value: float, variance: float, third: float) -> float:
     return float(gammaincc(4 / skew**2, at)) if at > 0 else 1.0
 
 
-def _classes(y: ArrayLike) -> list[Labels]:
+def classes(y: ArrayLike) -> list[Labels]:
     """The points of each class, in the order of np.unique(y)."""
     codes = np.unique(np.asarray(y), return_inverse=True)[1]
     order = np.argsort(codes, kind="stable")

@@ -6,22 +6,26 @@ import os
 import platform
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augury import compute, hsic, pseudolabels
+from augury import compute, pseudolabels
 from augury.cluster import Cluster, opened
 from augury.corpus import Corpus, Rejected
 from augury.doubts import doubts, redundancy
+from augury.engines import threads
 from augury.extract import Embedding, Gathered, Outcome, Plan, Work, extract, gather
 from augury.pseudolabels import Candidate, opensmile
-from augury.results import Ranking, Result, Sensitivity
+from augury.results import Ranking, Sensitivity
+from augury.rows import OnDevice, Scratch, Selected
+from augury.scoring import alike, estimate, scored
 from augury.settings import RankSettings
 from augury.store import digest, key
 
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
 SUBSET = 2000
 #: More categories than this are rather names, each on a row or two.
 MOST_CATEGORIES = 1000
-#: A candidate's relevance counts from this many standard deviations of chance on.
-RELEVANT = 3.0
 
 Progress = Callable[[int, int, float], None]  # recordings done, of how many, seconds of audio done
 
@@ -54,6 +56,7 @@ def rank(
     store: Path | str | None = None,
     jobs: int | None = None,
     cluster: str | Client | None = None,
+    device: str | None = None,
     progress: Progress | None = None,
     **choices: object,
 ) -> Ranking:
@@ -66,6 +69,7 @@ def rank(
         store: folder in which extracted values are kept; a second run reads them.
         jobs: worker processes; enough to keep all cores busy if not given.
         cluster: a Dask cluster that does the work instead, see `augury.cluster.opened`.
+        device: "cuda" (or another device of torch) to score on a GPU; needs torch.
         progress: called as recordings are done.
         choices: fields of `RankSettings`, such as `estimator="paper"`.
 
@@ -81,33 +85,47 @@ def rank(
     chosen = pseudolabels.candidates(settings.candidates)
     timings: dict[str, float] = {}
     given = _selection(corpus, settings)
-    columns = _columns(given, chosen)  # first: an unknown column should not cost an extraction
+    # First, as an unknown column or device should not cost an extraction.
+    columns = _columns(given, chosen)
+    _units(given, settings)
+    if device:
+        OnDevice.check(device)
     # Absolute, as a cluster's workers run in other folders.
     plan = _plan(chosen, settings, Path(store or default_store()).absolute())
     works, places = _works(given, settings)
-    with opened(cluster, jobs) as there:
+    with opened(cluster, jobs) as there, Scratch(plan.store) as scratch:
         if there:
             there.check(plan, works)
         outcomes = _extracted(plan, works, jobs or compute.enough(), there, progress)
-    for outcome in outcomes:
-        for name, seconds in outcome.seconds.items():
-            timings[name] = timings.get(name, 0.0) + seconds
-    with compute.timed(timings, "gather"):
-        data = gather(plan, works, outcomes, places, chosen, unvoiced=settings.unvoiced)
-        keep, data, rejected = _usable(given, data, settings)
-        kept = given if keep.all() else given.select(keep)
-    _refuse_too_many(rejected, len(kept), settings.max_bad)
-    values = data.values | {name: z[keep] for name, z in columns.items()}
-    classes, y, counts = np.unique(
-        kept.label(settings.label), return_inverse=True, return_counts=True
-    )
-    if len(classes) < 2 or counts.max() < 4:
-        raise ValueError(
-            f"column {settings.label} leaves {len(classes)} classes, the largest of {counts.max()} "
-            "segments; at least two classes, and four segments in one, are needed"
+        for outcome in outcomes:
+            for name, seconds in outcome.seconds.items():
+                timings[name] = timings.get(name, 0.0) + seconds
+        with compute.timed(timings, "gather"):
+            data = gather(
+                plan, works, outcomes, places, chosen,
+                unvoiced=settings.unvoiced, empty=partial(scratch.empty, shared=there is not None),
+            )  # fmt: skip
+            keep, data, rejected = _usable(given, data, settings)
+            kept = given if keep.all() else given.select(keep)
+        _refuse_too_many(rejected, len(kept), settings.max_bad)
+        values = data.values | {name: z[keep] for name, z in columns.items()}
+        classes, y, counts = np.unique(
+            kept.label(settings.label), return_inverse=True, return_counts=True
         )
-    with compute.timed(timings, "HSIC"):
-        results = _scored(chosen, values, data.embeddings[0], y, settings)
+        if len(classes) < 2 or counts.max() < 4:
+            raise ValueError(
+                f"column {settings.label} leaves {len(classes)} classes, the largest of "
+                f"{counts.max()} segments; at least two classes, and four segments in one, are "
+                "needed"
+            )
+        resampled, units = _units(kept, settings)
+        x = scratch.rows(data.embeddings[0])
+        run = partial(_over, there, scratch) if there else threads
+        if device:
+            x = OnDevice(x, device)
+        with compute.timed(timings, "HSIC"):
+            found = scored(chosen, values, x, y, units, settings, run)
+        results = found.results
     with compute.timed(timings, "sensitivity"):
         subset = [k for k, w in enumerate(works) if w.variants and not outcomes[k].problem]
         near = [(works[k], outcomes[k], places[k]) for k in subset]
@@ -132,6 +150,8 @@ def rank(
             label=settings.label,
         ),
         redundancy=redundancy([values.get(name) for name in order]),
+        better=found.better,
+        resampled=resampled,
         sensitivity=sensitivity,
         quarantine=dict(sorted(Counter(one.reason for one in rejected).items())),
         settings=settings.to_dict(),
@@ -150,6 +170,52 @@ def default_store() -> Path:
 
 
 # ------------------------------------------------------------------------- before extraction
+
+
+def _over(
+    there: Cluster, scratch: Scratch, x: Any, tasks: Iterable[tuple[Any, ...]]
+) -> Iterator[Any]:
+    """Run the estimator's tasks on a cluster; results in their order."""
+    waiting: dict[int, Any] = {}
+    turn = 0
+    # All that one call asks for is of one selection; `scored` asks for each a few times.
+    for index, result in compute.spread(
+        _task, scratch.whole(x), list(tasks), jobs=1, cluster=there
+    ):
+        if isinstance(result, compute.WorkerDied):
+            raise RuntimeError(
+                f"a part of the estimate killed two workers; out of memory? {result}"
+            )
+        waiting[index] = result
+        while turn in waiting:
+            yield waiting.pop(turn)
+            turn += 1
+
+
+def _task(x: Any, task: tuple[Any, ...]) -> Any:
+    function, *arguments = task
+    return function(x, *arguments)
+
+
+def _units(kept: Corpus, settings: RankSettings) -> tuple[str, NDArray[np.int64] | None]:
+    """What the bootstrap resamples, and its codes; None: segments inside their classes.
+
+    Segments cut from one recording are no independent evidence: unless told otherwise, recordings
+    are resampled as soon as one has several.
+    """
+    several = len(np.unique(kept.recording)) < len(kept)
+    name = settings.group or ("recording" if several else "segment")
+    if name == "segment":
+        return "segment", None
+    if name == "recording" and name not in kept.columns:
+        return name, kept.recording.astype(np.int64)
+    groups = kept.label(name)
+    if (groups == "").any():
+        raise ValueError(
+            f"--group {name}: the column is empty in {(groups == '').sum()} rows; fill it, or "
+            "leave those rows out"
+        )
+    return name, np.unique(groups, return_inverse=True)[1]
 
 
 def _selection(corpus: Corpus, settings: RankSettings) -> Corpus:
@@ -285,7 +351,10 @@ def _usable(
     among = keep[data.usable]
     if not among.all():
         values = {name: array[among] for name, array in data.values.items()}
-        data = replace(data, embeddings=[x[among] for x in data.embeddings], values=values)
+        places = np.flatnonzero(among)
+        data = replace(
+            data, embeddings=[Selected.of(x, places) for x in data.embeddings], values=values
+        )
     return keep, data, tuple(sorted(rejected, key=lambda one: (one.row, one.reason)))
 
 
@@ -349,129 +418,6 @@ def _as_number(cell: str) -> float | None:
         return None
 
 
-def _scored(
-    chosen: list[Candidate],
-    values: dict[str, NDArray],
-    x: NDArray[np.float32],
-    y: NDArray,
-    settings: RankSettings,
-) -> tuple[Result, ...]:
-    """Every candidate's result, best first."""
-    results: list[Result] = []
-    all_classes = np.unique(y)
-    for members, has, status in _alike(chosen, values, y):
-        if status != "ranked":
-            results += [_unranked(one, status, values.get(one.name), has) for one in members]
-            continue
-        rows = slice(None) if has.all() else has
-        zs = [values[one.name][rows] for one in members]
-        dependences = estimate(
-            x[rows], zs, y[rows], estimator=settings.estimator, width=settings.kernel_width
-        )
-        totals, relevances = hsic.ingredients(x[rows], zs, y[rows])
-        where = np.searchsorted(all_classes, np.unique(y[rows]))
-        for one, z, c, t, r in zip(members, zs, dependences, totals, relevances, strict=True):
-            if not np.isfinite([c.score, t.value, r.value]).all():
-                raise ArithmeticError(f"{one.name}: a score is not finite; please report this")
-            classes = np.full(len(all_classes), np.nan)
-            classes[where] = c.classes
-            relevant = r.value > RELEVANT * r.shuffled_sd
-            results.append(
-                Result(
-                    name=one.name,
-                    source=one.source,
-                    status=status,
-                    score=c.score,
-                    shuffled=c.shuffled,
-                    shuffled_sd=c.shuffled_sd,
-                    spread=c.spread,
-                    total=t.value,
-                    relevance=r.value,
-                    chance_sd=r.shuffled_sd,
-                    relevant=relevant,
-                    classes=tuple(None if np.isnan(v) else float(v) for v in classes),
-                    dims=1 if z.ndim == 1 else z.shape[1],
-                    missing=int((~has).sum()),
-                    histogram=_histogram(z),
-                    note="" if relevant else f"no relevance: it says nothing of {settings.label}",
-                )
-            )
-    last = float("inf")
-    return tuple(sorted(results, key=lambda r: (last if r.score is None else r.score, r.name)))
-
-
-def _alike(
-    chosen: list[Candidate], values: dict[str, NDArray], y: NDArray
-) -> list[tuple[list[Candidate], NDArray[np.bool_], str]]:
-    """Candidates that lack a value on the same segments, those segments, and their status.
-
-    They share the work on the speech. Those that can't be ranked stand alone.
-    """
-    found: dict[tuple[str, bytes], tuple[list[Candidate], NDArray[np.bool_], str]] = {}
-    for one in chosen:
-        z = values.get(one.name)
-        has = _has_value(z) if z is not None else np.zeros(len(y), bool)
-        status = _status(z, has, y)
-        found.setdefault((status, has.tobytes()), ([], has, status))[0].append(one)
-    return list(found.values())
-
-
-def estimate(
-    x: NDArray,
-    zs: Sequence[NDArray],
-    y: NDArray,
-    *,
-    estimator: str,
-    width: float,
-    scale: float = 1.0,
-) -> list[hsic.Dependence]:
-    """An estimator of `augury.hsic` by name.
-
-    Args:
-        width: σ of the paper's kernel; `released` and `robust` have their own.
-        scale: factor of whichever width is used.
-    """
-    if estimator == "paper":
-        return hsic.paper(x, zs, y, width=width * scale)
-    return {"released": hsic.released, "robust": hsic.robust}[estimator](x, zs, y, scale=scale)
-
-
-def _has_value(z: NDArray) -> NDArray[np.bool_]:
-    if z.dtype.kind in "iu":
-        return np.asarray(z >= 0)
-    return np.asarray(np.isfinite(z).reshape(len(z), -1).all(axis=1))
-
-
-def _status(z: NDArray | None, has: NDArray[np.bool_], y: NDArray) -> str:
-    counts = np.unique(y[has], return_counts=True)[1]
-    if z is None or len(counts) < 2 or counts.max() < 4:
-        return "missing"
-    known = z[has]
-    if known.dtype.kind in "iu":
-        return "constant" if (known == known[0]).all() else "ranked"
-    return "ranked" if hsic.standardised(known).any() else "constant"
-
-
-def _unranked(one: Candidate, status: str, z: NDArray | None, has: NDArray[np.bool_]) -> Result:
-    note = (
-        "the same value everywhere: there is nothing to learn from it"
-        if status == "constant"
-        else "too few values: two classes, and four segments in one of them, are needed"
-    )
-    dims = 1 if z is None or z.ndim == 1 else z.shape[1]
-    empty = ((), 0.0, 0.0)
-    return Result(
-        one.name, one.source, status, None, None, None, None, None, None, None, None,
-        (), dims, int((~has).sum()), empty, note,
-    )  # fmt: skip
-
-
-def _histogram(z: NDArray) -> tuple[tuple[int, ...], float, float]:
-    first = (z if z.ndim == 1 else z[:, 0]).astype(np.float64)
-    counts, edges = np.histogram(first, bins=30)
-    return tuple(map(int, counts)), float(edges[0]), float(edges[-1])
-
-
 def _shares(counts: NDArray, estimator: str) -> tuple[float, ...]:
     if estimator == "released":
         return (1.0 / len(counts),) * len(counts)
@@ -499,26 +445,18 @@ def _sensitivity(
     zs = {name: z[rows] for name, z in values.items()}
     which = range(len(plan.embeddings))
     data = gather(plan, works, outcomes, own, (), unvoiced=settings.unvoiced, which=which)
-    inside = keep[among[data.usable]]
+    inside = np.flatnonzero(keep[among[data.usable]])
     scores: dict[str, list[float | None]] = {one.name: [] for one in chosen}
-    groups = _alike(chosen, zs, y[rows])
+    groups = alike(chosen, zs, y[rows])
     for _, embedding, scale in variants:
-        x = data.embeddings[plan.embeddings.index(embedding)][inside]
+        x = Selected.of(data.embeddings[plan.embeddings.index(embedding)], inside)
         for members, has, status in groups:
             found: list[float | None] = [None] * len(members)
             if status == "ranked":
                 known = [zs[one.name][has] for one in members]
-                found = [
-                    one.score
-                    for one in estimate(
-                        x[has],
-                        known,
-                        y[rows][has],
-                        estimator=settings.estimator,
-                        width=settings.kernel_width,
-                        scale=scale,
-                    )
-                ]
+                at = Selected.of(x, np.flatnonzero(has))
+                made = estimate(at, known, y[rows][has], settings, scale=scale, run=threads)
+                found = [one.score for one in made]
             for one, score in zip(members, found, strict=True):
                 scores[one.name].append(score)
     names = tuple(name for name, _, _ in variants)
@@ -554,6 +492,9 @@ def _command(corpus: Corpus, settings: RankSettings) -> str:
         words += ["--exclude", name]
     if settings.max_bad != default.max_bad:
         words += ["--max-bad", str(settings.max_bad)]
+    for name in ("tolerance", "bootstrap", "group", "permutations", "seed"):
+        if (value := getattr(settings, name)) != getattr(default, name):
+            words += [f"--{name}", str(value)]
     if not settings.sensitivity:
         words.append("--no-sensitivity")
     home = corpus.source if corpus.source.is_dir() else corpus.source.parent

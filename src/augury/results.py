@@ -20,13 +20,19 @@ class Result:
     source: str  # what it stands for: "opensmile:ComParE_2016:F0final_sma"
     status: str  # "ranked", "constant" (the same everywhere), "missing" (too few values)
     score: float | None  # CI estimate; lower is better
+    interval: tuple[float, float] | None  # 95 % of the score, bootstrap
+    rank_interval: tuple[int, int] | None  # 95 % of the rank
+    tier: int | None  # 1 the best; within one the order is not settled
+    p_value: float | None  # of the score if z and the speech were independent inside the classes
     shuffled: float | None  # mean score with z shuffled inside classes: what chance alone gives
     shuffled_sd: float | None  # its standard deviation, where it has a closed form (robust)
     spread: float | None  # 0..1, mean of 1 − L within classes: the label's spread, X never used
     total: float | None  # HSIC(X,Z), unbiased and normalised: 0 independent, 1 fully dependent
     relevance: float | None  # HSIC(Z,Y), the same scale; near 0 the candidate says nothing of Y
     chance_sd: float | None  # sd of total and relevance when the points are shuffled (mean 0)
-    relevant: bool | None  # relevance above 3 chance_sd
+    relevance_p: float | None  # of the relevance if z and the label were independent
+    relevant: bool | None  # relevance_p below .01
+    error: float | None  # bound on the score's relative error by approximation, not rounding
     classes: tuple[float | None, ...]  # each class's value (robust: normalised HSIC), class order
     dims: int  # 1 for a scalar pseudo-label
     missing: int  # segments without a value, left out for this candidate
@@ -58,6 +64,8 @@ class Ranking:
     hours: float  # of the recordings read, whole
     warnings: tuple[str, ...]
     redundancy: tuple[tuple[float | None, ...], ...]  # Spearman between candidates, as results
+    better: tuple[tuple[float, ...], ...]  # P(the row's score is lower), ranked ones, as results
+    resampled: str  # what the intervals resample: "segments", "recording" or a column
     sensitivity: Sensitivity | None
     quarantine: dict[str, int]  # reason → segments left out
     settings: dict[str, object] = field(default_factory=dict)
@@ -95,20 +103,26 @@ class Ranking:
 
     def _table(self) -> str:
         columns = [
-            "name", "source", "status", "score", "shuffled", "shuffled_sd", "spread", "total",
-            "relevance", "chance_sd", "relevant", "dims", "missing", "note",
+            "name", "source", "status", "score", "p_value", "tier", "shuffled", "shuffled_sd",
+            "spread", "total", "relevance", "chance_sd", "relevance_p", "relevant", "error", "dims",
+            "missing", "note",
         ]  # fmt: skip
+        ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]
         names = [f"class:{name}" for name in self.class_names]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["rank", *columns, "label", "estimator", "settings", *inputs, *names])
+        writer.writerow(
+            ["rank", *columns, *ends, "label", "estimator", "settings", *inputs, *names]
+        )
         settings = json.dumps(self.settings, ensure_ascii=False)
         for rank, result in enumerate(self.results, 1):
             writer.writerow(
                 [
                     rank if result.status == "ranked" else "",
                     *(getattr(result, column) for column in columns),
+                    *(result.interval or ("", "")),
+                    *(result.rank_interval or ("", "")),
                     self.label,
                     self.estimator,
                     settings,

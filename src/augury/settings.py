@@ -30,6 +30,11 @@ class RankSettings:
     exclude: tuple[str, ...] = ()  # labels left out
     max_bad: float = 0.05  # share of segments that may be unusable
     sensitivity: bool = True  # whether the order is looked at under other settings too
+    tolerance: float = 1e-6  # largest relative error of a class's value by approximation
+    bootstrap: int = 1000  # replicates for intervals, ranks and tiers; 0: none
+    group: str = ""  # column whose groups are resampled whole; "recording"; "segment"; "": see rank
+    permutations: int = 0  # shuffles for p-values; 0: by moments (robust only)
+    seed: int = 0  # of bootstrap and permutations
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -48,15 +53,24 @@ class RankSettings:
             ("parts", 1, 1000),
             ("downsampling_width", 1e-3, 10.0),
             ("kernel_width", 1e-100, 1e100),
+            ("tolerance", 1e-12, 0.1),
+            ("bootstrap", 0, 1_000_000),
+            ("permutations", 0, 1_000_000),
+            ("seed", 0, 2**63),
         ):
             value = getattr(self, name)
-            if not low <= value <= high or (name == "parts" and value != int(value)):
-                kind = "a whole number" if name == "parts" else "a number"
+            whole = name in ("parts", "bootstrap", "permutations", "seed")
+            if not low <= value <= high or (whole and value != int(value)):
+                kind = "a whole number" if whole else "a number"
                 raise ValueError(f"{name} is {value}, but must be {kind} from {low:g} to {high:g}")
         if self.estimator == "released" and self.parts % 2:
             raise ValueError(f"parts is {self.parts}, but the released recipe needs an even number")
         if isinstance(self.exclude, str) or isinstance(self.candidates, str):
             raise ValueError("exclude and candidates are lists of names; put the one in a list")
+        if 0 < self.bootstrap < 100:
+            raise ValueError(
+                f"bootstrap is {self.bootstrap}, but 95 % need at least 100; or 0: none"
+            )
         if not 0 <= self.max_bad <= 1:
             raise ValueError(f"max_bad is {self.max_bad}, but is a share between 0 and 1")
         if self.estimator == "released" and self.embedding == "svcca":

@@ -1,0 +1,154 @@
+"""Embeddings that are too large to copy or to hold: all that is asked of them is x[rows], a copy.
+
+NumPy arrays do as well; these are for what they can't: some rows of an array without a copy, a file
+of which only what is asked for is in memory, and rows that are wanted on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Some rows of embeddings, in an order of their own."""
+
+    x: Any
+    index: Rows
+
+    @classmethod
+    def of(cls, x: Any, index: Rows) -> Any:
+        """Of an array or another selection; x itself where that is the same."""
+        if len(index) == len(x) and (index == np.arange(len(x))).all():
+            return x
+        return cls(x.x, x.index[index]) if isinstance(x, cls) else cls(x, index)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.index)
+
+    def __getitem__(self, rows: Rows) -> Any:
+        return self.x[self.index[rows]]
+
+
+class Stored:
+    """A .npy file, read some rows at a time.
+
+    Never more of it is in memory than is asked for, unlike a memory map's touched pages. Sent to
+    another process it is but its path.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise ValueError(f"{path}: .npy of version {version}, but only 1.0 is read")
+            self.shape, by_column, self.dtype = np.lib.format.read_array_header_1_0(file)
+            self._start = file.tell()
+        if by_column or self.dtype.hasobject:
+            raise ValueError(f"{path}: must hold numbers, row by row")
+        self.path = path
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: Rows) -> NDArray:
+        first, last = int(rows.min()), int(rows.max())
+        if not 0 <= first <= last < len(self):
+            raise IndexError(f"{self.path} has {len(self)} rows, not {first} to {last}")
+        if last - first >= 2 * len(rows):
+            mapped = np.memmap(self.path, self.dtype, "r", self._start, self.shape)
+            return np.asarray(mapped[rows])
+        width = math.prod(self.shape[1:])
+        block = np.fromfile(
+            self.path,
+            self.dtype,
+            (last - first + 1) * width,
+            offset=self._start + first * width * self.dtype.itemsize,
+        ).reshape(-1, *self.shape[1:])
+        ordered = len(block) == len(rows) and bool((np.diff(rows) == 1).all())
+        return block if ordered else block[rows - first]
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """Embeddings whose rows are torch tensors on a device: "cuda", "cuda:1", "cpu"."""
+
+    x: Any
+    device: str
+
+    @staticmethod
+    def check(device: str) -> None:
+        """ValueError unless there is such a device."""
+        try:
+            import torch
+        except ImportError as error:
+            raise ValueError(
+                f"--device {device} needs torch; pip install 'augury[train]'"
+            ) from error
+        try:
+            torch.zeros(1, dtype=torch.float64, device=device)
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise ValueError(f"--device {device}: {error}") from error
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.x)
+
+    def __getitem__(self, rows: Rows) -> Any:
+        import torch
+
+        return torch.asarray(self.x[rows], device=self.device, copy=True)
+
+
+class Scratch:
+    """A folder for embeddings that are too large for memory, or are for a cluster's workers too."""
+
+    def __init__(self, store: Path) -> None:
+        self._folder = store / f"scratch-{secrets.token_hex(8)}"
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def empty(self, shape: tuple[int, ...], *, shared: bool) -> NDArray[np.float32]:
+        """An array of a shape, in a file where it has to be."""
+        size = 4 * math.prod(shape)
+        if not shared and size < psutil.virtual_memory().available / 2:
+            return np.empty(shape, np.float32)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{secrets.token_hex(8)}.npy"
+        return np.lib.format.open_memmap(path, "w+", np.float32, shape)
+
+    def rows(self, x: Any) -> Any:
+        """What gives its rows: from the file, where there is one, rather than from mapped pages."""
+        if isinstance(x, Selected):
+            return Selected(self.rows(x.x), x.index)
+        if not isinstance(x, np.memmap):
+            return x
+        x.flush()
+        return Stored(Path(str(x.filename)))
+
+    def whole(self, x: Any) -> Any:
+        """A selection as a file of its own: what workers are sent is then but a path."""
+        if not isinstance(x, Selected):
+            return x
+        copy = self.empty((len(x), *x.x.shape[1:]), shared=True)
+        for begin in range(0, len(x), 10_000):
+            rows = np.arange(begin, min(begin + 10_000, len(x)))
+            copy[rows] = x[rows]
+        return self.rows(copy)
