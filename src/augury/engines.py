@@ -54,7 +54,7 @@ class Wanted:
     widths: tuple[float, ...]  # σ of each pseudo-label's kernel
     factors: tuple[Factor | None, ...]  # of each, or None where it has none of few columns
     tolerance: float = 1e-6  # largest error of KL, relative to it
-    slip: bool = False  # whether KL is centred by I − 11ᵀ/n², as in the released code
+    slip: bool = False  # K centred by I − 11ᵀ/n², and L not at all, as in the released code
     norms: bool = False  # whether KK and aa are wanted
     points: bool = False  # whether the sums of each point are wanted
 
@@ -239,40 +239,38 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
     U = speech(x, rows)
     xp, place, n = array_namespace(U), device(U), len(rows)
     mean = xp.mean(U, axis=0)
-    U -= mean
+    U -= mean * (1 / n if wanted.slip else 1)
     K = U @ U.T
     a = xp.astype(xp.linalg.diagonal(K), xp.float64)
     sums = SpeechSums(as_numpy(mean).astype(np.float64), float(xp.sum(a)))
-    if wanted.norms or wanted.points:
+    if wanted.norms:
         squares = xp.astype(xp.vecdot(K, K), xp.float64)
         KK = float(xp.sum(squares))
         sums = replace(sums, aa=float(a @ a), KK=KK)
         if wanted.points:
             sums = replace(sums, skew=_skew(K, KK), each_KK=as_numpy(squares - a * a))
-    left = (1 - 1 / n if wanted.slip else 0.0) * sums.mean
-    along = as_numpy(U).astype(np.float64) @ left if left.any() else np.zeros(n)
     pairs = []
     for z, width, one in zip(zs, wanted.widths, wanted.factors, strict=True):
         z = xp.asarray(z, device=place)
         if one is not None and n > DENSE and 2 * len(one) < n:
             phi = one.columns(z)
-            L_rows = phi @ xp.sum(phi, axis=0)
+            total = float(xp.sum(xp.square(xp.sum(phi, axis=0))))
             error = sums.a * float(xp.sum(1 - xp.vecdot(phi, phi)))
-            phi -= xp.mean(phi, axis=0)
+            if not wanted.slip:
+                phi -= xp.mean(phi, axis=0)
             L = phi @ phi.T
         else:
             error = 0.0
             L = label_kernel(z, width=width)
-            L_rows = xp.sum(L, axis=1)
-            # Centred itself: where all entries are near 1, sums of L less their means would cancel.
-            L -= xp.mean(L, axis=0)
-            L -= xp.mean(L, axis=1)[:, None]
-        L_rows, b = as_numpy(L_rows), xp.linalg.diagonal(L)
-        total = float(L_rows.sum())
+            total = float(xp.sum(L))
+            if not wanted.slip:
+                # Centred, too: where all entries are near 1, sums less their means would cancel.
+                L -= xp.mean(L, axis=0)
+                L -= xp.mean(L, axis=1)[:, None]
+        b = xp.linalg.diagonal(L)
         each = xp.vecdot(xp.astype(K, xp.float64), L)
         squares = xp.vecdot(L, L)
-        LL = float(xp.sum(squares))
-        KL = float(xp.sum(each)) + 2 * float(along @ L_rows) + float(left @ left) * total
+        LL, KL = float(xp.sum(squares)), float(xp.sum(each))
         found = PairSums(KL, LL, float(a @ b), float(b @ b), total - n, max(error, 0.0))
         if wanted.points:
             found = replace(
@@ -302,7 +300,7 @@ class _Large:
 
     rows: Rows
     moments: Moments  # centred, without the Gram matrix
-    axes: tuple[Matrix, Vector] | None  # leading eigenvectors (d, few) and eigenvalues of K
+    axes: tuple[Matrix, Vector]  # leading eigenvectors (d, few) and eigenvalues of K
     speech: SpeechSums
     pairs: tuple[PairSums, ...]
 
@@ -312,16 +310,19 @@ class _Large:
         of_speech, pairs, axes = sums_of(sums, wanted)
         return cls(rows, replace(sums, gram=None), axes, of_speech, pairs)
 
+    def origin(self, wanted: Wanted) -> Vector:
+        """What is taken off unit rows."""
+        return self.speech.mean / len(self.rows) if wanted.slip else self.speech.mean
+
     def looks(
         self, zs: Sequence[NDArray], wanted: Wanted, towards: Sequence[Vector]
     ) -> Iterator[tuple[Any, ...]]:
         """Tasks for the sums of each point."""
-        assert self.axes is not None
         pairs = [(z, one) for z, one in zip(zs, wanted.factors, strict=True) if one is not None]
         for part in _chunks(len(self.rows)):
             own = self.rows[part]
             labels, factors = [z[own] for z, _ in pairs], [one for _, one in pairs]
-            yield look, own, labels, factors, self.moments, self.axes, towards
+            yield look, own, labels, factors, self.moments, self.axes, towards, wanted.slip
 
     def with_points(self, parts: Sequence[Look], wanted: Wanted) -> _Large:
         """With the sums of each point."""
@@ -345,24 +346,22 @@ class _Large:
 
 def sums_of(
     sums: Moments, wanted: Wanted
-) -> tuple[SpeechSums, tuple[PairSums, ...], tuple[Matrix, Vector] | None]:
+) -> tuple[SpeechSums, tuple[PairSums, ...], tuple[Matrix, Vector]]:
     """What centred moments give, and K's leading eigenvectors (d, few) and eigenvalues.
 
     Pseudo-labels without a factor, or whose factor is too coarse here, have an infinite error.
     """
-    n, mean, trace = sums.n, sums.origin, float(sums.ones[-2])
-    found = SpeechSums(mean, trace)
-    axes = None
+    n, mean = sums.n, sums.origin
+    left = mean * (1 - 1 / n) if wanted.slip else np.zeros_like(mean)
+    found = SpeechSums(mean, float(sums.ones[-2]) + n * float(left @ left))
+    axes = np.empty((len(mean), 0)), np.empty(0)
     if sums.gram is not None:
         KK = float(np.vdot(sums.gram, sums.gram))
         found = replace(found, aa=sums.fourth, KK=KK)
         if wanted.points:
             axes = leading(sums.gram)
-            found = replace(
-                found, skew=float((axes[1] ** 3).sum()) / KK**1.5 if KK > 1e-24 else 0.0
-            )
-    left = (1 - 1 / n if wanted.slip else 0.0) * mean
-    norm = found.a + n * float(left @ left)
+            skew = float((axes[1] ** 3).sum()) / KK**1.5 if KK > 1e-24 else 0.0
+            found = replace(found, skew=skew)
     pairs, nothing = [], PairSums(*[np.nan] * 5, error=np.inf)
     of_factor = iter(zip(sums.cross, sums.labels, sums.centres, strict=True))
     for one in wanted.factors:
@@ -377,7 +376,7 @@ def sums_of(
         left_out = max(n - total / n - float(labels[-2, -1]), 0.0)
         made = PairSums(
             float(np.vdot(C, C)), LL, float(cross[-2, -2]), float(labels[-2, -2]), total - n,
-            norm * left_out, float(np.vdot(FF @ FF, FF)) / LL**1.5 if LL > 1e-24 else 0.0,
+            found.a * left_out, float(np.vdot(FF @ FF, FF)) / LL**1.5 if LL > 1e-24 else 0.0,
         )  # fmt: skip
         # A label that hardly varies inside the class asks for more than its factor gives.
         varies = LL > 1e-18 * n**2  # noqa: SIM300
@@ -424,7 +423,7 @@ def _looked_again(
             task
             for one, plan in zip(classes, plans, strict=True)
             for k, labels in plan
-            for task in labels.tasks(one.rows, wanted.widths[k], one.speech.mean)
+            for task in labels.tasks(one.rows, wanted.widths[k], one.origin(wanted))
         ),
     )
     towards: list[list[Vector]] = []
@@ -516,11 +515,12 @@ class _Sorted:
         )
         towards = np.sum([part.towards for part in parts], axis=0)
         total = float(rows.sum())
-        left = (1 - 1 / n if wanted.slip else 0.0) * of_speech.mean
-        KL = float(each.sum()) + 2 * float(left @ towards) + float(left @ left) * total
+        KL = float(each.sum())
         LL = float(squares.sum()) - 2 / n * float(rows @ rows) + (total / n) ** 2
         b = 1 - 2 / n * rows + total / n**2
         found = PairSums(KL, LL, float(a @ b), float(b @ b), total - n, self.cut * n * of_speech.a)
+        if wanted.slip:  # neither K nor L is centred
+            b, towards = np.ones(n), np.zeros_like(towards)
         if wanted.points:
             all_values = np.repeat(self.values, np.diff(self.ends, prepend=0), axis=0)
             L = label_kernel(all_values[spaced(all_values)], width=width)
@@ -611,6 +611,7 @@ def look(
     sums: Moments,
     axes: tuple[Matrix, Vector],
     towards: Sequence[Vector],
+    slip: bool,
 ) -> Look:
     """Sums of each of some points with all of its class, given those of the class.
 
@@ -622,12 +623,18 @@ def look(
     """
     vectors, eigenvalues = axes
     sizes = np.cumsum([0, *map(len, factors)])
-    parts = [*(one[:-2, :-2] for one in sums.cross), vectors, *(v[:, None] for v in towards)]
+    cross, origin, centres = [one[:-2, :-2] for one in sums.cross], sums.origin, sums.centres
+    if slip:  # neither K nor L is centred
+        origin = sums.origin / sums.n
+        left = sums.origin - origin
+        cross = [C + sums.n * np.outer(left, f) for C, f in zip(cross, centres, strict=True)]
+        centres = tuple(np.zeros_like(f) for f in centres)
+    parts = [*cross, vectors, *(v[:, None] for v in towards)]
     found = []
     size = rows_at_once(x[rows[:1]], large=True)
     for begin in range(0, len(rows), size):
         block = slice(begin, begin + size)
-        U = speech(x, rows[block], sums.origin)
+        U = speech(x, rows[block], origin)
         xp, place = array_namespace(U), device(U)
         right = xp.astype(xp.asarray(np.concatenate(parts, axis=1), device=place), U.dtype)
         P = xp.astype(U @ right, xp.float64)
@@ -635,7 +642,7 @@ def look(
         KL, ab, LL = [], [], []
         for k, (z, one) in enumerate(zip(zs, factors, strict=True)):
             phi = one.columns(xp.asarray(z[block], device=place))
-            phi -= xp.asarray(sums.centres[k], device=place)
+            phi -= xp.asarray(centres[k], device=place)
             b = xp.vecdot(phi, phi)
             KL.append(xp.vecdot(P[:, sizes[k] : sizes[k + 1]], phi) - a * b)
             ab.append(a * b)

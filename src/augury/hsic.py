@@ -168,10 +168,10 @@ def _published(
             if one is None:
                 continue
             n, pair = len(one.rows), one.pairs[k]
-            # K's trace and sum; it is not quite centred in the released code.
+            # K's sum; it is not centred in the released code.
             left = (1 - 1 / n) * one.speech.mean if not weighted else np.zeros(1)
-            trace = one.speech.a + n * float(left @ left)
-            mean = trace + (n**2 * float(left @ left) - trace) * _ratio(pair.L, n * (n - 1))
+            rest = n**2 * float(left @ left) - one.speech.a
+            mean = one.speech.a + rest * _ratio(pair.L, n * (n - 1))
             values[c], shuffled[c], errors[c] = pair.KL, mean, pair.error
             unlike, pairs = unlike + n * (n - 1) - pair.L, pairs + n * (n - 1)
             if pair.each_KL is not None and pair.each_ab is not None:

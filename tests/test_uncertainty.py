@@ -1,0 +1,187 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from augury import engines, hsic, uncertainty
+
+
+def data(n=60, classes=2, d=6, link=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    x = rng.standard_normal((n, d)) + 1 + y[:, None]
+    return x, link * x[:, 0] + rng.standard_normal(n), y
+
+
+# ------------------------------------------------------------------------------- influence
+
+
+@pytest.mark.parametrize("estimator", ["paper", "released", "robust"])
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_influences_are_what_leaving_a_point_out_changes(monkeypatch, estimator, few):
+    """Jackknife: n − 1 times the change is the influence, to order 1/n."""
+    for name in ("FEW", "DENSE"):
+        monkeypatch.setattr(engines, name, few)
+    x, z, y = data(n=120)
+    function = getattr(hsic, estimator)
+    z = z if estimator == "robust" else 0.1 * z  # the others have a width of their own
+    (whole,) = function(x, [z], y, points=True)
+    assert whole.influence.shape == (120,)
+    assert abs(whole.influence.sum()) < 1e-9 * np.abs(whole.influence).sum()
+    left = []
+    for i in range(120):
+        keep = np.arange(120) != i
+        left.append(function(x[keep], [z[keep]], y[keep])[0].score)
+    jackknife = 119 / 120 * (np.mean(left) - np.array(left))
+    assert np.corrcoef(jackknife, whole.influence)[0, 1] > 0.97
+    assert whole.influence.std() == pytest.approx(jackknife.std(), rel=0.12)
+
+
+def test_the_bootstrap_s_spread_is_that_of_new_samples():
+    scores, spreads = [], []
+    for seed in range(60):
+        x, z, y = data(n=200, seed=seed)
+        (one,) = hsic.robust(x, [z], y, points=True)
+        found = uncertainty.bootstrap(
+            np.array([one.score]), one.influence[:, None], y, within=True, replicates=200, seed=0
+        )
+        scores.append(one.score)
+        spreads.append(found.std())
+    # The standard deviation of 60 draws is known to 9 %.
+    assert np.mean(spreads) == pytest.approx(np.std(scores), rel=0.3)
+
+
+def test_many_units_are_as_spread_as_few(monkeypatch):
+    rng = np.random.default_rng(0)
+    influence = rng.standard_normal((900, 2)) @ [[1.0, 0.8], [0.0, 0.6]]
+    common = {"within": True, "replicates": 4000, "seed": 1}
+    few = uncertainty.bootstrap(np.zeros(2), influence, np.zeros(900), **common)
+    monkeypatch.setattr(uncertainty, "MANY", 10)
+    many = uncertainty.bootstrap(np.zeros(2), influence, np.zeros(900), **common)
+    assert np.allclose(np.cov(few.T), np.cov(many.T), rtol=0.15)
+
+
+def test_repeated_measures_do_not_fake_precision():
+    x, z, y = data(n=80)
+    x4, z4, y4, group = (np.repeat(v, 4, axis=0) for v in (x, z, y, np.arange(80)))
+    spreads = []
+    for each in ((x, z, y, y, True), (x4, z4, y4, group, False), (x4, z4, y4, y4, True)):
+        (one,) = hsic.paper(each[0], [each[1]], each[2], width=0.5, points=True)
+        found = uncertainty.bootstrap(
+            np.array([one.score]), one.influence[:, None], each[3],
+            within=each[4], replicates=2000, seed=0,
+        )  # fmt: skip
+        spreads.append(found.std())
+    honest, grouped, naive = spreads
+    assert grouped == pytest.approx(honest, rel=0.15)
+    assert naive < 0.6 * honest
+
+
+def test_the_same_seed_gives_the_same_replicates():
+    influence = np.random.default_rng(0).standard_normal((50, 3))
+    common = {"within": False, "replicates": 100}
+    one, same, other = (
+        uncertainty.bootstrap(np.zeros(3), influence, np.arange(50), seed=seed, **common)
+        for seed in (1, 1, 2)
+    )
+    assert (one == same).all()
+    assert (one != other).any()
+
+
+# -------------------------------------------------------------------------- order and tiers
+
+
+def test_ranks_and_probabilities_by_hand():
+    replicates = np.array([[1.0, 2.0, 3.0], [2.0, 1.0, 3.0], [1.0, 1.0, 0.0], [1.0, 2.0, 3.0]])
+    assert uncertainty.ranks(replicates).tolist() == [[1, 2, 3], [2, 1, 3], [2, 3, 1], [1, 2, 3]]
+    better = uncertainty.better(replicates)
+    assert better[0].tolist() == [0.5, 0.625, 0.75]
+    assert np.allclose(better + better.T, 1)
+
+
+def test_tiers_start_where_the_first_of_the_last_is_clearly_better():
+    scores = np.array([0.3, 0.1, 0.2, 0.9])
+    better = np.full((4, 4), 0.5)
+    better[1] = [0.99, 0.5, 0.9, 1.0]  # the best, at place 1
+    better[0, 3] = 0.8
+    assert uncertainty.tiers(scores, better).tolist() == [2, 1, 1, 2]
+    assert uncertainty.tiers(np.zeros(0), np.zeros((0, 0))).tolist() == []
+
+
+# ------------------------------------------------------------------------------ permutation
+
+
+def shuffles(x, z, y, **choices):
+    groups = hsic.classes(y)
+    counts = np.array([len(rows) for rows in groups])
+    return uncertainty.permutation_p(x, [z], groups, counts / counts.sum(), **choices)
+
+
+@pytest.mark.parametrize("estimator", ["paper", "robust"])
+def test_the_shuffled_statistic_is_the_score_of_shuffled_labels(monkeypatch, estimator):
+    """Over all 120 orders of five points, up to a constant factor and offset."""
+    monkeypatch.setattr(uncertainty, "LEFT_OUT", 0)
+    x, z, y = data(n=5, classes=1)
+    robust = estimator == "robust"
+    standard = hsic.standardised(z)
+    width = hsic.median_distance(standard) if robust else 0.5
+    label = standard if robust else z
+    one = uncertainty._shuffled(
+        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=engines.threads
+    )
+    orders = np.array(list(itertools.permutations(range(5))))
+    found = uncertainty._statistic(one, orders)[:, 0]
+    if robust:
+        scores = [hsic.robust(x, [z[order]], y)[0].score for order in orders]
+    else:
+        scores = [hsic.conditional_hsic(x, z[order], y, width=0.5) for order in orders]
+    slope, offset = np.polyfit(scores, found, 1)
+    # Columns are kept in float32.
+    assert np.allclose(slope * np.array(scores) + offset, found, atol=1e-5 * np.ptp(found))
+
+
+@pytest.mark.parametrize("n", [40, 1500])
+def test_both_p_values_agree(n):
+    """On data whose dependence is just at the edge of being seen."""
+    x, z, y = data(n=n, link=0)
+    zs = [z + shift * x[:, 0] for shift in np.linspace(0, 2 / np.sqrt(n), 6)]
+    groups = hsic.classes(y)
+    moments = [one.p_value for one in hsic.robust(x, zs, y, points=True)]
+    shuffled = uncertainty.permutation_p(
+        x, zs, groups, np.full(2, 0.5), widths=None, permutations=999, seed=0
+    )
+    # A p-value of 999 shuffles has a standard error of 0.016 at most.
+    assert np.allclose(moments, shuffled, atol=0.05)
+
+
+def test_p_values_count_the_order_as_observed():
+    x, z, y = data(n=40, link=5)
+    assert shuffles(x, z, y, widths=None, permutations=19, seed=0)[0] == 1 / 20
+    assert shuffles(x, z, y, widths=[5.0], permutations=19, seed=0)[0] == 1 / 20
+    # A label that is constant inside the classes: all shuffles are the same.
+    assert shuffles(x, y * 1.0, y, widths=None, permutations=19, seed=0)[0] == 1
+
+
+def test_classes_without_information_weigh_nothing():
+    """One value that differs, or none: what is left of the norms is rounding."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(20), 6)
+    x = rng.standard_normal((120, 5))
+    found = []
+    for seed in range(40):
+        z = np.where(np.random.default_rng(seed).random(120) < 0.8, 0.0, rng.standard_normal(120))
+        found.append(shuffles(x, z, y, widths=None, permutations=39, seed=seed)[0])
+    assert 0.3 < np.mean(found) < 0.7
+
+
+def test_labels_without_a_factor_have_p_values_too():
+    rng = np.random.default_rng(0)
+    n = 1300
+    x = rng.standard_normal((n, 5))
+    zs = [300 * rng.random(n), 300 * x[:, 0], rng.standard_normal((n, 8))]
+    found = uncertainty.permutation_p(
+        x, zs, [np.arange(n)], np.ones(1), widths=[0.05, 20.0, 2.0], permutations=39, seed=0
+    )
+    assert found[0] > 0.05
+    assert found[1] == 1 / 40
+    assert found[2] > 0.05
