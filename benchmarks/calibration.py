@@ -23,7 +23,13 @@ LABELS = {
     "3 dimensions": lambda rng, n: rng.standard_normal((n, 3)),
     "5 categories": lambda rng, n: rng.integers(0, 5, n),
 }
-CLASSES = {"1 of 20": (1, 20), "2 of 50": (2, 50), "40 of 6": (40, 6), "20 of 20": (20, 20), "1 of 300": (1, 300)}
+CLASSES = {
+    "1 of 20": (1, 20),
+    "2 of 50": (2, 50),
+    "40 of 6": (40, 6),
+    "20 of 20": (20, 20),
+    "1 of 300": (1, 300),
+}
 SHARED = 40  # pseudo-labels that share a draw of the speech
 DRAWS = 100
 
@@ -94,7 +100,9 @@ def coverage() -> None:
                 held.append(low <= truth <= high)
                 scores.append(one.score)
                 spreads.append(found.std())
-            cells.append(f"{count} of {size:,}: {np.mean(held):.3f}, {np.mean(spreads) / np.std(scores):.2f}")
+            cells.append(
+                f"{count} of {size:,}: {np.mean(held):.3f}, {np.mean(spreads) / np.std(scores):.2f}"
+            )
         print(f"  true score {truth:.3f}:  " + ";  ".join(cells), flush=True)
 
 

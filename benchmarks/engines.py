@@ -1,6 +1,6 @@
 """Eq. 4 at sizes where matrices of all pairs do not fit, beside the plain dense product.
 
-    python benchmarks/engines.py [one] [voxceleb] [timit] [million] [stream] [FOLDER]
+    python benchmarks/engines.py [one] [sweep] [voxceleb] [timit] [million] [stream] [FOLDER]
 
 Synthetic embeddings (float32, correlated dimensions, a mean) and labels that depend on them.
 `million` and `stream` write 6.4 and 12.8 GB to FOLDER (the current one if not given) and delete
@@ -59,8 +59,14 @@ def dense32(x: Array, z: Array, width: float) -> float:
     """The plain way, in float32: both matrices, centred, multiplied."""
     X = x / np.linalg.norm(x, axis=1, keepdims=True)
     K = X @ X.T
-    z = z.astype(np.float32)
-    L = np.exp(-np.square(z[:, None] - z[None, :]) / np.float32(2 * width**2))
+    if z.dtype.kind in "iu":
+        L = (z[:, None] == z[None, :]).astype(np.float32)
+    else:
+        z = z.astype(np.float32).reshape(len(z), -1)
+        L = np.square(z[:, None, 0] - z[None, :, 0])
+        for dim in range(1, z.shape[1]):
+            L += np.square(z[:, None, dim] - z[None, :, dim])
+        L = np.exp(-L / np.float32(2 * width**2))
     K -= K.mean(axis=0)
     K -= K.mean(axis=1)[:, None]
     return float(np.vdot(K, L)) / len(x) ** 2
@@ -99,6 +105,34 @@ def one() -> None:
     print(f"n = 8,000, d = 1,600: ours {ours * 1e3:.0f} ms, {memory * 1e3:.0f} MB more; plain "
           f"dense float32 {plain:.2f} s: 1/{plain / ours:.0f} of it. Relative error: ours "
           f"{abs(score / exact - 1):.1e}, dense float32 {abs(rough / exact - 1):.1e}")  # fmt: skip
+
+
+def sweep() -> None:
+    """Time of one class and one label of every kind, as a share of the plain product's."""
+    sizes_ = (30, 100, 300, 700, 1000, 1500, 3000, 6000, 12_000)
+    print("\nshare of plain dense float32's time, d = 1,600 (asked: never above 1.10)")
+    print(" " * 22 + "".join(f"{f'n = {n:,}':>12}" for n in sizes_))
+    x = speech(max(sizes_), 1600)
+    rng = np.random.default_rng(3)
+    vectors = x[:, :13].astype(np.float64) / x[:, :13].std(axis=0)
+    labels = {
+        "unit range, σ = 0.05": (label(x, 5), 0.05),
+        "raw Hz, σ = 0.05": (hertz(x), 0.05),
+        "13 dimensions, σ = 3": (vectors, 3.0),
+        "40 categories": (rng.integers(0, 40, len(x)), 1.0),
+        "5,000 categories": (rng.integers(0, 5000, len(x)), 1.0),
+    }
+    for name, (z, width) in labels.items():
+        cells = []
+        for n in sizes_:
+            y, repeats = np.zeros(n), 7 if n <= 1000 else 3
+            ours, score = timed(
+                lambda: hsic.conditional_hsic(x[:n], z[:n], y, width=width), repeats
+            )
+            plain, rough = timed(lambda: dense32(x[:n], z[:n], width), repeats if n < 6000 else 1)
+            assert abs(score / rough - 1) < 1e-3
+            cells.append(f"{ours / plain:.3f}")
+        print(f"{name:22}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
 
 
 def classes(name: str, n: int, sizes: Array, labels: int, *, raw: bool = False) -> None:
@@ -159,9 +193,11 @@ def sizes(n: int, count: int, largest: int | None = None) -> Array:
 def main(names: list[str]) -> None:
     print(machine())
     folder = Path(names.pop()) if names and Path(names[-1]).is_dir() else Path()
-    for name in names or ["one", "voxceleb", "timit", "million", "stream"]:
+    for name in names or ["one", "sweep", "voxceleb", "timit", "million", "stream"]:
         if name == "one":
             one()
+        elif name == "sweep":
+            sweep()
         elif name == "voxceleb":
             classes("VoxCeleb1-sized", 148_642, sizes(148_642, 1251), 7)
         elif name == "timit":

@@ -48,9 +48,9 @@ LABELS = {
     "categories": lambda rng, n: rng.integers(0, 7, n),
 }
 ENGINES = {
-    "dense": {"FEW": 10_000},
+    "dense": {"FEW": 10_000, "DENSE": 10_000},
     "factors": {"FEW": 0, "DENSE": 0},
-    "strips": {"FEW": 0, "DENSE": 0},
+    "strips and tiles": {"FEW": 0, "DENSE": 0, "TILE": 50, "STRIP": 30},
 }
 
 
@@ -58,9 +58,9 @@ def surveyed(monkeypatch, engine, x, groups, zs, widths, **choices):
     for name, value in ENGINES[engine].items():
         monkeypatch.setattr(engines, name, value)
     monkeypatch.setattr(engines, "CHUNK", 50)  # several tasks a class
-    if engine == "strips":
+    if engine == "strips and tiles":
         monkeypatch.setattr(factors, "MOST", 0)
-    wanted = Wanted.of(zs, widths, max(map(len, groups)), tolerance=1e-9, **choices)
+    wanted = Wanted.of(zs, widths, 1000, tolerance=1e-9, **choices)
     return engines.survey(x, groups, zs, wanted, whole=True, run=engines.threads)
 
 
@@ -85,7 +85,7 @@ def test_every_engine_gives_the_sums_of_matrices(monkeypatch, n, engine, width):
             assert 0 <= pair.error < 1e-6 * max(abs(wanted["KL"]), 1e-3), name
             for key in ("each_KL", "each_ab"):
                 assert np.allclose(getattr(pair, key), wanted[key], rtol=1e-8, atol=1e-10), key
-            by_strips = engine == "strips" or (
+            by_strips = engine == "strips and tiles" or (
                 engine == "factors" and factors.factor(z, width, 1e-12) is None
             )
             if not by_strips and n > 2:  # there both are approximations, as said there
@@ -126,7 +126,7 @@ def test_the_classes_together_are_one_class_of_all(monkeypatch, engine):
     z = rng.random(150)
     _, together = surveyed(monkeypatch, engine, x, groups, [z], [0.3], norms=True)
     of_speech, (pair,), _ = engines.sums_of(
-        together, Wanted.of([z], [0.3], 150, tolerance=1e-9, norms=True)
+        together, Wanted.of([z], [0.3], 1000, tolerance=1e-9, norms=True)
     )
     wanted = expected(x, z, 0.3)
     for key in ("KL", "LL", "ab", "bb", "L"):

@@ -6,8 +6,8 @@ pseudo-label, centred. Three engines give the same sums, and the cheapest is tak
 - `dense`: K and L as matrices; for small classes. K is made once for all pseudo-labels.
 - `augury.moments`: L = Φ Φᵀ with few columns, one pass over the points; O(n·d·columns).
 - `strip`: K only where L is not 0: points sorted by label, neighbours within reach; for scalars
-  that range over very many kernel widths, and for very many categories. For vector-valued labels
-  of high rank a strip is as long as the class: the exact, tiled product.
+  that range over very many kernel widths, and for very many categories.
+- `tile`: K and L as matrices, a square of them at a time; for vector-valued labels of high rank.
 
 They run on the arrays they are given (NumPy, or torch on a GPU), cut into tasks that do not depend
 on who runs them: the results are the same to the last bit with any number of threads or workers.
@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,12 @@ from augury.rows import Rows
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
-#: Classes up to this size are dense whatever the labels.
-DENSE = 64
-#: Up to this many points matrices of all pairs are made.
-FEW = 1024
+#: Classes up to this size are dense, and up to this size where K's norm is wanted anyway.
+DENSE, FEW = 256, 1024
 #: A task has this many points of a larger class, or a 16th of it where that is more.
 CHUNK = 4096
-#: Values of a strip: where only neighbours count, and where all points do.
-NARROW, WIDE = 256, 1024
+#: Values of a strip, and points along a tile's side.
+STRIP, TILE = 256, 512
 #: Points that the origin of a larger class is the mean of.
 SAMPLED = 64
 
@@ -68,14 +67,17 @@ class Wanted:
         tolerance: float,
         **choices: Any,
     ) -> Wanted:
-        """With the factors that keep the tolerance in classes of up to `largest` points.
+        """With the factors that keep the tolerance in sets of up to `largest` points.
 
         Where nothing depends KL is about the trace of K, and its error is at most that trace times
         what is left out of all points: a thousandth of the tolerance leaves room for labels that
         hardly vary.
         """
         left_out = max(1e-3 * tolerance / max(largest, 1), EXACT)
-        factors = [factor(z, width, left_out) for z, width in zip(zs, widths, strict=True)]
+        factors = [
+            factor(z, width, left_out) if largest > DENSE else None
+            for z, width in zip(zs, widths, strict=True)
+        ]
         return cls(tuple(widths), tuple(factors), tolerance, **choices)
 
     def only(self, which: Sequence[int], **changes: Any) -> Wanted:
@@ -137,17 +139,22 @@ def _cores() -> int:
 
 def threads(x: Any, tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Run tasks here, on all cores: each on one, so that its last bits are its own."""
-    count = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    running: deque[Future[Any]] = deque()
-    with _threadpools.limit(limits=1), ThreadPoolExecutor(count) as pool:
-        for function, *arguments in tasks:
-            running.append(pool.submit(function, x, *arguments))
-            if len(running) > 2 * count:  # bounded, as results may be large
+    tasks = iter(tasks)
+    few = list(islice(tasks, 2))
+    with _threadpools.limit(limits=1):
+        if len(few) < 2:  # not worth a thread
+            for function, *arguments in few:
+                yield function(x, *arguments)
+            return
+        count = _cores()
+        running: deque[Future[Any]] = deque()
+        with ThreadPoolExecutor(count) as pool:
+            for function, *arguments in chain(few, tasks):
+                running.append(pool.submit(function, x, *arguments))
+                if len(running) > 2 * count:  # bounded, as results may be large
+                    yield running.popleft().result()
+            while running:
                 yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
 
 
 # ------------------------------------------------------------------------------- all classes
@@ -164,13 +171,7 @@ def survey(
         zs: pseudo-labels, each over all rows.
         whole: whether the moments of all points are wanted, too; of labels that have a factor.
     """
-    columns = sum(len(one) for one in wanted.factors if one is not None)
-    # Where K is needed anyway, for its norm or for a label without a factor, matrices are cheapest.
-    needed = wanted.norms or None in wanted.factors
-    matrices = [
-        len(rows) <= DENSE or (len(rows) <= FEW and (needed or columns >= len(rows)))
-        for rows in groups
-    ]
+    matrices = [len(rows) <= (FEW if wanted.norms else DENSE) for rows in groups]
     small = [rows for rows, is_small in zip(groups, matrices, strict=True) if is_small]
     large = [rows for rows, is_small in zip(groups, matrices, strict=True) if not is_small]
     rest = [np.concatenate(small)] if whole and small else []
@@ -252,7 +253,7 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
     pairs = []
     for z, width, one in zip(zs, wanted.widths, wanted.factors, strict=True):
         z = xp.asarray(z, device=place)
-        if one is not None and n > DENSE and 2 * len(one) < n:
+        if one is not None and 2 * len(one) < n:
             phi = one.columns(z)
             total = float(xp.sum(xp.square(xp.sum(phi, axis=0))))
             error = sums.a * float(xp.sum(1 - xp.vecdot(phi, phi)))
@@ -379,7 +380,7 @@ def sums_of(
             found.a * left_out, float(np.vdot(FF @ FF, FF)) / LL**1.5 if LL > 1e-24 else 0.0,
         )  # fmt: skip
         # A label that hardly varies inside the class asks for more than its factor gives.
-        varies = LL > 1e-18 * n**2  # noqa: SIM300
+        varies = LL > 1e-18 * n**2
         pairs.append(nothing if varies and made.error > wanted.tolerance * made.KL else made)
     return found, tuple(pairs), axes
 
@@ -409,33 +410,33 @@ def _looked_again(
     x: Any, classes: list[_Large], zs: Sequence[NDArray], wanted: Wanted, run: Run
 ) -> list[_Large]:
     """With the pseudo-labels that have no factor, and with the sums of each point."""
-    plans = [
+    plans: list[list[tuple[int, _Sorted | _Tiled]]] = [
         [
-            (k, _Sorted.of(zs[k][one.rows], wanted.widths[k]))
+            (k, (_Tiled if zs[k].ndim > 1 else _Sorted).of(zs[k][one.rows], wanted.widths[k]))
             for k, made in enumerate(one.pairs)
             if made.error == np.inf
         ]
         for one in classes
     ]
-    strips = run(
+    parts = run(
         x,
         (
             task
             for one, plan in zip(classes, plans, strict=True)
-            for k, labels in plan
-            for task in labels.tasks(one.rows, wanted.widths[k], one.origin(wanted))
+            for _, labels in plan
+            for task in labels.tasks(one.rows, one.origin(wanted))
         ),
     )
     towards: list[list[Vector]] = []
     for place, (one, plan) in enumerate(zip(classes, plans, strict=True)):
         pairs, sums = list(one.pairs), []
         for k, labels in plan:
-            parts = [next(strips) for _ in labels.parts]
-            pairs[k], v = labels.pair_sums(parts, wanted.widths[k], one.speech, wanted)
-            sums.append(v)
+            summed = labels.summed(parts)
+            pairs[k] = labels.pair_sums(summed, one.speech, wanted)
+            sums.append(summed.towards * (not wanted.slip))
         classes[place] = replace(one, pairs=tuple(pairs))
         towards.append(sums)
-    assert next(strips, None) is None
+    assert next(parts, None) is None
     if not wanted.points:
         return classes
     tasks = (
@@ -449,109 +450,181 @@ def _looked_again(
     ]
 
 
-# ----------------------------------------------------------- labels without a factor: strips of L
+# ------------------------------------------------- labels without a factor: strips and tiles of L
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Sums of some points with all that are near them; in the order of the points."""
+class RowSums:
+    """Sums of some points with all or some of their class; L not centred."""
 
-    each: Vector  # (own,) Σⱼ (K∘L)ᵢⱼ, L not centred
-    rows: Vector  # (own,) Σⱼ Lᵢⱼ
-    squares: Vector  # (own,) Σⱼ Lᵢⱼ²
-    a: Vector  # (own,)
-    towards: Vector  # (d,) Σᵢ rowsᵢ uᵢ
+    each: Vector  # (points,) Σⱼ (K∘L)ᵢⱼ
+    rows: Vector  # (points,) Σⱼ Lᵢⱼ
+    squares: Vector  # (points,) Σⱼ Lᵢⱼ²
+    a: Vector  # (points,)
+    towards: Vector  # (d,) Σᵢ (Σⱼ Lᵢⱼ) uᵢ
 
 
 @dataclass(frozen=True)
-class _Sorted:
-    """One pseudo-label of one class, cut into strips."""
+class _Unfactored:
+    """One pseudo-label of one class, without a factor."""
+
+    z: NDArray
+    width: float
+
+    def pair_sums(self, sums: RowSums, of_speech: SpeechSums, wanted: Wanted) -> PairSums:
+        """What the rows add up to; `sums` in the order of the class's points."""
+        n, total = len(self.z), float(sums.rows.sum())
+        LL = float(sums.squares.sum())
+        LL += (total / n) ** 2 - 2 / n * float(sums.rows @ sums.rows)
+        b = 1 - 2 / n * sums.rows + total / n**2
+        if wanted.slip:  # neither K nor L is centred
+            b = np.ones(n)
+        # Strips end where L is that small.
+        error = EXACT * n * of_speech.a if self.z.dtype.kind == "f" else 0.0
+        found = PairSums(
+            float(sums.each.sum()), LL, float(sums.a @ b), float(b @ b), total - n, error
+        )
+        if not wanted.points:
+            return found
+        L = label_kernel(self.z[spaced(self.z)], width=self.width)
+        L -= L.mean(axis=0)
+        L -= L.mean(axis=1)[:, None]
+        # Centred as if near points had the same sum of their rows of L, which changes slowly.
+        l, mean = sums.rows / n, total / n**2
+        each_LL = sums.squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
+        return replace(
+            found,
+            skew=_skew(L, float(np.vdot(L, L))),
+            each_KL=sums.each - sums.a * b,
+            each_ab=sums.a * b,
+            each_LL=each_LL - b * b,
+        )
+
+
+@dataclass(frozen=True)
+class _Tiled(_Unfactored):
+    """A vector-valued one: every point is near every other."""
+
+    @classmethod
+    def of(cls, z: NDArray, width: float) -> _Tiled:
+        """In tiles."""
+        return cls(z, width)
+
+    def _tiles(self) -> list[tuple[slice, slice]]:
+        sides = [slice(k, k + TILE) for k in range(0, len(self.z), TILE)]
+        return [(one, other) for k, one in enumerate(sides) for other in sides[k:]]
+
+    def tasks(self, rows: Rows, origin: Vector) -> Iterator[tuple[Any, ...]]:
+        """One for each tile on or above the diagonal."""
+        for one, other in self._tiles():
+            yield tile, rows[one], self.z[one], rows[other], self.z[other], self.width, origin
+
+    def summed(self, parts: Iterator[tuple[RowSums, RowSums | None]]) -> RowSums:
+        """The rows' sums over their tiles."""
+        n = len(self.z)
+        each, rows, squares, a, towards = (np.zeros(n) for _ in range(5))
+        towards = 0.0
+        for one, other in self._tiles():
+            of_one, of_other = next(parts)
+            towards = towards + of_one.towards
+            a[one] = of_one.a
+            for place, part in ((one, of_one), (other, of_other)):
+                if part is not None:
+                    each[place] += part.each
+                    rows[place] += part.rows
+                    squares[place] += part.squares
+        return RowSums(each, rows, squares, a, np.asarray(towards))
+
+
+def tile(
+    x: Any,
+    rows: Rows,
+    z: NDArray,
+    other_rows: Rows,
+    other_z: NDArray,
+    width: float,
+    origin: Vector,
+) -> tuple[RowSums, RowSums | None]:
+    """Some points with others: for both the sums of their rows; for one set with itself, once."""
+    U = speech(x, rows, origin)
+    xp, place = array_namespace(U), device(U)
+    itself = np.array_equal(rows, other_rows)
+    V = U if itself else speech(x, other_rows, origin)
+    z, other_z = xp.asarray(z, device=place), xp.asarray(other_z, device=place)
+    L = label_kernel(z, other_z, width=width)
+    KL = xp.astype(U @ V.T, xp.float64) * L
+    a, l, m = xp.vecdot(U, U), xp.sum(L, axis=1), xp.sum(L, axis=0)
+    # Both towards' are returned with the first: they are only ever added up.
+    towards = xp.astype(l, U.dtype) @ U
+    if not itself:
+        towards = towards + xp.astype(m, U.dtype) @ V
+    L *= L
+    sums = [xp.sum(KL, axis=1), l, xp.sum(L, axis=1), a, towards]
+    one = RowSums(*(as_numpy(v).astype(np.float64) for v in sums))
+    if itself:
+        return one, None
+    each, rows, squares = (as_numpy(v) for v in (xp.sum(KL, axis=0), m, xp.sum(L, axis=0)))
+    return one, RowSums(each, rows, squares, np.empty(0), np.empty(0))
+
+
+@dataclass(frozen=True)
+class _Sorted(_Unfactored):
+    """A scalar or a category: points in order, and strips of them with all that are near."""
 
     order: Rows  # (n,) places of the points, equal values side by side
-    values: NDArray  # the different ones; (m,) or (m, dims)
+    values: NDArray  # (m,) the different ones
     ends: Rows  # (m,) where each value's points end in the order
-    parts: tuple[tuple[slice, slice], ...]  # values of each strip, and all near them
-    cut: float  # largest entry of L that is left out
+    strips: tuple[tuple[slice, slice], ...]  # values of each strip, and all near them
 
     @classmethod
     def of(cls, z: NDArray, width: float) -> _Sorted:
-        """Strips of neighbours where values have an order, of all points where they do not."""
-        n = len(z)
-        if z.ndim > 1:
-            everything = slice(0, n)
-            parts = [(slice(k, min(k + WIDE, n)), everything) for k in range(0, n, WIDE)]
-            return cls(np.arange(n), z, np.arange(1, n + 1), tuple(parts), 0.0)
+        """In strips."""
         order = np.argsort(z, kind="stable")
         values, counts = np.unique(z[order], return_counts=True)
-        codes = z.dtype.kind in "iu"
-        reach = 0.5 if codes else width * np.sqrt(-2 * np.log(EXACT))
-        parts = []
-        for begin in range(0, len(values), NARROW):
-            own = slice(begin, min(begin + NARROW, len(values)))
-            low, high = values[begin] - reach, values[own.stop - 1] + reach
-            near = slice(
-                *map(int, (np.searchsorted(values, low), np.searchsorted(values, high, "right")))
-            )
-            parts.append((own, near))
-        return cls(order, values, np.cumsum(counts), tuple(parts), 0.0 if codes else EXACT)
+        reach = 0.5 if z.dtype.kind in "iu" else width * np.sqrt(-2 * np.log(EXACT))
+        begins = np.arange(0, len(values), STRIP)
+        stops = np.minimum(begins + STRIP, len(values))
+        low = np.searchsorted(values, values[begins] - reach)
+        high = np.searchsorted(values, values[stops - 1] + reach, "right")
+        strips = [
+            (slice(int(i), int(j)), slice(int(p), int(q)))
+            for i, j, p, q in zip(begins, stops, low, high, strict=True)
+        ]
+        return cls(z, width, order, values, np.cumsum(counts), tuple(strips))
 
-    def tasks(self, rows: Rows, width: float, mean: Vector) -> Iterator[tuple[Any, ...]]:
+    def tasks(self, rows: Rows, origin: Vector) -> Iterator[tuple[Any, ...]]:
         """One for each strip."""
         begins = np.append(0, self.ends[:-1])
-        for own, near in self.parts:
+        for own, near in self.strips:
             first = begins[near.start]
             points = rows[self.order[first : self.ends[near.stop - 1]]]
             inside = slice(own.start - near.start, own.stop - near.start)
-            yield strip, points, self.values[near], self.ends[near] - first, inside, width, mean
+            ends = self.ends[near] - first
+            yield strip, points, self.values[near], ends, inside, self.width, origin
 
-    def pair_sums(
-        self, parts: Sequence[Strip], width: float, of_speech: SpeechSums, wanted: Wanted
-    ) -> tuple[PairSums, Vector]:
-        """What the strips add up to, and Σ over points of the sum of their row of L times u."""
-        n = len(self.order)
+    def summed(self, parts: Iterator[RowSums]) -> RowSums:
+        """The rows' sums, in the order of the points."""
+        found = [next(parts) for _ in self.strips]
+        back = np.empty(len(self.z), np.int64)
+        back[self.order] = np.arange(len(self.z))
         each, rows, squares, a = (
-            np.concatenate([getattr(part, name) for part in parts])
+            np.concatenate([getattr(one, name) for one in found])[back]
             for name in ("each", "rows", "squares", "a")
         )
-        towards = np.sum([part.towards for part in parts], axis=0)
-        total = float(rows.sum())
-        KL = float(each.sum())
-        LL = float(squares.sum()) - 2 / n * float(rows @ rows) + (total / n) ** 2
-        b = 1 - 2 / n * rows + total / n**2
-        found = PairSums(KL, LL, float(a @ b), float(b @ b), total - n, self.cut * n * of_speech.a)
-        if wanted.slip:  # neither K nor L is centred
-            b, towards = np.ones(n), np.zeros_like(towards)
-        if wanted.points:
-            all_values = np.repeat(self.values, np.diff(self.ends, prepend=0), axis=0)
-            L = label_kernel(all_values[spaced(all_values)], width=width)
-            L -= L.mean(axis=0)
-            L -= L.mean(axis=1)[:, None]
-            # Centred as if near points had the same sum of their rows of L, which changes slowly.
-            l, mean = rows / n, total / n**2
-            each_LL = squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
-            back = np.empty(n, np.int64)
-            back[self.order] = np.arange(n)
-            found = replace(
-                found,
-                skew=_skew(L, float(np.vdot(L, L))),
-                each_KL=(each - a * b)[back],
-                each_ab=(a * b)[back],
-                each_LL=(each_LL - b * b)[back],
-            )
-        return found, towards
+        return RowSums(each, rows, squares, a, np.sum([one.towards for one in found], axis=0))
 
 
 def strip(
-    x: Any, points: Rows, values: NDArray, ends: Rows, own: slice, width: float, mean: Vector
-) -> Strip:
+    x: Any, points: Rows, values: NDArray, ends: Rows, own: slice, width: float, origin: Vector
+) -> RowSums:
     """Some values' points with all points near them.
 
     Args:
         points: rows of x of all near points, equal values side by side.
-        values: the near values, (m,) or (m, dims).
+        values: the near values, (m,).
         ends: (m,) where each value's points end.
         own: the values that are this strip's.
-        mean: of the class's unit rows.
+        origin: what is taken off unit rows.
     """
     which = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))  # the value of each point
     rows, squares = np.zeros(own.stop - own.start), np.zeros(own.stop - own.start)
@@ -559,7 +632,7 @@ def strip(
     size = rows_at_once(x[points[:1]], large=True)
     for begin in range(0, len(points), size):
         block = slice(begin, begin + size)
-        U = speech(x, points[block], mean)
+        U = speech(x, points[block], origin)
         xp, place = array_namespace(U), device(U)
         first, last = which[block][[0, -1]]
         counts = np.bincount(which[block] - first)
@@ -575,18 +648,18 @@ def strip(
         W = product if W is None else W + product
     which = which[(own.start <= which) & (which < own.stop)] - own.start
     points = points[ends[own.start - 1] if own.start else 0 : ends[own.stop - 1]]
-    towards = np.zeros(len(mean))
+    towards = np.zeros(len(origin))
     each, a = np.empty(len(points)), np.empty(len(points))
     for begin in range(0, len(points), size):
         block = slice(begin, begin + size)
-        U = speech(x, points[block], mean)
+        U = speech(x, points[block], origin)
         xp, place = array_namespace(U), device(U)
         index = xp.asarray(which[block], device=place)
         each[block] = as_numpy(xp.vecdot(U, xp.take(W, index, axis=0)))
         a[block] = as_numpy(xp.vecdot(U, U))
         own_rows = xp.astype(xp.asarray(rows[which[block]], device=place), U.dtype)
         towards += as_numpy(own_rows @ U)
-    return Strip(each, rows[which], squares[which], a, towards)
+    return RowSums(each, rows[which], squares[which], a, towards)
 
 
 # --------------------------------------------------------------------- sums of each point

@@ -260,9 +260,8 @@ def _robust(
         raise ValueError("no class has four points, which the unbiased estimator needs")
     zs = [standardised(z) for z in zs]
     widths = [scale * median_distance(z) for z in zs]
-    wanted = Wanted.of(
-        zs, widths, max(map(len, groups)), tolerance=tolerance, norms=True, points=points
-    )
+    largest = len(zs[0]) if whole else max(map(len, groups))
+    wanted = Wanted.of(zs, widths, largest, tolerance=tolerance, norms=True, points=points)
     sums, moments = survey(x, groups, zs, wanted, whole=whole, run=run)
     shares = np.where(scored, counts, 0) / counts[scored].sum()
     pairs = float((counts * (counts - 1))[scored].sum())

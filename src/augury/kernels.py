@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 
 Array = Any  # of any library that follows the array API
 
@@ -81,14 +81,17 @@ def gaussian(a: Array, b: Array, width: float) -> Array:
     if xp.isdtype(a.dtype, "integral"):
         return xp.astype(a[:, None] == b[None, :], xp.float64)
     a, b = (xp.reshape(xp.astype(v, xp.float64, copy=False), (v.shape[0], -1)) for v in (a, b))
-    total = a[:, None, 0] - b[None, :, 0]
-    total *= total
-    for dim in range(1, a.shape[1]):
-        step = a[:, None, dim] - b[None, :, dim]
-        step *= step
-        total += step
-    total *= -1 / width**2
-    return np.exp(total, out=total) if isinstance(total, np.ndarray) else xp.exp(total)
+    if is_numpy_array(a) and a.shape[1] > 1:
+        total = cdist(a, b, "sqeuclidean")
+    else:
+        total = a[:, None, 0] - b[None, :, 0]
+        total *= total
+        for dim in range(1, a.shape[1]):
+            step = a[:, None, dim] - b[None, :, dim]
+            step *= step
+            total += step
+    total *= -1 / float(width) ** 2
+    return np.exp(total, out=total) if is_numpy_array(total) else xp.exp(total)
 
 
 def standardised(z: NDArray) -> NDArray:
