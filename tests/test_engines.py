@@ -1,14 +1,29 @@
+import importlib.util
+
+import array_api_strict
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from augury import engines, factors
+from augury import engines, factors, rows
 from augury.engines import Wanted
 from augury.kernels import label_kernel, unit_rows
+
+import oracles
 
 
 def speech(n, d=9, seed=0, dtype=np.float64):
     return (np.random.default_rng(seed).standard_normal((n, d)) + 1).astype(dtype)
+
+
+def u_centred(A):
+    """The definition (Székely and Rizzo 2014, eq. 2.1)."""
+    n = len(A)
+    A = A - np.diag(np.diag(A))
+    rows_, total = A.sum(axis=1) / max(n - 2, 1), A.sum() / max((n - 1) * (n - 2), 1)
+    return (A - rows_[:, None] - rows_ + total) * (1 - np.eye(n))
 
 
 def expected(x, z, width):
@@ -19,6 +34,7 @@ def expected(x, z, width):
     H = np.eye(n) - 1 / n
     K, HLH = H @ X @ X.T @ H, H @ L @ H
     a, b = np.diag(K), np.diag(HLH)
+    KU, LU = u_centred(K), u_centred(HLH)
     skew = lambda A: np.trace(A @ A @ A) / max(np.square(A).sum(), 1e-30) ** 1.5  # noqa: E731
     return {
         "KL": np.vdot(K, L),
@@ -27,14 +43,14 @@ def expected(x, z, width):
         "bb": b @ b,
         "L": L.sum() - n,
         "skew": skew(HLH),
-        "each_KL": (K * HLH).sum(axis=1) - a * b,
+        "each_KL": (KU * LU).sum(axis=1),
         "each_ab": a * b,
-        "each_LL": (HLH * HLH).sum(axis=1) - b * b,
+        "each_LL": (LU * LU).sum(axis=1),
         "a": a.sum(),
         "aa": a @ a,
         "KK": np.square(K).sum(),
         "K skew": skew(K),
-        "each_KK": (K * K).sum(axis=1) - a * a,
+        "each_KK": (KU * KU).sum(axis=1),
     }
 
 
@@ -55,12 +71,12 @@ ENGINES = {
 
 
 def surveyed(monkeypatch, engine, x, groups, zs, widths, **choices):
-    for name, value in ENGINES[engine].items():
-        monkeypatch.setattr(engines, name, value)
-    monkeypatch.setattr(engines, "CHUNK", 50)  # several tasks a class
     if engine == "strips and tiles":
         monkeypatch.setattr(factors, "MOST", 0)
     wanted = Wanted.of(zs, widths, 1000, tolerance=1e-9, **choices)
+    for name, value in ENGINES[engine].items():
+        monkeypatch.setattr(engines, name, value)
+    monkeypatch.setattr(engines, "CHUNK", 50)  # several tasks a class
     return engines.survey(x, groups, zs, wanted, whole=True, run=engines.threads)
 
 
@@ -75,21 +91,22 @@ def test_every_engine_gives_the_sums_of_matrices(monkeypatch, n, engine, width):
     found, _ = surveyed(
         monkeypatch, engine, x, groups, zs, [width] * len(zs), norms=True, points=True
     )
-    for one, rows in zip(found, groups, strict=True):
+    for one, own in zip(found, groups, strict=True):
         for pair, z, name in zip(one.pairs, zs, LABELS, strict=True):
-            wanted = expected(x[rows], z[rows], width)
+            wanted = expected(x[own], z[own], width)
             # Float64 sums of n² entries of order 1, some of which cancel.
             close = {"rel": 1e-8, "abs": 1e-10 * n}
             for key in ("KL", "LL", "ab", "bb", "L"):
                 assert getattr(pair, key) == pytest.approx(wanted[key], **close), (name, key)
             assert 0 <= pair.error < 1e-6 * max(abs(wanted["KL"]), 1e-3), name
-            for key in ("each_KL", "each_ab"):
-                assert np.allclose(getattr(pair, key), wanted[key], rtol=1e-8, atol=1e-10), key
+            assert np.allclose(pair.each_ab, wanted["each_ab"], rtol=1e-8, atol=1e-10), name
             by_strips = engine == "strips and tiles" or (
                 engine == "factors" and factors.factor(z, width, 1e-12) is None
             )
             if not by_strips and n > 2:  # there both are approximations, as said there
-                assert np.allclose(pair.each_LL, wanted["each_LL"], rtol=1e-7, atol=1e-9), name
+                for key in ("each_KL", "each_LL"):
+                    close = {"rtol": 1e-7, "atol": 1e-9}
+                    assert np.allclose(getattr(pair, key), wanted[key], **close), (name, key)
                 assert pair.skew == pytest.approx(wanted["skew"], rel=1e-6), name
         assert one.speech.a == pytest.approx(wanted["a"], rel=1e-9, abs=1e-12)
         assert one.speech.aa == pytest.approx(wanted["aa"], rel=1e-9, abs=1e-12)
@@ -124,10 +141,9 @@ def test_the_classes_together_are_one_class_of_all(monkeypatch, engine):
     x, rng = speech(150), np.random.default_rng(1)
     groups = np.split(rng.permutation(150), [60, 90])
     z = rng.random(150)
+    wanted = Wanted.of([z], [0.3], 1000, tolerance=1e-9, norms=True)
     _, together = surveyed(monkeypatch, engine, x, groups, [z], [0.3], norms=True)
-    of_speech, (pair,), _ = engines.sums_of(
-        together, Wanted.of([z], [0.3], 1000, tolerance=1e-9, norms=True)
-    )
+    of_speech, (pair,), _ = engines.sums_of(together, wanted)
     wanted = expected(x, z, 0.3)
     for key in ("KL", "LL", "ab", "bb", "L"):
         assert getattr(pair, key) == pytest.approx(wanted[key], rel=1e-9)
@@ -142,7 +158,8 @@ def test_the_approximations_of_strips_are_near():
     ((one,), _) = engines.survey(x, [np.arange(n)], [z], wanted, whole=False, run=engines.threads)
     exact = expected(x, z, 0.05)
     pair = one.pairs[0]
-    assert np.corrcoef(pair.each_LL, exact["each_LL"])[0, 1] > 0.999
+    for key in ("each_KL", "each_LL"):
+        assert np.corrcoef(getattr(pair, key), exact[key])[0, 1] > 0.999
     assert np.allclose(pair.each_LL, exact["each_LL"], rtol=0.05, atol=0.05 * exact["LL"] / n)
 
 
@@ -164,11 +181,11 @@ def test_float32_speech_is_as_good_as_its_own_rounding(monkeypatch):
     n = 2000
     x = speech(n, d=50)
     zs = [rng.random(n), 80 * rng.random(n)]
-    rows = [np.arange(n)]
+    everything = [np.arange(n)]
     for engine in ENGINES:
         with monkeypatch.context() as context:
             both = [
-                surveyed(context, engine, x.astype(dtype), rows, zs, [0.05, 0.05])[0][0].pairs
+                surveyed(context, engine, x.astype(dtype), everything, zs, [0.05, 0.05])[0][0].pairs
                 for dtype in (np.float32, np.float64)
             ]
         for single, double in zip(*both, strict=True):
@@ -195,3 +212,73 @@ def test_the_last_bit_does_not_depend_on_the_number_of_threads(monkeypatch, dtyp
             ]
         )
     assert found[0] == found[1] == found[2]
+
+
+# ------------------------------------------------------------------- other arrays, other shapes
+
+
+class Strict:
+    """Rows as arrays that can do nothing but what the array API says."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __getitem__(self, rows):
+        return array_api_strict.asarray(self.x[rows])
+
+
+def test_only_the_array_api_is_used_and_torch_gives_the_same():
+    rng = np.random.default_rng(0)
+    n = 1500
+    x = speech(n, d=20, dtype=np.float32)
+    zs = [make(rng, n) for make in LABELS.values()]
+    groups = [np.arange(1200), np.arange(1200, 1300), np.arange(1300, n)]
+    wanted = Wanted.of(zs, [0.3] * len(zs), n, tolerance=1e-6, norms=True, points=True)
+    kinds = [Strict(x)]
+    if importlib.util.find_spec("torch"):
+        kinds.append(rows.OnDevice(x, "cpu"))
+    plain, together = engines.survey(x, groups, zs, wanted, whole=True, run=engines.threads)
+    for kind in kinds:
+        found, also = engines.survey(kind, groups, zs, wanted, whole=True, run=engines.threads)
+        # Float32 products of other block sizes, summed in another order.
+        assert np.allclose(also.gram, together.gram, rtol=1e-3, atol=1e-3)
+        for one, other in zip(found, plain, strict=True):
+            assert one.speech.KK == pytest.approx(other.speech.KK, rel=1e-5)
+            for pair, same in zip(one.pairs, other.pairs, strict=True):
+                assert pair.KL == pytest.approx(same.KL, rel=1e-5)
+                assert pair.LL == pytest.approx(same.LL, rel=1e-9)
+                scale = np.abs(same.each_KL).max()
+                assert np.allclose(pair.each_KL, same.each_KL, atol=1e-5 * scale)
+
+
+POINTS = st.integers(1, 12).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.lists(st.integers(-3, 3), min_size=3, max_size=3), min_size=n, max_size=n),
+        st.lists(st.floats(-2, 2) | st.sampled_from([0.0, 1.0]), min_size=n, max_size=n),
+    )
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    POINTS,
+    st.sampled_from(list(ENGINES)),
+    st.sampled_from([np.float32, np.float64, np.float16, np.int32]),
+    st.sampled_from([1.0, 1e-30, 1e30]),
+    st.sampled_from([0.05, 0.7, 30.0]),
+    st.sampled_from(["scalar", "vector", "category"]),
+)
+def test_every_engine_is_eq_3_in_many_digits(points, engine, dtype, scale, width, kind):
+    """Against mpmath with 50 digits: duplicates, zeros, constants, one point, huge and tiny x."""
+    x, z = (np.array(part, np.float64) for part in points)
+    x = x.astype(dtype) * (dtype(scale) if dtype in (np.float32, np.float64) else dtype(1))
+    z = {"scalar": z, "vector": np.stack([z, z**2], axis=1), "category": z.round().astype(int)}[
+        kind
+    ]
+    rows_ = [np.arange(len(x))]
+    with pytest.MonkeyPatch.context() as patch:
+        ((one,), _) = surveyed(patch, engine, x, rows_, [z], [width], norms=True)
+    wanted = oracles.exact_hsic(x.tolist(), z.tolist(), width, category=kind == "category")
+    # Sums of at most 144 products of entries up to 1, in the speech's precision, centred.
+    digits = 1e-14 if dtype in (np.float64, np.int32) else 2e-7
+    assert one.pairs[0].KL == pytest.approx(wanted, rel=1e-9, abs=144 * digits)

@@ -37,6 +37,21 @@ def test_influences_are_what_leaving_a_point_out_changes(monkeypatch, estimator,
     assert whole.influence.std() == pytest.approx(jackknife.std(), rel=0.12)
 
 
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_influences_stay_small_where_a_label_hardly_varies(monkeypatch, few):
+    """As log HNR in voiceless phones: one or two points that differ among hundreds."""
+    for name in ("FEW", "DENSE"):
+        monkeypatch.setattr(engines, name, few)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((900, 5)), np.repeat([0, 1, 2], 300)
+    z = np.where(y == 2, rng.standard_normal(900), 0.0)
+    z[[0, 300, 301]] = 3.0, 3.0, 2.5
+    (one,) = hsic.robust(x, [z], y, points=True)
+    # A class's correlation is at most 1, and its points' influences a few n-ths of that.
+    assert np.abs(one.influence).max() < 3 / 3
+    assert np.isfinite(one.influence).all()
+
+
 def test_the_bootstrap_s_spread_is_that_of_new_samples():
     scores, spreads = [], []
     for seed in range(60):

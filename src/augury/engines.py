@@ -97,7 +97,7 @@ class SpeechSums:
     aa: float = np.nan  # Σ aᵢ², where norms are asked for
     KK: float = np.nan  # Σ K∘K, where norms are asked for
     skew: float = np.nan  # tr K³ / ‖K‖³, where points are asked for
-    each_KK: Vector | None = None  # (n,) Σⱼ (K∘K)ᵢⱼ − aᵢ², where points are asked for
+    each_KK: Vector | None = None  # (n,) see `PairSums.each_KL`
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,11 @@ class PairSums:
     L: float  # Σ L over pairs of different points, not centred
     error: float = 0.0  # bound on what left-out columns or far-off entries of L change of KL
     skew: float = np.nan  # tr L³ / ‖L‖³, where points are asked for
-    each_KL: Vector | None = None  # (n,) Σⱼ (K∘L)ᵢⱼ − aᵢ bᵢ, where points are asked for
+    # Where points are asked for, sums over j ≠ i. With norms K and L are U-centred for them (Székely,
+    # Rizzo 2014), so that they add up to the unbiased statistics and their ratios are bounded.
+    each_KL: Vector | None = None  # (n,) Σⱼ (K∘L)ᵢⱼ
+    each_LL: Vector | None = None  # (n,) Σⱼ (L∘L)ᵢⱼ
     each_ab: Vector | None = None  # (n,) aᵢ bᵢ
-    each_LL: Vector | None = None  # (n,) Σⱼ (L∘L)ᵢⱼ − bᵢ²
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,8 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
         KK = float(xp.sum(squares))
         sums = replace(sums, aa=float(a @ a), KK=KK)
         if wanted.points:
-            sums = replace(sums, skew=_skew(K, KK), each_KK=as_numpy(squares - a * a))
+            KU = _u_centred(xp.astype(K, xp.float64), a)
+            sums = replace(sums, skew=_skew(K, KK), each_KK=as_numpy(xp.vecdot(KU, KU)))
     pairs = []
     for z, width, one in zip(zs, wanted.widths, wanted.factors, strict=True):
         z = xp.asarray(z, device=place)
@@ -274,15 +277,41 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
         LL, KL = float(xp.sum(squares)), float(xp.sum(each))
         found = PairSums(KL, LL, float(a @ b), float(b @ b), total - n, max(error, 0.0))
         if wanted.points:
-            found = replace(
-                found,
-                skew=_skew(L, LL),
-                each_KL=as_numpy(each - a * b),
-                each_ab=as_numpy(a * b),
-                each_LL=as_numpy(squares - b * b),
-            )
+            found = replace(found, each_KL=as_numpy(each - a * b), each_ab=as_numpy(a * b))
+        if wanted.points and wanted.norms:
+            LU = _u_centred(L, b)
+            each_KL, each_LL = (as_numpy(xp.vecdot(M, LU)) for M in (KU, LU))
+            found = replace(found, skew=_skew(L, LL), each_KL=each_KL, each_LL=each_LL)
         pairs.append(found)
     return ClassSums(rows, sums, tuple(pairs))
+
+
+def _u_centred(kernel: Array, diagonal: Array) -> Array:
+    """A doubly centred kernel U-centred: rows without the diagonal, which is 0, sum to 0."""
+    xp, n = array_namespace(kernel), kernel.shape[0]
+    p = 1 / max(n - 2, 1)
+    pull = diagonal * p - float(xp.sum(diagonal)) * p / (2 * max(n - 1, 1))
+    off = 1 - xp.eye(n, dtype=xp.float64, device=device(kernel))
+    return (kernel + pull[:, None] + pull[None, :]) * off
+
+
+def _u_rows(
+    each: Array, a: Array, b: Array, Kb: Array, La: Array, n: int, sums: tuple[float, float, float]
+) -> Array:
+    """Σⱼ of U-centred K∘L from those of the doubly centred, by points.
+
+    Args:
+        each: (points,) Σ over j ≠ i of K∘L.
+        a, b: (points,) the diagonals.
+        Kb, La: (points,) the products with the whole diagonals.
+        sums: Σ a, Σ b and Σ ab over all n.
+    """
+    s_a, s_b, s_ab = sums
+    p = 1 / max(n - 2, 1)
+    c_a, c_b = s_a * p / max(n - 1, 1), s_b * p / max(n - 1, 1)
+    A, B = a * p - c_a, b * p - c_b  # Kᵁ = K + A + aⱼ p
+    both = (n - 1) * A * B + p * (A * (s_b - b) + B * (s_a - a)) + p**2 * (s_ab - a * b)
+    return each + p * (Kb + La - 4 * a * b) + c_b * a + c_a * b + both
 
 
 def _skew(kernel: Array, squares: float) -> float:
@@ -323,26 +352,52 @@ class _Large:
         for part in _chunks(len(self.rows)):
             own = self.rows[part]
             labels, factors = [z[own] for z, _ in pairs], [one for _, one in pairs]
-            yield look, own, labels, factors, self.moments, self.axes, towards, wanted.slip
+            yield (
+                look,
+                own,
+                labels,
+                factors,
+                self.moments,
+                self.axes,
+                towards,
+                wanted.slip,
+                wanted.norms,
+            )
 
     def with_points(self, parts: Sequence[Look], wanted: Wanted) -> _Large:
         """With the sums of each point."""
         n = len(self.rows)
-        KL, ab, LL, KK, towards = (
+        KL, ab, LL, KK, a, Ka, towards = (
             np.concatenate([getattr(part, name) for part in parts])
-            for name in ("KL", "ab", "LL", "KK", "towards")
+            for name in ("KL", "ab", "LL", "KK", "a", "Ka", "towards")
         )
+        speech_ = self.speech
         pairs, factored, strips = [], 0, 0
         for one, pair in zip(wanted.factors, self.pairs, strict=True):
-            if pair.each_KL is not None:  # from strips, where L was not centred yet
-                pair = replace(pair, each_KL=pair.each_KL - towards[:, strips] / n)
-                strips += 1
-            else:
+            if pair.each_KL is None:
                 own = KL[:, factored], ab[:, factored], LL[:, factored]
                 pair = replace(pair, each_KL=own[0], each_ab=own[1], each_LL=own[2])
+            elif not wanted.slip:  # from strips or tiles, where L was not centred yet
+                assert pair.each_ab is not None
+                assert pair.each_LL is not None
+                each, along = pair.each_KL - towards[:, strips] / n, towards[:, strips]
+                if wanted.norms:
+                    b = pair.each_ab / np.where(a > 0, a, 1)
+                    trace = n - (pair.L + n) / n
+                    # Products of L with the diagonals are left out: they hardly vary along it.
+                    none = np.zeros(n)
+                    sums = speech_.a, trace, pair.ab
+                    each = _u_rows(each, a, b, -2 / n * along, none, n, sums)
+                    squares = _u_rows(pair.each_LL, b, b, none, none, n, (trace, trace, pair.bb))
+                    pair = replace(pair, each_LL=squares)
+                pair = replace(pair, each_KL=each)
+                strips += 1
             factored += one is not None
             pairs.append(pair)
-        return replace(self, pairs=tuple(pairs), speech=replace(self.speech, each_KK=KK))
+        if wanted.norms:
+            sums = speech_.a, speech_.a, speech_.aa
+            speech_ = replace(speech_, each_KK=_u_rows(KK, a, a, Ka, Ka, n, sums))
+        return replace(self, pairs=tuple(pairs), speech=speech_)
 
 
 def sums_of(
@@ -669,10 +724,12 @@ def strip(
 class Look:
     """Sums of single points; K and L centred."""
 
-    KL: Matrix  # (points, factored) Σⱼ (K∘L)ᵢⱼ − aᵢ bᵢ
+    KL: Matrix  # (points, factored) see `PairSums.each_KL`
     ab: Matrix  # (points, factored) aᵢ bᵢ
     LL: Matrix  # (points, factored)
-    KK: Vector  # (points,)
+    KK: Vector  # (points,) not U-centred yet, as are the next
+    a: Vector  # (points,)
+    Ka: Vector  # (points,)
     towards: Matrix  # (points, strips) what centring L takes off
 
 
@@ -685,6 +742,7 @@ def look(
     axes: tuple[Matrix, Vector],
     towards: Sequence[Vector],
     slip: bool,
+    norms: bool,
 ) -> Look:
     """Sums of each of some points with all of its class, given those of the class.
 
@@ -702,7 +760,10 @@ def look(
         left = sums.origin - origin
         cross = [C + sums.n * np.outer(left, f) for C, f in zip(cross, centres, strict=True)]
         centres = tuple(np.zeros_like(f) for f in centres)
-    parts = [*cross, vectors, *(v[:, None] for v in towards)]
+    with_b = [one[:-2, -2:-1] for one in sums.cross]
+    parts = [*cross, *with_b, sums.cubes[:, None], vectors, *(v[:, None] for v in towards)]
+    right_of = np.cumsum([sizes[-1], len(factors), 1, len(eigenvalues)])
+    n, trace = sums.n, float(sums.ones[-2])
     found = []
     size = rows_at_once(x[rows[:1]], large=True)
     for begin in range(0, len(rows), size):
@@ -717,13 +778,25 @@ def look(
             phi = one.columns(xp.asarray(z[block], device=place))
             phi -= xp.asarray(centres[k], device=place)
             b = xp.vecdot(phi, phi)
-            KL.append(xp.vecdot(P[:, sizes[k] : sizes[k + 1]], phi) - a * b)
+            FF, fb = (
+                xp.asarray(v, device=place)
+                for v in (sums.labels[k][:-2, :-2], sums.labels[k][:-2, -2])
+            )
+            each = xp.vecdot(P[:, sizes[k] : sizes[k + 1]], phi) - a * b
+            squares = xp.vecdot(phi @ FF, phi) - b * b
+            if norms:
+                La, Lb = phi @ xp.asarray(sums.cross[k][-2, :-2].copy(), device=place), phi @ fb
+                Kb, all_b = P[:, right_of[0] + k], float(sums.labels[k][-2, -1])
+                whole = trace, all_b, float(sums.cross[k][-2, -2])
+                each = _u_rows(each, a, b, Kb, La, n, whole)
+                whole = all_b, all_b, float(sums.labels[k][-2, -2])
+                squares = _u_rows(squares, b, b, Lb, Lb, n, whole)
+            KL.append(each)
             ab.append(a * b)
-            FF = xp.asarray(sums.labels[k][:-2, :-2], device=place)
-            LL.append(xp.vecdot(phi @ FF, phi) - b * b)
-        along = P[:, sizes[-1] : sizes[-1] + len(eigenvalues)]
+            LL.append(squares)
+        Ka = P[:, right_of[1]]
+        along = P[:, right_of[2] : right_of[3]]
         KK = (along * along) @ xp.asarray(eigenvalues, device=place) - a * a
-        rest = P[:, sizes[-1] + len(eigenvalues) :]
         columns = (xp.stack(v, axis=1) if v else xp.zeros((U.shape[0], 0)) for v in (KL, ab, LL))
-        found.append([as_numpy(v) for v in (*columns, KK, rest)])
+        found.append([as_numpy(v) for v in (*columns, KK, a, Ka, P[:, right_of[3] :])])
     return Look(*(np.concatenate(v) for v in zip(*found, strict=True)))
