@@ -1,11 +1,15 @@
+import inspect
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
 from typer.testing import CliRunner
 
+from augury import cli
 from augury.cli import app
+from augury.settings import RankSettings
 
 import toy
 
@@ -46,6 +50,59 @@ def test_rank_writes_its_files_and_says_where(tmp_path):
     assert (tmp_path / "again" / "ranking.json").read_text() == (out / "ranking.json").read_text()
 
 
+def test_how_sure_the_ranking_is_can_be_asked_for_and_asked_for_again(tmp_path):
+    manifest = toy.corpus(tmp_path)
+    asked = {"bootstrap": 150, "group": "age", "permutations": 99, "seed": 3, "tolerance": 1e-4}
+    options = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    done = RUN.invoke(
+        app,
+        ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,own:noise",
+         "--no-sensitivity", "--jobs", "1", "--out", str(tmp_path / "out"), *options],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "out" / "ranking.json").read_text()
+    kept = json.loads(text)
+    assert asked.items() <= kept["settings"].items()
+    assert kept["resampled"] == "age"
+    words = shlex.split(kept["command"])[1:]
+    again = RUN.invoke(app, [*words, "--out", str(tmp_path / "again"), "--jobs", "1"])
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again" / "ranking.json").read_text() == text
+
+
+def test_the_table_fits_a_terminal_and_shows_what_is_known(tmp_path):
+    manifest = toy.corpus(tmp_path)
+    command = ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,toy:constant",
+               "--no-sensitivity", "--jobs", "1", "--out", str(tmp_path / "out")]  # fmt: skip
+    sure = RUN.invoke(app, command).output
+    head, row = sure.splitlines()[2:4]
+    assert head.split() == [
+        "tier", "rank", "95", "%", "candidate", "CI", "estimate", "95", "%", "p", "relevance",
+    ]  # fmt: skip
+    assert "1,000 resamples of 24 segments" in sure
+    assert "not ranked: toy:constant, constant: the same value everywhere" in sure
+    assert len(head) <= 90
+    assert row.split()[:4] == ["1", "1", "1", "own:rms"]
+    for options, columns in (
+        (["--bootstrap", "0"], "rank candidate CI estimate shuffled relevance"),
+        (["--estimator", "paper"],
+         "tier rank 95 % candidate CI estimate 95 % shuffled relevance"),
+        (["--estimator", "paper", "--permutations", "99"],
+         "tier rank 95 % candidate CI estimate 95 % p relevance"),
+    ):  # fmt: skip
+        output = RUN.invoke(app, [*command, *options]).output
+        assert " ".join(output.splitlines()[2].split()) == columns
+
+
+def test_options_have_the_defaults_of_the_settings():
+    settings = RankSettings(label="x", parts=10)
+    given = inspect.signature(cli.rank).parameters
+    names = [name for name in given if hasattr(settings, name)]
+    assert {"bootstrap", "group", "permutations", "seed", "tolerance"} <= set(names)
+    for name in set(names) - {"label", "candidates", "exclude", "parts"}:  # those are spelt else
+        assert given[name].default == getattr(settings, name), name
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -54,6 +111,9 @@ def test_rank_writes_its_files_and_says_where(tmp_path):
         (["{}", "--label", "label", "--candidates", "own:nois"], "did you mean noise?"),
         (["{}", "--label", "label", "--estimator", "robus"], "did you mean robust?"),
         (["{}", "--label", "label", "--exclude", "q"], "no segment has this label"),
+        (["{}", "--label", "label", "--bootstrap", "50"], "95 % need at least 100"),
+        (["{}", "--label", "label", "--group", "colours"], "colour"),
+        (["{}", "--label", "label", "--device", "abacus"], "--device abacus"),
     ],
 )
 def test_a_wrong_word_is_one_line_and_status_2(tmp_path, arguments, message):

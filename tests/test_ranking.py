@@ -93,8 +93,9 @@ def test_workers_and_a_second_run_give_the_same_bytes(manifest, tmp_path):
     names = (*OWN, "toy:level")
     for run, jobs, store in (("one", 1, "a"), ("two", 2, "b"), ("cached", 2, "a")):
         ranking = rank(
-            read_corpus(manifest), names, label="label", jobs=jobs, store=tmp_path / store
-        )
+            read_corpus(manifest), names, label="label", jobs=jobs, store=tmp_path / store,
+            permutations=99,
+        )  # fmt: skip
         ranking.write(tmp_path / run)
     for file in ("ranking.json", "ranking.csv", "report.html", "quarantine.csv"):
         first = (tmp_path / "one" / file).read_bytes()
@@ -125,6 +126,10 @@ def test_the_written_files_hold_the_ranking(manifest, tmp_path):
     rows = list(csv.DictReader((tmp_path / "out" / "ranking.csv").open()))
     assert [float(row["score"]) for row in rows] == [r.score for r in ranking.results]
     assert float(rows[0]["class:low"]) == ranking.results[0].classes[1]
+    first = ranking.results[0]
+    assert (float(rows[0]["low"]), float(rows[0]["high"])) == first.interval
+    assert (int(rows[0]["rank_low"]), int(rows[0]["rank_high"])) == first.rank_interval
+    assert (int(rows[0]["tier"]), float(rows[0]["p_value"])) == (1, first.p_value)
 
 
 def test_cached_values_are_not_computed_again(manifest, tmp_path, monkeypatch):
@@ -165,6 +170,71 @@ def test_segments_of_one_recording_decode_it_once(tmp_path, monkeypatch):
     assert len(calls) == 1
     assert ranking.segments == 30
     assert ranking.recordings == 1
+
+
+# ---------------------------------------------------------------------------- how sure it is
+
+
+def test_what_is_resampled_is_told(manifest):
+    corpus = read_corpus(manifest)
+    ranking = rank(corpus, OWN, label="label", jobs=1)
+    assert (ranking.resampled, ranking.units) == ("segment", 24)
+    ranking = rank(corpus, OWN, label="label", jobs=1, group="age")
+    assert (ranking.resampled, ranking.units) == ("age", 7)
+    assert any("7 groups (age)" in warning for warning in ranking.warnings)
+    none = rank(corpus, OWN, label="label", jobs=1, group="age", bootstrap=0)
+    assert none.better == ()
+    assert {(r.interval, r.rank_interval, r.tier) for r in none.results} == {(None, None, None)}
+    assert not any("groups" in warning for warning in none.warnings)
+    assert [r.score for r in none.results] == [r.score for r in ranking.results]
+
+
+def test_groups_that_can_not_be_resampled_are_refused_before_the_work(manifest, monkeypatch):
+    monkeypatch.setattr("augury.ranking.extract", None)
+    lines = manifest.read_text().splitlines()
+    more = [f"{line},{'' if k == 4 else 'x'},x" for k, line in enumerate(lines[1:])]
+    manifest.write_text("\n".join([lines[0] + ",some,one", *more]))
+    corpus = read_corpus(manifest)
+    with pytest.raises(ValueError, match="colours"):
+        rank(corpus, OWN, label="label", group="colours")
+    with pytest.raises(ValueError, match="some: the column is empty in 1 rows"):
+        rank(corpus, OWN, label="label", group="some")
+    with pytest.raises(ValueError, match="one: all segments are of one"):
+        rank(corpus, OWN, label="label", group="one")
+
+
+def cut(folder, files, each):
+    """A manifest of `files` recordings of `each` segments, three labels; its path."""
+    rng = np.random.default_rng(0)
+    lines = ["path,start,end,label"]
+    for f in range(files):
+        pieces = [toy.voice(rng, k % 3, 0.4) for k in range(each)]
+        soundfile.write(folder / f"{f}.wav", np.concatenate(pieces), 16000)
+        lines += [f"{f}.wav,{0.4 * k:.1f},{0.4 * k + 0.4:.1f},{k % 3}" for k in range(each)]
+    (folder / "cut.csv").write_text("\n".join(lines))
+    return folder / "cut.csv"
+
+
+def test_recordings_of_several_segments_are_resampled_whole(tmp_path):
+    corpus = read_corpus(cut(tmp_path, files=4, each=6))
+    ranking = rank(corpus, OWN, label="label", jobs=1)
+    assert (ranking.resampled, ranking.units) == ("recording", 4)
+    assert any("4 groups (recording)" in warning for warning in ranking.warnings)
+    same = rank(corpus, OWN, label="label", jobs=1, group="recording")
+    assert same.results == ranking.results
+    each = rank(corpus, OWN, label="label", jobs=1, group="segment")
+    assert (each.resampled, each.units) == ("segment", 24)
+    assert any("evidence of its own" in warning for warning in each.warnings)
+
+
+def test_segments_of_a_single_recording_are_resampled_and_doubted(tmp_path):
+    """Of one recording, every resample would be the same, and every order seem settled."""
+    ranking = rank(read_corpus(cut(tmp_path, files=1, each=24)), OWN, label="label", jobs=1)
+    assert ranking.resampled == "segment"
+    assert any("evidence of its own" in warning for warning in ranking.warnings)
+    for result in ranking.results:
+        low, high = result.interval
+        assert low < result.score < high
 
 
 def test_a_segment_is_its_frames_by_time():

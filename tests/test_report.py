@@ -8,12 +8,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from augury.report import render, wording
+from augury.report import figures, render, wording
 from augury.results import Ranking, Result, Sensitivity
 
 SECTIONS = (
-    "order", "reading", "ingredients", "classes", "values", "redundancy", "sensitivity",
-    "skipped", "reproduce",
+    "order", "certainty", "reading", "ingredients", "classes", "values", "redundancy",
+    "sensitivity", "skipped", "reproduce",
 )  # fmt: skip
 HOSTILE = '<script>alert(\'x\')</script>$\\frac{1}$ "&amp; --> ]]> {{ 7*7 }} id="a" url(#b)'
 SETTINGS = ("as set", "N = 10", "N = 40", "σ_gd = 0.035", "kernel width × 2")
@@ -27,13 +27,19 @@ def candidate(name: str, score: float | None, classes: int, **fields: object) ->
         source=f"opensmile:ComParE_2016:{name}_sma",
         status="ranked" if ranked else "constant",
         score=score,
+        interval=(score - 0.02, score + 0.02) if score is not None else None,
+        rank_interval=(1, 2) if ranked else None,
+        tier=1 if ranked else None,
+        p_value=1e-30 if ranked else None,
         shuffled=0.0 if ranked else None,
         shuffled_sd=0.0009 if ranked else None,
         spread=0.4 if ranked else None,
         total=0.5 if ranked else None,
         relevance=0.3 if ranked else None,
         chance_sd=0.002 if ranked else None,
+        relevance_p=0.0 if ranked else None,
         relevant=True if ranked else None,
+        error=3e-9 if ranked else None,
         classes=values,
         dims=1,
         missing=0,
@@ -47,6 +53,8 @@ def ranking(results: tuple[Result, ...], classes: int = 3, **fields: object) -> 
     n = len(results)
     scored = [r for r in results if r.score is not None]
     table = np.full((n, n), 0.3) + 0.7 * np.eye(n)
+    order = np.arange(len(scored))
+    better = 0.5 + 0.5 * np.sign(order - order[:, None])
     found = Ranking(
         estimator="robust",
         label="phone",
@@ -59,11 +67,20 @@ def ranking(results: tuple[Result, ...], classes: int = 3, **fields: object) -> 
         hours=1.5,
         warnings=("the order follows the spread of the labels",),
         redundancy=tuple(map(tuple, table.tolist())),
+        better=tuple(map(tuple, better.tolist())),
+        resampled="recording",
+        units=56,
         sensitivity=Sensitivity(
             200, SETTINGS, {r.name: (r.score,) * len(SETTINGS) for r in scored}
         ),
         quarantine={"too-short": 7},
-        settings={"embedding": "gaussian", "parts": 20, "exclude": ("q",)},
+        settings={
+            "embedding": "gaussian",
+            "parts": 20,
+            "exclude": ("q",),
+            "bootstrap": 1000,
+            "seed": 0,
+        },
         versions={"numpy": "2.0"},
         inputs={"segments": "ab" * 32},
         command="augury rank manifest.csv --label phone",
@@ -72,13 +89,29 @@ def ranking(results: tuple[Result, ...], classes: int = 3, **fields: object) -> 
 
 
 def seven() -> Ranking:
+    """Five in three tiers, in fact."""
     scores = {"logHNR": 0.073, "ZCR": 0.164, "voicing": 0.179, "F0": 0.225, "loudness": 0.397}
-    return ranking(tuple(candidate(name, score, 39) for name, score in scores.items()), 39)
+    places = zip(scores.items(), (1, 1, 2, 2, 3), strict=True)
+    return ranking(tuple(candidate(name, s, 39, tier=t) for (name, s), t in places), 39)
+
+
+def unsure() -> Ranking:
+    """Without bootstrap: no interval, no tier, no p-value."""
+    nothing = dict.fromkeys(("interval", "rank_interval", "tier", "p_value"))
+    found = seven()
+    results = tuple(replace(r, **nothing) for r in found.results)
+    return replace(found, results=results, better=(), settings={"bootstrap": 0})
+
+
+def sixty() -> Ranking:
+    """More candidates than are compared each with each."""
+    many = (candidate(f"candidate{k}", 0.1 + k / 1000, 2, tier=1 + k // 7) for k in range(60))
+    return ranking(tuple(many), 2)
 
 
 def noisy() -> Ranking:
     """As many classes as VoxCeleb has speakers; noise in front, and two that can't be ranked."""
-    many = [candidate(f"candidate{k}", 0.1 + k / 100, 1251) for k in range(18)]
+    many = [candidate(f"candidate{k}", 0.1 + k / 100, 1251, tier=2 + k // 2) for k in range(18)]
     noise = candidate("noise", 0.0003, 1251, relevant=False, relevance=0.001)
     missing = candidate("nothing", None, 0, status="missing", missing=1234)
     return ranking((noise, *many, candidate("flat", None, 0), missing), 1251)
@@ -86,7 +119,15 @@ def noisy() -> Ranking:
 
 def published() -> Ranking:
     results = [
-        candidate(name, score, 39, shuffled=chance, shuffled_sd=None)
+        candidate(
+            name,
+            score,
+            39,
+            shuffled=chance,
+            shuffled_sd=None,
+            p_value=None,
+            interval=(score * 0.9, score * 1.1),
+        )
         for name, score, chance in (("alphaRatio", 2.21e-4, 2.01e-4), ("loudness", 1.36e-3, 1.2e-4))
     ]
     return ranking(tuple(results), 39, estimator="paper")
@@ -97,18 +138,21 @@ def odd() -> Ranking:
     nan = float("nan")
     one = candidate("one", 0.2, 3, total=nan, relevance=None, relevant=None)
     two = candidate("two", -0.1, 3, shuffled=nan, chance_sd=None, dims=3)
-    one = replace(one, classes=(None, nan, 0.2))
+    one = replace(one, classes=(None, nan, 0.2), interval=(nan, nan), p_value=nan, tier=None)
     two = replace(two, classes=(None, nan, 0.2), histogram=((0, 0), 1.0, 1.0), spread=nan)
     scores = {"one": (0.2, None), "two": (None, None)}
     return ranking(
         (two, one),
         redundancy=((1.0, None), (None, nan)),
+        better=((0.5, nan), (nan, 0.5)),
         sensitivity=Sensitivity(2, ("as set", "N = 10"), scores),
     )
 
 
 CASES = {
     "seven": seven,
+    "unsure": unsure,
+    "sixty": sixty,
     "noisy": noisy,
     "published": published,
     "odd": odd,
@@ -118,10 +162,10 @@ CASES = {
     "zero": lambda: ranking((candidate("F0", 0.0, 2), candidate("ZCR", 0.0, 2)), 2),
     "none ranked": lambda: ranking(
         (candidate("F0", None, 0), candidate("ZCR", None, 0)),
-        sensitivity=None, redundancy=((None, None), (None, None)),
+        sensitivity=None, redundancy=((None, None), (None, None)), better=(),
     ),
     "nothing": lambda: ranking(
-        (), 0, sensitivity=None, redundancy=(), warnings=(), quarantine={},
+        (), 0, sensitivity=None, redundancy=(), better=(), warnings=(), quarantine={},
         settings={}, versions={}, inputs={}, command="",
     ),
 }  # fmt: skip
@@ -204,6 +248,12 @@ def test_text_is_large_enough(case: tuple[Ranking, str, Page]) -> None:
     assert all(size >= 11 for size in sizes)
 
 
+def test_drawings_use_the_colours_of_the_page(case: tuple[Ranking, str, Page]) -> None:
+    _, source, _ = case
+    drawings = re.sub(r"<style>.*?</style>", "", source, flags=re.S)
+    assert not set(figures.COLOURS) & set(re.findall(r"#[0-9a-f]{6}", drawings))
+
+
 @pytest.mark.parametrize("name", ["seven", "noisy", "odd"])
 def test_the_same_ranking_gives_the_same_page(name: str) -> None:
     first = render(CASES[name]())
@@ -246,8 +296,62 @@ def test_verdict_names_the_best() -> None:
     text = wording.verdict(seven())
     assert text == (
         "Of 5 candidates, logHNR and ZCR depend least on the speech once phone is known "
-        "(robust estimator)."
+        "(robust estimator). Which of these is best can't be told on this data."
     )
+    assert wording.verdict(unsure()).endswith("How sure that is was not computed.")
+
+
+def test_verdict_claims_no_order_inside_a_tier() -> None:
+    pair = (candidate("F0", 0.1, 2), candidate("ZCR", 0.2, 2))
+    text = wording.verdict(ranking(pair, 2))
+    assert text.startswith("Which of 2 candidates depends least")
+    settled = (pair[0], replace(pair[1], tier=2))
+    text = wording.verdict(ranking(settled, 2))
+    assert text.startswith("Of 2 candidates, F0 depends least")
+    assert "can't be told" not in text
+    assert "Within a tier" in wording.order_said(ranking(pair, 2))
+
+
+def test_the_table_and_the_figure_show_tiers_and_intervals() -> None:
+    page = Page(render(seven()))
+    for text in ("Tier 1", "Tier 3", "tier 2", "0.053 to 0.093", "1–2", "< 10⁻¹⁶", "95 % interval"):
+        assert text in page.text
+    assert "1,000 resamples of 56 recordings, each whole (seed 0)" in page.text
+    page = Page(render(replace(seven(), resampled="speaker", units=12)))
+    assert "1,000 resamples of 12 groups (speaker), each whole" in page.text
+    page = Page(render(unsure()))
+    assert "was not computed (bootstrap = 0)" in page.text
+    assert not re.search(r"[Tt]ier \d|95 %", page.text)
+
+
+def test_few_candidates_are_compared_each_with_each_and_many_with_the_next() -> None:
+    few, many = render(seven()), render(sixty())
+    assert 'id="better-wide-' in few
+    assert 'id="better-wide-' not in many
+    assert "only neighbours in the order are compared" in many
+    assert wording.neighbours(sixty())[58][2] == "99"
+    assert len(wording.neighbours(sixty())) == 59
+
+
+def test_no_chance_from_resamples_is_certain() -> None:
+    assert [wording.likely(p) for p in (0.0, 0.004, 0.5, 0.999, 1.0, None)] == [
+        "1", "1", "50", "99", "99", "–",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0, "< 10⁻¹⁶"), (1e-30, "< 10⁻¹⁶"), (3.4e-5, "3.4×10⁻⁵"), (0.0342, "0.034"), (1.0, "1"),
+     (None, "–"), (float("nan"), "–")],
+)  # fmt: skip
+def test_p_values_are_never_nothing(p: float | None, text: str) -> None:
+    assert wording.p_said(p) == text
+
+
+def test_candidates_without_relevance_are_marked_beside_it() -> None:
+    source = render(noisy())
+    assert "not beyond chance (p ≥ .01)" in source
+    assert "not beyond chance" not in render(seven())
 
 
 def test_verdict_sets_noise_aside() -> None:

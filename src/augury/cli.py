@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
     from augury.corpus import Check
@@ -104,6 +103,31 @@ def rank(
     sensitivity: Annotated[
         bool, typer.Option(help="Look at the order under other settings too.")
     ] = True,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest relative error of a class's value by approximation.")
+    ] = 1e-6,
+    bootstrap: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Resamples behind intervals, ranks' intervals and tiers; 0: none of these."
+        ),
+    ] = 1000,
+    group: Annotated[
+        str,
+        typer.Option(
+            help="What is resampled whole: a column (such as speaker), recording, or segment. If "
+            "not given: recording where recordings have several segments, else segment."
+        ),
+    ] = "",
+    permutations: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Shuffles behind the scores' p-values; 0: by moments for `robust`, none for the "
+            "others.",
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of resamples and shuffles.")] = 0,
     allow_outside: AllowOutside = False,
     store: Annotated[
         Path | None, typer.Option(help="Folder of extracted values, reused by later runs.")
@@ -116,6 +140,9 @@ def rank(
             "here), slurm (--jobs workers, as your dask-jobqueue configuration says), or a YAML "
             "file with such a configuration."
         ),
+    ] = "",
+    device: Annotated[
+        str, typer.Option(help="Score on a device of torch, such as cuda; the CPU if not given.")
     ] = "",
 ) -> None:
     """Rank candidate pseudo-labels for a labelled set: lower is better, nothing is trained."""
@@ -139,6 +166,7 @@ def rank(
                     store=store,
                     jobs=jobs or None,
                     cluster=cluster or None,
+                    device=device or None,
                     progress=progress,
                     estimator=estimator,
                     embedding=embedding,
@@ -150,6 +178,11 @@ def rank(
                     exclude=tuple(exclude or ()),
                     max_bad=max_bad,
                     sensitivity=sensitivity,
+                    tolerance=tolerance,
+                    bootstrap=bootstrap,
+                    group=group,
+                    permutations=permutations,
+                    seed=seed,
                 )
         except TooManyBad as error:
             from augury.corpus import write_quarantine
@@ -264,34 +297,43 @@ def _licence(names: tuple[str, ...]) -> None:
 
 
 def _show(ranking: Ranking) -> None:
-    unit = "unbiased, normalised" if ranking.estimator == "robust" else "raw units"
-    table = Table(
-        title=Text(
-            f"{ranking.label}: {ranking.segments:,} segments, {len(ranking.class_names):,} "
-            f"classes · {ranking.estimator} estimator ({unit}) · lower is better"
-        ),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
+    raw = "" if ranking.estimator == "robust" else ", in raw units"
+    title = (
+        f"{ranking.label}: {ranking.segments:,} segments, {len(ranking.class_names):,} classes · "
+        f"{ranking.estimator} estimator{raw} · lower is better"
     )
-    columns: tuple[tuple[str, Literal["left", "right"]], ...] = (
-        ("", "right"), ("candidate", "left"), ("CI estimate", "right"), ("shuffled", "right"),
-        ("relevance", "right"), ("total", "right"), ("least / most dependent class", "left"),
-        ("", "left"),
-    )  # fmt: skip
-    for name, justify in columns:
-        table.add_column(name, justify=justify, no_wrap=name == "candidate")
-    for place, result in enumerate(ranking.results, 1):
-        if result.score is None:
-            table.add_row("-", result.name, *[""] * 5, f"{result.status}: {result.note}")
-            continue
-        table.add_row(
-            str(place), result.name, _number(result.score), _chance(result),
-            _number(result.relevance), _number(result.total), _extremes(ranking, result),
-            result.note,
-        )  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    ranked = [result for result in ranking.results if result.score is not None]
+    sure = any(result.interval for result in ranked)
+    tested = any(result.p_value is not None for result in ranked)
+    columns: tuple[tuple[str, Callable[[int, Result], str], bool], ...] = (
+        ("tier", lambda _, one: str(one.tier), sure),
+        ("rank", lambda place, _: str(place), True),
+        ("95 %", lambda _, one: _ends(one.rank_interval, "-"), sure),
+        ("candidate", lambda _, one: one.name, True),
+        ("CI estimate", lambda _, one: _score(one.score, ranking), True),
+        ("95 %", lambda _, one: _ends(one.interval, " to ", ranking), sure),
+        ("p", lambda _, one: _p_value(one.p_value), tested),
+        ("shuffled", lambda _, one: _score(one.shuffled, ranking), not tested),
+        ("relevance", lambda _, one: _decimal(one.relevance), True),
+        ("", lambda _, one: "no relevance" if one.relevant is False else "", True),
+    )
+    shown = [column for column in columns if column[2]]
+    for name, _, _ in shown:  # a name may be long: its column is the one that gives way
+        side = "left" if name in ("candidate", "") else "right"
+        table.add_column(name, justify=side, no_wrap=name != "candidate", overflow="fold")
+    for place, result in enumerate(ranked, 1):
+        table.add_row(*(text(place, result) for _, text, _ in shown))
     out.print()
+    out.print(title, style="italic")
     out.print(table)
+    for result in ranking.results:
+        if result.score is None:
+            out.print(f"not ranked: {result.name}, {result.status}: {result.note}")
+    if sure:
+        from augury.report.wording import resampled_said
+
+        out.print(f"95 %: of {resampled_said(ranking)}. Within a tier the order is not settled.")
     for warning in ranking.warnings:
         out.print(f"! {warning}", style="yellow")
     if ranking.quarantine:
@@ -299,33 +341,30 @@ def _show(ranking: Ranking) -> None:
         out.print(f"left out: {reasons} (quarantine.csv)")
 
 
-def _extremes(ranking: Ranking, result: Result) -> str:
-    """The classes that weigh enough to look at with the lowest and highest value."""
-    known = [
-        (value, name)
-        for value, name, count in zip(
-            result.classes, ranking.class_names, ranking.class_counts, strict=True
-        )
-        if value is not None and count >= 10
-    ] or [(v, n) for v, n in zip(result.classes, ranking.class_names, strict=True) if v is not None]
-    if not known:
+def _score(value: float | None, ranking: Ranking) -> str:
+    """In three decimals where scores are normalised, else in as many digits as there are."""
+    if ranking.estimator == "robust" or not value:
+        return _decimal(value)
+    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.1e}"
+
+
+def _decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def _ends(
+    interval: tuple[float, float] | None, between: str, ranking: Ranking | None = None
+) -> str:
+    if interval is None:
         return ""
-    low, high = min(known), max(known)
-    return f"{low[1]} {_number(low[0])} / {high[1]} {_number(high[0])}"
+    ends = [_score(end, ranking) if ranking else str(end) for end in interval]
+    return between.join(dict.fromkeys(ends))
 
 
-def _chance(result: Result) -> str:
-    if result.shuffled_sd:
-        return f"{_number(result.shuffled)} ± {_number(result.shuffled_sd)}"
-    return _number(result.shuffled)
-
-
-def _number(value: float | None) -> str:
+def _p_value(value: float | None) -> str:
     if value is None:
         return ""
-    if value == 0:
-        return "0"
-    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.1e}"
+    return "<1e-16" if value < 1e-16 else f"{value:.2g}"
 
 
 def _show_check(found: Check) -> None:

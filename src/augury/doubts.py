@@ -11,6 +11,9 @@ from scipy.stats import rankdata
 from augury import audio
 from augury.results import Result
 
+#: From fewer groups resampled whole, intervals are clearly too narrow.
+GROUPS = 20
+
 
 def doubts(
     results: Sequence[Result],
@@ -19,12 +22,15 @@ def doubts(
     *,
     estimator: str,
     label: str,
+    resampled: tuple[str, int] | None = None,
 ) -> tuple[str, ...]:
     """What a reader should know before believing the order.
 
     Args:
         counts: segments of each class.
         rates: sample rate of each recording, Hz.
+        resampled: what the intervals resample whole, and how many of those there are; None: no
+            groups, or no intervals.
     """
     ranked = [r for r in results if r.score is not None]
     found: list[str] = []
@@ -56,18 +62,35 @@ def doubts(
             f"The {estimator} estimator compares pseudo-labels in their raw units: "
             "a change of unit changes the order. The robust estimator does not."
         )
-    else:
-        weak = [r for r in ranked if r.shuffled_sd and abs(r.score or 0) < 3 * r.shuffled_sd]
-        if weak:
-            found.append(
-                f"{_names(weak)}: no dependence on the speech beyond chance. A low score is then "
-                "no merit by itself: pure noise has one too. Look at the relevance."
-            )
+    weak = [r for r in ranked if _weak(r)]
+    if weak:
+        found.append(
+            f"{_names(weak)}: no dependence on the speech beyond chance. A low score is then "
+            "no merit by itself: pure noise has one too. Look at the relevance."
+        )
     useless = [r for r in ranked if r.relevant is False]
     if useless:
         found.append(
-            f"{_names(useless)}: no relevance beyond chance (3 sd). What says nothing of "
+            f"{_names(useless)}: no relevance beyond chance (p ≥ .01). What says nothing of "
             f"{label} can't help it, however low its score."
+        )
+    useful = [r for r in ranked if r.relevant is not False]
+    best = [r for r in useful if r.tier is not None and r.tier == useful[0].tier]
+    if len(best) > 1:
+        found.append(
+            f"{_names(best, most=8)}: this data can't tell which of them is best (tier "
+            f"{best[0].tier}). More might."
+        )
+    if resampled and resampled[1] < GROUPS:
+        found.append(
+            f"Intervals and tiers rest on {resampled[1]} groups ({resampled[0]}), resampled whole: "
+            f"from fewer than {GROUPS} they come out too narrow, and the order looks more settled "
+            "than it is."
+        )
+    elif not resampled and best and len(rates) < counts.sum():
+        found.append(
+            "Intervals and tiers take each segment for evidence of its own, though several are cut "
+            "from one recording: they come out too narrow."
         )
     small = int((counts < 4).sum())
     if small and estimator == "robust":
@@ -88,14 +111,22 @@ def doubts(
     return tuple(found)
 
 
+def _weak(result: Result) -> bool:
+    """Whether chance alone would give such a score often."""
+    if result.p_value is not None:
+        return result.p_value > 0.05
+    return bool(result.shuffled_sd) and abs(result.score or 0) < 3 * (result.shuffled_sd or 0)
+
+
 def _order_agreement(a: NDArray, b: NDArray) -> float:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
-def _names(results: Sequence[Result]) -> str:
-    return ", ".join(result.name for result in results)
+def _names(results: Sequence[Result], most: int | None = None) -> str:
+    more = f" and {len(results) - most} more" if most and len(results) > most else ""
+    return ", ".join(result.name for result in results[:most]) + more
 
 
 def redundancy(columns: list[NDArray | None]) -> tuple[tuple[float | None, ...], ...]:

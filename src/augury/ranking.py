@@ -119,6 +119,7 @@ def rank(
                 "needed"
             )
         resampled, units = _units(kept, settings)
+        groups = len(kept) if units is None else len(np.unique(units))
         x = scratch.rows(data.embeddings[0])
         run = partial(_over, there, scratch) if there else threads
         if device:
@@ -148,10 +149,12 @@ def rank(
             [outcome.rate for outcome in outcomes if outcome.rate],
             estimator=settings.estimator,
             label=settings.label,
+            resampled=None if units is None or not settings.bootstrap else (resampled, groups),
         ),
         redundancy=redundancy([values.get(name) for name in order]),
         better=found.better,
         resampled=resampled,
+        units=groups,
         sensitivity=sensitivity,
         quarantine=dict(sorted(Counter(one.reason for one in rejected).items())),
         settings=settings.to_dict(),
@@ -201,21 +204,29 @@ def _units(kept: Corpus, settings: RankSettings) -> tuple[str, NDArray[np.int64]
     """What the bootstrap resamples, and its codes; None: segments inside their classes.
 
     Segments cut from one recording are no independent evidence: unless told otherwise, recordings
-    are resampled as soon as one has several.
+    are resampled as soon as one has several, and there are at least two.
     """
-    several = len(np.unique(kept.recording)) < len(kept)
+    recordings = len(np.unique(kept.recording))
+    several = 1 < recordings < len(kept)
     name = settings.group or ("recording" if several else "segment")
     if name == "segment":
         return "segment", None
     if name == "recording" and name not in kept.columns:
-        return name, kept.recording.astype(np.int64)
-    groups = kept.label(name)
-    if (groups == "").any():
+        groups = kept.recording.astype(np.int64)
+    else:
+        text = kept.label(name)
+        if (text == "").any():
+            raise ValueError(
+                f"--group {name}: the column is empty in {(text == '').sum()} rows; fill it, or "
+                "leave those rows out"
+            )
+        groups = np.unique(text, return_inverse=True)[1]
+    if settings.bootstrap and groups.min() == groups.max():
         raise ValueError(
-            f"--group {name}: the column is empty in {(groups == '').sum()} rows; fill it, or "
-            "leave those rows out"
+            f"--group {name}: all segments are of one; to resample whole groups, at least two are "
+            "needed"
         )
-    return name, np.unique(groups, return_inverse=True)[1]
+    return name, groups
 
 
 def _selection(corpus: Corpus, settings: RankSettings) -> Corpus:

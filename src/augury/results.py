@@ -65,7 +65,8 @@ class Ranking:
     warnings: tuple[str, ...]
     redundancy: tuple[tuple[float | None, ...], ...]  # Spearman between candidates, as results
     better: tuple[tuple[float, ...], ...]  # P(the row's score is lower), ranked ones, as results
-    resampled: str  # what the intervals resample: "segments", "recording" or a column
+    resampled: str  # what the intervals resample: "segment", "recording" or a column
+    units: int  # how many of those there are
     sensitivity: Sensitivity | None
     quarantine: dict[str, int]  # reason → segments left out
     settings: dict[str, object] = field(default_factory=dict)

@@ -15,6 +15,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +59,7 @@ OTHER: Mark = ("o", INK, INK)
 IDLE: Mark = ("D", SURFACE, MUTED)
 CHANCE: Mark = ("o", SURFACE, MUTED)
 TOTAL: Mark = ("s", SURFACE, THIRD)
-LIMIT: Mark = ("|", SECOND, SECOND)
+INTERVAL: Mark = ("_", INK, INK)
 
 Drawing = Callable[["Ranking", int], "Canvas | None"]
 
@@ -84,7 +85,7 @@ def both(draw: Drawing, ranking: Ranking, name: str, message: str) -> Markup:
 
 
 def order(ranking: Ranking, width: int) -> Canvas | None:
-    """A dot for each candidate's score, a ring for what chance alone gives."""
+    """A dot on its interval for each candidate's score, a ring for what chance alone gives."""
     shown = wording.ranked(ranking)
     if not shown:
         return None
@@ -93,9 +94,11 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
     chance = [unit.scaled(r.shuffled) if known(r.shuffled) else np.nan for r in shown]
     sd = [2 * unit.scaled(r.shuffled_sd) if known(r.shuffled_sd) else np.nan for r in shown]
     idle = np.array([r.relevant is False for r in shown])
-    rows = _Rows(ranking, shown, width, 130 if idle.any() else 60)
-    low = np.nanmin([0.0, *score, *chance, *np.subtract(chance, sd)])
-    high = np.nanmax([0.0, *score, *chance, *np.add(chance, sd)])
+    sure = wording.has_tiers(ranking)
+    ends = np.array([[unit.scaled(v) for v in r.interval or (np.nan, np.nan)] for r in shown])
+    rows = _Rows(ranking, shown, width, 130 if idle.any() else 60, tiers=sure)
+    low = np.nanmin([0.0, *score, *chance, *np.subtract(chance, sd), *ends[:, 0]])
+    high = np.nanmax([0.0, *score, *chance, *np.add(chance, sd), *ends[:, 1]])
     rows.axis(low, high, f"CI estimate{unit.suffix}", "← lower is better")
     at, y, canvas = rows.at, rows.y, rows.canvas
     canvas.lines(
@@ -113,15 +116,20 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
     canvas.marks(at(chance), y, CHANCE, 7)
     best = np.isin([r.name for r in shown], [r.name for r in wording.leaders(ranking)])
     for mask, mark in ((best, BEST), (~best & ~idle, OTHER), (idle, IDLE)):
+        has = mask & np.isfinite(ends).all(axis=1)
+        bars = [[(at(a), v), (at(b), v)] for (a, b), v in zip(ends[has], y[has], strict=True)]
+        canvas.lines(bars, mark[2], 2.2)
         canvas.marks(at(np.array(score)[mask]), y[mask], mark, 9)
-    for one, v, x in zip(shown, y, at(score), strict=True):
+    after = np.fmax(at(score) + 9, at(ends[:, 1]) + 6)
+    for one, v, x in zip(shown, y, after, strict=True):
         text = unit.text(one.score) + (" no relevance" if one.relevant is False else "")
         colour = MUTED if one.relevant is False else INK
-        canvas.text(x + 9, v, text, SMALL, colour, va="center_baseline")
+        canvas.text(x, v, text, SMALL, colour, va="center_baseline")
     rows.legend(
         [
-            (BEST, "score, named above"),
+            (BEST, "score, best tier" if sure else "score, named above"),
             *([(OTHER, "score")] if (~best & ~idle).any() else []),
+            *([(INTERVAL, "95 % interval")] if np.isfinite(ends).any() else []),
             (CHANCE, "shuffled inside classes" + (" ± 2 sd" if np.isfinite(sd).any() else "")),
             *([(IDLE, "no relevance")] if idle.any() else []),
         ]
@@ -177,24 +185,21 @@ def ingredients(ranking: Ranking, width: int) -> Canvas | None:
         return None
     relevance = np.array([r.relevance if known(r.relevance) else np.nan for r in shown])
     total = np.array([r.total if known(r.total) else np.nan for r in shown])
-    limit = np.array([3 * r.chance_sd if known(r.chance_sd) else np.nan for r in shown])
+    idle = np.array([r.relevant is False for r in shown])
     rows = _Rows(ranking, shown, width, 16)
-    values = [0.0, *relevance, *total, *limit]
+    values = [0.0, *relevance, *total]
     rows.axis(np.nanmin(values), np.nanmax(values), "dependence: 0 none, 1 full", "")
     at, y, canvas = rows.at, rows.y, rows.canvas
     pairs = zip(relevance, total, y, strict=True)
     canvas.lines([[(at(r), v), (at(t), v)] for r, t, v in pairs if known(r) and known(t)], RULE, 2)
-    canvas.lines(
-        [[(at(c), v - 7), (at(c), v + 7)] for c, v in zip(limit, y, strict=True) if known(c)],
-        SECOND, 1.6,
-    )  # fmt: skip
     canvas.marks(at(total), y, TOTAL, 8)
-    canvas.marks(at(relevance), y, BEST, 9)
+    for mask, mark in ((~idle, BEST), (idle, IDLE)):
+        canvas.marks(at(relevance[mask]), y[mask], mark, 9)
     rows.legend(
         [
             (BEST, f"relevance: about {_short(ranking.label, 16)}"),
             (TOTAL, "total: about the speech"),
-            (LIMIT, "chance: mean + 3 sd"),
+            *([(IDLE, "relevance, not beyond chance (p ≥ .01)")] if idle.any() else []),
         ]
     )
     return canvas
@@ -301,33 +306,37 @@ def redundancy(ranking: Ranking, width: int) -> Canvas | None:
     n, narrow = len(among), width < WIDE
     names = _labels(ranking, (15 if n < 12 else 9) if narrow else 30)
     labels = [names[ranking.results[among[k]].name] for k in leaves]
-    left = max(_extent(t) for t in labels) + 12
-    cell = min(max((width - left - 4) / n, 12.5), 44)
-    crowded = cell < 17 and n > 9  # numbers of two digits: every other one a line higher
-    head = 36 if crowded else 22
-    tall = max(min(cell, 30), 16)
-    across, end = left + cell * n, head + tall * n
-    canvas = Canvas(max(width, int(across + 4)), int(end + 50))
-    box = (left, head, across, end)
     image = colormaps["RdBu_r"]((table + 1) / 2)
     image[~np.isfinite(table)] = 0
-    canvas.rectangle(box, BAND, MUTED, hatch="/////")
-    canvas.image(image, box)
-    canvas.grid(box, n, n)
-    for k, text in enumerate(labels):
-        y = head + tall * (k + 0.5)
-        canvas.text(left - 8, y, text, SMALL, INK, ha="right", va="center_baseline")
-        number = text.split(" ")[0]
-        y = head - (19 if crowded and k % 2 else 6)
-        canvas.text(left + cell * (k + 0.5), y, number, SMALL, INK, ha="center")
-    if n <= 12 and cell >= 26:
+    square = _Square(width, labels, image, least=12.5, hatch="/////")
+    if n <= 12 and square.cell >= 26:
         for (i, j), value in np.ndenumerate(table):
             if known(value):
-                text = "1" if i == j else decimal(value, 2).replace("0.", ".")
-                canvas.on_cell(left + cell * (j + 0.5), head + tall * (i + 0.5), text, image[i, j])
-    start, title = (10 if narrow else left, end + 16), "Spearman’s ρ"
-    _colour_bar(canvas, start, "RdBu_r", (-1, 1), unit=Unit(0, 0), title=title)
-    return canvas
+                square.number(i, j, "1" if i == j else decimal(value, 2).replace("0.", "."))
+    square.colour_bar("RdBu_r", (-1, 1), "Spearman’s ρ")
+    return square.canvas
+
+
+def better(ranking: Ranking, width: int) -> Canvas | None:
+    """How likely each candidate of a row is better than that of a column."""
+    shown = wording.ranked(ranking)
+    n, narrow = len(shown), width < WIDE
+    if not 2 <= n <= wording.COMPARED or not wording.has_tiers(ranking):
+        return None
+    table = np.full((n, n), np.nan)
+    for i, j in permutations(range(n), 2):
+        p = wording.chance_better(ranking, i, j)
+        table[i, j] = np.nan if p is None else p
+    names = _labels(ranking, (15 if n < 12 else 9) if narrow else 30)
+    image = colormaps["RdBu"](table)
+    image[~np.isfinite(table)] = 0
+    square = _Square(width, [names[r.name] for r in shown], image, least=20)
+    for (i, j), p in np.ndenumerate(table):
+        if known(p):
+            square.number(i, j, wording.likely(p))
+    square.between([k for k in range(1, n) if shown[k].tier != shown[k - 1].tier])
+    square.colour_bar("RdBu", (0, 100), "row lower, %")
+    return square.canvas
 
 
 def sensitivity(ranking: Ranking, width: int) -> Canvas | None:
@@ -489,11 +498,21 @@ class Canvas:
 class _Rows:
     """A dot plot's frame: a row for each candidate, its name beside it or, if narrow, above it."""
 
-    def __init__(self, ranking: Ranking, shown: Sequence[Result], width: int, margin: int) -> None:
+    def __init__(
+        self,
+        ranking: Ranking,
+        shown: Sequence[Result],
+        width: int,
+        margin: int,
+        *,
+        tiers: bool = False,
+    ) -> None:
         self.narrow = width < WIDE
         names = _labels(ranking, 42 if self.narrow else 32)
         labels = [names[r.name] for r in shown]
         self.left = 10 if self.narrow else max(_extent(t, SIZE) for t in labels) + 20
+        if tiers and not self.narrow:
+            self.left += 48
         self.right = width - margin
         step, self.top = (40, 64) if self.narrow else (28, 34)
         self.y = self.top + step * (np.arange(len(shown)) + 0.5) + (7 if self.narrow else 0)
@@ -507,6 +526,22 @@ class _Rows:
                 self.canvas.text(
                     self.left - 14, y, label, SIZE, colour, ha="right", va="center_baseline"
                 )
+        if tiers:
+            self._tiers(shown, step)
+
+    def _tiers(self, shown: Sequence[Result], step: int) -> None:
+        """Each tier's name at its first row, and a line between tiers."""
+        for k, (one, y) in enumerate(zip(shown, self.y, strict=True)):
+            if k and one.tier == shown[k - 1].tier:
+                continue
+            if k:
+                between = y - step / 2 - (7 if self.narrow else 0)
+                self.canvas.lines([[(0, between), (self.canvas.width, between)]], MUTED, 0.8)
+            text = f"tier {one.tier}" if known(one.tier) else "no tier"
+            if self.narrow:
+                self.canvas.text(self.canvas.width - 2, y - 13, text, SMALL, MUTED, ha="right")
+            else:
+                self.canvas.text(2, y, text, SMALL, MUTED, va="center_baseline")
 
     def axis(self, low: float, high: float, title: str, arrow: str) -> None:
         """Ticks, grid and title; sets `at`, which turns values into x."""
@@ -529,6 +564,50 @@ class _Rows:
             self.canvas.marks([x], [y - 4], mark, 8)
             self.canvas.text(x + 10, y, words, SMALL, MUTED)
             x += 10 + _extent(words) + 20
+
+
+class _Square:
+    """A heat map of candidates by candidates: names down the side, their numbers along the top."""
+
+    def __init__(
+        self, width: int, labels: list[str], image: np.ndarray, *, least: float, hatch: str = ""
+    ) -> None:
+        n = len(labels)
+        self.image, self.narrow = image, width < WIDE
+        self.left = max(_extent(t) for t in labels) + 12
+        self.cell = min(max((width - self.left - 4) / n, least), 44)
+        crowded = self.cell < 17 and n > 9  # numbers of two digits: every other one a line higher
+        self.head = 36 if crowded else 22
+        self.tall = max(min(self.cell, 30), 16)
+        across, end = self.left + self.cell * n, self.head + self.tall * n
+        canvas = self.canvas = Canvas(max(width, int(across + 4)), int(end + 50))
+        self.box = (self.left, self.head, across, end)
+        canvas.rectangle(self.box, BAND, MUTED, hatch)
+        canvas.image(image, self.box)
+        canvas.grid(self.box, n, n)
+        for k, text in enumerate(labels):
+            y = self.head + self.tall * (k + 0.5)
+            canvas.text(self.left - 8, y, text, SMALL, INK, ha="right", va="center_baseline")
+            number = text.split(" ")[0]
+            y = self.head - (19 if crowded and k % 2 else 6)
+            canvas.text(self.left + self.cell * (k + 0.5), y, number, SMALL, INK, ha="center")
+
+    def number(self, i: int, j: int, text: str) -> None:
+        """Text on the cell of row i and column j."""
+        x, y = self.left + self.cell * (j + 0.5), self.head + self.tall * (i + 0.5)
+        self.canvas.on_cell(x, y, text, self.image[i, j])
+
+    def between(self, places: Sequence[int]) -> None:
+        """Lines before these rows and columns."""
+        left, top, right, bottom = self.box
+        for k in places:
+            x, y = left + self.cell * k, top + self.tall * k
+            self.canvas.lines([[(x, top), (x, bottom)], [(left, y), (right, y)]], INK, 1.4)
+
+    def colour_bar(self, colours: str, limits: tuple[float, float], title: str) -> None:
+        """The scale, below the box."""
+        start = (10 if self.narrow else self.left, self.box[3] + 16)
+        _colour_bar(self.canvas, start, colours, limits, unit=Unit(0, 0), title=title)
 
 
 def _colour_bar(
@@ -665,7 +744,7 @@ def _drawing(salt: str) -> Iterator[None]:
 
 _TAG = re.compile(r"<[^>]+>")
 _NO_ID = re.compile(r'^<g id="[^"]*"')
-_COLOUR = re.compile(": (" + "|".join(COLOURS) + ")")
+_COLOUR = re.compile('(: |fill=")(' + "|".join(COLOURS) + ")")
 
 
 def _inline(canvas: Canvas, kind: str, prefix: str, message: str) -> Markup:
@@ -683,7 +762,7 @@ def _inline(canvas: Canvas, kind: str, prefix: str, message: str) -> Markup:
         plain_tag = _NO_ID.sub("<g", tag[0])
         for before in (' id="', 'href="#', "url(#"):
             plain_tag = plain_tag.replace(before, before + prefix)
-        return _COLOUR.sub(lambda colour: f": {COLOURS[colour[1]]}", plain_tag)
+        return _COLOUR.sub(lambda found: found[1] + COLOURS[found[2]], plain_tag)
 
     # Wide ones shrink with the window; narrow ones grow, and rather scroll than become too small.
     least = canvas.width if kind == "narrow" or canvas.width > WIDE else 0

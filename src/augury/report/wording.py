@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
@@ -21,6 +21,10 @@ NONE = "–"  # how an undefined value is printed
 REDUNDANT = 0.8
 #: Up to this many classes are drawn one by one; of more, only the LARGEST.
 DRAWN, LARGEST = 50, 40
+#: P-values below ten to this power are not told apart.
+TINY = -16
+#: Up to this many candidates are compared each with each; of more, only neighbours in the order.
+COMPARED = 30
 
 
 # ------------------------------------------------------------------------------------ numbers
@@ -83,6 +87,13 @@ def _superscript(power: int) -> str:
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def p_said(p: float | None) -> str:
+    """A p-value: two digits, and never so small that it says more than can be known."""
+    if not known(p):
+        return NONE
+    return f"< 10{_superscript(TINY)}" if p < 10.0**TINY else plain(p, 2)
+
+
 def percent(part: float) -> str:
     """A share of 1 as a percentage."""
     return "< 1 %" if 0 < part < 0.01 else f"{100 * part:.0f} %"
@@ -114,9 +125,69 @@ def useful(ranking: Ranking) -> list[Result]:
 
 
 def leaders(ranking: Ranking) -> list[Result]:
-    """The candidates that the verdict names: one, or two where at least four are in the race."""
+    """The candidates that the verdict names: the useful ones of the best tier that has any.
+
+    Where there are no tiers: one, or two if at least four are in the race.
+    """
     found = useful(ranking)
+    if has_tiers(ranking):
+        return [r for r in found if r.tier == found[0].tier]
     return found[: 2 if len(found) > 3 else 1]
+
+
+def has_tiers(ranking: Ranking) -> bool:
+    """Whether it is known which orders are settled."""
+    return any(r.tier is not None for r in ranked(ranking))
+
+
+def tested(ranking: Ranking) -> bool:
+    """Whether any score has a p-value."""
+    return any(known(r.p_value) for r in ranked(ranking))
+
+
+def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
+    """All results in groups, best first: (heading, results); a heading is "" without tiers."""
+    found: dict[str, list[Result]] = {}
+    among = ranked(ranking) if has_tiers(ranking) else []
+    for result in ranking.results:
+        if result in among:
+            heading = f"Tier {result.tier}" if known(result.tier) else "No tier"
+        else:
+            heading = "Not ranked" if among else ""
+        found.setdefault(heading, []).append(result)
+    return list(found.items())
+
+
+def interval_said(interval: tuple[float, float] | None, unit: Unit) -> str:
+    """E.g. "0.24 to 0.33"; "" where there is none."""
+    if interval is None or not all(map(known, interval)):
+        return ""
+    return " to ".join(map(unit.text, interval))
+
+
+def ranks_said(interval: tuple[int, int] | None) -> str:
+    """E.g. "1–3", "4"; "" where there is none."""
+    return "–".join(map(str, dict.fromkeys(interval or ())))
+
+
+def chance_better(ranking: Ranking, i: int, j: int) -> float | None:
+    """How likely ranked candidate i has a lower score than j, if that is known."""
+    table = ranking.better
+    value = table[i][j] if i < len(table) and j < len(table[i]) else None
+    return value if known(value) else None
+
+
+def likely(p: float | None) -> str:
+    """A probability from resampling, in percent; none is certain."""
+    return f"{min(max(round(100 * p), 1), 99)}" if known(p) else NONE
+
+
+def neighbours(ranking: Ranking) -> list[tuple[Result, Result, str]]:
+    """Each ranked candidate, the next, and how likely the first of the two is lower."""
+    found = ranked(ranking)
+    return [
+        (a, b, likely(chance_better(ranking, k, k + 1))) for k, (a, b) in enumerate(pairwise(found))
+    ]
 
 
 def chance_share(result: Result) -> float | None:
@@ -249,14 +320,21 @@ def verdict(ranking: Ranking) -> str:
         else counted(len(found), "candidate")
     )
     verb = "depends" if len(best) == 1 else "depend"
-    text = (
-        f"Of {pool}, {listed([r.name for r in best])} {verb} least on the speech "
-        f"once {label} is known ({ranking.estimator} estimator)."
-    )
+    names, by = listed([r.name for r in best]), f"({ranking.estimator} estimator)"
+    text = f"Of {pool}, {names} {verb} least on the speech once {label} is known {by}."
     if len(found) == 1:
-        text = f"Only {best[0].name} says something about {label} ({ranking.estimator} estimator)."
-    worst = best[-1].score
-    lower = [r.name for r in idle if known(r.score) and known(worst) and r.score < worst]
+        text = f"Only {best[0].name} says something about {label} {by}."
+    elif has_tiers(ranking) and len(best) == len(found):
+        text = (
+            f"Which of {pool} depends least on the speech once {label} is known can't be told on "
+            f"this data {by}."
+        )
+    elif has_tiers(ranking) and len(best) > 1:
+        text += " Which of these is best can't be told on this data."
+    elif not has_tiers(ranking):
+        text += " How sure that is was not computed."
+    lowest = best[0].score
+    lower = [r.name for r in idle if known(r.score) and known(lowest) and r.score < lowest]
     if lower:
         text += (
             f" {listed(lower)} {'scores' if len(lower) == 1 else 'score'} lower still, but "
@@ -291,6 +369,8 @@ def order_said(ranking: Ranking) -> str:
         return "No candidate has a score."
     shares = [s for s in map(chance_share, found) if known(s)]
     text = f"{counted(len(found), 'candidate')}, best at the top: lower is better."
+    if has_tiers(ranking) and len(found) > 1:
+        text += " Within a tier this data does not settle the order."
     much = sum(share >= 0.5 for share in shares)
     if much:
         text += (
@@ -325,9 +405,56 @@ def ingredients_said(ranking: Ranking) -> str:
     top = max(found, key=lambda r: r.relevance or 0.0)
     text = f"{top.name} says most about {ranking.label} (relevance {decimal(top.relevance, 3)})."
     best = leaders(ranking)
-    if best and best[0].name == top.name:
+    if has_tiers(ranking) and top in best:
+        text += " Its score is in the best tier, too."
+    elif best and best[0].name == top.name:
         text += " It also has the lowest score of those that say anything about it."
     return text
+
+
+def resampled_said(ranking: Ranking) -> str:
+    """E.g. "1,000 resamples of 480 segments"."""
+    times, what = ranking.settings.get("bootstrap", 0), ranking.resampled
+    if what in ("segment", "recording"):
+        return f"{times:,} resamples of {counted(ranking.units, what)}"
+    return f"{times:,} resamples of {counted(ranking.units, 'group')} ({what})"
+
+
+def certainty_said(ranking: Ranking) -> str:
+    """How the intervals were made, and what the errors of computing are beside them."""
+    found = ranked(ranking)
+    if not found:
+        return "No candidate has a score."
+    if not has_tiers(ranking):
+        return (
+            "How sure the order is was not computed (bootstrap = 0): differences between scores "
+            "may be chance."
+        )
+    whole = "" if ranking.resampled == "segment" else ", each whole"
+    inside = " inside their classes" if ranking.resampled == "segment" else ""
+    text = (
+        f"Intervals hold 95 % of {resampled_said(ranking)}{inside}{whole} "
+        f"(seed {ranking.settings.get('seed', 0)}). A new tier begins where a candidate is worse "
+        "than the first of the tier above in 97.5 % of them; candidates of one tier can change "
+        "places on other data of this kind."
+    )
+    errors = [r.error for r in found if known(r.error)]
+    if errors and max(errors):
+        text += f" Computing adds an error of at most {plain(max(errors), 1)} of a score."
+    return text
+
+
+def better_said(ranking: Ranking) -> str:
+    """What the matrix, or the table of neighbours, shows."""
+    n = len(ranked(ranking))
+    if n < 2:
+        return "With fewer than two ranked candidates there is no order to be sure of."
+    if n > COMPARED:
+        return f"Of more than {COMPARED} candidates only neighbours in the order are compared."
+    return (
+        "How likely, in percent, the candidate of the row has a lower (better) score than the one "
+        "of the column. 50 is a toss-up; 99 stands for more, 1 for less."
+    )
 
 
 def classes_said(ranking: Ranking) -> str:
