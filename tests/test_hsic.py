@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from augury import engines, factors, hsic
 from augury.kernels import label_kernel, median_distance, standardised
@@ -337,3 +338,18 @@ def test_huge_and_tiny_units_are_standardised_alike():
     z = np.random.default_rng(0).standard_normal(50)
     for unit in (1e-300, 1e99, 1e306):
         assert np.allclose(standardised(z * unit), standardised(z), rtol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ["paper", "robust_with_ingredients"])
+def test_the_last_bit_does_not_depend_on_blas_threads(estimator):
+    x, z, y = data(n=3000, classes=2, d=300)
+    found = []
+    for count in (1, 2, 4):
+        with threadpool_limits(count):
+            result = getattr(hsic, estimator)(x, [z, z**2], y, points=True)
+        dependences = result if estimator == "paper" else result[0]
+        bits = [(one.score, one.classes.tobytes(), one.influence.tobytes()) for one in dependences]
+        found.append((bits, result[1:]))
+    assert found[0][0] == found[1][0] == found[2][0]
+    if estimator != "paper":
+        assert found[0][1] == found[1][1] == found[2][1]

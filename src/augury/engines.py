@@ -20,8 +20,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import wraps
 from itertools import chain, islice
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -111,8 +112,8 @@ class PairSums:
     L: float  # Σ L over pairs of different points, not centred
     error: float = 0.0  # bound on what left-out columns or far-off entries of L change of KL
     skew: float = np.nan  # tr L³ / ‖L‖³, where points are asked for
-    # Where points are asked for, sums over j ≠ i. With norms K and L are U-centred for them (Székely,
-    # Rizzo 2014), so that they add up to the unbiased statistics and their ratios are bounded.
+    # Where points are asked for, sums over j ≠ i. With norms K and L are U-centred for them
+    # (Székely, Rizzo 2014): they add up to the unbiased statistics, and their ratios are bounded.
     each_KL: Vector | None = None  # (n,) Σⱼ (K∘L)ᵢⱼ
     each_LL: Vector | None = None  # (n,) Σⱼ (L∘L)ᵢⱼ
     each_ab: Vector | None = None  # (n,) aᵢ bᵢ
@@ -133,6 +134,20 @@ class ClassSums:
 Run = Callable[[Any, Iterable[tuple[Any, ...]]], Iterator[Any]]
 
 _threadpools = ThreadpoolController()
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def alone(function: Callable[P, T]) -> Callable[P, T]:
+    """The function with one BLAS thread: its last bits do not depend on how many there are."""
+
+    @wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _threadpools.limit(limits=1):
+            return function(*args, **kwargs)
+
+    return inner
 
 
 def _cores() -> int:

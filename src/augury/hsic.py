@@ -25,6 +25,7 @@ from augury.engines import (
     Run,
     SpeechSums,
     Wanted,
+    alone,
     dense,
     sums_of,
     sums_of_all,
@@ -91,6 +92,7 @@ def conditional_hsic(x: Any, z: NDArray, y: ArrayLike, *, width: float = 0.05) -
     return paper(x, [z], y, width=width)[0].score
 
 
+@alone
 def paper(
     x: Any,
     zs: Sequence[NDArray],
@@ -122,6 +124,7 @@ def paper(
     return _published(sums, zs, counts**2, counts / counts.sum(), weighted=True)
 
 
+@alone
 def released(
     x: Any,
     zs: Sequence[NDArray],
@@ -203,6 +206,7 @@ def _published(
 # ----------------------------------------------------------------- the unbiased, unit-free form
 
 
+@alone
 def robust(
     x: Any,
     zs: Sequence[NDArray],
@@ -227,6 +231,7 @@ def robust(
     return _robust(x, zs, y, scale, tolerance, points, run, whole=False)[0]
 
 
+@alone
 def robust_with_ingredients(
     x: Any,
     zs: Sequence[NDArray],
@@ -301,6 +306,7 @@ def _robust(
     return found, zs, wanted, moments
 
 
+@alone
 def ingredients(
     x: Any, zs: Sequence[NDArray], y: ArrayLike, *, tolerance: float = TOLERANCE, run: Run = threads
 ) -> tuple[list[Ingredient], list[Ingredient]]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.engines import FEW, Run, Wanted, leading, sums_of_all, threads
+from augury.engines import FEW, Run, Wanted, alone, leading, sums_of_all, threads
 from augury.factors import Factor
 from augury.kernels import label_kernel, median_distance, spaced, standardised
 from augury.moments import as_numpy, speech
@@ -39,6 +39,7 @@ BATCH = 32e6
 # --------------------------------------------------------------------------------- bootstrap
 
 
+@alone
 def bootstrap(
     scores: Vector,
     influence: Matrix,
@@ -127,6 +128,7 @@ class _Shuffled:
     weights: Vector  # (candidates,) of the class in the scores
 
 
+@alone
 def permutation_p(
     x: Any,
     zs: Sequence[NDArray],
