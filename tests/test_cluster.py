@@ -110,6 +110,19 @@ def test_a_worker_that_came_late_with_another_version_does_nothing():
         cluster._there(cluster.versions() | {"numpy": "1.0"}, square, 0, 1)
 
 
+def test_a_cluster_leaves_no_trace_in_the_environment(monkeypatch):
+    for name in (*compute.ONE_THREAD, "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    with cluster.opened("local", 1) as opened:
+        assert os.environ != before
+        there = opened.client.run(lambda: dict(os.environ))
+    assert os.environ == before
+    for environment in there.values():
+        assert environment["OMP_NUM_THREADS"] == "1"
+        assert "MALLOC_TRIM_THRESHOLD_" not in environment
+
+
 # --------------------------------------------------------------------------------- rankings
 
 

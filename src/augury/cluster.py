@@ -28,7 +28,7 @@ from augury.pseudolabels import Candidate
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
-    from distributed import Client
+    from distributed import Client, LocalCluster
 
     from augury.extract import Plan, Work
 
@@ -36,8 +36,13 @@ if TYPE_CHECKING:
 ANSWER, WORKER = 10.0, 60.0
 #: Of what the numbers depend on the version.
 PACKAGES = ("augury", "numpy", "scipy", "soundfile", "soxr", "opensmile")
-#: Workers that may die under a task before it is given up; where the scheduler is ours.
-DEATHS = 2
+#: How Dask is set where we start it.
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 1,  # a second worker that dies under a task is enough
+    "distributed.worker.profile.enabled": False,  # nobody would look at it
+    # Dask's has freed memory given back at once: seven times the page faults when it is used again.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+}
 #: Ctrl-C reaches workers too: it is for the parent, which then ends them.
 _LEAVE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
@@ -176,19 +181,7 @@ def opened(cluster: str | Client | None, jobs: int | None) -> Iterator[Cluster |
         yield _ready(Cluster(cluster))
     elif cluster == "local":
         with (
-            distributed.LocalCluster(
-                n_workers=jobs or compute.enough(),
-                threads_per_worker=1,
-                env=compute.ONE_THREAD,
-                preload=[_LEAVE_INTERRUPTS],
-                memory_limit=0,  # nor has a local run any
-                silence_logs=logging.CRITICAL,  # a worker's death is ours to tell
-                scheduler_kwargs={
-                    "allowed_failures": DEATHS - 1,
-                    "dashboard": False,
-                    "dashboard_address": "127.0.0.1:0",  # what remains of it takes any free port
-                },
-            ) as started,
+            _local(jobs or compute.enough()) as started,
             distributed.Client(started, set_as_default=False) as client,
         ):
             yield _ready(Cluster(client))
@@ -237,6 +230,34 @@ def _connected(address: str) -> Client:
 
 
 @contextmanager
+def _local(jobs: int) -> Iterator[LocalCluster]:
+    import dask.config
+    from distributed import LocalCluster
+
+    environment = set(os.environ)
+    try:
+        with (
+            dask.config.set(SETTINGS),
+            LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                env=compute.ONE_THREAD,
+                preload=[_LEAVE_INTERRUPTS],
+                memory_limit=0,  # nor has a local run any
+                silence_logs=logging.CRITICAL,  # a worker's death is ours to tell
+                scheduler_kwargs={
+                    "dashboard": False,
+                    "dashboard_address": "127.0.0.1:0",  # what remains of it takes any free port
+                },
+            ) as started,
+        ):
+            yield cast(LocalCluster, started)
+    finally:
+        for name in set(os.environ) - environment:  # Dask sets its workers' here too
+            del os.environ[name]
+
+
+@contextmanager
 def _slurm(cluster: str, settings: dict[str, object]) -> Iterator[SLURMCluster]:
     with _extra():
         import dask.config
@@ -247,9 +268,7 @@ def _slurm(cluster: str, settings: dict[str, object]) -> Iterator[SLURMCluster]:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"{cluster}: jobqueue.slurm has no setting {name}{hint}")
-    settings = {f"jobqueue.slurm.{name}": value for name, value in settings.items()}
-    settings["distributed.scheduler.allowed-failures"] = DEATHS - 1
-    with dask.config.set(settings):
+    with dask.config.set(SETTINGS | {f"jobqueue.slurm.{k}": v for k, v in settings.items()}):
         cores = dask.config.get("jobqueue.slurm.cores")
         if not (cores and dask.config.get("jobqueue.slurm.memory")):
             where = "the Dask configuration" if cluster == "slurm" else cluster
