@@ -258,15 +258,15 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
     xp, place, n = array_namespace(U), device(U), len(rows)
     mean = xp.mean(U, axis=0)
     U -= mean * (1 / n if wanted.slip else 1)
-    K = U @ U.T
-    a = xp.astype(xp.linalg.diagonal(K), xp.float64)
+    K = xp.astype(U @ U.T, xp.float64)
+    a = xp.linalg.diagonal(K)
     sums = SpeechSums(as_numpy(mean).astype(np.float64), float(xp.sum(a)))
+    KU = K
     if wanted.norms:
-        squares = xp.astype(xp.vecdot(K, K), xp.float64)
-        KK = float(xp.sum(squares))
+        KK = float(xp.sum(xp.vecdot(K, K)))
         sums = replace(sums, aa=float(a @ a), KK=KK)
         if wanted.points:
-            KU = _u_centred(xp.astype(K, xp.float64), a)
+            KU = _u_centred(K, a)
             sums = replace(sums, skew=_skew(K, KK), each_KK=as_numpy(xp.vecdot(KU, KU)))
     pairs = []
     for z, width, one in zip(zs, wanted.widths, wanted.factors, strict=True):
@@ -287,9 +287,8 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
                 L -= xp.mean(L, axis=0)
                 L -= xp.mean(L, axis=1)[:, None]
         b = xp.linalg.diagonal(L)
-        each = xp.vecdot(xp.astype(K, xp.float64), L)
-        squares = xp.vecdot(L, L)
-        LL, KL = float(xp.sum(squares)), float(xp.sum(each))
+        each = xp.vecdot(K, L)
+        LL, KL = float(xp.sum(xp.vecdot(L, L))), float(xp.sum(each))
         found = PairSums(KL, LL, float(a @ b), float(b @ b), total - n, max(error, 0.0))
         if wanted.points:
             found = replace(found, each_KL=as_numpy(each - a * b), each_ab=as_numpy(a * b))
@@ -633,8 +632,8 @@ def tile(
     one = RowSums(*(as_numpy(v).astype(np.float64) for v in sums))
     if itself:
         return one, None
-    each, rows, squares = (as_numpy(v) for v in (xp.sum(KL, axis=0), m, xp.sum(L, axis=0)))
-    return one, RowSums(each, rows, squares, np.empty(0), np.empty(0))
+    of_other = (as_numpy(v) for v in (xp.sum(KL, axis=0), m, xp.sum(L, axis=0)))
+    return one, RowSums(*of_other, a=np.empty(0), towards=np.empty(0))
 
 
 @dataclass(frozen=True)
