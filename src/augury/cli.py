@@ -109,7 +109,9 @@ def rank(
     bootstrap: Annotated[
         int,
         typer.Option(
-            min=0, help="Resamples behind intervals, ranks' intervals and tiers; 0: none of these."
+            min=0,
+            help="Resamples behind intervals of scores and ranks, and tiers; 0: none of these, nor "
+            "p-values by moments.",
         ),
     ] = 1000,
     group: Annotated[
