@@ -29,7 +29,7 @@ $(VENV)/.demo: $(VENV)/bin/pip pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/pip pyproject.toml constraints.txt
-	$(RUN)/pip install --quiet --constraint constraints.txt --editable '.[opensmile,cluster,dev]'
+	$(RUN)/pip install --quiet --constraint constraints.txt --editable '.[opensmile,cluster,train,dev]'
 	touch $@ $(VENV)/.demo
 
 clean:
