@@ -15,8 +15,8 @@ import numpy as np
 
 from augury import hsic
 from augury.rows import OnDevice
-
 from engines import label, speech
+
 from measure import machine
 
 
@@ -28,11 +28,11 @@ def main(n: int) -> None:
         sys.exit("no CUDA device here")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     a = torch.randn(8192, 8192, device="cuda")
-    a @ a
+    torch.matmul(a, a)
     torch.cuda.synchronize()
     began = time.perf_counter()
     for _ in range(10):
-        a @ a
+        torch.matmul(a, a)
     torch.cuda.synchronize()
     peak = 10 * 2 * 8192**3 / (time.perf_counter() - began)
     x = speech(n, 1600)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import psutil
+
 
 def machine() -> str:
     """Date, processor, cores and versions, in one line."""
@@ -27,6 +29,11 @@ def machine() -> str:
 def peak_memory() -> float:
     """This process's largest resident size so far, GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def current_memory() -> float:
+    """This process's resident size now, GB."""
+    return psutil.Process().memory_info().rss / 1e9
 
 
 @dataclass(frozen=True)
