@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from augury import engines, factors, rows
-from augury.engines import Wanted
+from augury import engines, factors, rows, strips, threads
 from augury.kernels import label_kernel, unit_rows
+from augury.sums import Wanted
 
 import oracles
 
@@ -64,9 +64,14 @@ LABELS = {
     "categories": lambda rng, n: rng.integers(0, 7, n),
 }
 ENGINES = {
-    "dense": {"FEW": 10_000, "DENSE": 10_000},
-    "factors": {"FEW": 0, "DENSE": 0},
-    "strips and tiles": {"FEW": 0, "DENSE": 0, "TILE": 50, "STRIP": 30},
+    "dense": {(engines, "FEW"): 10_000, (engines, "DENSE"): 10_000},
+    "factors": {(engines, "FEW"): 0, (engines, "DENSE"): 0},
+    "strips and tiles": {
+        (engines, "FEW"): 0,
+        (engines, "DENSE"): 0,
+        (strips, "TILE"): 50,
+        (strips, "STRIP"): 30,
+    },
 }
 
 
@@ -74,10 +79,10 @@ def surveyed(monkeypatch, engine, x, groups, zs, widths, **choices):
     if engine == "strips and tiles":
         monkeypatch.setattr(factors, "MOST", 0)
     wanted = Wanted.of(zs, widths, 1000, tolerance=1e-9, **choices)
-    for name, value in ENGINES[engine].items():
-        monkeypatch.setattr(engines, name, value)
+    for (module, name), value in ENGINES[engine].items():
+        monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(engines, "CHUNK", 50)  # several tasks a class
-    return engines.survey(x, groups, zs, wanted, whole=True, run=engines.threads)
+    return engines.survey(x, groups, zs, wanted, whole=True, run=threads.threads)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 60, 300])
@@ -155,7 +160,7 @@ def test_the_approximations_of_strips_are_near():
     n = 1500
     x, z = speech(n), 40 * rng.random(n)
     wanted = Wanted((0.05,), (None,), norms=True, points=True)
-    ((one,), _) = engines.survey(x, [np.arange(n)], [z], wanted, whole=False, run=engines.threads)
+    ((one,), _) = engines.survey(x, [np.arange(n)], [z], wanted, whole=False, run=threads.threads)
     exact = expected(x, z, 0.05)
     pair = one.pairs[0]
     for key in ("each_KL", "each_LL"):
@@ -170,7 +175,7 @@ def test_a_label_that_hardly_varies_in_one_class_is_not_taken_from_a_coarse_fact
     x = speech(2 * n)
     groups = [np.arange(n), np.arange(n, 2 * n)]
     wanted = Wanted.of([z], [0.05], n, tolerance=1e-6)
-    (_, flat), _ = engines.survey(x, groups, [z], wanted, whole=False, run=engines.threads)
+    (_, flat), _ = engines.survey(x, groups, [z], wanted, whole=False, run=threads.threads)
     exact = expected(x[n:], z[n:], 0.05)["KL"]
     # Entries of L are 1 − 1e-10: centred after the product, six digits are left.
     assert flat.pairs[0].KL == pytest.approx(exact, rel=1e-4)
@@ -201,14 +206,14 @@ def test_the_last_bit_does_not_depend_on_the_number_of_threads(monkeypatch, dtyp
     wanted = Wanted.of(zs, [0.05, 0.05, 0.5], 7000, tolerance=1e-6, norms=True, points=True)
     found = []
     for count in (1, 2, 4):
-        monkeypatch.setattr(engines, "_cores", lambda count=count: count)
+        monkeypatch.setattr(threads, "_cores", lambda count=count: count)
         with threadpool_limits(count):
-            sums, _ = engines.survey(x, groups, zs, wanted, whole=True, run=engines.threads)
+            found_, _ = engines.survey(x, groups, zs, wanted, whole=True, run=threads.threads)
         found.append(
             [
                 [one.speech.KK, one.speech.each_KK.tobytes(), *(p.KL for p in one.pairs)]
                 + [p.each_KL.tobytes() for p in one.pairs]
-                for one in sums
+                for one in found_
             ]
         )
     assert found[0] == found[1] == found[2]
@@ -237,9 +242,9 @@ def test_only_the_array_api_is_used_and_torch_gives_the_same():
     kinds = [Strict(x)]
     if importlib.util.find_spec("torch"):
         kinds.append(rows.OnDevice(x, "cpu"))
-    plain, together = engines.survey(x, groups, zs, wanted, whole=True, run=engines.threads)
+    plain, together = engines.survey(x, groups, zs, wanted, whole=True, run=threads.threads)
     for kind in kinds:
-        found, also = engines.survey(kind, groups, zs, wanted, whole=True, run=engines.threads)
+        found, also = engines.survey(kind, groups, zs, wanted, whole=True, run=threads.threads)
         # Float32 products of other block sizes, summed in another order.
         assert np.allclose(also.gram, together.gram, rtol=1e-3, atol=1e-3)
         for one, other in zip(found, plain, strict=True):

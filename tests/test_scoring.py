@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from augury.engines import threads
 from augury.pseudolabels import Candidate
 from augury.scoring import scored
 from augury.settings import RankSettings
+from augury.threads import threads
 
 N = 120
 #: The published forms don't standardise: widths of the values' own order.

@@ -3,7 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from augury import engines, hsic, uncertainty
+from augury import engines, hsic, sums, threads, uncertainty
+from augury.kernels import median_distance, standardised
 
 
 def data(n=60, classes=2, d=6, link=1.0, seed=0):
@@ -20,8 +21,8 @@ def data(n=60, classes=2, d=6, link=1.0, seed=0):
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_influences_are_what_leaving_a_point_out_changes(monkeypatch, estimator, few):
     """Jackknife: n − 1 times the change is the influence, to order 1/n."""
-    for name in ("FEW", "DENSE"):
-        monkeypatch.setattr(engines, name, few)
+    for module, name in ((engines, "FEW"), (engines, "DENSE"), (sums, "DENSE")):
+        monkeypatch.setattr(module, name, few)
     x, z, y = data(n=120)
     function = getattr(hsic, estimator)
     z = z if estimator == "robust" else 0.1 * z  # the others have a width of their own
@@ -40,8 +41,8 @@ def test_influences_are_what_leaving_a_point_out_changes(monkeypatch, estimator,
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_influences_stay_small_where_a_label_hardly_varies(monkeypatch, few):
     """As log HNR in voiceless phones: one or two points that differ among hundreds."""
-    for name in ("FEW", "DENSE"):
-        monkeypatch.setattr(engines, name, few)
+    for module, name in ((engines, "FEW"), (engines, "DENSE"), (sums, "DENSE")):
+        monkeypatch.setattr(module, name, few)
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((900, 5)), np.repeat([0, 1, 2], 300)
     z = np.where(y == 2, rng.standard_normal(900), 0.0)
@@ -138,11 +139,11 @@ def test_the_shuffled_statistic_is_the_score_of_shuffled_labels(monkeypatch, est
     monkeypatch.setattr(uncertainty, "LEFT_OUT", 0)
     x, z, y = data(n=5, classes=1)
     robust = estimator == "robust"
-    standard = hsic.standardised(z)
-    width = hsic.median_distance(standard) if robust else 0.5
+    standard = standardised(z)
+    width = median_distance(standard) if robust else 0.5
     label = standard if robust else z
     one = uncertainty._shuffled(
-        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=engines.threads
+        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=threads.threads
     )
     orders = np.array(list(itertools.permutations(range(5))))
     found = uncertainty._statistic(one, orders)[:, 0]

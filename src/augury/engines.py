@@ -1,13 +1,12 @@
 """Sums over all pairs of points, which every estimator is made of, without n x n matrices.
 
 One class at a time: the speech as unit rows U, centred (K = U Uᵀ), and the kernel L of each
-pseudo-label, centred. Three engines give the same sums, and the cheapest is taken for each class:
+pseudo-label, centred. Engines that give the same sums, of which the cheapest is taken:
 
 - `dense`: K and L as matrices; for small classes. K is made once for all pseudo-labels.
 - `augury.moments`: L = Φ Φᵀ with few columns, one pass over the points; O(n·d·columns).
-- `strip`: K only where L is not 0: points sorted by label, neighbours within reach; for scalars
-  that range over very many kernel widths, and for very many categories.
-- `tile`: K and L as matrices, a square of them at a time; for vector-valued labels of high rank.
+- `augury.strips`: K only where L is not 0, for labels that range over very many kernel widths; or
+  tiles of both matrices, for vector-valued labels of high rank.
 
 They run on the arrays they are given (NumPy, or torch on a GPU), cut into tasks that do not depend
 on who runs them: the results are the same to the last bit with any number of threads or workers.
@@ -15,163 +14,40 @@ on who runs them: the results are the same to the last bit with any number of th
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
-from itertools import chain, islice
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
-from augury.factors import EXACT, Factor, factor
-from augury.kernels import Array, label_kernel, spaced
+from augury.factors import Factor
+from augury.kernels import label_kernel
 from augury.moments import Moments, as_numpy, moments, rows_at_once, speech
 from augury.rows import Rows
+from augury.strips import Sorted, Tiled
+from augury.sums import (
+    DENSE,
+    ClassSums,
+    PairSums,
+    SpeechSums,
+    Wanted,
+    skew_of,
+    u_centred,
+    u_rows,
+)
+from augury.threads import Run
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
-#: Classes up to this size are dense, and up to this size where K's norm is wanted anyway.
-DENSE, FEW = 256, 1024
+#: Up to this size classes are dense where K's norm is wanted anyway.
+FEW = 1024
 #: A task has this many points of a larger class, or a 16th of it where that is more.
 CHUNK = 4096
-#: Values of a strip, and points along a tile's side.
-STRIP, TILE = 256, 512
 #: Points that the origin of a larger class is the mean of.
 SAMPLED = 64
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be summed, of all classes alike."""
-
-    widths: tuple[float, ...]  # σ of each pseudo-label's kernel
-    factors: tuple[Factor | None, ...]  # of each, or None where it has none of few columns
-    tolerance: float = 1e-6  # largest error of KL, relative to it
-    slip: bool = False  # K centred by I − 11ᵀ/n², and L not at all, as in the released code
-    norms: bool = False  # whether KK and aa are wanted
-    points: bool = False  # whether the sums of each point are wanted
-
-    @classmethod
-    def of(
-        cls,
-        zs: Sequence[NDArray],
-        widths: Sequence[float],
-        largest: int,
-        *,
-        tolerance: float,
-        **choices: Any,
-    ) -> Wanted:
-        """With the factors that keep the tolerance in sets of up to `largest` points.
-
-        Where nothing depends KL is about the trace of K, and its error is at most that trace times
-        what is left out of all points: a thousandth of the tolerance leaves room for labels that
-        hardly vary.
-        """
-        left_out = max(1e-3 * tolerance / max(largest, 1), EXACT)
-        factors = [
-            factor(z, width, left_out) if largest > DENSE else None
-            for z, width in zip(zs, widths, strict=True)
-        ]
-        return cls(tuple(widths), tuple(factors), tolerance, **choices)
-
-    def only(self, which: Sequence[int], **changes: Any) -> Wanted:
-        """Of these pseudo-labels."""
-        widths = tuple(self.widths[k] for k in which)
-        return replace(
-            self, widths=widths, factors=tuple(self.factors[k] for k in which), **changes
-        )
-
-
-@dataclass(frozen=True)
-class SpeechSums:
-    """The speech of one class; K centred."""
-
-    mean: Vector  # (d,) of the unit rows
-    a: float  # Σ aᵢ of K's diagonal
-    aa: float = np.nan  # Σ aᵢ², where norms are asked for
-    KK: float = np.nan  # Σ K∘K, where norms are asked for
-    skew: float = np.nan  # tr K³ / ‖K‖³, where points are asked for
-    each_KK: Vector | None = None  # (n,) see `PairSums.each_KL`
-
-
-@dataclass(frozen=True)
-class PairSums:
-    """What one pseudo-label's kernel gives with the speech of one class; K and L centred."""
-
-    KL: float  # Σ K∘L over all pairs
-    LL: float  # Σ L∘L
-    ab: float  # Σ aᵢ bᵢ of K's and L's diagonals
-    bb: float  # Σ bᵢ²
-    L: float  # Σ L over pairs of different points, not centred
-    error: float = 0.0  # bound on what left-out columns or far-off entries of L change of KL
-    skew: float = np.nan  # tr L³ / ‖L‖³, where points are asked for
-    # Where points are asked for, sums over j ≠ i. With norms K and L are U-centred for them
-    # (Székely, Rizzo 2014): they add up to the unbiased statistics, and their ratios are bounded.
-    each_KL: Vector | None = None  # (n,) Σⱼ (K∘L)ᵢⱼ
-    each_LL: Vector | None = None  # (n,) Σⱼ (L∘L)ᵢⱼ
-    each_ab: Vector | None = None  # (n,) aᵢ bᵢ
-
-
-@dataclass(frozen=True)
-class ClassSums:
-    """Everything about one class."""
-
-    rows: Rows
-    speech: SpeechSums
-    pairs: tuple[PairSums, ...]
-
-
-# ------------------------------------------------------------------------- who runs the tasks
-
-#: Runs tasks (function, arguments …) as function(x, arguments …); results in the tasks' order.
-Run = Callable[[Any, Iterable[tuple[Any, ...]]], Iterator[Any]]
-
-_threadpools = ThreadpoolController()
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def alone(function: Callable[P, T]) -> Callable[P, T]:
-    """The function with one BLAS thread: its last bits do not depend on how many there are."""
-
-    @wraps(function)
-    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _threadpools.limit(limits=1):
-            return function(*args, **kwargs)
-
-    return inner
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def threads(x: Any, tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Run tasks here, on all cores: each on one, so that its last bits are its own."""
-    tasks = iter(tasks)
-    few = list(islice(tasks, 2))
-    with _threadpools.limit(limits=1):
-        if len(few) < 2:  # not worth a thread
-            for function, *arguments in few:
-                yield function(x, *arguments)
-            return
-        count = _cores()
-        running: deque[Future[Any]] = deque()
-        with ThreadPoolExecutor(count) as pool:
-            for function, *arguments in chain(few, tasks):
-                running.append(pool.submit(function, x, *arguments))
-                if len(running) > 2 * count:  # bounded, as results may be large
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
 
 
 # ------------------------------------------------------------------------------- all classes
@@ -266,8 +142,8 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
         KK = float(xp.sum(xp.vecdot(K, K)))
         sums = replace(sums, aa=float(a @ a), KK=KK)
         if wanted.points:
-            KU = _u_centred(K, a)
-            sums = replace(sums, skew=_skew(K, KK), each_KK=as_numpy(xp.vecdot(KU, KU)))
+            KU = u_centred(K, a)
+            sums = replace(sums, skew=skew_of(K, KK), each_KK=as_numpy(xp.vecdot(KU, KU)))
     pairs = []
     for z, width, one in zip(zs, wanted.widths, wanted.factors, strict=True):
         z = xp.asarray(z, device=place)
@@ -293,46 +169,11 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
         if wanted.points:
             found = replace(found, each_KL=as_numpy(each - a * b), each_ab=as_numpy(a * b))
         if wanted.points and wanted.norms:
-            LU = _u_centred(L, b)
+            LU = u_centred(L, b)
             each_KL, each_LL = (as_numpy(xp.vecdot(M, LU)) for M in (KU, LU))
-            found = replace(found, skew=_skew(L, LL), each_KL=each_KL, each_LL=each_LL)
+            found = replace(found, skew=skew_of(L, LL), each_KL=each_KL, each_LL=each_LL)
         pairs.append(found)
     return ClassSums(rows, sums, tuple(pairs))
-
-
-def _u_centred(kernel: Array, diagonal: Array) -> Array:
-    """A doubly centred kernel U-centred: rows without the diagonal, which is 0, sum to 0."""
-    xp, n = array_namespace(kernel), kernel.shape[0]
-    p = 1 / max(n - 2, 1)
-    pull = diagonal * p - float(xp.sum(diagonal)) * p / (2 * max(n - 1, 1))
-    off = 1 - xp.eye(n, dtype=xp.float64, device=device(kernel))
-    return (kernel + pull[:, None] + pull[None, :]) * off
-
-
-def _u_rows(
-    each: Array, a: Array, b: Array, Kb: Array, La: Array, n: int, sums: tuple[float, float, float]
-) -> Array:
-    """Σⱼ of U-centred K∘L from those of the doubly centred, by points.
-
-    Args:
-        each: (points,) Σ over j ≠ i of K∘L.
-        a, b: (points,) the diagonals.
-        Kb, La: (points,) the products with the whole diagonals.
-        sums: Σ a, Σ b and Σ ab over all n.
-    """
-    s_a, s_b, s_ab = sums
-    p = 1 / max(n - 2, 1)
-    c_a, c_b = s_a * p / max(n - 1, 1), s_b * p / max(n - 1, 1)
-    A, B = a * p - c_a, b * p - c_b  # Kᵁ = K + A + aⱼ p
-    both = (n - 1) * A * B + p * (A * (s_b - b) + B * (s_a - a)) + p**2 * (s_ab - a * b)
-    return each + p * (Kb + La - 4 * a * b) + c_b * a + c_a * b + both
-
-
-def _skew(kernel: Array, squares: float) -> float:
-    """tr A³ / ‖A‖³ of a symmetric matrix; 0 of a constant."""
-    xp = array_namespace(kernel)
-    cubes = xp.sum(xp.astype(xp.vecdot(kernel @ kernel, kernel), xp.float64))
-    return float(cubes) / squares**1.5 if squares > 1e-24 else 0.0
 
 
 # ----------------------------------------------------------------------------- large classes
@@ -401,8 +242,8 @@ class _Large:
                     # Products of L with the diagonals are left out: they hardly vary along it.
                     none = np.zeros(n)
                     sums = speech_.a, trace, pair.ab
-                    each = _u_rows(each, a, b, -2 / n * along, none, n, sums)
-                    squares = _u_rows(pair.each_LL, b, b, none, none, n, (trace, trace, pair.bb))
+                    each = u_rows(each, a, b, -2 / n * along, none, n, sums)
+                    squares = u_rows(pair.each_LL, b, b, none, none, n, (trace, trace, pair.bb))
                     pair = replace(pair, each_LL=squares)
                 pair = replace(pair, each_KL=each)
                 strips += 1
@@ -410,7 +251,7 @@ class _Large:
             pairs.append(pair)
         if wanted.norms:
             sums = speech_.a, speech_.a, speech_.aa
-            speech_ = replace(speech_, each_KK=_u_rows(KK, a, a, Ka, Ka, n, sums))
+            speech_ = replace(speech_, each_KK=u_rows(KK, a, a, Ka, Ka, n, sums))
         return replace(self, pairs=tuple(pairs), speech=speech_)
 
 
@@ -479,9 +320,9 @@ def _looked_again(
     x: Any, classes: list[_Large], zs: Sequence[NDArray], wanted: Wanted, run: Run
 ) -> list[_Large]:
     """With the pseudo-labels that have no factor, and with the sums of each point."""
-    plans: list[list[tuple[int, _Sorted | _Tiled]]] = [
+    plans: list[list[tuple[int, Sorted | Tiled]]] = [
         [
-            (k, (_Tiled if zs[k].ndim > 1 else _Sorted).of(zs[k][one.rows], wanted.widths[k]))
+            (k, (Tiled if zs[k].ndim > 1 else Sorted).of(zs[k][one.rows], wanted.widths[k]))
             for k, made in enumerate(one.pairs)
             if made.error == np.inf
         ]
@@ -517,218 +358,6 @@ def _looked_again(
     return [
         one.with_points([next(looks) for _ in _chunks(len(one.rows))], wanted) for one in classes
     ]
-
-
-# ------------------------------------------------- labels without a factor: strips and tiles of L
-
-
-@dataclass(frozen=True)
-class RowSums:
-    """Sums of some points with all or some of their class; L not centred."""
-
-    each: Vector  # (points,) Σⱼ (K∘L)ᵢⱼ
-    rows: Vector  # (points,) Σⱼ Lᵢⱼ
-    squares: Vector  # (points,) Σⱼ Lᵢⱼ²
-    a: Vector  # (points,)
-    towards: Vector  # (d,) Σᵢ (Σⱼ Lᵢⱼ) uᵢ
-
-
-@dataclass(frozen=True)
-class _Unfactored:
-    """One pseudo-label of one class, without a factor."""
-
-    z: NDArray
-    width: float
-
-    def pair_sums(self, sums: RowSums, of_speech: SpeechSums, wanted: Wanted) -> PairSums:
-        """What the rows add up to; `sums` in the order of the class's points."""
-        n, total = len(self.z), float(sums.rows.sum())
-        LL = float(sums.squares.sum())
-        LL += (total / n) ** 2 - 2 / n * float(sums.rows @ sums.rows)
-        b = 1 - 2 / n * sums.rows + total / n**2
-        if wanted.slip:  # neither K nor L is centred
-            b = np.ones(n)
-        # Strips end where L is that small.
-        error = EXACT * n * of_speech.a if self.z.dtype.kind == "f" else 0.0
-        found = PairSums(
-            float(sums.each.sum()), LL, float(sums.a @ b), float(b @ b), total - n, error
-        )
-        if not wanted.points:
-            return found
-        L = label_kernel(self.z[spaced(self.z)], width=self.width)
-        L -= L.mean(axis=0)
-        L -= L.mean(axis=1)[:, None]
-        # Centred as if near points had the same sum of their rows of L, which changes slowly.
-        l, mean = sums.rows / n, total / n**2
-        each_LL = sums.squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
-        return replace(
-            found,
-            skew=_skew(L, float(np.vdot(L, L))),
-            each_KL=sums.each - sums.a * b,
-            each_ab=sums.a * b,
-            each_LL=each_LL - b * b,
-        )
-
-
-@dataclass(frozen=True)
-class _Tiled(_Unfactored):
-    """A vector-valued one: every point is near every other."""
-
-    @classmethod
-    def of(cls, z: NDArray, width: float) -> _Tiled:
-        """In tiles."""
-        return cls(z, width)
-
-    def _tiles(self) -> list[tuple[slice, slice]]:
-        sides = [slice(k, k + TILE) for k in range(0, len(self.z), TILE)]
-        return [(one, other) for k, one in enumerate(sides) for other in sides[k:]]
-
-    def tasks(self, rows: Rows, origin: Vector) -> Iterator[tuple[Any, ...]]:
-        """One for each tile on or above the diagonal."""
-        for one, other in self._tiles():
-            yield tile, rows[one], self.z[one], rows[other], self.z[other], self.width, origin
-
-    def summed(self, parts: Iterator[tuple[RowSums, RowSums | None]]) -> RowSums:
-        """The rows' sums over their tiles."""
-        n = len(self.z)
-        each, rows, squares, a, towards = (np.zeros(n) for _ in range(5))
-        towards = 0.0
-        for one, other in self._tiles():
-            of_one, of_other = next(parts)
-            towards = towards + of_one.towards
-            a[one] = of_one.a
-            for place, part in ((one, of_one), (other, of_other)):
-                if part is not None:
-                    each[place] += part.each
-                    rows[place] += part.rows
-                    squares[place] += part.squares
-        return RowSums(each, rows, squares, a, np.asarray(towards))
-
-
-def tile(
-    x: Any,
-    rows: Rows,
-    z: NDArray,
-    other_rows: Rows,
-    other_z: NDArray,
-    width: float,
-    origin: Vector,
-) -> tuple[RowSums, RowSums | None]:
-    """Some points with others: for both the sums of their rows; for one set with itself, once."""
-    U = speech(x, rows, origin)
-    xp, place = array_namespace(U), device(U)
-    itself = np.array_equal(rows, other_rows)
-    V = U if itself else speech(x, other_rows, origin)
-    z, other_z = xp.asarray(z, device=place), xp.asarray(other_z, device=place)
-    L = label_kernel(z, other_z, width=width)
-    KL = xp.astype(U @ V.T, xp.float64) * L
-    a, l, m = xp.vecdot(U, U), xp.sum(L, axis=1), xp.sum(L, axis=0)
-    # Both towards' are returned with the first: they are only ever added up.
-    towards = xp.astype(l, U.dtype) @ U
-    if not itself:
-        towards = towards + xp.astype(m, U.dtype) @ V
-    L *= L
-    sums = [xp.sum(KL, axis=1), l, xp.sum(L, axis=1), a, towards]
-    one = RowSums(*(as_numpy(v).astype(np.float64) for v in sums))
-    if itself:
-        return one, None
-    of_other = (as_numpy(v) for v in (xp.sum(KL, axis=0), m, xp.sum(L, axis=0)))
-    return one, RowSums(*of_other, a=np.empty(0), towards=np.empty(0))
-
-
-@dataclass(frozen=True)
-class _Sorted(_Unfactored):
-    """A scalar or a category: points in order, and strips of them with all that are near."""
-
-    order: Rows  # (n,) places of the points, equal values side by side
-    values: NDArray  # (m,) the different ones
-    ends: Rows  # (m,) where each value's points end in the order
-    strips: tuple[tuple[slice, slice], ...]  # values of each strip, and all near them
-
-    @classmethod
-    def of(cls, z: NDArray, width: float) -> _Sorted:
-        """In strips."""
-        order = np.argsort(z, kind="stable")
-        values, counts = np.unique(z[order], return_counts=True)
-        reach = 0.5 if z.dtype.kind in "iu" else width * np.sqrt(-2 * np.log(EXACT))
-        begins = np.arange(0, len(values), STRIP)
-        stops = np.minimum(begins + STRIP, len(values))
-        low = np.searchsorted(values, values[begins] - reach)
-        high = np.searchsorted(values, values[stops - 1] + reach, "right")
-        strips = [
-            (slice(int(i), int(j)), slice(int(p), int(q)))
-            for i, j, p, q in zip(begins, stops, low, high, strict=True)
-        ]
-        return cls(z, width, order, values, np.cumsum(counts), tuple(strips))
-
-    def tasks(self, rows: Rows, origin: Vector) -> Iterator[tuple[Any, ...]]:
-        """One for each strip."""
-        begins = np.append(0, self.ends[:-1])
-        for own, near in self.strips:
-            first = begins[near.start]
-            points = rows[self.order[first : self.ends[near.stop - 1]]]
-            inside = slice(own.start - near.start, own.stop - near.start)
-            ends = self.ends[near] - first
-            yield strip, points, self.values[near], ends, inside, self.width, origin
-
-    def summed(self, parts: Iterator[RowSums]) -> RowSums:
-        """The rows' sums, in the order of the points."""
-        found = [next(parts) for _ in self.strips]
-        back = np.empty(len(self.z), np.int64)
-        back[self.order] = np.arange(len(self.z))
-        each, rows, squares, a = (
-            np.concatenate([getattr(one, name) for one in found])[back]
-            for name in ("each", "rows", "squares", "a")
-        )
-        return RowSums(each, rows, squares, a, np.sum([one.towards for one in found], axis=0))
-
-
-def strip(
-    x: Any, points: Rows, values: NDArray, ends: Rows, own: slice, width: float, origin: Vector
-) -> RowSums:
-    """Some values' points with all points near them.
-
-    Args:
-        points: rows of x of all near points, equal values side by side.
-        values: the near values, (m,).
-        ends: (m,) where each value's points end.
-        own: the values that are this strip's.
-        origin: what is taken off unit rows.
-    """
-    which = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))  # the value of each point
-    rows, squares = np.zeros(own.stop - own.start), np.zeros(own.stop - own.start)
-    W: Array = None  # Σⱼ Lᵢⱼ uⱼ of each own value
-    size = rows_at_once(x[points[:1]], large=True)
-    for begin in range(0, len(points), size):
-        block = slice(begin, begin + size)
-        U = speech(x, points[block], origin)
-        xp, place = array_namespace(U), device(U)
-        first, last = which[block][[0, -1]]
-        counts = np.bincount(which[block] - first)
-        if len(counts) < U.shape[0]:  # equal values as one
-            among = which[block] == np.arange(first, last + 1)[:, None]
-            U = xp.astype(xp.asarray(among, device=place), U.dtype) @ U
-        near = xp.asarray(values[first : last + 1], device=place)
-        L = label_kernel(xp.asarray(values[own], device=place), near, width=width)
-        weights = xp.asarray(counts.astype(np.float64), device=place)
-        rows += as_numpy(L @ weights)
-        squares += as_numpy((L * L) @ weights)
-        product = xp.astype(L, U.dtype) @ U
-        W = product if W is None else W + product
-    which = which[(own.start <= which) & (which < own.stop)] - own.start
-    points = points[ends[own.start - 1] if own.start else 0 : ends[own.stop - 1]]
-    towards = np.zeros(len(origin))
-    each, a = np.empty(len(points)), np.empty(len(points))
-    for begin in range(0, len(points), size):
-        block = slice(begin, begin + size)
-        U = speech(x, points[block], origin)
-        xp, place = array_namespace(U), device(U)
-        index = xp.asarray(which[block], device=place)
-        each[block] = as_numpy(xp.vecdot(U, xp.take(W, index, axis=0)))
-        a[block] = as_numpy(xp.vecdot(U, U))
-        own_rows = xp.astype(xp.asarray(rows[which[block]], device=place), U.dtype)
-        towards += as_numpy(own_rows @ U)
-    return RowSums(each, rows[which], squares[which], a, towards)
 
 
 # --------------------------------------------------------------------- sums of each point
@@ -802,9 +431,9 @@ def look(
                 La, Lb = phi @ xp.asarray(sums.cross[k][-2, :-2].copy(), device=place), phi @ fb
                 Kb, all_b = P[:, right_of[0] + k], float(sums.labels[k][-2, -1])
                 whole = trace, all_b, float(sums.cross[k][-2, -2])
-                each = _u_rows(each, a, b, Kb, La, n, whole)
+                each = u_rows(each, a, b, Kb, La, n, whole)
                 whole = all_b, all_b, float(sums.labels[k][-2, -2])
-                squares = _u_rows(squares, b, b, Lb, Lb, n, whole)
+                squares = u_rows(squares, b, b, Lb, Lb, n, whole)
             KL.append(each)
             ab.append(a * b)
             LL.append(squares)

@@ -19,22 +19,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaincc, ndtr
 
-from augury.engines import (
-    ClassSums,
-    PairSums,
-    Run,
-    SpeechSums,
-    Wanted,
-    alone,
-    dense,
-    sums_of,
-    sums_of_all,
-    survey,
-    threads,
-)
+from augury.engines import dense, sums_of, sums_of_all, survey
 from augury.factors import Factor
 from augury.kernels import label_kernel, median_distance, spaced, standardised, unit_rows
 from augury.moments import Moments
+from augury.sums import ClassSums, PairSums, SpeechSums, Wanted
+from augury.threads import Run, alone, threads
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -113,7 +103,7 @@ def paper(
         width: σ of the RBF kernel, in the pseudo-label's units.
         tolerance: largest relative error of a class's value by approximating L.
         points: whether each point's influence on the score is wanted, at twice the cost.
-        run: who runs the work, see `augury.engines`.
+        run: who runs the work, see `augury.threads`.
     """
     groups = classes(y)
     counts = np.array([len(rows) for rows in groups], np.float64)

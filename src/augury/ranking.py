@@ -20,7 +20,6 @@ from augury import compute, pseudolabels
 from augury.cluster import Cluster, opened
 from augury.corpus import Corpus, Rejected
 from augury.doubts import doubts, redundancy
-from augury.engines import threads
 from augury.extract import Embedding, Gathered, Outcome, Plan, Work, extract, gather
 from augury.pseudolabels import Candidate, opensmile
 from augury.results import Ranking, Sensitivity
@@ -28,6 +27,7 @@ from augury.rows import OnDevice, Scratch, Selected
 from augury.scoring import alike, estimate, scored
 from augury.settings import RankSettings
 from augury.store import digest, key
+from augury.threads import threads
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import hsic, uncertainty
-from augury.engines import Run
 from augury.kernels import standardised
 from augury.pseudolabels import Candidate
 from augury.results import Result
 from augury.rows import Selected
 from augury.settings import RankSettings
+from augury.threads import Run
 
 #: A candidate says something of the label if its relevance would be this rare by chance.
 RELEVANT = 0.01
@@ -45,7 +45,7 @@ def scored(
         x: (segments, …) embeddings, or what gives them for x[rows].
         y: (segments,) codes of the label.
         units: (segments,) codes of what is resampled whole; None: segments inside their classes.
-        run: who runs the work, see `augury.engines`.
+        run: who runs the work, see `augury.threads`.
     """
     results: list[Result] = []
     influence = np.zeros((len(y), len(chosen)))

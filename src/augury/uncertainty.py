@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.engines import FEW, Run, Wanted, alone, leading, sums_of_all, threads
+from augury.engines import FEW, leading, sums_of_all
 from augury.factors import Factor
 from augury.kernels import label_kernel, median_distance, spaced, standardised
 from augury.moments import as_numpy, speech
 from augury.rows import Rows
+from augury.sums import Wanted
+from augury.threads import Run, alone, threads
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
