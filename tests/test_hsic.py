@@ -353,3 +353,21 @@ def test_the_last_bit_does_not_depend_on_blas_threads(estimator):
     assert found[0][0] == found[1][0] == found[2][0]
     if estimator != "paper":
         assert found[0][1] == found[1][1] == found[2][1]
+
+
+def test_a_constant_class_scores_nothing_at_any_tolerance():
+    x, z, y = data(n=3000, classes=2, d=5)
+    z[y == 0] = 0.123
+    for tolerance in (1e-6, 1e-2):
+        (one,) = hsic.robust(x, [z], y, tolerance=tolerance)
+        assert abs(one.classes[0]) < 1e-9
+        assert one.error < tolerance
+
+
+def test_a_sample_of_one_class_is_irrelevant_and_no_error():
+    rng = np.random.default_rng(0)
+    y = np.arange(5000) >= 4998
+    for seed in range(3):
+        z = np.random.default_rng(seed).standard_normal((5000, 9))
+        _, (relevance,) = hsic.ingredients(rng.standard_normal((5000, 3)), [z], y)
+        assert np.isfinite(relevance.p_value)

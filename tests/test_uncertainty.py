@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from augury import engines, hsic, sums, threads, uncertainty
+from augury import engines, factors, hsic, sums, threads, uncertainty
 from augury.kernels import median_distance, standardised
 
 
@@ -39,8 +39,10 @@ def test_influences_are_what_leaving_a_point_out_changes(monkeypatch, estimator,
 
 
 @pytest.mark.parametrize("few", [0, 10_000])
-def test_influences_stay_small_where_a_label_hardly_varies(monkeypatch, few):
+@pytest.mark.parametrize("most", [0, 512])
+def test_influences_stay_small_where_a_label_hardly_varies(monkeypatch, few, most):
     """As log HNR in voiceless phones: one or two points that differ among hundreds."""
+    monkeypatch.setattr(factors, "MOST", most)
     for module, name in ((engines, "FEW"), (engines, "DENSE"), (sums, "DENSE")):
         monkeypatch.setattr(module, name, few)
     rng = np.random.default_rng(0)
@@ -64,6 +66,20 @@ def test_the_bootstrap_s_spread_is_that_of_new_samples():
         scores.append(one.score)
         spreads.append(found.std())
     # The standard deviation of 60 draws is known to 9 %.
+    assert np.mean(spreads) == pytest.approx(np.std(scores), rel=0.3)
+
+
+@pytest.mark.parametrize(("classes", "size"), [(50, 4), (40, 5), (30, 8)])
+def test_small_classes_add_their_uncertainty(classes, size):
+    y, scores, spreads = np.repeat(np.arange(classes), size), [], []
+    for seed in range(60):
+        x, z, _ = data(n=classes * size, seed=seed)
+        (one,) = hsic.robust(x, [z], y, points=True)
+        found = uncertainty.bootstrap(
+            np.array([one.score]), one.influence[:, None], y, within=True, replicates=200, seed=0
+        )
+        scores.append(one.score)
+        spreads.append(found.std())
     assert np.mean(spreads) == pytest.approx(np.std(scores), rel=0.3)
 
 
@@ -115,12 +131,15 @@ def test_ranks_and_probabilities_by_hand():
     assert np.allclose(better + better.T, 1)
 
 
-def test_tiers_start_where_the_first_of_the_last_is_clearly_better():
+def test_tiers_start_where_one_of_the_last_is_clearly_better():
     scores = np.array([0.3, 0.1, 0.2, 0.9])
     better = np.full((4, 4), 0.5)
     better[1] = [0.99, 0.5, 0.9, 1.0]  # the best, at place 1
     better[0, 3] = 0.8
     assert uncertainty.tiers(scores, better).tolist() == [2, 1, 1, 2]
+    # An unsure best hides no clear difference further down.
+    better = np.array([[0.5, 0.7, 0.8], [0.3, 0.5, 1.0], [0.2, 0.0, 0.5]])
+    assert uncertainty.tiers(np.array([0.1, 0.15, 0.2]), better).tolist() == [1, 1, 2]
     assert uncertainty.tiers(np.zeros(0), np.zeros((0, 0))).tolist() == []
 
 

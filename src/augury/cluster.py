@@ -10,6 +10,7 @@ import difflib
 import logging
 import os
 import secrets
+import signal
 import subprocess
 import threading
 import time
@@ -261,7 +262,12 @@ def _local(jobs: int) -> Iterator[LocalCluster]:
 def _slurm(cluster: str, settings: dict[str, object]) -> Iterator[SLURMCluster]:
     with _extra():
         import dask.config
+
+        handler = signal.getsignal(signal.SIGINT)
         from dask_jobqueue.slurm import SLURMCluster
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)  # importing that makes Ctrl-C end the process
     known = dask.config.get("jobqueue.slurm")
     for name in settings:
         if name.replace("_", "-") not in known:

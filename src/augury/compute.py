@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
+
+from augury.threads import cores
 
 if TYPE_CHECKING:
     from augury.cluster import Cluster
@@ -29,11 +30,6 @@ ONE_THREAD = dict.fromkeys(
 
 class WorkerDied(RuntimeError):
     """A worker process was lost (killed, or crashed in native code) on this very item."""
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def enough() -> int:

@@ -54,7 +54,14 @@ SAMPLED = 64
 
 
 def survey(
-    x: Any, groups: Sequence[Rows], zs: Sequence[NDArray], wanted: Wanted, *, whole: bool, run: Run
+    x: Any,
+    groups: Sequence[Rows],
+    zs: Sequence[NDArray],
+    wanted: Wanted,
+    *,
+    whole: bool,
+    run: Run,
+    others: Sequence[Rows] = (),
 ) -> tuple[list[ClassSums], Moments | None]:
     """The sums of every class, and the moments of all points together.
 
@@ -63,11 +70,12 @@ def survey(
         groups: the rows of each class.
         zs: pseudo-labels, each over all rows.
         whole: whether the moments of all points are wanted, too; of labels that have a factor.
+        others: rows of classes that count in the whole only.
     """
     matrices = [len(rows) <= (FEW if wanted.norms else DENSE) for rows in groups]
     small = [rows for rows, is_small in zip(groups, matrices, strict=True) if is_small]
     large = [rows for rows, is_small in zip(groups, matrices, strict=True) if not is_small]
-    rest = [np.concatenate(small)] if whole and small else []
+    rest = [np.concatenate([*small, *others])] if whole and (small or others) else []
 
     def tasks() -> Iterator[tuple[Any, ...]]:
         for rows in small:
@@ -145,27 +153,18 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
             KU = u_centred(K, a)
             sums = replace(sums, skew=skew_of(K, KK), each_KK=as_numpy(xp.vecdot(KU, KU)))
     pairs = []
-    for z, width, one in zip(zs, wanted.widths, wanted.factors, strict=True):
+    for z, width in zip(zs, wanted.widths, strict=True):
         z = xp.asarray(z, device=place)
-        if one is not None and 2 * len(one) < n:
-            phi = one.columns(z)
-            total = float(xp.sum(xp.square(xp.sum(phi, axis=0))))
-            error = sums.a * float(xp.sum(1 - xp.vecdot(phi, phi)))
-            if not wanted.slip:
-                phi -= xp.mean(phi, axis=0)
-            L = phi @ phi.T
-        else:
-            error = 0.0
-            L = label_kernel(z, width=width)
-            total = float(xp.sum(L))
-            if not wanted.slip:
-                # Centred, too: where all entries are near 1, sums less their means would cancel.
-                L -= xp.mean(L, axis=0)
-                L -= xp.mean(L, axis=1)[:, None]
+        L = label_kernel(z, width=width)
+        pairs_L = float(xp.sum(L)) - n
+        if not wanted.slip:
+            # Centred, too: where all entries are near 1, sums less their means would cancel.
+            L -= xp.mean(L, axis=0)
+            L -= xp.mean(L, axis=1)[:, None]
         b = xp.linalg.diagonal(L)
         each = xp.vecdot(K, L)
         LL, KL = float(xp.sum(xp.vecdot(L, L))), float(xp.sum(each))
-        found = PairSums(KL, LL, float(a @ b), float(b @ b), total - n, max(error, 0.0))
+        found = PairSums(KL, LL, float(a @ b), float(xp.sum(b)), float(b @ b), pairs_L)
         if wanted.points:
             found = replace(found, each_KL=as_numpy(each - a * b), each_ab=as_numpy(a * b))
         if wanted.points and wanted.norms:
@@ -184,7 +183,7 @@ class _Large:
     """A class after its first pass."""
 
     rows: Rows
-    moments: Moments  # centred, without the Gram matrix
+    moments: Moments | None  # centred, without the Gram matrix; where points are asked for
     axes: tuple[Matrix, Vector]  # leading eigenvectors (d, few) and eigenvalues of K
     speech: SpeechSums
     pairs: tuple[PairSums, ...]
@@ -193,7 +192,8 @@ class _Large:
     def of(cls, rows: Rows, sums: Moments, wanted: Wanted) -> _Large:
         """After its first pass; `sums` centred."""
         of_speech, pairs, axes = sums_of(sums, wanted)
-        return cls(rows, replace(sums, gram=None), axes, of_speech, pairs)
+        kept = replace(sums, gram=None) if wanted.points else None
+        return cls(rows, kept, axes, of_speech, pairs)
 
     def origin(self, wanted: Wanted) -> Vector:
         """What is taken off unit rows."""
@@ -203,6 +203,7 @@ class _Large:
         self, zs: Sequence[NDArray], wanted: Wanted, towards: Sequence[Vector]
     ) -> Iterator[tuple[Any, ...]]:
         """Tasks for the sums of each point."""
+        assert self.moments is not None
         pairs = [(z, one) for z, one in zip(zs, wanted.factors, strict=True) if one is not None]
         for part in _chunks(len(self.rows)):
             own = self.rows[part]
@@ -238,13 +239,13 @@ class _Large:
                 each, along = pair.each_KL - towards[:, strips] / n, towards[:, strips]
                 if wanted.norms:
                     b = pair.each_ab / np.where(a > 0, a, 1)
-                    trace = n - (pair.L + n) / n
+                    trace = pair.b
                     # Products of L with the diagonals are left out: they hardly vary along it.
                     none = np.zeros(n)
                     sums = speech_.a, trace, pair.ab
                     each = u_rows(each, a, b, -2 / n * along, none, n, sums)
                     squares = u_rows(pair.each_LL, b, b, none, none, n, (trace, trace, pair.bb))
-                    pair = replace(pair, each_LL=squares)
+                    pair = replace(pair, each_LL=np.maximum(squares, 0))
                 pair = replace(pair, each_KL=each)
                 strips += 1
             factored += one is not None
@@ -260,7 +261,7 @@ def sums_of(
 ) -> tuple[SpeechSums, tuple[PairSums, ...], tuple[Matrix, Vector]]:
     """What centred moments give, and K's leading eigenvectors (d, few) and eigenvalues.
 
-    Pseudo-labels without a factor, or whose factor is too coarse here, have an infinite error.
+    Pseudo-labels without a factor have an infinite error.
     """
     n, mean = sums.n, sums.origin
     left = mean * (1 - 1 / n) if wanted.slip else np.zeros_like(mean)
@@ -273,7 +274,7 @@ def sums_of(
             axes = leading(sums.gram)
             skew = float((axes[1] ** 3).sum()) / KK**1.5 if KK > 1e-24 else 0.0
             found = replace(found, skew=skew)
-    pairs, nothing = [], PairSums(*[np.nan] * 5, error=np.inf)
+    pairs, nothing = [], PairSums(*[np.nan] * 6, error=np.inf)
     of_factor = iter(zip(sums.cross, sums.labels, sums.centres, strict=True))
     for one in wanted.factors:
         if one is None:
@@ -284,14 +285,15 @@ def sums_of(
         if left.any():
             C = C + n * np.outer(left, centre)
         LL, total = float(np.vdot(FF, FF)), n**2 * float(centre @ centre)
-        left_out = max(n - total / n - float(labels[-2, -1]), 0.0)
-        made = PairSums(
-            float(np.vdot(C, C)), LL, float(cross[-2, -2]), float(labels[-2, -2]), total - n,
-            found.a * left_out, float(np.vdot(FF @ FF, FF)) / LL**1.5 if LL > 1e-24 else 0.0,
+        b = float(labels[-2, -1])
+        left_out = max(n - total / n - b, 0.0)
+        pairs.append(
+            PairSums(
+                float(np.vdot(C, C)), LL, float(cross[-2, -2]), b, float(labels[-2, -2]),
+                total - n, found.a * left_out,
+                float(np.vdot(FF @ FF, FF)) / LL**1.5 if LL > 1e-24 else 0.0,
+            )
         )  # fmt: skip
-        # A label that hardly varies inside the class asks for more than its factor gives.
-        varies = LL > 1e-18 * n**2
-        pairs.append(nothing if varies and made.error > wanted.tolerance * made.KL else made)
     return found, tuple(pairs), axes
 
 

@@ -46,7 +46,7 @@ class Dependence:
     shuffled: float  # mean score over all shuffles of z inside the classes (exact, no sampling)
     shuffled_sd: float | None  # their standard deviation, where it has a closed form
     spread: float  # mean of 1 − L over pairs within classes: the label's own spread, X never used
-    error: float  # bound on the score's relative error by approximating L; rounding comes on top
+    error: float  # bound on the score's error by approximating L, relative to it or to chance
     p_value: float | None = None  # of independence, by moments (robust, where points are asked for)
     influence: Vector | None = None  # (points,) d score / d weight of a point, where asked for
 
@@ -186,7 +186,7 @@ def _published(
                 shuffled=float(weights @ shuffled),
                 shuffled_sd=None,
                 spread=_ratio(unlike, pairs),
-                error=_ratio(float(weights @ errors), score),
+                error=_ratio(float(weights @ errors), max(score, float(weights @ shuffled))),
                 influence=points if asked else None,
             )
         )
@@ -257,7 +257,16 @@ def _robust(
     widths = [scale * median_distance(z) for z in zs]
     largest = len(zs[0]) if whole else max(map(len, groups))
     wanted = Wanted.of(zs, widths, largest, tolerance=tolerance, norms=True, points=points)
-    sums, moments = survey(x, groups, zs, wanted, whole=whole, run=run)
+    found_, moments = survey(
+        x,
+        [groups[c] for c in np.flatnonzero(scored)],
+        zs,
+        wanted,
+        whole=whole,
+        run=run,
+        others=[groups[c] for c in np.flatnonzero(~scored)],
+    )
+    sums = dict(zip(np.flatnonzero(scored), found_, strict=True))
     shares = np.where(scored, counts, 0) / counts[scored].sum()
     pairs = float((counts * (counts - 1))[scored].sum())
     found = []
@@ -268,9 +277,9 @@ def _robust(
         for c in np.flatnonzero(scored):
             one, n = sums[c], counts[c]
             pair = one.pairs[k]
-            value, points_of = _correlation(one.speech, pair, int(n))
+            value, bound, points_of = _correlation(one.speech, pair, int(n))
             values[c], alike = value, alike + pair.L
-            errors[c] = abs(value) * _ratio(pair.error, pair.KL)
+            errors[c] = bound
             if value != 0:
                 variance += 2 / (n * (n - 3)) * shares[c] ** 2
                 third += 8 / n**3 * one.speech.skew * pair.skew * shares[c] ** 3
@@ -288,7 +297,7 @@ def _robust(
                 shuffled=0.0,
                 shuffled_sd=float(np.sqrt(variance)),
                 spread=_ratio(pairs - alike, pairs),
-                error=_ratio(float(shares @ errors), abs(score)),
+                error=_ratio(float(shares @ errors), max(abs(score), float(np.sqrt(variance)))),
                 p_value=_tail(score, variance, third) if points else None,
                 influence=influence,
             )
@@ -333,12 +342,12 @@ def _ingredients(
     codes = np.repeat(np.arange(len(groups)), counts)
     of_speech, pairs, _ = sums_of(moments, replace(wanted, points=True))
     quick = [k for k, pair in enumerate(pairs) if np.isfinite(pair.error)]
-    tasks = [(relevance, zs[k][order], codes, counts, wanted.factors[k]) for k in quick]
+    tasks = ((relevance, zs[k][order], codes, counts, wanted.factors[k]) for k in quick)
     found = dict(zip(quick, run(x, tasks), strict=True))
     total, relevances = [], []
     for k, z in enumerate(zs):
         if k in found:
-            value, _ = _correlation(of_speech, pairs[k], n)
+            value, *_ = _correlation(of_speech, pairs[k], n)
             total.append(_ingredient(value, n, of_speech.skew, pairs[k].skew))
             relevances.append(found[k])
         else:  # all pairs would be needed: fewer points, and a larger chance
@@ -346,7 +355,7 @@ def _ingredients(
             few, width = z[order][among], median_distance(z[order][among])
             alone = Wanted((width,), (None,), norms=True, points=True)
             sums = dense(x, order[among], [few], alone)
-            value, _ = _correlation(sums.speech, sums.pairs[0], len(few))
+            value, *_ = _correlation(sums.speech, sums.pairs[0], len(few))
             total.append(_ingredient(value, len(few), sums.speech.skew, sums.pairs[0].skew))
             relevances.append(_dense_relevance(few, width, codes[among]))
     return total, relevances
@@ -395,6 +404,8 @@ def _with_classes(
 ) -> Ingredient:
     """From sums over Z, and the closed forms of Y's kernel: 1 in a class, 0 outside, centred."""
     n = float(counts.sum())
+    if len(counts) < 2:  # among a sample of the points
+        return _ingredient(0.0, int(n), 0.0, 0.0)
     squares = float(counts @ counts)
     a = 1 - 2 * counts / n + squares / n**2
     cubes = float((counts**3).sum())
@@ -450,21 +461,27 @@ def _normalised(KL: float, KK: float, LL: float) -> float:
     return float(KL / (np.sqrt(KK) * np.sqrt(LL)))
 
 
-def _correlation(one: SpeechSums, pair: PairSums, n: int) -> tuple[float, Vector]:
-    """A class's normalised HSIC, and its derivative by each point's weight, where points are known.
+def _correlation(one: SpeechSums, pair: PairSums, n: int) -> tuple[float, float, Vector]:
+    """A class's normalised HSIC, a bound on its error, and its derivatives by the points' weights.
 
     To first order weights change the sums over pairs, not the centring (C = E[φψᵀ] of centred φ, ψ
     has no first-order term in their means).
     """
-    b = n - (pair.L + n) / n
-    KL = _unbiased(pair.KL, pair.ab, one.a, b, n)
+    KL = _unbiased(pair.KL, pair.ab, one.a, pair.b, n)
     KK = _unbiased(one.KK, one.aa, one.a, one.a, n)
-    LL = _unbiased(pair.LL, pair.bb, b, b, n)
+    LL = _unbiased(pair.LL, pair.bb, pair.b, pair.b, n)
     value = _normalised(KL, KK, LL)
+    error = pair.error / (n * (n - 3)) / np.sqrt(KK * LL) if value else 0.0
     if pair.each_KL is None or pair.each_LL is None or one.each_KK is None or value == 0:
-        return value, np.zeros(n)
-    points = pair.each_KL / np.sqrt(KK * LL) - value / 2 * (one.each_KK / KK + pair.each_LL / LL)
-    return value, 2 / (n * (n - 3)) * (points - points.mean())
+        return value, error, np.zeros(n)
+    each = pair.each_KL
+    # They add up to the whole, but by strips they are approximate, and off where the label hardly
+    # varies: scaled, and products kept within what Cauchy and Schwarz allow.
+    squares = pair.each_LL * _ratio(n * (n - 3) * LL, float(pair.each_LL.sum()))
+    bound = np.sqrt(np.maximum(one.each_KK, 0) * squares)
+    each = np.clip(each, -1.01 * bound, 1.01 * bound)
+    points = each / np.sqrt(KK * LL) - value / 2 * (one.each_KK / KK + squares / LL)
+    return value, error, 2 / (n * (n - 3)) * (points - points.mean())
 
 
 def _tail(value: float, variance: float, third: float) -> float:

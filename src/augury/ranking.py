@@ -88,6 +88,8 @@ def rank(
     # First, as an unknown column or device should not cost an extraction.
     columns = _columns(given, chosen)
     _units(given, settings)
+    if device and cluster:
+        raise ValueError("--device and --cluster can't be combined; leave one out")
     if device:
         OnDevice.check(device)
     # Absolute, as a cluster's workers run in other folders.
@@ -121,7 +123,7 @@ def rank(
         resampled, units = _units(kept, settings)
         groups = len(kept) if units is None else len(np.unique(units))
         x = scratch.rows(data.embeddings[0])
-        run = partial(_over, there, scratch) if there else threads
+        run = partial(_over, there, scratch) if there else partial(threads, count=jobs)
         if device:
             x = OnDevice(x, device)
         with compute.timed(timings, "HSIC"):
@@ -179,12 +181,12 @@ def _over(
     there: Cluster, scratch: Scratch, x: Any, tasks: Iterable[tuple[Any, ...]]
 ) -> Iterator[Any]:
     """Run the estimator's tasks on a cluster; results in their order."""
+    items = list(tasks)
+    if not items:
+        return
     waiting: dict[int, Any] = {}
     turn = 0
-    # All that one call asks for is of one selection; `scored` asks for each a few times.
-    for index, result in compute.spread(
-        _task, scratch.whole(x), list(tasks), jobs=1, cluster=there
-    ):
+    for index, result in compute.spread(_task, scratch.whole(x), items, jobs=1, cluster=there):
         if isinstance(result, compute.WorkerDied):
             raise RuntimeError(
                 f"a part of the estimate killed two workers; out of memory? {result}"

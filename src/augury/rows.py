@@ -7,6 +7,8 @@ of which only what is asked for is in memory, and rows that are wanted on a GPU.
 from __future__ import annotations
 
 import math
+import os
+import platform
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -42,11 +44,15 @@ class Selected:
         return self.x[self.index[rows]]
 
 
+#: Bytes of a file's mapped pages after which they are given back.
+MAPPED = 1e9
+
+
 class Stored:
     """A .npy file, read some rows at a time.
 
-    Never more of it is in memory than is asked for, unlike a memory map's touched pages. Sent to
-    another process it is but its path.
+    No more of it is in memory than is asked for, and 1 GB; a memory map would keep every page it
+    ever touched. Sent to another process it is but its path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,6 +65,12 @@ class Stored:
         if by_column or self.dtype.hasobject:
             raise ValueError(f"{path}: must hold numbers, row by row")
         self.path = path
+        self._size = path.stat().st_size
+        self._map: NDArray | None = None
+        self._touched = 0
+
+    def __reduce__(self) -> tuple[type[Stored], tuple[Path]]:
+        return Stored, (self.path,)
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -68,10 +80,14 @@ class Stored:
         first, last = int(rows.min()), int(rows.max())
         if not 0 <= first <= last < len(self):
             raise IndexError(f"{self.path} has {len(self)} rows, not {first} to {last}")
-        if last - first >= 2 * len(rows):
-            mapped = np.memmap(self.path, self.dtype, "r", self._start, self.shape)
-            return np.asarray(mapped[rows])
         width = math.prod(self.shape[1:])
+        if last - first >= 2 * len(rows):  # scattered
+            mapped = self._map
+            if mapped is None or (self._touched > MAPPED and self._size > MAPPED):
+                mapped = np.memmap(self.path, self.dtype, "r", self._start, self.shape)
+                self._map, self._touched = mapped, 0
+            self._touched += len(rows) * max(width * self.dtype.itemsize, 65_536)  # read ahead
+            return np.asarray(mapped[rows])
         block = np.fromfile(
             self.path,
             self.dtype,
@@ -117,9 +133,15 @@ class Scratch:
     """A folder for embeddings that are too large for memory, or are for a cluster's workers too."""
 
     def __init__(self, store: Path) -> None:
-        self._folder = store / f"scratch-{secrets.token_hex(8)}"
+        self._store = store
+        self._folder = store / f"scratch-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._copies: list[tuple[Selected, Stored]] = []
 
     def __enter__(self) -> Scratch:
+        for left in self._store.glob(f"scratch-{platform.node()}-*"):  # by runs that were killed
+            process = left.name.split("-")[-2]
+            if not (process.isdigit() and psutil.pid_exists(int(process))):
+                shutil.rmtree(left, ignore_errors=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,7 +154,11 @@ class Scratch:
             return np.empty(shape, np.float32)
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{secrets.token_hex(8)}.npy"
-        return np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        if hasattr(os, "posix_fallocate"):  # a full disk is to be an error here, not a crash later
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, array.offset + size)
+        return array
 
     def rows(self, x: Any) -> Any:
         """What gives its rows: from the file, where there is one, rather than from mapped pages."""
@@ -147,8 +173,12 @@ class Scratch:
         """A selection as a file of its own: what workers are sent is then but a path."""
         if not isinstance(x, Selected):
             return x
+        for one, copy in self._copies:
+            if one.x is x.x and np.array_equal(one.index, x.index):
+                return copy
         copy = self.empty((len(x), *x.x.shape[1:]), shared=True)
         for begin in range(0, len(x), 10_000):
             rows = np.arange(begin, min(begin + 10_000, len(x)))
             copy[rows] = x[rows]
-        return self.rows(copy)
+        self._copies.append((x, self.rows(copy)))
+        return self._copies[-1][1]

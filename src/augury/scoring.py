@@ -151,12 +151,9 @@ def _shuffled(
     """P-values by permutation."""
     groups = hsic.classes(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
-    shares, widths = found[0].shares, None
+    shares, widths, few = found[0].shares, None, 4
     if settings.estimator == "paper":
-        shares, widths = shares / counts**2, [settings.kernel_width] * len(zs)
-    elif settings.estimator == "released":
-        shares, widths = shares / np.maximum(counts - 1, 1) ** 2, [np.sqrt(0.05)] * len(zs)
-    few = 1 if settings.estimator == "paper" else 4
+        shares, widths, few = shares / counts**2, [settings.kernel_width] * len(zs), 1
     scored_ = [c for c in range(len(groups)) if counts[c] >= few]
     p_values = uncertainty.permutation_p(
         x,

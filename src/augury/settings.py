@@ -54,8 +54,8 @@ class RankSettings:
             ("downsampling_width", 1e-3, 10.0),
             ("kernel_width", 1e-100, 1e100),
             ("tolerance", 1e-12, 0.1),
-            ("bootstrap", 0, 1_000_000),
-            ("permutations", 0, 1_000_000),
+            ("bootstrap", 0, 100_000),
+            ("permutations", 0, 100_000),
             ("seed", 0, 2**63),
         ):
             value = getattr(self, name)
@@ -67,6 +67,11 @@ class RankSettings:
             raise ValueError(f"parts is {self.parts}, but the released recipe needs an even number")
         if isinstance(self.exclude, str) or isinstance(self.candidates, str):
             raise ValueError("exclude and candidates are lists of names; put the one in a list")
+        if self.permutations and self.estimator == "released":
+            raise ValueError(
+                "the released code hardly centres its kernels, and shuffles of its score mean "
+                "nothing; leave out permutations, or choose robust or paper"
+            )
         if 0 < self.bootstrap < 100:
             raise ValueError(
                 f"bootstrap is {self.bootstrap}, but 95 % need at least 100; or 0: none"

@@ -54,9 +54,12 @@ class Unfactored:
             b = np.ones(n)
         # Strips end where L is that small.
         error = EXACT * n * of_speech.a if self.z.dtype.kind == "f" else 0.0
+        if wanted.norms and LL < 1e-12 * n**2:  # not centred: rounding, or as good as constant
+            LL, b = 0.0, np.zeros(n)
         found = PairSums(
-            float(sums.each.sum()), LL, float(sums.a @ b), float(b @ b), total - n, error
-        )
+            float(sums.each.sum()), LL, float(sums.a @ b), float(b.sum()), float(b @ b),
+            total - n, error,
+        )  # fmt: skip
         if not wanted.points:
             return found
         L = label_kernel(self.z[spaced(self.z)], width=self.width)

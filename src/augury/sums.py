@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,13 +54,6 @@ class Wanted:
         ]
         return cls(tuple(widths), tuple(factors), tolerance, **choices)
 
-    def only(self, which: Sequence[int], **changes: Any) -> Wanted:
-        """Of these pseudo-labels."""
-        widths = tuple(self.widths[k] for k in which)
-        return replace(
-            self, widths=widths, factors=tuple(self.factors[k] for k in which), **changes
-        )
-
 
 @dataclass(frozen=True)
 class SpeechSums:
@@ -81,6 +74,7 @@ class PairSums:
     KL: float  # Σ K∘L over all pairs
     LL: float  # Σ L∘L
     ab: float  # Σ aᵢ bᵢ of K's and L's diagonals
+    b: float  # Σ bᵢ
     bb: float  # Σ bᵢ²
     L: float  # Σ L over pairs of different points, not centred
     error: float = 0.0  # bound on what left-out columns or far-off entries of L change of KL

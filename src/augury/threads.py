@@ -32,12 +32,13 @@ def alone(function: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
-def _cores() -> int:
+def cores() -> int:
+    """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads(x: Any, tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Run tasks here, on all cores: each on one, so that its last bits are its own."""
+def threads(x: Any, tasks: Iterable[tuple[Any, ...]], *, count: int | None = None) -> Iterator[Any]:
+    """Run tasks here, on all cores or `count`: each on one, so that its last bits are its own."""
     tasks = iter(tasks)
     few = list(islice(tasks, 2))
     with _threadpools.limit(limits=1):
@@ -45,7 +46,7 @@ def threads(x: Any, tasks: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
             for function, *arguments in few:
                 yield function(x, *arguments)
             return
-        count = _cores()
+        count = count or cores()
         running: deque[Future[Any]] = deque()
         with ThreadPoolExecutor(count) as pool:
             for function, *arguments in chain(few, tasks):

@@ -4,7 +4,7 @@ Bootstrap: the scores' first-order expansion in the weights of the points is res
 scores. A replicate then costs a sum over points, so that a thousand replicates of a million
 segments are a matter of seconds, and copies of a segment are never compared with each other, which
 would pull every replicate up. What is left out, the part quadratic in the weights, is of order 1/n
-in a class of n, and makes the intervals too wide rather than too narrow (Efron and Stein 1981).
+in a class of n; classes of fewer than ten are resampled whole.
 
 Permutation: z is shuffled inside the classes, and the same statistic computed each time.
 """
@@ -30,6 +30,8 @@ from augury.threads import Run, alone, threads
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
+#: Classes of fewer points are resampled whole.
+SMALL = 10
 #: From so many units on their resampled sum is drawn from the normal distribution it has by then.
 MANY = 1000
 #: Share of a kernel's squared norm, and so of the null variance, that permutations leave out.
@@ -65,6 +67,10 @@ def bootstrap(
         order = np.argsort(groups, kind="stable")
         bounds = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1))
         sets = [influence[order[i:j]] for i, j in pairwise(bounds)]
+        # To first order the points of a very small class have no weight: such classes are resampled
+        # whole, their spread standing for that of new points.
+        small = [one.sum(axis=0) for one in sets if len(one) < SMALL]
+        sets = [one for one in sets if len(one) >= SMALL] + ([np.stack(small)] if small else [])
     else:
         codes = np.unique(groups, return_inverse=True)[1]
         sums = np.stack([np.bincount(codes, column) for column in influence.T], axis=1)
@@ -100,16 +106,18 @@ def better(replicates: Matrix) -> Matrix:
 
 
 def tiers(scores: Vector, better: Matrix, level: float = 0.95) -> NDArray[np.int64]:
-    """(candidates,) tier of each, 1 the best: those that can't be told apart from its first.
+    """(candidates,) tier of each, 1 the best: among which no order is settled.
 
-    Down the order of scores, a new tier begins where its first candidate is worse than the first of
-    the last tier in `level` of the replicates, two-sided.
+    Down the order of scores, a new tier begins with the first candidate that is worse than any of
+    the last tier in `level` of the replicates, two-sided: inside a tier no order is settled.
     """
     tier = np.zeros(len(scores), np.int64)
-    first, number = -1, 0
+    own: list[int] = []
+    number = 0
     for k in np.argsort(scores, kind="stable"):
-        if first < 0 or better[first, k] >= (1 + level) / 2:
-            first, number = k, number + 1
+        if not own or better[own, k].max() >= (1 + level) / 2:
+            own, number = [], number + 1
+        own.append(int(k))
         tier[k] = number
     return tier
 
@@ -162,7 +170,8 @@ def permutation_p(
     largest = max(map(len, groups))
     wanted = Wanted.of(zs, widths, largest, tolerance=1e-3, norms=True)
     factors = [
-        one or _nystrom(z, width) for z, width, one in zip(zs, widths, wanted.factors, strict=True)
+        one or (_nystrom(z, width) if largest > FEW else None)
+        for z, width, one in zip(zs, widths, wanted.factors, strict=True)
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(groups))
     observed, above = np.zeros(len(zs)), np.zeros((permutations, len(zs)))
@@ -201,7 +210,7 @@ def _shuffled(
     rows: Rows,
     zs: Sequence[NDArray],
     widths: Sequence[float],
-    factors: Sequence[Factor],
+    factors: Sequence[Factor | None],
     share: float,
     *,
     robust: bool,
@@ -228,6 +237,7 @@ def _shuffled(
             L -= L.mean(axis=1)[:, None]
             columns.append((_carrying(L), np.diag(L), float(np.vdot(L, L))))
         else:
+            assert factor is not None
             phi = factor.columns(z)
             phi -= phi.mean(axis=0)
             values, vectors = np.linalg.eigh(phi.T @ phi)
@@ -276,6 +286,9 @@ def _leading_of(values: Vector) -> NDArray[np.int64]:
 
 def _nystrom(z: NDArray, width: float) -> Factor:
     """Leading columns of a kernel of high rank, from spaced points (Williams and Seeger 2001)."""
+    if z.dtype.kind in "iu":
+        codes = np.unique(z)
+        return Factor(codes, 1.0, np.eye(len(codes)))
     points = z[np.sort(spaced(z, FEW))]
     values, vectors = np.linalg.eigh(label_kernel(points, width=width))
     kept = values > 1e-6 * values[-1]

@@ -435,9 +435,11 @@ def certainty_said(ranking: Ranking) -> str:
     text = (
         f"Intervals hold 95 % of {resampled_said(ranking)}{inside}{whole} "
         f"(seed {ranking.settings.get('seed', 0)}). A new tier begins where a candidate is worse "
-        "than the first of the tier above in 97.5 % of them; candidates of one tier can change "
+        "than any of the tier above in 97.5 % of them; candidates of one tier can change "
         "places on other data of this kind."
     )
+    if whole:
+        text += " P-values, unlike intervals, take each segment for evidence of its own."
     errors = [r.error for r in found if known(r.error)]
     if errors and max(errors):
         text += f" Computing adds an error of at most {plain(max(errors), 1)} of a score."
