@@ -17,7 +17,9 @@ from test_compute import die_at_three, die_once, fail_at_three, square
 import toy
 
 distributed = pytest.importorskip("distributed")
+handler = signal.getsignal(signal.SIGINT)
 dask_jobqueue = pytest.importorskip("dask_jobqueue")
+signal.signal(signal.SIGINT, handler)  # which importing it takes over
 
 FILES = ("ranking.json", "ranking.csv", "report.html", "quarantine.csv")
 #: A cluster without workers, which would be threads of this process.

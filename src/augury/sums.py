@@ -44,10 +44,10 @@ class Wanted:
         """With the factors that keep the tolerance in sets of up to `largest` points.
 
         Where nothing depends KL is about the trace of K, and its error is at most that trace times
-        what is left out of all points: a thousandth of the tolerance leaves room for labels that
+        what is left out of all points: a thirtieth of the tolerance leaves room for labels that
         hardly vary.
         """
-        left_out = max(1e-3 * tolerance / max(largest, 1), EXACT)
+        left_out = max(0.03 * tolerance / max(largest, 1), EXACT)
         factors = [
             factor(z, width, left_out) if largest > DENSE else None
             for z, width in zip(zs, widths, strict=True)
