@@ -42,7 +42,7 @@ from augury.threads import Run
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
-#: Up to this size classes are dense where K's norm is wanted anyway.
+#: Up to this size classes are dense where K is needed anyway: for its norm, or for tiles of it.
 FEW = 1024
 #: A task has this many points of a larger class, or a 16th of it where that is more.
 CHUNK = 4096
@@ -72,7 +72,8 @@ def survey(
         whole: whether the moments of all points are wanted, too; of labels that have a factor.
         others: rows of classes that count in the whole only.
     """
-    matrices = [len(rows) <= (FEW if wanted.norms else DENSE) for rows in groups]
+    vectors = any(z.ndim > 1 and one is None for z, one in zip(zs, wanted.factors, strict=True))
+    matrices = [len(rows) <= (FEW if wanted.norms or vectors else DENSE) for rows in groups]
     small = [rows for rows, is_small in zip(groups, matrices, strict=True) if is_small]
     large = [rows for rows, is_small in zip(groups, matrices, strict=True) if not is_small]
     rest = [np.concatenate([*small, *others])] if whole and (small or others) else []

@@ -50,20 +50,22 @@ class Factor:
         return near @ xp.asarray(self.transform, device=device(z))
 
 
-def factor(z: NDArray, width: float, left_out: float) -> Factor | None:
+def factor(z: NDArray, width: float, left_out: float, most: int | None = None) -> Factor | None:
     """The factor of a pseudo-label's kernel, or None where it has none of few columns.
 
     Args:
         z: all its values: (n,) or (n, dims) float, or (n,) codes of categories.
         width: σ of the kernel.
         left_out: the largest 1 − ‖φ(z)‖² that is allowed.
+        most: columns beyond which one is of no use; MOST if None.
     """
+    most = MOST if most is None else min(most, MOST)
     if z.dtype.kind in "iu":
         points = np.unique(z)
-        return Factor(points, 1.0, np.eye(len(points))) if len(points) <= MOST else None
+        return Factor(points, 1.0, np.eye(len(points))) if len(points) <= most else None
     if z.ndim == 1 or z.shape[1] == 1:
         return _scalar(np.asarray(z, np.float64).ravel(), width, left_out)
-    return _vector(np.asarray(z, np.float64), width, left_out)
+    return _vector(np.asarray(z, np.float64), width, left_out, most)
 
 
 def _scalar(z: Vector, width: float, left_out: float) -> Factor | None:
@@ -100,14 +102,14 @@ def _scalar(z: Vector, width: float, left_out: float) -> Factor | None:
     return Factor(points, width, scale * rotation[:, :enough])
 
 
-def _vector(z: Matrix, width: float, left_out: float) -> Factor | None:
+def _vector(z: Matrix, width: float, left_out: float, most: int) -> Factor | None:
     """Pivoted Cholesky (Fine, Scheinberg 2001) on evenly spaced points, as a map of any point."""
     z = z[np.sort(spaced(z, AMONG))]
     left = np.ones(len(z))
-    columns = np.empty((len(z), MOST), order="F")
+    columns = np.empty((len(z), most), order="F")
     pivots: list[int] = []
     while left.max() > max(left_out, 1e-12):
-        if len(pivots) == min(MOST, len(z)):
+        if len(pivots) == min(most, len(z)):
             return None
         pivot, rank = int(left.argmax()), len(pivots)
         column = label_kernel(z, z[pivot : pivot + 1], width=width)[:, 0]

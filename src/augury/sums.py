@@ -17,7 +17,7 @@ from augury.rows import Rows
 Vector = NDArray[np.float64]
 
 #: Sets up to this size need no factor: matrices are cheaper.
-DENSE = 256
+DENSE = 400
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Wanted:
         """
         left_out = max(0.03 * tolerance / max(largest, 1), EXACT)
         factors = [
-            factor(z, width, left_out) if largest > DENSE else None
+            factor(z, width, left_out, largest // 4) if largest > DENSE else None
             for z, width in zip(zs, widths, strict=True)
         ]
         return cls(tuple(widths), tuple(factors), tolerance, **choices)
