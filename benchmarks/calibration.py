@@ -30,8 +30,8 @@ CLASSES = {
     "20 of 20": (20, 20),
     "1 of 300": (1, 300),
 }
-SHARED = 40  # pseudo-labels that share a draw of the speech
-DRAWS = 100
+SHARED = 80  # pseudo-labels that share a draw of the speech
+DRAWS = 50
 
 
 def speech(rng: np.random.Generator, n: int) -> Array:
