@@ -229,6 +229,9 @@ class _Large:
             for name in ("KL", "ab", "LL", "KK", "a", "Ka", "towards")
         )
         speech_ = self.speech
+        if wanted.norms:
+            sums = speech_.a, speech_.a, speech_.aa
+            speech_ = replace(speech_, each_KK=u_rows(KK, a, a, Ka, Ka, n, sums))
         pairs, factored, strips = [], 0, 0
         for one, pair in zip(wanted.factors, self.pairs, strict=True):
             if pair.each_KL is None:
@@ -246,14 +249,20 @@ class _Large:
                     sums = speech_.a, trace, pair.ab
                     each = u_rows(each, a, b, -2 / n * along, none, n, sums)
                     squares = u_rows(pair.each_LL, b, b, none, none, n, (trace, trace, pair.bb))
-                    pair = replace(pair, each_LL=np.maximum(squares, 0))
+                    # Approximate, and off where the label hardly varies: scaled to their known sum,
+                    # and products kept within what Cauchy and Schwarz allow.
+                    squares = np.maximum(squares, 0)
+                    p, q = 1 / max(n - 2, 1), 1 / max(n - 1, 1)
+                    known = pair.LL - n * p * pair.bb + trace**2 * p * q
+                    squares *= max(known, 0) / max(float(squares.sum()), 1e-300)
+                    assert speech_.each_KK is not None
+                    bound = 1.1 * np.sqrt(np.maximum(speech_.each_KK, 0) * squares)
+                    each = np.clip(each, -bound, bound)
+                    pair = replace(pair, each_LL=squares)
                 pair = replace(pair, each_KL=each)
                 strips += 1
             factored += one is not None
             pairs.append(pair)
-        if wanted.norms:
-            sums = speech_.a, speech_.a, speech_.aa
-            speech_ = replace(speech_, each_KK=u_rows(KK, a, a, Ka, Ka, n, sums))
         return replace(self, pairs=tuple(pairs), speech=speech_)
 
 

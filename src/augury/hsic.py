@@ -474,13 +474,7 @@ def _correlation(one: SpeechSums, pair: PairSums, n: int) -> tuple[float, float,
     error = pair.error / (n * (n - 3)) / np.sqrt(KK * LL) if value else 0.0
     if pair.each_KL is None or pair.each_LL is None or one.each_KK is None or value == 0:
         return value, error, np.zeros(n)
-    each = pair.each_KL
-    # They add up to the whole, but by strips they are approximate, and off where the label hardly
-    # varies: scaled, and products kept within what Cauchy and Schwarz allow.
-    squares = pair.each_LL * _ratio(n * (n - 3) * LL, float(pair.each_LL.sum()))
-    bound = np.sqrt(np.maximum(one.each_KK, 0) * squares)
-    each = np.clip(each, -1.01 * bound, 1.01 * bound)
-    points = each / np.sqrt(KK * LL) - value / 2 * (one.each_KK / KK + squares / LL)
+    points = pair.each_KL / np.sqrt(KK * LL) - value / 2 * (one.each_KK / KK + pair.each_LL / LL)
     return value, error, 2 / (n * (n - 3)) * (points - points.mean())
 
 
