@@ -16,6 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import islice
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -23,10 +26,10 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from augury.factors import Factor
-from augury.kernels import label_kernel
+from augury.kernels import doubly_centred, label_kernel
 from augury.moments import Moments, as_numpy, moments, rows_at_once, speech
 from augury.rows import Rows
-from augury.strips import Sorted, Tiled
+from augury.strips import Sorted, Tiled, centred_afterwards
 from augury.sums import (
     DENSE,
     ClassSums,
@@ -89,9 +92,7 @@ def survey(
     of_large: list[_Large] = []
     together: Moments | None = None
     for place, rows in enumerate(large + rest):
-        total = next(results)
-        for _ in _chunks(len(rows))[1:]:
-            total += next(results)
+        total = reduce(add, islice(results, len(_chunks(len(rows)))))
         if whole:
             together = (
                 total
@@ -101,19 +102,14 @@ def survey(
         if place < len(large):
             of_large.append(_Large.of(rows, total.centred(), wanted))
     assert next(results, None) is None
-    of_large = _looked_again(x, of_large, zs, wanted, run)
-    first, second = iter(of_small), (ClassSums(one.rows, one.speech, one.pairs) for one in of_large)
+    first, second = iter(of_small), iter(_looked_again(x, of_large, zs, wanted, run))
     found = [next(first) if is_small else next(second) for is_small in matrices]
     return found, together.centred() if together else None
 
 
 def sums_of_all(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted, *, run: Run) -> Moments:
     """The centred moments of some points, of the labels that have a factor."""
-    results = run(x, _pieces(x, rows, zs, wanted))
-    total: Moments = next(results)
-    for one in results:
-        total += one
-    return total.centred()
+    return reduce(add, run(x, _pieces(x, rows, zs, wanted))).centred()
 
 
 def _chunks(n: int) -> list[slice]:
@@ -126,7 +122,7 @@ def _pieces(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> Iterat
     """Tasks for the moments of one set of points."""
     sample = rows[:: max(1, len(rows) // SAMPLED)][:SAMPLED]
     origin = as_numpy(speech(x, sample)).mean(axis=0, dtype=np.float64)
-    pairs = [(z, one) for z, one in zip(zs, wanted.factors, strict=True) if one is not None]
+    pairs = wanted.factored(zs)
     centres = [one.columns(z[sample]).mean(axis=0) for z, one in pairs]
     factors = [one for _, one in pairs]
     for part in _chunks(len(rows)):
@@ -145,7 +141,7 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
     U -= mean * (1 / n if wanted.slip else 1)
     K = xp.astype(U @ U.T, xp.float64)
     a = xp.linalg.diagonal(K)
-    sums = SpeechSums(as_numpy(mean).astype(np.float64), float(xp.sum(a)))
+    sums = SpeechSums(float(xp.sum(K)) if wanted.slip else 0.0, float(xp.sum(a)))
     KU = K
     if wanted.norms:
         KK = float(xp.sum(xp.vecdot(K, K)))
@@ -160,8 +156,7 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
         pairs_L = float(xp.sum(L)) - n
         if not wanted.slip:
             # Centred, too: where all entries are near 1, sums less their means would cancel.
-            L -= xp.mean(L, axis=0)
-            L -= xp.mean(L, axis=1)[:, None]
+            L = doubly_centred(L)
         b = xp.linalg.diagonal(L)
         each = xp.vecdot(K, L)
         LL, KL = float(xp.sum(xp.vecdot(L, L))), float(xp.sum(each))
@@ -186,29 +181,27 @@ class _Large:
     rows: Rows
     moments: Moments | None  # centred, without the Gram matrix; where points are asked for
     axes: tuple[Matrix, Vector]  # leading eigenvectors (d, few) and eigenvalues of K
+    origin: Vector  # what is taken off unit rows
     speech: SpeechSums
-    pairs: tuple[PairSums, ...]
+    pairs: tuple[PairSums | None, ...]
 
     @classmethod
     def of(cls, rows: Rows, sums: Moments, wanted: Wanted) -> _Large:
         """After its first pass; `sums` centred."""
         of_speech, pairs, axes = sums_of(sums, wanted)
         kept = replace(sums, gram=None) if wanted.points else None
-        return cls(rows, kept, axes, of_speech, pairs)
-
-    def origin(self, wanted: Wanted) -> Vector:
-        """What is taken off unit rows."""
-        return self.speech.mean / len(self.rows) if wanted.slip else self.speech.mean
+        origin = sums.origin / sums.n if wanted.slip else sums.origin
+        return cls(rows, kept, axes, origin, of_speech, pairs)
 
     def looks(
         self, zs: Sequence[NDArray], wanted: Wanted, towards: Sequence[Vector]
     ) -> Iterator[tuple[Any, ...]]:
         """Tasks for the sums of each point."""
-        assert self.moments is not None
-        pairs = [(z, one) for z, one in zip(zs, wanted.factors, strict=True) if one is not None]
+        pairs = wanted.factored(zs)
+        factors = [one for _, one in pairs]
         for part in _chunks(len(self.rows)):
             own = self.rows[part]
-            labels, factors = [z[own] for z, _ in pairs], [one for _, one in pairs]
+            labels = [z[own] for z, _ in pairs]
             yield (
                 look,
                 own,
@@ -221,87 +214,42 @@ class _Large:
                 wanted.norms,
             )
 
-    def with_points(self, parts: Sequence[Look], wanted: Wanted) -> _Large:
-        """With the sums of each point."""
-        n = len(self.rows)
-        KL, ab, LL, KK, a, Ka, towards = (
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("KL", "ab", "LL", "KK", "a", "Ka", "towards")
-        )
-        speech_ = self.speech
-        if wanted.norms:
-            sums = speech_.a, speech_.a, speech_.aa
-            speech_ = replace(speech_, each_KK=u_rows(KK, a, a, Ka, Ka, n, sums))
-        pairs, factored, strips = [], 0, 0
-        for one, pair in zip(wanted.factors, self.pairs, strict=True):
-            if pair.each_KL is None:
-                own = KL[:, factored], ab[:, factored], LL[:, factored]
-                pair = replace(pair, each_KL=own[0], each_ab=own[1], each_LL=own[2])
-            elif not wanted.slip:  # from strips or tiles, where L was not centred yet
-                assert pair.each_ab is not None
-                assert pair.each_LL is not None
-                each, along = pair.each_KL - towards[:, strips] / n, towards[:, strips]
-                if wanted.norms:
-                    b = pair.each_ab / np.where(a > 0, a, 1)
-                    trace = pair.b
-                    # Products of L with the diagonals are left out: they hardly vary along it.
-                    none = np.zeros(n)
-                    sums = speech_.a, trace, pair.ab
-                    each = u_rows(each, a, b, -2 / n * along, none, n, sums)
-                    squares = u_rows(pair.each_LL, b, b, none, none, n, (trace, trace, pair.bb))
-                    # Approximate, and off where the label hardly varies: scaled to their known sum,
-                    # and products kept within what Cauchy and Schwarz allow.
-                    squares = np.maximum(squares, 0)
-                    p, q = 1 / max(n - 2, 1), 1 / max(n - 1, 1)
-                    known = pair.LL - n * p * pair.bb + trace**2 * p * q
-                    squares *= max(known, 0) / max(float(squares.sum()), 1e-300)
-                    assert speech_.each_KK is not None
-                    bound = 1.1 * np.sqrt(np.maximum(speech_.each_KK, 0) * squares)
-                    each = np.clip(each, -bound, bound)
-                    pair = replace(pair, each_LL=squares)
-                pair = replace(pair, each_KL=each)
-                strips += 1
-            factored += one is not None
-            pairs.append(pair)
-        return replace(self, pairs=tuple(pairs), speech=speech_)
-
 
 def sums_of(
     sums: Moments, wanted: Wanted
-) -> tuple[SpeechSums, tuple[PairSums, ...], tuple[Matrix, Vector]]:
+) -> tuple[SpeechSums, tuple[PairSums | None, ...], tuple[Matrix, Vector]]:
     """What centred moments give, and K's leading eigenvectors (d, few) and eigenvalues.
 
-    Pseudo-labels without a factor have an infinite error.
+    Of pseudo-labels without a factor, None.
     """
     n, mean = sums.n, sums.origin
     left = mean * (1 - 1 / n) if wanted.slip else np.zeros_like(mean)
-    found = SpeechSums(mean, float(sums.ones[-2]) + n * float(left @ left))
+    total = n**2 * float(left @ left)
+    found = SpeechSums(total, float(sums.ones[-2]) + total / n)
     axes = np.empty((len(mean), 0)), np.empty(0)
     if sums.gram is not None:
         KK = float(np.vdot(sums.gram, sums.gram))
         found = replace(found, aa=sums.fourth, KK=KK)
         if wanted.points:
             axes = leading(sums.gram)
-            skew = float((axes[1] ** 3).sum()) / KK**1.5 if KK > 1e-24 else 0.0
-            found = replace(found, skew=skew)
-    pairs, nothing = [], PairSums(*[np.nan] * 6, error=np.inf)
+            found = replace(found, skew=skew_of(np.diag(axes[1]), KK))
+    pairs: list[PairSums | None] = []
     of_factor = iter(zip(sums.cross, sums.labels, sums.centres, strict=True))
     for one in wanted.factors:
         if one is None:
-            pairs.append(nothing)
+            pairs.append(None)
             continue
         cross, labels, centre = next(of_factor)
         C, FF = cross[:-2, :-2], labels[:-2, :-2]
         if left.any():
             C = C + n * np.outer(left, centre)
-        LL, total = float(np.vdot(FF, FF)), n**2 * float(centre @ centre)
+        LL, L = float(np.vdot(FF, FF)), n**2 * float(centre @ centre)
         b = float(labels[-2, -1])
-        left_out = max(n - total / n - b, 0.0)
+        left_out = max(n - L / n - b, 0.0)
         pairs.append(
             PairSums(
                 float(np.vdot(C, C)), LL, float(cross[-2, -2]), b, float(labels[-2, -2]),
-                total - n, found.a * left_out,
-                float(np.vdot(FF @ FF, FF)) / LL**1.5 if LL > 1e-24 else 0.0,
+                L - n, found.a * left_out, skew_of(FF, LL),
             )
         )  # fmt: skip
     return found, tuple(pairs), axes
@@ -329,14 +277,14 @@ def leading(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, Vector]:
 
 
 def _looked_again(
-    x: Any, classes: list[_Large], zs: Sequence[NDArray], wanted: Wanted, run: Run
-) -> list[_Large]:
+    x: Any, classes: Sequence[_Large], zs: Sequence[NDArray], wanted: Wanted, run: Run
+) -> list[ClassSums]:
     """With the pseudo-labels that have no factor, and with the sums of each point."""
-    plans: list[list[tuple[int, Sorted | Tiled]]] = [
+    plans = [
         [
-            (k, (Tiled if zs[k].ndim > 1 else Sorted).of(zs[k][one.rows], wanted.widths[k]))
-            for k, made in enumerate(one.pairs)
-            if made.error == np.inf
+            (Tiled if z.ndim > 1 else Sorted).of(z[one.rows], width)
+            for z, width, factor in zip(zs, wanted.widths, wanted.factors, strict=True)
+            if factor is None
         ]
         for one in classes
     ]
@@ -345,31 +293,56 @@ def _looked_again(
         (
             task
             for one, plan in zip(classes, plans, strict=True)
-            for _, labels in plan
-            for task in labels.tasks(one.rows, one.origin(wanted))
+            for labels in plan
+            for task in labels.tasks(one.rows, one.origin)
         ),
     )
+    found: list[ClassSums] = []
     towards: list[list[Vector]] = []
-    for place, (one, plan) in enumerate(zip(classes, plans, strict=True)):
-        pairs, sums = list(one.pairs), []
-        for k, labels in plan:
-            summed = labels.summed(parts)
-            pairs[k] = labels.pair_sums(summed, one.speech, wanted)
-            sums.append(summed.towards * (not wanted.slip))
-        classes[place] = replace(one, pairs=tuple(pairs))
-        towards.append(sums)
+    for one, plan in zip(classes, plans, strict=True):
+        sums = [labels.summed(parts) for labels in plan]
+        others = (
+            labels.pair_sums(own, one.speech, wanted)
+            for labels, own in zip(plan, sums, strict=True)
+        )
+        pairs = tuple(pair or next(others) for pair in one.pairs)
+        found.append(ClassSums(one.rows, one.speech, pairs))
+        towards.append([own.towards for own in sums])
     assert next(parts, None) is None
     if not wanted.points:
-        return classes
+        return found
     tasks = (
         task
-        for one, sums in zip(classes, towards, strict=True)
-        for task in one.looks(zs, wanted, sums)
+        for one, along in zip(classes, towards, strict=True)
+        for task in one.looks(zs, wanted, along)
     )
     looks = run(x, tasks)
     return [
-        one.with_points([next(looks) for _ in _chunks(len(one.rows))], wanted) for one in classes
+        _with_points(one, list(islice(looks, len(_chunks(len(one.rows))))), wanted) for one in found
     ]
+
+
+def _with_points(sums: ClassSums, parts: Sequence[Look], wanted: Wanted) -> ClassSums:
+    """With the sums of each point."""
+    KL, ab, LL, KK, a, Ka, towards = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("KL", "ab", "LL", "KK", "a", "Ka", "towards")
+    )
+    of_speech = sums.speech
+    if wanted.norms:
+        whole = of_speech.a, of_speech.a, of_speech.aa
+        each_KK = u_rows(KK, a, a, Ka, Ka, len(a), whole)
+        of_speech = replace(of_speech, each_KK=each_KK)
+    factored, others = zip(KL.T, ab.T, LL.T, strict=True), iter(towards.T)
+    pairs = []
+    for one, pair in zip(wanted.factors, sums.pairs, strict=True):
+        if one is not None:
+            each_KL, each_ab, each_LL = next(factored)
+            pair = replace(pair, each_KL=each_KL, each_ab=each_ab, each_LL=each_LL)
+        elif not wanted.slip:
+            pair = centred_afterwards(pair, of_speech, a, next(others))
+        pairs.append(pair)
+    return ClassSums(sums.rows, of_speech, tuple(pairs))
 
 
 # --------------------------------------------------------------------- sums of each point

@@ -21,16 +21,16 @@ from scipy.special import gammaincc, ndtr
 
 from augury.engines import dense, sums_of, sums_of_all, survey
 from augury.factors import Factor
-from augury.kernels import label_kernel, median_distance, spaced, standardised, unit_rows
+from augury.kernels import doubly_centred, median_distance, spaced, standardised, unit_rows
 from augury.moments import Moments
-from augury.sums import ClassSums, PairSums, SpeechSums, Wanted
+from augury.sums import ClassSums, PairSums, SpeechSums, Wanted, normalised, unbiased
 from augury.threads import Run, alone, threads
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
-#: Largest relative error of a class's sum over pairs.
+#: Relative error of a class's value that factors of L aim at; a result's `error` is its bound.
 TOLERANCE = 1e-6
 #: Rows taken at once by passes over the labels alone.
 BLOCK = 4096
@@ -73,8 +73,7 @@ def cosine_kernel(x: NDArray[np.floating]) -> NDArray[np.floating]:
 def hsic(K: Matrix, L: Matrix) -> float:
     """tr(K H L H) / n² with H = I − 11ᵀ/n (eq. 3)."""
     n = len(K)
-    centred = K - K.mean(axis=0) - K.mean(axis=1)[:, None] + K.mean()
-    return float(np.vdot(centred, L)) / n**2
+    return float(np.vdot(doubly_centred(K.copy()), L)) / n**2
 
 
 def conditional_hsic(x: Any, z: NDArray, y: ArrayLike, *, width: float = 0.05) -> float:
@@ -101,7 +100,8 @@ def paper(
         zs: pseudo-labels, each (n,) or (n, dims) float in its own units, or integer categories.
         y: (n,) downstream labels.
         width: σ of the RBF kernel, in the pseudo-label's units.
-        tolerance: largest relative error of a class's value by approximating L.
+        tolerance: relative error of a class's value that approximations of L aim at; what bounds it
+            is each result's `error`.
         points: whether each point's influence on the score is wanted, at twice the cost.
         run: who runs the work, see `augury.threads`.
     """
@@ -161,9 +161,7 @@ def _published(
             if one is None:
                 continue
             n, pair = len(one.rows), one.pairs[k]
-            # K's sum; it is not centred in the released code.
-            left = (1 - 1 / n) * one.speech.mean if not weighted else np.zeros(1)
-            rest = n**2 * float(left @ left) - one.speech.a
+            rest = one.speech.total - one.speech.a
             mean = one.speech.a + rest * _ratio(pair.L, n * (n - 1))
             values[c], shuffled[c], errors[c] = pair.KL, mean, pair.error
             unlike, pairs = unlike + n * (n - 1) - pair.L, pairs + n * (n - 1)
@@ -218,7 +216,7 @@ def robust(
     x or order of points changes the score by rounding only: 1e-9 of it in float64, and about 1e-7
     where x is float32, as `augury.rank` keeps it. The rest is as in `paper`.
     """
-    return _robust(x, zs, y, scale, tolerance, points, run, whole=False)[0]
+    return _robust(x, zs, classes(y), scale, tolerance, points, run, whole=False)[0]
 
 
 @alone
@@ -232,15 +230,16 @@ def robust_with_ingredients(
     run: Run = threads,
 ) -> tuple[list[Dependence], list[Ingredient], list[Ingredient]]:
     """`robust` and `ingredients` from one pass over the speech."""
-    found, standard, wanted, moments = _robust(x, zs, y, 1.0, tolerance, points, run, whole=True)
+    groups = classes(y)
+    found, zs, wanted, moments = _robust(x, zs, groups, 1.0, tolerance, points, run, whole=True)
     assert moments is not None
-    return found, *_ingredients(x, standard, y, wanted, moments, run)
+    return found, *_ingredients(x, zs, groups, wanted, moments, run)
 
 
 def _robust(
     x: Any,
     zs: Sequence[NDArray],
-    y: ArrayLike,
+    groups: list[Labels],
     scale: float,
     tolerance: float,
     points: bool,
@@ -248,7 +247,6 @@ def _robust(
     *,
     whole: bool,
 ) -> tuple[list[Dependence], list[NDArray], Wanted, Moments | None]:
-    groups = classes(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
     scored = counts >= 4
     if not scored.any():
@@ -321,114 +319,89 @@ def ingredients(
     widths = [median_distance(z) for z in zs]
     wanted = Wanted.of(zs, widths, len(zs[0]), tolerance=tolerance, norms=True)
     moments = sums_of_all(x, np.arange(len(zs[0])), zs, wanted, run=run)
-    return _ingredients(x, zs, y, wanted, moments, run)
+    return _ingredients(x, zs, classes(y), wanted, moments, run)
 
 
 def _ingredients(
     x: Any,
     zs: Sequence[NDArray],
-    y: ArrayLike,
+    groups: Sequence[Labels],
     wanted: Wanted,
     moments: Moments,
     run: Run,
 ) -> tuple[list[Ingredient], list[Ingredient]]:
     """Both from the centred moments of all points, for standardised labels."""
-    groups = classes(y)
-    n = sum(map(len, groups))
+    order = np.concatenate(groups)
+    n = len(order)
     if len(groups) < 2 or n < 4:
         raise ValueError("dependence needs at least four points, and relevance two classes")
-    order = np.concatenate(groups)
     counts = np.array([len(rows) for rows in groups])
     codes = np.repeat(np.arange(len(groups)), counts)
     of_speech, pairs, _ = sums_of(moments, replace(wanted, points=True))
-    quick = [k for k, pair in enumerate(pairs) if np.isfinite(pair.error)]
-    tasks = ((relevance, zs[k][order], codes, counts, wanted.factors[k]) for k in quick)
-    found = dict(zip(quick, run(x, tasks), strict=True))
-    total, relevances = [], []
-    for k, z in enumerate(zs):
-        if k in found:
-            value, *_ = _correlation(of_speech, pairs[k], n)
-            total.append(_ingredient(value, n, of_speech.skew, pairs[k].skew))
-            relevances.append(found[k])
+    of_label, diagonal = _label_sums(counts.astype(np.float64))
+    tasks = (
+        (class_sums, z[order], codes, factor, centre)
+        for (z, factor), centre in zip(wanted.factored(zs), moments.centres, strict=True)
+    )
+    by_class = run(x, tasks)
+    total, relevance = [], []
+    for z, pair in zip(zs, pairs, strict=True):
+        if pair is not None:
+            inner, b = next(by_class)
+            total.append(_ingredient(of_speech, pair, n))
+            with_label = replace(pair, KL=inner, ab=float(diagonal @ b))
+            relevance.append(_ingredient(of_label, with_label, n))
         else:  # all pairs would be needed: fewer points, and a larger chance
             among = np.sort(spaced(z[order]))
-            few, width = z[order][among], median_distance(z[order][among])
-            alone = Wanted((width,), (None,), norms=True, points=True)
-            sums = dense(x, order[among], [few], alone)
-            value, *_ = _correlation(sums.speech, sums.pairs[0], len(few))
-            total.append(_ingredient(value, len(few), sums.speech.skew, sums.pairs[0].skew))
-            relevances.append(_dense_relevance(few, width, codes[among]))
-    return total, relevances
+            few, own = z[order][among], codes[among]
+            one_hot = (own[:, None] == np.unique(own)).astype(np.float64)
+            total.append(_from_matrices(x, order[among], few))
+            relevance.append(_from_matrices(one_hot, np.arange(len(few)), few))
+    assert next(by_class, None) is None
+    return total, relevance
 
 
-def relevance(x: Any, z: NDArray, codes: Labels, counts: Labels, factor: Factor) -> Ingredient:
-    """HSIC(Z,Y), unbiased and normalised; points in class order, `x` of no effect."""
-    n = len(z)
-    blocks = [slice(begin, begin + BLOCK) for begin in range(0, n, BLOCK)]
-    mean = np.sum([factor.columns(z[own]).sum(axis=0) for own in blocks], axis=0) / n
-    of_class, b_of_class = np.zeros((len(counts), len(factor))), np.zeros(len(counts))
-    FF, bb = np.zeros((len(factor), len(factor))), 0.0
-    for own in blocks:
-        phi = factor.columns(z[own]) - mean
-        b = np.vecdot(phi, phi)
+def class_sums(
+    x: Any, z: NDArray, codes: Labels, factor: Factor, centre: Vector
+) -> tuple[float, Vector]:
+    """Σ HLH over pairs within classes, and its diagonal's sum in each; `x` of no effect.
+
+    Args:
+        z, codes: of points in the order of their classes.
+        centre: the mean of the factor's rows.
+    """
+    sums, b_sums = np.zeros((codes[-1] + 1, len(factor))), np.zeros(codes[-1] + 1)
+    for begin in range(0, len(z), BLOCK):
+        own = slice(begin, begin + BLOCK)
+        phi = factor.columns(z[own]) - centre
         here, first = np.unique(codes[own], return_index=True)
-        of_class[here] += np.add.reduceat(phi, first, axis=0)
-        b_of_class[here] += np.add.reduceat(b, first)
-        FF += phi.T @ phi
-        bb += float(b @ b)
-    ZZ = float(np.vdot(FF, FF))
-    skew = float(np.vdot(FF @ FF, FF)) / ZZ**1.5 if ZZ > 1e-24 else 0.0
-    return _with_classes(
-        float(np.vdot(of_class, of_class)), b_of_class, ZZ, bb, skew, counts.astype(np.float64)
-    )
+        sums[here] += np.add.reduceat(phi, first, axis=0)
+        b_sums[here] += np.add.reduceat(np.vecdot(phi, phi), first)
+    return float(np.vdot(sums, sums)), b_sums
 
 
-def _dense_relevance(z: NDArray, width: float, codes: Labels) -> Ingredient:
-    """The same from L as a matrix."""
-    L = label_kernel(z, width=width)
-    L -= L.mean(axis=0)
-    L -= L.mean(axis=1)[:, None]
-    _, codes, counts = np.unique(codes, return_inverse=True, return_counts=True)
-    of_class = np.zeros((len(counts), len(L)))
-    np.add.at(of_class, codes, L)
-    b = np.diag(L)
-    inner = sum(float(of_class[c, codes == c].sum()) for c in range(len(counts)))
-    ZZ = float(np.vdot(L, L))
-    skew = float(np.vdot(L @ L, L)) / ZZ**1.5 if ZZ > 1e-24 else 0.0
-    b_of_class = np.bincount(codes, b).astype(np.float64)
-    return _with_classes(inner, b_of_class, ZZ, float(b @ b), skew, counts.astype(np.float64))
-
-
-def _with_classes(
-    ZY: float, b_of_class: Vector, ZZ: float, bb: float, skew: float, counts: Vector
-) -> Ingredient:
-    """From sums over Z, and the closed forms of Y's kernel: 1 in a class, 0 outside, centred."""
-    n = float(counts.sum())
-    if len(counts) < 2:  # among a sample of the points
-        return _ingredient(0.0, int(n), 0.0, 0.0)
-    squares = float(counts @ counts)
+def _label_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
+    """Y's kernel, 1 in a class and 0 outside, in the place of K; and its diagonal in each class."""
+    n, squares, cubes, fourths = (float((counts**power).sum()) for power in (1, 2, 3, 4))
     a = 1 - 2 * counts / n + squares / n**2
-    cubes = float((counts**3).sum())
-    YY = squares - 2 * cubes / n + (squares / n) ** 2
+    KK = squares - 2 * cubes / n + (squares / n) ** 2
     # tr (D − vvᵀ/n)³ with D = diag v, v the counts.
-    third = (
-        cubes - 3 * float((counts**4).sum()) / n + 3 * cubes * squares / n**2 - squares**3 / n**3
-    )
-    trace = n - squares / n
-    total_b = float(b_of_class.sum())
-    value = _normalised(
-        _unbiased(ZY, float(a @ b_of_class), trace, total_b, int(n)),
-        _unbiased(YY, float(counts @ a**2), trace, trace, int(n)),
-        _unbiased(ZZ, bb, total_b, total_b, int(n)),
-    )
-    return _ingredient(value, int(n), third / YY**1.5, skew)
+    third = cubes - 3 * fourths / n + 3 * cubes * squares / n**2 - squares**3 / n**3
+    sums = SpeechSums(0.0, n - squares / n, float(counts @ a**2), KK, third / KK**1.5)
+    return sums, a
 
 
-def _ingredient(value: float, n: int, skew: float, other: float) -> Ingredient:
-    variance = 2 / (n * (n - 3))
-    return Ingredient(
-        value, float(np.sqrt(variance)), _tail(value, variance, 8 / n**3 * skew * other)
-    )
+def _ingredient(one: SpeechSums, pair: PairSums, n: int) -> Ingredient:
+    value, *_ = _correlation(one, pair, n)
+    variance, third = 2 / (n * (n - 3)), 8 / n**3 * one.skew * pair.skew
+    return Ingredient(value, float(np.sqrt(variance)), _tail(value, variance, third))
+
+
+def _from_matrices(x: Any, rows: Labels, z: NDArray) -> Ingredient:
+    """Of few points, x[rows] with z."""
+    wanted = Wanted((median_distance(z),), (None,), norms=True, points=True)
+    sums = dense(x, rows, [z], wanted)
+    return _ingredient(sums.speech, sums.pairs[0], len(z))
 
 
 # ------------------------------------------------------------------------------------- pieces
@@ -443,39 +416,21 @@ def unbiased_hsic(K: Matrix, L: Matrix) -> float:
     return float(terms) / (n * (n - 3))
 
 
-def _unbiased(inner: float, ab: float, a: float, b: float, n: int) -> float:
-    """The same from doubly centred kernels: Σ K∘L, and of the diagonals Σ ab, Σ a and Σ b.
-
-    Centring adds the same to whole rows and columns, which the U-statistic does not see, and the
-    rows then sum to 0, so that only diagonals are left of its correction terms.
-    """
-    corrected = inner - n / (n - 2) * ab + a * b / ((n - 1) * (n - 2))
-    # Where all terms cancel, as when one point alone differs, what is left is their rounding.
-    return corrected / (n * (n - 3)) if abs(corrected) > 1e-13 * inner else 0.0
-
-
-def _normalised(KL: float, KK: float, LL: float) -> float:
-    """KL / √(KK·LL), and 0 where either kernel is constant: a constant depends on nothing."""
-    if LL <= 1e-24 or KK <= 1e-24:  # 1e-12 of the kernels' entries, squared: rounding
-        return 0.0
-    return float(KL / (np.sqrt(KK) * np.sqrt(LL)))
-
-
 def _correlation(one: SpeechSums, pair: PairSums, n: int) -> tuple[float, float, Vector]:
     """A class's normalised HSIC, a bound on its error, and its derivatives by the points' weights.
 
     To first order weights change the sums over pairs, not the centring (C = E[φψᵀ] of centred φ, ψ
     has no first-order term in their means).
     """
-    KL = _unbiased(pair.KL, pair.ab, one.a, pair.b, n)
-    KK = _unbiased(one.KK, one.aa, one.a, one.a, n)
-    LL = _unbiased(pair.LL, pair.bb, pair.b, pair.b, n)
-    value = _normalised(KL, KK, LL)
-    error = pair.error / (n * (n - 3)) / np.sqrt(KK * LL) if value else 0.0
+    KL = unbiased(pair.KL, pair.ab, one.a, pair.b, n)
+    KK = unbiased(one.KK, one.aa, one.a, one.a, n)
+    LL = unbiased(pair.LL, pair.bb, pair.b, pair.b, n)
+    value = normalised(KL, KK, LL, n)
+    error = pair.error / np.sqrt(KK * LL) if value else 0.0
     if pair.each_KL is None or pair.each_LL is None or one.each_KK is None or value == 0:
         return value, error, np.zeros(n)
-    points = pair.each_KL / np.sqrt(KK * LL) - value / 2 * (one.each_KK / KK + pair.each_LL / LL)
-    return value, error, 2 / (n * (n - 3)) * (points - points.mean())
+    points = 2 * pair.each_KL / np.sqrt(KK * LL) - value * (one.each_KK / KK + pair.each_LL / LL)
+    return value, error, points - points.mean()
 
 
 def _tail(value: float, variance: float, third: float) -> float:

@@ -27,7 +27,7 @@ from augury.rows import OnDevice, Scratch, Selected
 from augury.scoring import alike, estimate, scored
 from augury.settings import RankSettings
 from augury.store import digest, key
-from augury.threads import threads
+from augury.threads import Run, threads
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -123,7 +123,9 @@ def rank(
         resampled, units = _units(kept, settings)
         groups = len(kept) if units is None else len(np.unique(units))
         x = scratch.rows(data.embeddings[0])
-        run = partial(_over, there, scratch) if there else partial(threads, count=jobs)
+        # With a cluster, jobs are its workers; the sensitivity's few segments stay here.
+        here = partial(threads, count=None if there else jobs)
+        run = partial(_over, there, scratch) if there else here
         if device:
             x = OnDevice(x, device)
         with compute.timed(timings, "HSIC"):
@@ -132,7 +134,7 @@ def rank(
     with compute.timed(timings, "sensitivity"):
         subset = [k for k, w in enumerate(works) if w.variants and not outcomes[k].problem]
         near = [(works[k], outcomes[k], places[k]) for k in subset]
-        sensitivity = _sensitivity(plan, near, keep, chosen, values, y, settings)
+        sensitivity = _sensitivity(plan, near, keep, chosen, values, y, settings, here)
     order = [result.name for result in results]
     used = {outcome.digest for outcome in outcomes if not outcome.problem}
     return Ranking(
@@ -446,6 +448,7 @@ def _sensitivity(
     values: dict[str, NDArray],
     y: NDArray,
     settings: RankSettings,
+    run: Run,
 ) -> Sensitivity | None:
     """The scores under settings near the chosen ones, on the recordings of the subset."""
     variants = _variants(settings)
@@ -468,7 +471,7 @@ def _sensitivity(
             if status == "ranked":
                 known = [zs[one.name][has] for one in members]
                 at = Selected.of(x, np.flatnonzero(has))
-                made = estimate(at, known, y[rows][has], settings, scale=scale, run=threads)
+                made = estimate(at, known, y[rows][has], settings, scale=scale, run=run)
                 found = [one.score for one in made]
             for one, score in zip(members, found, strict=True):
                 scores[one.name].append(score)

@@ -50,6 +50,7 @@ def scored(
     results: list[Result] = []
     influence = np.zeros((len(y), len(chosen)))
     places: dict[str, int] = {}
+    labels = np.unique(y)
     for members, has, status in alike(chosen, values, y):
         if status != "ranked":
             results += [_unranked(one, status, values.get(one.name), has) for one in members]
@@ -61,14 +62,14 @@ def scored(
         p_values = [one.p_value for one in found[0]]
         if settings.permutations:
             p_values = _shuffled(at, zs, y[rows], found[0], settings, run)
-        where = np.searchsorted(np.unique(y), np.unique(y[rows]))
+        where = np.searchsorted(labels, np.unique(y[rows]))
         for one, z, c, t, r, p in zip(members, zs, *found, p_values, strict=True):
             if not np.isfinite([c.score, t.value, r.value]).all():
                 raise ArithmeticError(f"{one.name}: a score is not finite; please report this")
             if c.influence is not None:
                 influence[rows, len(places)] = c.influence
             places[one.name] = len(places)
-            classes = np.full(len(np.unique(y)), np.nan)
+            classes = np.full(len(labels), np.nan)
             classes[where] = c.classes
             relevant = r.p_value < RELEVANT
             results.append(

@@ -15,10 +15,10 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from augury.factors import EXACT
-from augury.kernels import Array, label_kernel, spaced
+from augury.kernels import Array, doubly_centred, label_kernel, spaced
 from augury.moments import as_numpy, rows_at_once, speech
 from augury.rows import Rows
-from augury.sums import PairSums, SpeechSums, Wanted, skew_of
+from augury.sums import PairSums, SpeechSums, Wanted, skew_of, u_rows, unbiased
 
 Vector = NDArray[np.float64]
 
@@ -62,9 +62,7 @@ class Unfactored:
         )  # fmt: skip
         if not wanted.points:
             return found
-        L = label_kernel(self.z[spaced(self.z)], width=self.width)
-        L -= L.mean(axis=0)
-        L -= L.mean(axis=1)[:, None]
+        L = doubly_centred(label_kernel(self.z[spaced(self.z)], width=self.width))
         # Centred as if near points had the same sum of their rows of L, which changes slowly.
         l, mean = sums.rows / n, total / n**2
         each_LL = sums.squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
@@ -75,6 +73,35 @@ class Unfactored:
             each_ab=sums.a * b,
             each_LL=each_LL - b * b,
         )
+
+
+def centred_afterwards(pair: PairSums, of_speech: SpeechSums, a: Vector, along: Vector) -> PairSums:
+    """A label's sums with L centred for those of each point, too; with norms U-centred, nearly.
+
+    Args:
+        pair: what `pair_sums` gave.
+        of_speech: of the same class; with each_KK where norms are asked for.
+        a: (n,) K's diagonal.
+        along: (n,) Σⱼₖ Kᵢⱼ Lⱼₖ, each point's u times `RowSums.towards`.
+    """
+    assert pair.each_KL is not None
+    assert pair.each_LL is not None
+    assert pair.each_ab is not None
+    n = len(a)
+    each = pair.each_KL - along / n
+    if of_speech.each_KK is None:
+        return replace(pair, each_KL=each)
+    b, none = pair.each_ab / np.where(a > 0, a, 1), np.zeros(n)
+    # Products of L with the diagonals are left out: they hardly vary along it.
+    each = u_rows(each, a, b, -2 / n * along, none, n, (of_speech.a, pair.b, pair.ab))
+    squares = u_rows(pair.each_LL, b, b, none, none, n, (pair.b, pair.b, pair.bb))
+    # Approximate, and off where the label hardly varies: scaled to their known sum, and products
+    # kept within what Cauchy and Schwarz allow.
+    squares = np.maximum(squares, 0)
+    known = unbiased(pair.LL, pair.bb, pair.b, pair.b, n)
+    squares *= max(known, 0) / max(float(squares.sum()), 1e-300)
+    bound = 1.1 * np.sqrt(np.maximum(of_speech.each_KK, 0) * squares)
+    return replace(pair, each_KL=np.clip(each, -bound, bound), each_LL=squares)
 
 
 @dataclass(frozen=True)

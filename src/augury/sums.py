@@ -26,7 +26,6 @@ class Wanted:
 
     widths: tuple[float, ...]  # σ of each pseudo-label's kernel
     factors: tuple[Factor | None, ...]  # of each, or None where it has none of few columns
-    tolerance: float = 1e-6  # largest error of KL, relative to it
     slip: bool = False  # K centred by I − 11ᵀ/n², and L not at all, as in the released code
     norms: bool = False  # whether KK and aa are wanted
     points: bool = False  # whether the sums of each point are wanted
@@ -41,25 +40,29 @@ class Wanted:
         tolerance: float,
         **choices: Any,
     ) -> Wanted:
-        """With the factors that keep the tolerance in sets of up to `largest` points.
+        """With factors that aim at the tolerance in sets of up to `largest` points.
 
         Where nothing depends KL is about the trace of K, and its error is at most that trace times
         what is left out of all points: a thirtieth of the tolerance leaves room for labels that
-        hardly vary.
+        hardly vary. What then bounds the error is said by `PairSums.error`.
         """
         left_out = max(0.03 * tolerance / max(largest, 1), EXACT)
         factors = [
             factor(z, width, left_out, largest // 4) if largest > DENSE else None
             for z, width in zip(zs, widths, strict=True)
         ]
-        return cls(tuple(widths), tuple(factors), tolerance, **choices)
+        return cls(tuple(widths), tuple(factors), **choices)
+
+    def factored(self, zs: Sequence[NDArray]) -> list[tuple[NDArray, Factor]]:
+        """The pseudo-labels that have a factor, with it."""
+        return [(z, one) for z, one in zip(zs, self.factors, strict=True) if one is not None]
 
 
 @dataclass(frozen=True)
 class SpeechSums:
     """The speech of one class; K centred."""
 
-    mean: Vector  # (d,) of the unit rows
+    total: float  # Σ K over all pairs: 0, but not with the released code's slip
     a: float  # Σ aᵢ of K's diagonal
     aa: float = np.nan  # Σ aᵢ², where norms are asked for
     KK: float = np.nan  # Σ K∘K, where norms are asked for
@@ -131,3 +134,27 @@ def skew_of(kernel: Array, squares: float) -> float:
     xp = array_namespace(kernel)
     cubes = xp.sum(xp.astype(xp.vecdot(kernel @ kernel, kernel), xp.float64))
     return float(cubes) / squares**1.5 if squares > 1e-24 else 0.0
+
+
+def unbiased(inner: float, ab: float, a: float, b: float, n: int) -> float:
+    """Σ K∘L of U-centred kernels, n(n − 3) times the U-statistic of HSIC, from doubly centred ones.
+
+    Centring adds the same to whole rows and columns, which the U-statistic does not see, and the
+    rows then sum to 0, so that only diagonals are left of its correction terms.
+
+    Args:
+        inner: Σ K∘L.
+        ab, a, b: Σ aᵢ bᵢ, Σ aᵢ and Σ bᵢ of the diagonals.
+        n: the number of points.
+    """
+    p = 1 / max(n - 2, 1)
+    corrected = inner - n * p * ab + a * b * p / max(n - 1, 1)
+    # Where all terms cancel, as when one point alone differs, what is left is their rounding.
+    return corrected if abs(corrected) > 1e-12 * inner else 0.0
+
+
+def normalised(KL: float, KK: float, LL: float, n: int) -> float:
+    """KL / √(KK·LL), and 0 where either kernel is constant: a constant depends on nothing."""
+    if min(KK, LL) <= 1e-24 * n**2:  # 1e-12 of the kernels' entries, squared: rounding
+        return 0.0
+    return float(KL / (np.sqrt(KK) * np.sqrt(LL)))

@@ -4,7 +4,9 @@ Bootstrap: the scores' first-order expansion in the weights of the points is res
 scores. A replicate then costs a sum over points, so that a thousand replicates of a million
 segments are a matter of seconds, and copies of a segment are never compared with each other, which
 would pull every replicate up. What is left out, the part quadratic in the weights, is of order 1/n
-in a class of n; classes of fewer than ten are resampled whole.
+in a class of n; classes of fewer than ten are resampled whole. Left out is, too, that the robust
+form's median width moves with the sample: in four classes of 400 the scores of fresh draws have a
+standard deviation of 0.0098, of 0.0090 with the width held, and the bootstrap's is 0.0085.
 
 Permutation: z is shuffled inside the classes, and the same statistic computed each time.
 """
@@ -21,10 +23,10 @@ from numpy.typing import NDArray
 
 from augury.engines import FEW, leading, sums_of_all
 from augury.factors import Factor
-from augury.kernels import label_kernel, median_distance, spaced, standardised
+from augury.kernels import doubly_centred, label_kernel, median_distance, spaced, standardised
 from augury.moments import as_numpy, speech
 from augury.rows import Rows
-from augury.sums import Wanted
+from augury.sums import Wanted, normalised, unbiased
 from augury.threads import Run, alone, threads
 
 Matrix = NDArray[np.float64]
@@ -232,33 +234,29 @@ def _shuffled(
     columns = []
     for z, width, factor in zip(zs, widths, factors, strict=True):
         if n <= FEW:
-            L = label_kernel(z, width=width)
-            L -= L.mean(axis=0)
-            L -= L.mean(axis=1)[:, None]
+            L = doubly_centred(label_kernel(z, width=width))
             columns.append((_carrying(L), np.diag(L), float(np.vdot(L, L))))
         else:
             assert factor is not None
             phi = factor.columns(z)
             phi -= phi.mean(axis=0)
-            values, vectors = np.linalg.eigh(phi.T @ phi)
-            square = float(values @ values)
-            columns.append((phi @ vectors[:, _leading_of(values)], np.vecdot(phi, phi), square))
+            gram = phi.T @ phi
+            vectors, _ = leading(gram, LEFT_OUT)
+            columns.append((phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))))
     b = np.stack([diagonal for _, diagonal, _ in columns], axis=1)
     ends = np.cumsum([0, *(B.shape[1] for B, _, _ in columns)])[:-1]
     weights = np.full(len(zs), share)
     if robust:  # each class's statistic is a correlation
-        norms = [_norm(KK, a) * _norm(LL, b_k) for _, b_k, LL in columns]
-        weights = np.array([share / norm if norm else 0.0 for norm in norms])
+        norms = [_unbiased(LL, b_k) for _, b_k, LL in columns]
+        weights = np.array([normalised(share, _unbiased(KK, a), LL, n) for LL in norms])
     B = np.concatenate([B for B, _, _ in columns], axis=1)
     pull = n / (n - 2) if robust else 0.0
     return _Shuffled(A.astype(np.float32), a, B.astype(np.float32), ends, b, pull, weights)
 
 
-def _norm(squares: float, a: Vector) -> float:
-    """√(n(n−3) HSIC(K,K)), unbiased, from ‖K‖² and K's diagonal; 0 where all terms cancel."""
-    n = len(a)
-    pull = n / (n - 2) * float(a @ a) - float(a.sum()) ** 2 / ((n - 1) * (n - 2))
-    return float(np.sqrt(squares - pull)) if squares - pull > 1e-12 * squares else 0.0
+def _unbiased(squares: float, a: Vector) -> float:
+    """`unbiased` of a kernel with itself, from its squared norm and its diagonal."""
+    return unbiased(squares, float(a @ a), float(a.sum()), float(a.sum()), len(a))
 
 
 def _projections(rows: Rows, origin: Vector, vectors: Matrix) -> Iterator[tuple[Any, ...]]:
@@ -273,15 +271,8 @@ def _projected(x: Any, rows: Rows, origin: Vector, vectors: Matrix) -> tuple[Mat
 
 def _carrying(kernel: Matrix) -> Matrix:
     """Columns C with CCᵀ the kernel, but for 1e-4 of its squared norm."""
-    values, vectors = np.linalg.eigh(kernel)
-    kept = _leading_of(values)
-    return vectors[:, kept] * np.sqrt(np.maximum(values[kept], 0))
-
-
-def _leading_of(values: Vector) -> NDArray[np.int64]:
-    """The eigenvalues, in ascending order, that carry all but 1e-4 of the squared norm."""
-    carried = np.cumsum(np.square(values))
-    return np.flatnonzero(carried > LEFT_OUT * carried[-1]) if carried[-1] else np.array([0])
+    vectors, values = leading(kernel, LEFT_OUT)
+    return vectors * np.sqrt(np.maximum(values, 0))
 
 
 def _nystrom(z: NDArray, width: float) -> Factor:
