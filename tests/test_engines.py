@@ -249,12 +249,12 @@ def test_only_the_array_api_is_used_and_torch_gives_the_same():
     plain, together = engines.survey(x, groups, zs, wanted, whole=True, run=threads.threads)
     for kind in kinds:
         found, also = engines.survey(kind, groups, zs, wanted, whole=True, run=threads.threads)
-        # Float32 products of other block sizes, summed in another order.
-        assert np.allclose(also.gram, together.gram, rtol=1e-3, atol=1e-3)
+        # Float32 products of other block sizes, summed in another order: measured, 4e-7.
+        assert np.allclose(also.gram, together.gram, rtol=0, atol=2e-6 * together.gram.max())
         for one, other in zip(found, plain, strict=True):
-            assert one.speech.KK == pytest.approx(other.speech.KK, rel=1e-5)
+            assert one.speech.KK == pytest.approx(other.speech.KK, rel=2e-6)
             for pair, same in zip(one.pairs, other.pairs, strict=True):
-                assert pair.KL == pytest.approx(same.KL, rel=1e-5)
+                assert pair.KL == pytest.approx(same.KL, rel=2e-6)
                 assert pair.LL == pytest.approx(same.LL, rel=1e-9)
                 scale = np.abs(same.each_KL).max()
                 assert np.allclose(pair.each_KL, same.each_KL, atol=1e-5 * scale)

@@ -17,25 +17,39 @@ def data(n=60, classes=2, d=6, link=1.0, seed=0):
 # ------------------------------------------------------------------------------- influence
 
 
+def influences(function, x, z, y):
+    """As estimated, and by the jackknife: n − 1 times what leaving the point out changes."""
+    n, (whole,) = len(z), function(x, [z], y, points=True)
+    left = []
+    for i in range(n):
+        keep = np.arange(n) != i
+        left.append(function(x[keep], [z[keep]], y[keep])[0].score)
+    return whole.influence, (n - 1) / n * (np.mean(left) - np.array(left))
+
+
 @pytest.mark.parametrize("estimator", ["paper", "released", "robust"])
 @pytest.mark.parametrize("few", [0, 10_000])
 def test_influences_are_what_leaving_a_point_out_changes(monkeypatch, estimator, few):
-    """Jackknife: n − 1 times the change is the influence, to order 1/n."""
     for module, name in ((engines, "FEW"), (engines, "DENSE"), (sums, "DENSE")):
         monkeypatch.setattr(module, name, few)
+    # Of the robust one with its width held.
+    monkeypatch.setattr(hsic, "standardised", np.asarray)
+    monkeypatch.setattr(hsic, "median_distance", lambda z: 1.0)
     x, z, y = data(n=120)
-    function = getattr(hsic, estimator)
     z = z if estimator == "robust" else 0.1 * z  # the others have a width of their own
-    (whole,) = function(x, [z], y, points=True)
-    assert whole.influence.shape == (120,)
-    assert abs(whole.influence.sum()) < 1e-9 * np.abs(whole.influence).sum()
-    left = []
-    for i in range(120):
-        keep = np.arange(120) != i
-        left.append(function(x[keep], [z[keep]], y[keep])[0].score)
-    jackknife = 119 / 120 * (np.mean(left) - np.array(left))
-    assert np.corrcoef(jackknife, whole.influence)[0, 1] > 0.97
-    assert whole.influence.std() == pytest.approx(jackknife.std(), rel=0.12)
+    found, jackknife = influences(getattr(hsic, estimator), x, z, y)
+    assert found.shape == (120,)
+    assert abs(found.sum()) < 1e-9 * np.abs(found).sum()
+    # To order 1/n: measured, a correlation of .991 and 5 % at worst, with 480 points .999 and 1 %.
+    assert np.corrcoef(jackknife, found)[0, 1] > 0.985
+    assert found.std() == pytest.approx(jackknife.std(), rel=0.06)
+
+
+def test_influences_leave_out_what_moves_the_median_width():
+    # Whatever n: measured, .9935 and 9 % here, .9904 and 6 % with 480 points.
+    found, jackknife = influences(hsic.robust, *data(n=120))
+    assert np.corrcoef(jackknife, found)[0, 1] > 0.985
+    assert 0.88 < found.std() / jackknife.std() < 0.96
 
 
 @pytest.mark.parametrize("few", [0, 10_000])
@@ -50,36 +64,30 @@ def test_influences_stay_small_where_a_label_hardly_varies(monkeypatch, few, mos
     z = np.where(y == 2, rng.standard_normal(900), 0.0)
     z[[0, 300, 301]] = 3.0, 3.0, 2.5
     (one,) = hsic.robust(x, [z], y, points=True)
-    # A class's correlation is at most 1, and its points' influences a few n-ths of that.
-    assert np.abs(one.influence).max() < 3 / 3
-    assert np.isfinite(one.influence).all()
+    # Two points alone differ in the second class: each has half of its correlation, which weighs a
+    # third. Strips approximate: measured, 1.28 times that.
+    assert np.abs(one.influence).max() < 1.3 * abs(one.classes[1]) / 6
 
 
-def test_the_bootstrap_s_spread_is_that_of_new_samples():
-    scores, spreads = [], []
+def spread(one, groups, *, within=True, replicates=200):
+    """The standard deviation of a score's bootstrap."""
+    found = uncertainty.bootstrap(
+        np.array([one.score]), one.influence[:, None], groups,
+        within=within, replicates=replicates, seed=0,
+    )  # fmt: skip
+    return found.std()
+
+
+@pytest.mark.parametrize(("classes", "size"), [(2, 100), (50, 4), (40, 5), (30, 8)])
+def test_the_bootstrap_s_spread_is_that_of_new_samples(classes, size):
+    """Of classes too small for a first order among them, too."""
+    y, scores, spreads = np.arange(classes * size) % classes, [], []
     for seed in range(60):
-        x, z, y = data(n=200, seed=seed)
+        x, z, _ = data(n=len(y), seed=seed)
         (one,) = hsic.robust(x, [z], y, points=True)
-        found = uncertainty.bootstrap(
-            np.array([one.score]), one.influence[:, None], y, within=True, replicates=200, seed=0
-        )
         scores.append(one.score)
-        spreads.append(found.std())
-    # The standard deviation of 60 draws is known to 9 %.
-    assert np.mean(spreads) == pytest.approx(np.std(scores), rel=0.3)
-
-
-@pytest.mark.parametrize(("classes", "size"), [(50, 4), (40, 5), (30, 8)])
-def test_small_classes_add_their_uncertainty(classes, size):
-    y, scores, spreads = np.repeat(np.arange(classes), size), [], []
-    for seed in range(60):
-        x, z, _ = data(n=classes * size, seed=seed)
-        (one,) = hsic.robust(x, [z], y, points=True)
-        found = uncertainty.bootstrap(
-            np.array([one.score]), one.influence[:, None], y, within=True, replicates=200, seed=0
-        )
-        scores.append(one.score)
-        spreads.append(found.std())
+        spreads.append(spread(one, y))
+    # The standard deviation of 60 draws is known to 9 %: three of those.
     assert np.mean(spreads) == pytest.approx(np.std(scores), rel=0.3)
 
 
@@ -96,15 +104,11 @@ def test_many_units_are_as_spread_as_few(monkeypatch):
 def test_repeated_measures_do_not_fake_precision():
     x, z, y = data(n=80)
     x4, z4, y4, group = (np.repeat(v, 4, axis=0) for v in (x, z, y, np.arange(80)))
-    spreads = []
-    for each in ((x, z, y, y, True), (x4, z4, y4, group, False), (x4, z4, y4, y4, True)):
-        (one,) = hsic.paper(each[0], [each[1]], each[2], width=0.5, points=True)
-        found = uncertainty.bootstrap(
-            np.array([one.score]), one.influence[:, None], each[3],
-            within=each[4], replicates=2000, seed=0,
-        )  # fmt: skip
-        spreads.append(found.std())
-    honest, grouped, naive = spreads
+    (one,) = hsic.paper(x, [z], y, width=0.5, points=True)
+    (four,) = hsic.paper(x4, [z4], y4, width=0.5, points=True)
+    honest = spread(one, y, replicates=2000)
+    grouped = spread(four, group, within=False, replicates=2000)
+    naive = spread(four, y4, replicates=2000)
     assert grouped == pytest.approx(honest, rel=0.15)
     assert naive < 0.6 * honest
 
