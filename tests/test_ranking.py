@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from augury import embed, extract, rank, read_corpus
-from augury.ranking import TooManyBad
+from augury.corpus import TooManyBad
 
 import oracles
 import toy
@@ -392,7 +392,7 @@ def test_a_typing_error_does_not_turn_numbers_into_categories(manifest):
 
 
 def test_too_many_categories_are_names(tmp_path, monkeypatch):
-    monkeypatch.setattr("augury.ranking.MOST_CATEGORIES", 1)
+    monkeypatch.setattr("augury.pseudolabels.columns.MOST_CATEGORIES", 1)
     with pytest.raises(ValueError, match="more than the 1 that categories"):
         rank(read_corpus(toy.corpus(tmp_path)), ("column:colour",), label="label", jobs=1)
 

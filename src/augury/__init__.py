@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from augury.corpus import Corpus as Corpus
     from augury.corpus import check as check
+    from augury.learning.choice import from_ranking as from_ranking
+    from augury.learning.encode import encode as encode
+    from augury.learning.encode import load_encoder as load_encoder
+    from augury.learning.pretrain import Pretrained as Pretrained
+    from augury.learning.pretrain import pretrain as pretrain
     from augury.ranking import rank as rank
     from augury.readers import read_corpus as read_corpus
     from augury.results import Ranking as Ranking
     from augury.results import Result as Result
+    from augury.settings import PretrainSettings as PretrainSettings
     from augury.settings import RankSettings as RankSettings
 
 #: Public names and where they live; imported when first used, so that `import augury` is quick.
@@ -23,9 +29,29 @@ _PLACES = {
     "rank": "augury.ranking",
     "Ranking": "augury.results",
     "Result": "augury.results",
+    "PretrainSettings": "augury.settings",
+    "Pretrained": "augury.learning.pretrain",
+    "encode": "augury.learning.encode",
+    "from_ranking": "augury.learning.choice",
+    "load_encoder": "augury.learning.encode",
+    "pretrain": "augury.learning.pretrain",
 }
 
-__all__ = ["Corpus", "RankSettings", "Ranking", "Result", "check", "rank", "read_corpus"]
+__all__ = [
+    "Corpus",
+    "PretrainSettings",
+    "Pretrained",
+    "RankSettings",
+    "Ranking",
+    "Result",
+    "check",
+    "encode",
+    "from_ranking",
+    "load_encoder",
+    "pretrain",
+    "rank",
+    "read_corpus",
+]
 __version__ = "0.1.0"
 
 

@@ -38,7 +38,7 @@ _LONGEST = 6.0  # hours
 _CHANNELS = 32
 _PIECE = 1 << 22  # samples of all channels decoded at a time
 _LOUDEST = 1e6  # times full scale: integers written as floats pass, what would overflow does not
-_FLOOR = 1e-10  # power: -100 dB
+FLOOR = 1e-10  # power: -100 dB
 _FRAMES = 512  # spectra computed at a time, so that they stay in the cache
 _STREAMED = (
     0x7FFFF000  # a WAV length from here on was written by a program that could not seek back
@@ -159,7 +159,7 @@ def log_mel(
             f"the signal has {len(signal)} samples, but one window of {window:g} s at {rate} Hz "
             f"needs {width}; leave out recordings shorter than that"
         )
-    hann, mel = _hann(width), _mel_filters(rate, width, bands)
+    hann, mel = analysis(rate, bands, window)
     frames = sliding_window_view(np.asarray(signal, np.float32), width)[::step]
     db = np.empty((len(frames), bands), np.float32)
     for i in range(0, len(frames), _FRAMES):
@@ -168,10 +168,24 @@ def log_mel(
         power = np.square(spectra.real)
         power += np.square(spectra.imag)
         np.matmul(power, mel, out=db[i : i + _FRAMES])
-    np.maximum(db, np.float32(_FLOOR), out=db)
+    np.maximum(db, np.float32(FLOOR), out=db)
     np.log(db, out=db)
     db *= np.float32(10 / np.log(10))
     return db
+
+
+@cache
+def cosines(bands: int, count: int) -> NDArray[np.float32]:
+    """(bands, count): log-mel @ this is its first MFCCs, an orthonormal DCT (type 2)."""
+    return _constant(np.asarray(fft.dct(np.eye(bands), axis=1, norm="ortho"))[:, :count])
+
+
+def analysis(
+    rate: int, bands: int, window: float = WINDOW
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What `log_mel` computes with: its window (samples,) and its mel filters (bins, bands)."""
+    width = round(window * rate)
+    return _hann(width), _mel_filters(rate, width, bands)
 
 
 @cache

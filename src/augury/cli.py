@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from augury.corpus import Check
+    from augury.learning.pretrain import Pretrained
+    from augury.learning.training import Moment
     from augury.results import Ranking, Result
 
 app = typer.Typer(
@@ -37,6 +40,13 @@ Source = Annotated[
         metavar="MANIFEST",
         help="CSV, TSV, JSON Lines or Parquet with a column `path` (and `start`, `end`, labels), "
         "a Kaldi data folder, or a TIMIT tree.",
+    ),
+]
+Speech = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MANIFEST",
+        help="Speech, labelled or not: a manifest as for `augury rank`, or a folder of recordings.",
     ),
 ]
 AllowOutside = Annotated[
@@ -148,8 +158,8 @@ def rank(
     ] = "",
 ) -> None:
     """Rank candidate pseudo-labels for a labelled set: lower is better, nothing is trained."""
+    from augury.corpus import TooManyBad
     from augury.pseudolabels import SEVEN
-    from augury.ranking import TooManyBad
     from augury.ranking import rank as ranked
     from augury.readers import read_corpus
 
@@ -194,6 +204,170 @@ def rank(
         report = ranking.write(out_dir)
         _show(ranking)
         out.print(f"report: {report}", soft_wrap=True)
+
+
+@app.command()
+def pretrain(
+    manifest: Speech,
+    pseudo_labels: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated pseudo-labels (see `augury candidates`); none: only reconstruct."
+        ),
+    ] = "",
+    ranking: Annotated[
+        Path | None,
+        typer.Option("--from", help="A ranking.json whose best candidates to pretrain with."),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
+    weights: Annotated[
+        str,
+        typer.Option(help="Of the pseudo-labels in the loss: F0=0.7,zcr=0.3, or a JSON file."),
+    ] = "",
+    preset: Annotated[
+        str,
+        typer.Option(help="small (minutes on two cores), paper (the paper's), or a TOML file."),
+    ] = "small",
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for the encoder, its report and its log.")
+    ] = Path("augury-encoder"),
+    split: Annotated[str, typer.Option(help="Use only rows of this split.")] = "",
+    validation: Annotated[
+        str, typer.Option(help="Share of recordings to hold out, or the name of a split; 0: none.")
+    ] = "0.05",
+    unvoiced: Annotated[
+        str,
+        typer.Option(
+            help="published: predict openSMILE's 0 (F0) or -100 (log HNR) where there is no voice; "
+            "voiced: predict nothing there."
+        ),
+    ] = "published",
+    epochs: Annotated[int, typer.Option(min=0, help="0: as many as the preset says.")] = 0,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Stop after so many epochs without improvement; 0: never.")
+    ] = 0,
+    max_bad: Annotated[float, typer.Option(help="Share of clips that may be unusable.")] = 0.05,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of weights, batches, dropout and what is held out.")
+    ] = 0,
+    allow_outside: AllowOutside = False,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of extracted values, shared with `augury rank`.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Processes that extract; 0: enough for all cores.")
+    ] = 0,
+    device: Annotated[
+        str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")
+    ] = "",
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="Between checkpoints; each epoch ends with one too.")
+    ] = 10.0,
+    prepare_only: Annotated[
+        bool,
+        typer.Option("--prepare-only", help="Only extract, so that no GPU has to wait for it."),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write for TensorBoard too.")
+    ] = False,
+) -> None:
+    """Pretrain an encoder on unlabelled speech to predict pseudo-labels.
+
+    Stopped, killed or preempted, the same command goes on where it was. On several GPUs or nodes:
+    torchrun --nproc-per-node 4 -m augury pretrain …
+    """
+    with _plain_errors():
+        from augury.learning.choice import Choice, chosen, from_ranking, read_weights
+        from augury.learning.training import Stopped
+        from augury.readers import is_timit, read_corpus
+
+        _needs_torch()
+        if (ranking is not None) + bool(pseudo_labels) + bool(weights) != 1:
+            raise ValueError(
+                "say what to predict with one of --pseudo-labels F0,zcr (or none), "
+                "--from ranking.json, --weights F0=0.7,zcr=0.3"
+            )
+        choice: Choice
+        if ranking is not None:
+            choice = from_ranking(ranking, top=top)
+            for name in choice.passed_over:
+                err.print(
+                    f"passed over: {name}, which is not relevant to {choice.ranking['label']}"
+                )
+        elif weights:
+            choice = chosen(read_weights(weights))
+        else:
+            choice = chosen([] if pseudo_labels == "none" else _split(pseudo_labels))
+        from augury.learning.pretrain import pretrain as pretrained
+
+        first = _is_first()  # of several processes
+        if first:
+            _licence(tuple(choice.weights))
+        level = "utterance" if is_timit(manifest) else None  # phones are no clips to learn from
+        corpus = read_corpus(manifest, allow_outside=allow_outside, level=level)
+        _usable("--out", out_dir)
+        _usable("--store", store)
+        given = {"epochs": epochs, "patience": patience}
+        try:
+            with _progress() as progress, _training() as watch:
+                done = pretrained(
+                    corpus,
+                    choice,
+                    out=out_dir,
+                    preset=preset,
+                    store=store,
+                    jobs=jobs or None,
+                    device=device or None,
+                    minutes=minutes,
+                    tensorboard=tensorboard,
+                    prepare_only=prepare_only,
+                    progress=progress if first else None,
+                    watch=watch if first else None,
+                    warn=_warn if first else None,
+                    split=split,
+                    validation=validation,
+                    unvoiced=unvoiced,
+                    max_bad=max_bad,
+                    seed=seed,
+                    **{name: value for name, value in given.items() if value},
+                )
+        except Stopped as stopped:
+            err.print(f"augury: {stopped}", soft_wrap=True)
+            sys.exit(128 + stopped.signal)
+        if not first:
+            return
+        if done is None:
+            out.print(f"prepared: {out_dir}; the same command without --prepare-only pretrains")
+            return
+        _show_pretrained(done)
+        out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def encode(
+    recordings: Annotated[list[Path], typer.Argument(metavar="AUDIO…", help="Recordings.")],
+    encoder: Annotated[Path, typer.Option(help="Folder that `augury pretrain` wrote.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for one NAME.npy a recording.")
+    ] = Path("features"),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Write a pretrained encoder's features of recordings: (frames, dimensions), 100 a second."""
+    with _plain_errors():
+        _needs_torch()
+        from augury.learning.encode import encode_files, load_encoder
+
+        _usable("--out", out_dir)
+        bad = 0
+        loaded = load_encoder(encoder).to(device)
+        for path, found in encode_files(loaded, recordings, out_dir):
+            if isinstance(found, Exception):
+                bad += 1
+                err.print(f"left out: {found}", style="yellow", soft_wrap=True)
+            else:
+                out.print(f"{path} → {found}", soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -278,6 +452,29 @@ def main() -> None:
 
 
 # --------------------------------------------------------------------------------- what is shown
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _needs_torch() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ModuleNotFoundError(
+            "this needs torch, which is not installed: install the build of torch for your "
+            "machine, then pip install 'augury[train]'"
+        )
+
+
+def _is_first() -> bool:
+    """Whether this process, of those that torchrun started, is the one that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _warn(message: str) -> None:
+    err.print(f"! {message}", style="yellow", soft_wrap=True)
 
 
 def _usable(option: str, folder: Path | None) -> None:
@@ -445,10 +642,99 @@ def _progress() -> Iterator[Callable[[int, int, float], None]]:
 
 
 @contextmanager
+def _training() -> Iterator[Callable[[Moment], None]]:
+    """A bar with each worker's loss on a terminal; elsewhere a line now and then."""
+
+    def losses(moment: Moment) -> str:
+        return "  ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
+
+    if not err.is_terminal:
+        last = [time.monotonic()]
+
+        def line(moment: Moment) -> None:
+            now = time.monotonic()
+            if now - last[0] >= 30:
+                last[0] = now
+                err.print(
+                    f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
+                    f"× {moment.speed:.0f} real time, {_duration(moment.eta)} left: "
+                    f"{losses(moment)}",
+                    soft_wrap=True,
+                )
+
+        yield line
+        return
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("epoch {task.fields[epoch]}"), BarColumn(),
+        TextColumn("{task.fields[left]} left · × {task.fields[speed]:.0f} real time"),
+        TextColumn("{task.fields[losses]}"),
+    )  # fmt: skip
+    # Made at the first batch: until then the bar of recordings has the terminal.
+    bar: Progress | None = None
+    try:
+
+        def step(moment: Moment) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = Progress(*columns, console=err, transient=True)
+                bar.start()
+                bar.add_task("", total=None, epoch="", left="", speed=0.0, losses="")
+            bar.update(
+                bar.task_ids[0], completed=moment.batch, total=moment.batches,
+                epoch=f"{moment.epoch}/{moment.epochs}", left=_duration(moment.eta),
+                speed=moment.speed, losses=losses(moment),
+            )  # fmt: skip
+
+        yield step
+    finally:
+        if bar:
+            bar.stop()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _show_pretrained(done: Pretrained) -> None:
+    result, table = done.result, Table(box=None, pad_edge=False)
+    without = result.get("without_looking", {})
+    columns = ("worker", "training", "validation", "without looking", "ratio")
+    for name in columns if without else columns[:2]:
+        table.add_column(name, justify="left" if name == "worker" else "right", overflow="fold")
+    for name, training in result["training"].items():
+        if name == "loss":
+            continue
+        row = [name, f"{training:.3f}"]
+        if without:
+            found = result["validation"][name]
+            row += [f"{found:.3f}", f"{without[name]:.3f}", f"{found / without[name]:.2f}"]
+        table.add_row(*row)
+    out.print(table)
+    speed = result["audio_seconds"] / max(result["seconds"], 1e-9)
+    out.print(
+        f"epoch {result['best_epoch']} of {result['epochs']} kept · "
+        f"{result['parameters']:,} parameters · {_duration(result['seconds'])}, "
+        f"× {speed:.0f} real time"
+    )
+    left_out = done.config.data["left_out"]
+    if left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        out.print(f"left out: {reasons} (quarantine.csv)")
+    if done.skipped:
+        _warn(
+            f"{len(done.skipped)} batches were not finite and were skipped; the report names them"
+        )
+
+
+@contextmanager
 def _plain_errors() -> Iterator[None]:
     """What the user can mend is one line and exit status 2; the rest keeps its traceback."""
     try:
         yield
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, FloatingPointError) as error:
         err.print(f"augury: {error}", style="red", soft_wrap=True)
         sys.exit(2)

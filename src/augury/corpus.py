@@ -97,12 +97,46 @@ class Corpus:
             rows=self.rows[chosen],
         )
 
+    def refused(self, segment: int, reason: str, detail: str) -> Rejected:
+        """A segment of this corpus that turned out not to be usable."""
+        name = self.names[self.recording[segment]]
+        start, end = _seconds(self.start[segment]), _seconds(self.end[segment])
+        return Rejected(int(self.rows[segment]), name, start, end, reason, detail)
+
     def label(self, column: str) -> np.ndarray:
         """A label column (n,) of str; ValueError, with the nearest name, if there is none."""
         try:
             return self.columns[column]
         except KeyError:
             raise ValueError(_no_column(self.source, column, self.columns)) from None
+
+
+class TooManyBad(ValueError):
+    """More segments can't be used than was allowed; `rejected` names them."""
+
+    def __init__(self, message: str, rejected: tuple[Rejected, ...]) -> None:
+        super().__init__(message)
+        self.rejected = rejected
+
+
+def refuse_too_many(rejected: tuple[Rejected, ...], kept: int, max_bad: float) -> None:
+    """Raises TooManyBad where more than that share was rejected, or nothing was kept."""
+    total = kept + len(rejected)
+    if not total:
+        raise ValueError("there is no segment")
+    if len(rejected) <= max_bad * total and kept:
+        return
+    reasons = Counter(one.reason for one in rejected)
+    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    enough = -(-len(rejected) * 100 // total) / 100
+    hint = f"; --max-bad {enough:g} would go on without them" if kept else ""
+    if reasons["lone-label"] > total / 2:
+        hint = "; nearly every row has a label of its own: is this a column of classes?"
+    raise TooManyBad(
+        f"{len(rejected)} of {total} segments can't be used ({counted}), more than the "
+        f"{max_bad:.0%} allowed{hint}. quarantine.csv names each. The first: {rejected[0].detail}",
+        rejected,
+    )
 
 
 def assemble(
@@ -258,12 +292,11 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     sound = np.array([h is not None for h in headers], bool)[corpus.recording]
     inside = (begin < length) & (end <= length + SLACK)
     new = [
-        _reject(corpus, i, faults[corpus.recording[i]].reason, faults[corpus.recording[i]].detail)
+        corpus.refused(i, faults[corpus.recording[i]].reason, faults[corpus.recording[i]].detail)
         for i in np.flatnonzero(~sound).tolist()
     ]
     new += [
-        _reject(
-            corpus,
+        corpus.refused(
             i,
             "outside-recording",
             f"{corpus.names[corpus.recording[i]]}: the segment runs from {begin[i]:g} to "
@@ -274,8 +307,7 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     seconds = np.minimum(end, length) - begin
     short = sound & inside & (seconds < audio.WINDOW - 1e-9)
     new += [
-        _reject(
-            corpus,
+        corpus.refused(
             i,
             "too-short",
             f"{corpus.names[corpus.recording[i]]}: a segment of {seconds[i]:.4f} s, shorter than "
@@ -325,17 +357,6 @@ def _headers(
                 else audio.BadAudio("unreadable", f"{name}: {error}; see that it can be opened")
             )
     return headers, faults
-
-
-def _reject(corpus: Corpus, i: int, reason: str, detail: str) -> Rejected:
-    return Rejected(
-        int(corpus.rows[i]),
-        corpus.names[corpus.recording[i]],
-        _seconds(corpus.start[i]),
-        _seconds(corpus.end[i]),
-        reason,
-        detail,
-    )
 
 
 def _labels(column: str, values: np.ndarray, top: int) -> Labels:

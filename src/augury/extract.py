@@ -49,6 +49,35 @@ class Plan:
     embeddings: tuple[Embedding, ...]  # the first of every recording, the others where asked
     smile: opensmile.Extractor | None
     functions: tuple[tuple[Candidate, str], ...]  # each with its version
+    mel: bool = False  # whether the log-mel itself is kept, as pretraining needs it
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Sequence[Candidate],
+        store: Path,
+        *,
+        unvoiced: str,
+        embeddings: tuple[Embedding, ...] = (),
+        mel: bool = False,
+    ) -> Plan:
+        """What candidates need of a recording; ValueError for a column or function not there."""
+        columns = [(one.where, one.what) for one in candidates if one.kind == "opensmile"]
+        if unvoiced == "voiced":  # the set's own pitch tells which frames have a voice
+            columns += [
+                (one.where, pseudolabels.PITCH[one.where])
+                for one in candidates
+                if one.kind == "opensmile" and one.what.startswith(pseudolabels.OF_VOICE)
+            ]
+        columns = list(dict.fromkeys(columns))
+        functions = [one for one in candidates if one.kind == "function"]
+        return cls(
+            store=store,
+            embeddings=embeddings,
+            smile=opensmile.extractor(columns) if columns else None,
+            functions=tuple((one, pseudolabels.function_version(one)) for one in functions),
+            mel=mel,
+        )
 
 
 @dataclass(frozen=True)
@@ -98,10 +127,11 @@ def extract(plan: Plan, work: Work) -> Outcome:
         for one, version in plan.functions
         if store.read(function_key(content, one, version)) is None
     ]
-    embedded = store.read(embedding_key(content, plan, work))
+    wanted = _of_spectrogram(plan, work, content)
+    made = [store.read(name) for name in wanted]
     clock.spent("store")
-    if embedded and not (smile or functions):
-        duration, rate = float(embedded["duration"][0]), int(embedded["rate"][0])
+    if not (smile or functions) and (last := made[-1]) and all(made):
+        duration, rate = float(last["duration"][0]), int(last["rate"][0])
         return Outcome(content, None, clock.seconds, duration, rate)
     try:
         signal, rate = audio.decode(data, work.name)
@@ -123,16 +153,28 @@ def extract(plan: Plan, work: Work) -> Outcome:
             clock.spent("openSMILE")
             store.write(smile_key(content), {**known, **columns})
         clock.spent("store")
-        if not embedded:
+        if not all(made):
             mel = audio.log_mel(signal)
             clock.spent("mel")
-            arrays = _embedded(plan, work, mel, duration, rate)
-            clock.spent("embedding")
-            store.write(embedding_key(content, plan, work), arrays)
+            about = {"duration": np.array([duration]), "rate": np.array([rate], np.int64)}
+            arrays = []
+            if plan.embeddings:
+                arrays.append(_embedded(plan, work, mel, duration))
+                clock.spent("embedding")
+            if plan.mel:  # in half precision: exact to 0.03 dB, and half the disk
+                arrays.append({"mel": mel.astype(np.float16)})
+            for name, found in zip(wanted, arrays, strict=True):
+                store.write(name, about | found)
             clock.spent("store")
     except audio.BadAudio as error:
         return Outcome(content, (error.reason, str(error)), clock.seconds)
     return Outcome(content, None, clock.seconds, duration, rate)
+
+
+def _of_spectrogram(plan: Plan, work: Work, content: str) -> list[str]:
+    """The store's names for what is computed from a recording's spectrogram."""
+    names = [embedding_key(content, plan, work)] if plan.embeddings else []
+    return [*names, mel_key(content)] if plan.mel else names
 
 
 def _called(one: Candidate, signal: NDArray[np.float32], work: Work) -> NDArray:
@@ -153,11 +195,11 @@ def _smiled(
 
 
 def _embedded(
-    plan: Plan, work: Work, mel: NDArray[np.float32], duration: float, rate: int
+    plan: Plan, work: Work, mel: NDArray[np.float32], duration: float
 ) -> dict[str, NDArray]:
     """One recording's embedding artefact: its usable segments, and what is wrong with others."""
-    problem = _segment_problems(work, duration)
-    start, end = (edge[problem == 0] for edge in _edges(work, duration))
+    problem = segment_problems(work, duration)
+    start, end = (edge[problem == 0] for edge in edges(work, duration))
     first, stop = frame_range(start, end, audio.WINDOW / 2, audio.HOP, len(mel))
     embeddings = [one.of(mel, first, stop) for one in _embeddings(plan, work)]
     finite = np.ones(len(first), bool)
@@ -166,8 +208,6 @@ def _embedded(
     problem[np.flatnonzero(problem == 0)[~finite]] = 3
     return {
         "problem": problem,
-        "duration": np.array([duration]),
-        "rate": np.array([rate], np.int64),
         **{f"embedding{k}": array[finite] for k, array in enumerate(embeddings)},
     }
 
@@ -181,6 +221,11 @@ def embedding_key(content: str, plan: Plan, work: Work) -> str:
 
 def _embeddings(plan: Plan, work: Work) -> tuple[Embedding, ...]:
     return plan.embeddings if work.variants else plan.embeddings[:1]
+
+
+def mel_key(content: str) -> str:
+    """The store's name for one recording's log-mel."""
+    return key(content, "mel", VERSION)
 
 
 def smile_key(content: str) -> str:
@@ -212,15 +257,17 @@ def frame_range(
     return np.where(none, nearest, first), np.where(none, nearest + 1, stop)
 
 
-def _segment_problems(work: Work, duration: float) -> NDArray[np.uint8]:
+def segment_problems(work: Work, duration: float) -> NDArray[np.uint8]:
+    """What is wrong with each segment: 0, or a code of `SEGMENT_PROBLEMS`."""
     start, end = np.array(work.start), np.array(work.end)
     outside = (start >= duration) | (end > duration + SLACK)
-    begin, stop = _edges(work, duration)
+    begin, stop = edges(work, duration)
     short = stop - begin < audio.WINDOW - 1e-9
     return np.where(outside, 1, np.where(short, 2, 0)).astype(np.uint8)
 
 
-def _edges(work: Work, duration: float) -> tuple[NDArray, NDArray]:
+def edges(work: Work, duration: float) -> tuple[NDArray, NDArray]:
+    """Each segment's beginning and end inside the recording, seconds."""
     start, end = np.array(work.start), np.array(work.end)
     start = np.where(np.isnan(start), 0.0, start)
     return start, np.where(np.isnan(end), duration, np.minimum(end, duration))
@@ -276,7 +323,7 @@ def gather(
             problems += [(int(p), *outcome.problem) for p in place]
             continue
         arrays, frames = _stored(plan, work, outcome.digest, candidates)
-        problems += _problems(work, place, arrays["problem"], outcome.duration)
+        problems += described(work, place, arrays["problem"], outcome.duration)
         good = arrays["problem"] == 0
         rows = place[good]
         usable[rows] = True
@@ -285,14 +332,12 @@ def gather(
             embeddings = [empty((count, *shape)) for shape in shapes]
         for k, into in zip(which, embeddings, strict=True):
             into[rows] = arrays[f"embedding{k}"]
-        start, end = (edge[good] for edge in _edges(work, outcome.duration))
+        start, end = (edge[good] for edge in edges(work, outcome.duration))
         ranges: dict[tuple[float, float, int], tuple[NDArray, NDArray]] = {}
         for one in candidates:
             if one.kind == "column":
                 continue
-            known = frames[one.source]
-            if one.kind == "opensmile" and unvoiced == "voiced":
-                known = _voiced(one, known, frames)
+            known, timing = of_candidate(plan, one, frames, outcome.duration, unvoiced)
             if one.name not in values:
                 values[one.name] = np.full((count, *known.shape[1:]), np.nan)
             into = values[one.name]
@@ -301,10 +346,10 @@ def gather(
                     f"{one.name} gave values of shape {known.shape[1:]} for {work.name}, and of "
                     f"shape {into.shape[1:]} for an earlier recording"
                 )
-            timing = (*_timing(plan, one, len(known), outcome.duration), len(known))
-            if timing not in ranges:
-                ranges[timing] = frame_range(start, end, *timing)
-            into[rows] = means(known, *ranges[timing])
+            at = (*timing, len(known))
+            if at not in ranges:
+                ranges[at] = frame_range(start, end, *at)
+            into[rows] = means(known, *ranges[at])
     if not usable.all():
         embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in embeddings]
         values = {name: array[usable] for name, array in values.items()}
@@ -317,14 +362,17 @@ def _stored(
     """One recording's embedding artefact, and the candidates' frames by source."""
     for _ in range(2):
         arrays = Store(plan.store).read(embedding_key(content, plan, work))
-        frames = _frames(plan, content, candidates)
+        frames = stored_frames(plan, content, candidates)
         if arrays is not None and frames is not None:
             return arrays, frames
         extract(plan, work)  # damaged, or cleaned away, since it was written: make it again
     raise OSError(f"{plan.store}: what was just written there can't be read back")
 
 
-def _frames(plan: Plan, content: str, candidates: Sequence[Candidate]) -> dict[str, NDArray] | None:
+def stored_frames(
+    plan: Plan, content: str, candidates: Sequence[Candidate]
+) -> dict[str, NDArray] | None:
+    """One recording's values, frame by frame, by source; None if the store lacks any."""
     store, found = Store(plan.store), {}
     if any(one.kind == "opensmile" for one in candidates):
         columns = store.read(smile_key(content)) or {}
@@ -336,9 +384,10 @@ def _frames(plan: Plan, content: str, candidates: Sequence[Candidate]) -> dict[s
     return found if complete else None
 
 
-def _problems(
+def described(
     work: Work, place: NDArray[np.int64], codes: NDArray[np.uint8], duration: float
 ) -> list[tuple[int, str, str]]:
+    """Segments that can't be used, as (place in the corpus, reason, detail)."""
     found = []
     for k in np.flatnonzero(codes):
         reason, detail = SEGMENT_PROBLEMS[int(codes[k])]
@@ -359,8 +408,23 @@ def _voiced(one: Candidate, values: NDArray, frames: dict[str, NDArray]) -> NDAr
     return np.where(around[:-2] & pitch & around[2:], values, np.nan)
 
 
+def of_candidate(
+    plan: Plan, one: Candidate, frames: dict[str, NDArray], duration: float, unvoiced: str
+) -> tuple[NDArray, tuple[float, float]]:
+    """A candidate's values over a recording, and when: its first frame's centre and hop, seconds.
+
+    Args:
+        plan, frames: what was extracted, and what `stored_frames` gave of it.
+        duration: of the recording, seconds.
+        unvoiced: see `gather`.
+    """
+    values = frames[one.source]
+    if one.kind == "opensmile" and unvoiced == "voiced":
+        values = _voiced(one, values, frames)
+    return values, _timing(plan, one, len(values), duration)
+
+
 def _timing(plan: Plan, one: Candidate, frames: int, duration: float) -> tuple[float, float]:
-    """A candidate's first frame's centre and the step between frames, in seconds."""
     if one.kind == "opensmile":
         assert plan.smile is not None
         column = plan.smile.columns.index(f"{one.where}:{one.what}")

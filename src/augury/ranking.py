@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +15,17 @@ from numpy.typing import NDArray
 
 from augury import compute, pseudolabels
 from augury.cluster import Cluster, opened
-from augury.corpus import Corpus, Rejected
+from augury.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
 from augury.doubts import doubts, redundancy
 from augury.extract import Embedding, Gathered, Outcome, Plan, Work, extract, gather
-from augury.pseudolabels import Candidate, opensmile
+from augury.provenance import segments_digest, versions
+from augury.pseudolabels import Candidate
+from augury.pseudolabels.columns import columns
 from augury.results import Ranking, Sensitivity
 from augury.rows import OnDevice, Scratch, Selected
 from augury.scoring import alike, estimate, scored
 from augury.settings import RankSettings
-from augury.store import digest, key
+from augury.store import default_store, digest, key
 from augury.threads import Run, threads
 
 if TYPE_CHECKING:
@@ -34,18 +33,7 @@ if TYPE_CHECKING:
 
 #: Segments that the sensitivity of the order is looked at on.
 SUBSET = 2000
-#: More categories than this are rather names, each on a row or two.
-MOST_CATEGORIES = 1000
-
 Progress = Callable[[int, int, float], None]  # recordings done, of how many, seconds of audio done
-
-
-class TooManyBad(ValueError):
-    """More segments can't be used than was allowed; `rejected` names them."""
-
-    def __init__(self, message: str, rejected: tuple[Rejected, ...]) -> None:
-        super().__init__(message)
-        self.rejected = rejected
 
 
 def rank(
@@ -86,7 +74,7 @@ def rank(
     timings: dict[str, float] = {}
     given = _selection(corpus, settings)
     # First, as an unknown column or device should not cost an extraction.
-    columns = _columns(given, chosen)
+    of_columns = columns(given, chosen)
     _units(given, settings)
     if device and cluster:
         raise ValueError("--device and --cluster can't be combined; leave one out")
@@ -109,8 +97,8 @@ def rank(
             )  # fmt: skip
             keep, data, rejected = _usable(given, data, settings)
             kept = given if keep.all() else given.select(keep)
-        _refuse_too_many(rejected, len(kept), settings.max_bad)
-        values = data.values | {name: z[keep] for name, z in columns.items()}
+        refuse_too_many(rejected, len(kept), settings.max_bad)
+        values = data.values | {name: z[keep] for name, z in of_columns.items()}
         classes, y, counts = np.unique(
             kept.label(settings.label), return_inverse=True, return_counts=True
         )
@@ -163,17 +151,11 @@ def rank(
         quarantine=dict(sorted(Counter(one.reason for one in rejected).items())),
         settings=settings.to_dict(),
         versions=versions(chosen),
-        inputs={"segments": _segments_digest(kept, settings.label), "audio": key(sorted(used))},
+        inputs={"segments": segments_digest(kept, settings.label), "audio": key(sorted(used))},
         command=_command(corpus, settings),
         rejected=rejected,
         timings=timings,
     )
-
-
-def default_store() -> Path:
-    """Where extracted values are kept unless told otherwise: AUGURY_STORE, or the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("AUGURY_STORE") or Path(cache) / "augury")
 
 
 # ------------------------------------------------------------------------- before extraction
@@ -255,21 +237,8 @@ def _selection(corpus: Corpus, settings: RankSettings) -> Corpus:
 
 def _plan(chosen: list[Candidate], settings: RankSettings, store: Path) -> Plan:
     base = settings.base_embedding()
-    columns = [(one.where, one.what) for one in chosen if one.kind == "opensmile"]
-    if settings.unvoiced == "voiced":  # the set's own pitch tells which frames have a voice
-        columns += [
-            (one.where, pseudolabels.PITCH[one.where])
-            for one in chosen
-            if one.kind == "opensmile" and one.what.startswith(pseudolabels.OF_VOICE)
-        ]
-    columns = list(dict.fromkeys(columns))
-    functions = [one for one in chosen if one.kind == "function"]
-    return Plan(
-        store=store,
-        embeddings=(base, *(e for _, e, scale in _variants(settings) if e != base)),
-        smile=opensmile.extractor(columns) if columns else None,
-        functions=tuple((one, pseudolabels.function_version(one)) for one in functions),
-    )
+    others = (e for _, e, _ in _variants(settings) if e != base)
+    return Plan.of(chosen, store, unvoiced=settings.unvoiced, embeddings=(base, *others))
 
 
 def _variants(settings: RankSettings) -> list[tuple[str, Embedding, float]]:
@@ -339,20 +308,13 @@ def _usable(
 ) -> tuple[NDArray[np.bool_], Gathered, tuple[Rejected, ...]]:
     """Which segments can be compared, their arrays, and what was left out with the reason."""
     rejected = list(given.rejected)
-
-    def refuse(place: int, reason: str, detail: str) -> None:
-        start, end = (
-            None if np.isnan(v) else float(v) for v in (given.start[place], given.end[place])
-        )
-        name = given.names[given.recording[place]]
-        rejected.append(Rejected(int(given.rows[place]), name, start, end, reason, detail))
-
     for place, reason, detail in data.problems:
-        refuse(place, reason, detail)
+        rejected.append(given.refused(place, reason, detail))
     y = given.label(settings.label)
     keep = data.usable.copy()
     for place in np.flatnonzero(keep & (y == "")):
-        refuse(int(place), "no-label", f"column {settings.label} is empty")
+        detail = f"column {settings.label} is empty"
+        rejected.append(given.refused(int(place), "no-label", detail))
     keep &= y != ""
     names, counts = np.unique(y[keep], return_counts=True)
     lone = set(names[counts == 1])
@@ -361,7 +323,7 @@ def _usable(
             text = (
                 f"the only segment whose {settings.label} is {y[place]}: nothing to compare it with"
             )
-            refuse(int(place), "lone-label", text)
+            rejected.append(given.refused(int(place), "lone-label", text))
             keep[place] = False
     among = keep[data.usable]
     if not among.all():
@@ -371,66 +333,6 @@ def _usable(
             data, embeddings=[Selected.of(x, places) for x in data.embeddings], values=values
         )
     return keep, data, tuple(sorted(rejected, key=lambda one: (one.row, one.reason)))
-
-
-def _refuse_too_many(rejected: tuple[Rejected, ...], kept: int, max_bad: float) -> None:
-    total = kept + len(rejected)
-    if not total:
-        raise ValueError("there is no segment")
-    if len(rejected) <= max_bad * total and kept:
-        return
-    reasons = Counter(one.reason for one in rejected)
-    counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    enough = -(-len(rejected) * 100 // total) / 100
-    hint = f"; --max-bad {enough:g} would go on without them" if kept else ""
-    if reasons["lone-label"] > total / 2:
-        hint = "; nearly every row has a label of its own: is this a column of classes?"
-    raise TooManyBad(
-        f"{len(rejected)} of {total} segments can't be used ({counted}), more than the "
-        f"{max_bad:.0%} allowed{hint}. quarantine.csv names each. The first: {rejected[0].detail}",
-        rejected,
-    )
-
-
-def _columns(given: Corpus, chosen: list[Candidate]) -> dict[str, NDArray]:
-    """Values of the candidates that are columns of the manifest: numbers, or codes of categories.
-
-    Numbers are NaN, and codes -1, where a cell is empty; a number beyond 1e100 counts as none.
-    """
-    found: dict[str, NDArray] = {}
-    for one in chosen:
-        if one.kind != "column":
-            continue
-        text = given.label(one.what)
-        numbers = [_as_number(cell) for cell in text]
-        filled = text != ""
-        known = np.array([number is not None for number in numbers])
-        if known.sum() == filled.sum():
-            values = np.array(numbers, np.float64)  # None, an empty cell, becomes NaN
-            large = ~(np.abs(values) < pseudolabels.LARGEST)
-            found[one.name] = np.where(large, np.nan, values)
-        elif known.sum() >= 0.9 * filled.sum():
-            row = int(np.flatnonzero(filled & ~known)[0])
-            raise ValueError(
-                f"{one.name}: row {given.rows[row]} holds {text[row]!r} where nearly all rows hold "
-                "numbers; correct or empty it"
-            )
-        else:
-            names, codes = np.unique(text, return_inverse=True)
-            if len(names) > MOST_CATEGORIES:
-                raise ValueError(
-                    f"{one.name} has {len(names):,} different texts, more than the "
-                    f"{MOST_CATEGORIES:,} that categories may have"
-                )
-            found[one.name] = np.where(filled, codes, -1).astype(np.int64)
-    return found
-
-
-def _as_number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
 
 
 def _shares(counts: NDArray, estimator: str) -> tuple[float, ...]:
@@ -480,21 +382,6 @@ def _sensitivity(
 
 
 # ------------------------------------------------------------------------- where it came from
-
-
-def versions(chosen: Sequence[Candidate] = ()) -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    names = ["augury", "numpy", "scipy", "soundfile", "soxr"]
-    if any(one.kind == "opensmile" for one in chosen):
-        names.append("opensmile")
-    found = {"python": platform.python_version()}
-    return found | {name: metadata.version(name) for name in names}
-
-
-def _segments_digest(kept: Corpus, label: str) -> str:
-    spans = np.stack([kept.start, kept.end]).tobytes()
-    parts = [list(kept.names), kept.recording.tolist(), digest(spans), list(kept.label(label))]
-    return key(*parts)
 
 
 def _command(corpus: Corpus, settings: RankSettings) -> str:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
 
 from augury.extract import Embedding
 from augury.pseudolabels import SEVEN
+
+Settings = TypeVar("Settings")
 
 ESTIMATORS = ("robust", "paper", "released")
 EMBEDDINGS = ("gaussian", "svcca")
@@ -37,16 +44,9 @@ class RankSettings:
     seed: int = 0  # of bootstrap and permutations
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("estimator", ESTIMATORS),
-            ("embedding", EMBEDDINGS),
-            ("unvoiced", UNVOICED),
-        ):
-            value = getattr(self, name)
-            if value not in allowed:
-                near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.3)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise ValueError(f"{name} is {value!r}, but must be {' or '.join(allowed)}{hint}")
+        _among(self, "estimator", ESTIMATORS)
+        _among(self, "embedding", EMBEDDINGS)
+        _among(self, "unvoiced", UNVOICED)
         if not self.parts:
             object.__setattr__(self, "parts", 10 if self.estimator == "released" else 20)
         for name, low, high in (
@@ -58,11 +58,8 @@ class RankSettings:
             ("permutations", 0, 100_000),
             ("seed", 0, 2**63),
         ):
-            value = getattr(self, name)
             whole = name in ("parts", "bootstrap", "permutations", "seed")
-            if not low <= value <= high or (whole and value != int(value)):
-                kind = "a whole number" if whole else "a number"
-                raise ValueError(f"{name} is {value}, but must be {kind} from {low:g} to {high:g}")
+            _within(self, name, low, high, whole=whole)
         if self.estimator == "released" and self.parts % 2:
             raise ValueError(f"parts is {self.parts}, but the released recipe needs an even number")
         if isinstance(self.exclude, str) or isinstance(self.candidates, str):
@@ -84,13 +81,7 @@ class RankSettings:
     @classmethod
     def of(cls, **choices: Any) -> RankSettings:
         """Settings from keywords; an unknown one is an error that names the nearest."""
-        known = [one.name for one in fields(cls)]
-        for name in choices:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-                raise ValueError(f"{name}: no such setting of a ranking; {hint}")
-        return cls(**choices)
+        return _made(cls, choices, "a ranking")
 
     def base_embedding(self) -> Embedding:
         """The embedding that these settings ask for."""
@@ -100,3 +91,192 @@ class RankSettings:
     def to_dict(self) -> dict[str, object]:
         """Plain values, as JSON holds them."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """The encoder's sizes. Defaults are the paper's."""
+
+    bands: int = 80  # mel bands of its input
+    channels: tuple[int, ...] = (128, 200, 256)  # of each block
+    convolutions: int = 2  # in a block
+    pools: tuple[int, ...] = (2, 2, 2)  # neighbouring bands merged after each block
+    recurrent_layers: int = 5
+    recurrent_units: int = 256  # in each direction
+    dense_layers: int = 2
+    dimensions: int = 256  # of the features
+    dropout: float = 0.15
+
+    def __post_init__(self) -> None:
+        _whole_tuple(self, "channels")
+        _whole_tuple(self, "pools")
+        for name, low, high in (
+            ("bands", 1, 1000),
+            ("convolutions", 1, 10),
+            ("recurrent_layers", 0, 20),
+            ("recurrent_units", 1, 10_000),
+            ("dense_layers", 1, 20),
+            ("dimensions", 1, 100_000),
+        ):
+            _within(self, name, low, high, whole=True)
+        _within(self, "dropout", 0, 0.95)
+        if len(self.channels) != len(self.pools) or not self.channels:
+            raise ValueError(
+                f"channels has {len(self.channels)} blocks and pools {len(self.pools)}; give each "
+                "block one of both"
+            )
+        merged = math.prod(self.pools)
+        if min(self.channels) < 1 or min(self.pools) < 1 or merged > self.bands:
+            raise ValueError(
+                f"channels {list(self.channels)} and pools {list(self.pools)} must be 1 or more, "
+                f"and pools leave one of {self.bands} bands"
+            )
+
+
+OPTIMISERS = ("adadelta", "adam")
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """How an encoder is pretrained. A preset is a TOML file of these; defaults are the paper's."""
+
+    pseudo_labels: dict[str, float]  # name → weight of its worker in the loss
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    mel: float = 1.0  # weight of the worker that gives back the log-mel; 0: no such worker
+    mfcc: float = 1.0  # weight of the worker for MFCCs; 0: none
+    coefficients: int = 40  # MFCCs
+    unvoiced: str = "published"  # frames without voice: as openSMILE writes them, or no target
+    epochs: int = 10
+    batch_seconds: float = 80.0  # of a batch, padding included; the authors' 16 clips are about 80
+    longest: float = 10.0  # seconds; longer clips are left out
+    optimiser: str = "adadelta"
+    learning_rate: float = 1.0
+    rho: float = 0.8  # of AdaDelta
+    epsilon: float = 1e-8  # of the optimiser
+    schedule: str = "constant"  # or "cosine": up over the first twentieth, then down to 0
+    clip: float = 5.0  # largest norm of the gradient
+    patience: int = 0  # epochs without a better validation loss before stopping; 0: never
+    split: str = ""  # pretrain on rows of this split only
+    validation: str = "0.05"  # share of the recordings held out, or the name of a split; 0: none
+    max_bad: float = 0.05  # share of clips that may be unusable
+    max_skipped: int = 20  # batches whose loss or gradient is not finite before the run stops
+    seed: int = 0  # of weights, batches, dropout and what is held out
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("optimiser", OPTIMISERS),
+            ("schedule", SCHEDULES),
+            ("unvoiced", UNVOICED),
+        ):
+            _among(self, name, allowed)
+        for name, low, high in (
+            ("coefficients", 1, self.encoder.bands),
+            ("epochs", 1, 100_000),
+            ("patience", 0, 100_000),
+            ("max_skipped", 0, 10**9),
+            ("seed", 0, 2**31),
+        ):
+            _within(self, name, low, high, whole=True)
+        for name, low, high in (
+            ("mel", 0, 1e6),
+            ("mfcc", 0, 1e6),
+            ("batch_seconds", 0.1, 1e6),
+            ("longest", 0.05, 3600),
+            ("learning_rate", 1e-12, 1e3),
+            ("rho", 0, 1),
+            ("epsilon", 1e-30, 1),
+            ("clip", 1e-6, 1e6),
+            ("max_bad", 0, 1),
+        ):
+            _within(self, name, low, high)
+        for name, weight in self.pseudo_labels.items():
+            if not (isinstance(weight, int | float) and 0 < weight <= 1e6):
+                raise ValueError(f"the weight of {name} is {weight!r}, but must be above 0")
+        if not (self.pseudo_labels or self.mel or self.mfcc):
+            raise ValueError(
+                "nothing to predict: no pseudo-labels, and mel and mfcc both weigh 0; give one"
+            )
+        if self.batch_seconds < self.longest:
+            raise ValueError(
+                f"batch_seconds is {self.batch_seconds:g}, less than the longest clip of "
+                f"{self.longest:g} s; raise it, or lower longest"
+            )
+
+    @classmethod
+    def of(
+        cls, preset: str | Path, pseudo_labels: Mapping[str, float], **choices: Any
+    ) -> PretrainSettings:
+        """A preset ("paper", "small", or a TOML file), with other choices in place of its own."""
+        return cls.from_dict(read_preset(preset) | choices, pseudo_labels)
+
+    @classmethod
+    def from_dict(
+        cls, choices: Mapping[str, Any], pseudo_labels: Mapping[str, float]
+    ) -> PretrainSettings:
+        """From plain values, as `to_dict` gives them; an unknown one is an error."""
+        given = dict(choices)
+        given["encoder"] = _made(EncoderSettings, given.get("encoder", {}), "an encoder")
+        return _made(cls, given | {"pseudo_labels": dict(pseudo_labels)}, "pretraining")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as TOML holds them."""
+        plain = asdict(self)
+        plain["encoder"] = {
+            k: list(v) if isinstance(v, tuple) else v for k, v in plain["encoder"].items()
+        }
+        return plain
+
+
+def read_preset(preset: str | Path) -> dict[str, Any]:
+    """A preset's choices; ValueError if there is none of that name, or it is not TOML."""
+    shipped = resources.files("augury").joinpath("presets")
+    names = sorted(one.name.removesuffix(".toml") for one in shipped.iterdir())
+    source = shipped / f"{preset}.toml" if str(preset) in names else Path(preset)
+    try:
+        return tomllib.loads(source.read_text("utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        near = difflib.get_close_matches(str(preset), names, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"{preset}: no such preset; there are {', '.join(names)}, or a TOML file{hint}"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{preset}: not TOML: {error}") from error
+
+
+# -------------------------------------------------------------------------------- what is checked
+
+
+def _made(cls: type[Settings], choices: Mapping[str, Any], what: str) -> Settings:
+    known = [one.name for one in fields(cls)]  # type: ignore[arg-type]
+    for name in choices:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"{name}: no such setting of {what}; {hint}")
+    return cls(**choices)
+
+
+def _among(settings: object, name: str, allowed: tuple[str, ...]) -> None:
+    value = getattr(settings, name)
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name} is {value!r}, but must be {' or '.join(allowed)}{hint}")
+
+
+def _within(settings: object, name: str, low: float, high: float, *, whole: bool = False) -> None:
+    value = getattr(settings, name)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (whole and value != int(value)):
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(f"{name} is {value!r}, but must be {kind} from {low:g} to {high:g}")
+
+
+def _whole_tuple(settings: object, name: str) -> None:
+    """Lists, as TOML has them, become tuples."""
+    value = getattr(settings, name)
+    if not isinstance(value, list | tuple) or not all(type(one) is int for one in value):
+        raise ValueError(f"{name} is {value!r}, but must be a list of whole numbers")
+    object.__setattr__(settings, name, tuple(value))

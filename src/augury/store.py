@@ -49,19 +49,34 @@ class Store:
             data = self.path(name).read_bytes()
         except FileNotFoundError:
             return None
-        payload = data[_DIGEST:]
-        if hashlib.blake2b(payload, digest_size=_DIGEST).digest() != data[:_DIGEST]:
-            return None
-        try:
-            return load(payload)
-        except SafetensorError:
-            return None
+        return unpacked(data)
 
     def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep arrays under a name, replacing what was there."""
-        payload = save({k: np.ascontiguousarray(arrays[k]) for k in sorted(arrays)})
-        checksum = hashlib.blake2b(payload, digest_size=_DIGEST).digest()
-        write_atomically(self.path(name), checksum + payload)
+        write_atomically(self.path(name), packed(arrays))
+
+
+def default_store() -> Path:
+    """Where extracted values are kept unless told otherwise: AUGURY_STORE, or the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("AUGURY_STORE") or Path(cache) / "augury")
+
+
+def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Arrays by name as bytes, with a checksum."""
+    payload = save({k: np.ascontiguousarray(arrays[k]) for k in sorted(arrays)})
+    return hashlib.blake2b(payload, digest_size=_DIGEST).digest() + payload
+
+
+def unpacked(data: bytes) -> dict[str, np.ndarray] | None:
+    """What was `packed`; None if it was damaged since."""
+    payload = memoryview(data)[_DIGEST:]
+    if hashlib.blake2b(payload, digest_size=_DIGEST).digest() != data[:_DIGEST]:
+        return None
+    try:
+        return load(bytes(payload))
+    except SafetensorError:
+        return None
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:

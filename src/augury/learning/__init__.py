@@ -1,0 +1,1 @@
+"""Training: encoders, what they are pretrained to predict, and how a run survives."""

@@ -1,0 +1,82 @@
+"""Batches of clips of like length, in an order that a seed and an epoch decide."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Batches' worth of clips that are sorted by length together: their order is random beyond that.
+POOL = 50
+#: Batches read ahead of the one that is trained on.
+AHEAD = 4
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+
+def batches(
+    lengths: NDArray[np.int64], most: int, *, rng: np.random.Generator | None, least: int = 1
+) -> list[NDArray[np.int64]]:
+    """All clips in batches that pad little.
+
+    Args:
+        lengths: (clips,) frames.
+        most: frames of a batch, padding included.
+        rng: of the order; None: sorted by length, all the same every time.
+        least: clips that a batch must have, one for each process that trains.
+
+    Returns:
+        Each batch's places in `lengths`; every clip is in one batch, and once.
+    """
+    if len(lengths) < least:
+        raise ValueError(f"{len(lengths)} clips, but {least} processes to train; use fewer")
+    order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
+    pool = len(order) if rng is None else max(1, round(POOL * most / lengths.mean()))
+    found: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), pool):
+        part = order[start : start + pool]
+        part = part[np.argsort(-lengths[part], kind="stable")]
+        at = 0
+        while at < len(part):
+            size = max(least, most // int(lengths[part[at]]))  # the first is the longest
+            found.append(part[at : at + size])
+            at += size
+    if rng is not None:
+        found = [found[k] for k in rng.permutation(len(found))]
+    # A pool's last batch may be short of clips for all processes.
+    whole = [one for one in found if len(one) >= least]
+    for short in (one for one in found if len(one) < least):
+        whole[-1] = np.concatenate([whole[-1], short])
+    return whole
+
+
+def padding(lengths: NDArray[np.int64], plan: list[NDArray[np.int64]]) -> float:
+    """The share of the batches' frames that are padding."""
+    whole = sum(len(one) * int(lengths[one].max()) for one in plan)
+    return 1 - float(lengths.sum()) / whole
+
+
+def ahead(
+    read: Callable[[Item], Read], items: Iterable[Item], *, threads: int = 2
+) -> Iterator[Read]:
+    """read(item) for every item, in order, a few of them in advance.
+
+    Memory holds `AHEAD` results at most, however many items there are.
+    """
+    with ThreadPoolExecutor(threads, "augury-read") as pool:
+        waiting: deque[Future[Read]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(read, item))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()

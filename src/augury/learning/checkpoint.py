@@ -1,0 +1,83 @@
+"""A training run on disk: everything that the next batch depends on, whole or not at all.
+
+Tensors and plain values only, behind a checksum; no pickle. The one before is kept too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from augury.store import packed, unpacked, write_atomically
+
+_PREVIOUS = ".previous"
+
+
+def save(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None, about: dict[str, Any]
+) -> None:
+    """Write model, optimiser and `about` (anything JSON can write); OSError where it can't be."""
+    arrays = {f"model.{name}": _array(value) for name, value in model.state_dict().items()}
+    state = optimiser.state_dict()["state"] if optimiser else {}
+    for index, values in state.items():
+        for name, value in values.items():
+            arrays[f"optimiser.{index}.{name}"] = _array(torch.as_tensor(value))
+    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    data = packed(arrays)
+    if path.exists():
+        path.replace(path.with_suffix(_PREVIOUS))
+    write_atomically(path, data)
+
+
+def load(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None
+) -> dict[str, Any] | None:
+    """Put a checkpoint's values into model and optimiser, and return its `about`.
+
+    None if there is no checkpoint; ValueError if it was damaged, or is of another model.
+    """
+    # Between setting the old one aside and writing the new one, only the old one is there.
+    found = next((one for one in (path, path.with_suffix(_PREVIOUS)) if one.exists()), None)
+    if found is None:
+        return None
+    arrays = unpacked(found.read_bytes())
+    if arrays is None:
+        raise ValueError(
+            f"{found}: damaged since it was written; delete it, and the run goes on from the "
+            "checkpoint before, or from the beginning where there is none"
+        )
+    about = json.loads(arrays.pop("about").tobytes())
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimiser":
+            index, _, what = rest.partition(".")
+            state.setdefault(int(index), {})[what] = value
+    try:
+        model.load_state_dict(weights)
+        if optimiser:
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": state, "param_groups": groups})
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{found}: of another model ({str(error).splitlines()[0]}); choose another folder, or "
+            "delete this one to start anew"
+        ) from error
+    return about
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint and the one before."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(_PREVIOUS).unlink(missing_ok=True)
+
+
+def _array(value: torch.Tensor) -> np.ndarray:
+    return value.detach().cpu().numpy()

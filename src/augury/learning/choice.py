@@ -1,0 +1,104 @@
+"""Which pseudo-labels to pretrain with: named, weighted, or the best of a ranking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from augury import pseudolabels
+from augury.provenance import versions
+from augury.store import digest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Pseudo-labels with the weights of their workers, and the ranking they came from."""
+
+    weights: dict[str, float]
+    ranking: dict[str, Any] = field(default_factory=dict)  # empty: they were named
+    passed_over: tuple[str, ...] = ()  # ranked before the last one taken, but not relevant
+
+
+def chosen(pseudo_labels: Choice | Mapping[str, float] | Sequence[str]) -> Choice:
+    """What was asked for, each pseudo-label once; ValueError for a name that stands for nothing."""
+    if isinstance(pseudo_labels, Choice):
+        return pseudo_labels
+    if isinstance(pseudo_labels, str):
+        raise ValueError(f"pseudo_labels is {pseudo_labels!r}, but must be a list of names")
+    if not isinstance(pseudo_labels, Mapping):
+        pseudo_labels = dict.fromkeys(pseudo_labels, 1.0)
+    if pseudo_labels:
+        pseudolabels.candidates(list(pseudo_labels))
+    return Choice({name: float(weight) for name, weight in pseudo_labels.items()})
+
+
+def from_ranking(path: Path | str, *, top: int = 1) -> Choice:
+    """The best candidates of a ranking.json.
+
+    A candidate that the ranking found irrelevant to the label is passed over: pure noise has the
+    lowest score of all.
+
+    Raises:
+        ValueError: no ranking, one made with another openSMILE, or fewer relevant candidates.
+    """
+    path = Path(path)
+    if top < 1:
+        raise ValueError(f"top is {top}, but must be 1 or more")
+    try:
+        text = path.read_bytes()
+        found = json.loads(text)
+        results = [
+            (str(one["name"]), one["relevant"])
+            for one in found["results"]
+            if one["status"] == "ranked"
+        ]
+        label, estimator = str(found["label"]), str(found["estimator"])
+        made_with, inputs = dict(found["versions"]), dict(found["inputs"])
+    except (UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: not a ranking.json as `augury rank` writes it ({error!r})"
+        ) from error
+    relevant = [name for name, is_relevant in results if is_relevant is not False]
+    if top > len(relevant):
+        raise ValueError(
+            f"{path}: top {top}, but only {len(relevant)} of its {len(results)} ranked candidates "
+            f"are relevant to {label}; ask for fewer, or name others with --pseudo-labels"
+        )
+    taken = relevant[:top]
+    here = versions(pseudolabels.candidates(taken))
+    then = made_with.get("opensmile")
+    if "opensmile" in here and then != here["opensmile"]:
+        raise ValueError(
+            f"{path}: ranked with openSMILE {then}, and this is {here['opensmile']}: the same name "
+            "may not be the same value; rank again here"
+        )
+    last = [name for name, _ in results].index(taken[-1])
+    passed = tuple(name for name, is_relevant in results[:last] if is_relevant is False)
+    about = {"file": path.name, "digest": digest(text), "label": label, "estimator": estimator}
+    return Choice(dict.fromkeys(taken, 1.0), about | {"inputs": inputs, "top": top}, passed)
+
+
+def read_weights(text: str) -> dict[str, float]:
+    """Weights written as F0=0.5,zcr=0.2, or a JSON file of names and numbers."""
+    if "=" not in text:
+        path = Path(text)
+        try:
+            found = json.loads(path.read_bytes())
+            return {str(name): float(weight) for name, weight in found.items()}
+        except FileNotFoundError:
+            raise ValueError(
+                f"--weights {text}: no such file; write NAME=WEIGHT,… or name a JSON file"
+            ) from None
+        except (UnicodeDecodeError, ValueError, AttributeError, TypeError) as error:
+            raise ValueError(f"{path}: not a JSON object of names and numbers") from error
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.rpartition("=")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            raise ValueError(f"--weights: {part!r} is not NAME=WEIGHT") from None
+    return weights

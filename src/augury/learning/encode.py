@@ -1,0 +1,94 @@
+"""A pretrained encoder put to use."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from augury import audio
+from augury.learning import config
+from augury.learning.encoder import Encoder
+from augury.store import write_atomically
+
+#: Recordings are encoded in pieces of so many frames, each with what lies around it as context:
+#: an encoder of short clips has not seen long ones, and memory should not grow with them.
+PIECE = 2000
+CONTEXT = 200
+
+
+def load_encoder(folder: Path | str) -> Encoder:
+    """The encoder that `augury pretrain` left in a folder, ready to be called, in eval mode.
+
+    ValueError says what the folder lacks.
+    """
+    folder = Path(folder)
+    known = config.read(folder)
+    if known is None:
+        raise ValueError(f"{folder}: no {config.NAME} here; is this what `augury pretrain` wrote?")
+    if not known.result:
+        raise ValueError(f"{folder}: its pretraining has not ended; run the same command again")
+    encoder = Encoder(known.settings.encoder)
+    path = folder / "model.safetensors"
+    try:
+        weights = load(path.read_bytes())
+        encoder.load_state_dict(
+            {
+                name.removeprefix("encoder."): torch.from_numpy(value)
+                for name, value in weights.items()
+                if name.startswith("encoder.")
+            }
+        )
+    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path}: not this encoder's weights ({error}); copy it again") from error
+    return encoder.eval()
+
+
+def encode(encoder: Encoder, signal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features (frames, dimensions) of one signal (samples,) at 16 kHz, of any length.
+
+    Frame i is centred 12.5 ms + i · 10 ms from the beginning. Beyond 20 s the signal is encoded in
+    pieces of 20 s, with 2 s of context on either side that are then cut off.
+
+    ValueError if it is shorter than one window of 25 ms.
+    """
+    mel = torch.from_numpy(audio.log_mel(signal))
+    device = encoder.mean.device
+    pieces = []
+    with torch.inference_mode():
+        for first in range(0, len(mel), PIECE):
+            begin = max(0, first - CONTEXT)
+            piece = mel[begin : first + PIECE + CONTEXT].to(device)
+            features = encoder(piece[None])[0, first - begin :][:PIECE]
+            pieces.append(features.cpu().numpy())
+    return np.concatenate(pieces)
+
+
+def encode_files(
+    encoder: Encoder, recordings: Iterable[Path], folder: Path
+) -> Iterator[tuple[Path, Path | Exception]]:
+    """Each recording, and the NAME.npy written of it into a folder, or why there is none."""
+    taken: dict[Path, Path] = {}
+    for path in recordings:
+        into = folder / f"{path.stem}.npy"
+        if into in taken:
+            detail = f"{path}: {into} was already written, of {taken[into]}; give another --out"
+            yield path, ValueError(detail)
+            continue
+        try:
+            signal, rate = audio.decode(path.read_bytes(), str(path))
+            features = encode(encoder, audio.resample(signal, rate))
+        except (OSError, ValueError) as error:
+            yield path, error if isinstance(error, OSError) else ValueError(str(error))
+            continue
+        data = io.BytesIO()
+        np.save(data, features, allow_pickle=False)
+        write_atomically(into, data.getvalue())
+        taken[into] = path
+        yield path, into

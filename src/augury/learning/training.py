@@ -1,0 +1,379 @@
+"""The training loop, and how a run survives: killed, preempted, out of disk, or fed a bad batch.
+
+Nothing that a batch depends on is left to chance or to time: the order of batches follows from seed
+and epoch, and torch's random numbers are seeded anew for each batch. So a run that goes on from a
+checkpoint ends with the weights it would have had anyway; on a CPU, to the last bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from augury.learning import checkpoint
+from augury.learning.batches import ahead
+from augury.learning.parallel import Group
+from augury.store import write_atomically
+
+Plan = TypeVar("Plan")  # which clips make a batch
+Data = TypeVar("Data")  # what is read of them
+
+#: Batches between two lines of the log.
+LOGGED = 20
+
+
+class Stopped(RuntimeError):
+    """The run was asked to stop, and has; `signal` is what asked."""
+
+    def __init__(self, message: str, received: int) -> None:
+        super().__init__(message)
+        self.signal = received
+
+
+class Task(Protocol[Plan, Data]):
+    """What is trained: which batches, and what they cost."""
+
+    parts: list[str]  # names of the losses
+    weights: list[float]  # of each in the whole
+
+    def epoch(self, epoch: int) -> list[Plan]:
+        """The batches of an epoch, in order."""
+        ...
+
+    def read(self, plan: Plan) -> Data:
+        """One batch; called from other threads, ahead of its turn."""
+        ...
+
+    def losses(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
+        """(parts,) losses summed over what they count, and how much that is."""
+        ...
+
+    def validate(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """As `losses`, on this process's part of what is held out; zeros where nothing is."""
+        ...
+
+    def seconds(self, plan: Plan) -> float:
+        """Seconds of audio in a batch."""
+        ...
+
+    def described(self, plan: Plan) -> str:
+        """The batch in words."""
+        ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a model is optimised."""
+
+    epochs: int
+    learning_rate: float
+    shape: str  # "constant" or "cosine"
+    clip: float  # largest norm of the gradient
+    patience: int  # epochs without improvement; 0: any number
+    max_skipped: int  # batches
+    seed: int
+    minutes: float = 10.0  # between checkpoints
+
+    def rate(self, done: float) -> float:
+        """The learning rate when this share of the run is done."""
+        if self.shape == "constant":
+            return self.learning_rate
+        rising = min(1.0, (done + 1e-3) / 0.05)
+        return self.learning_rate * rising * (0.5 + 0.5 * math.cos(math.pi * done))
+
+
+@dataclass
+class Progress:
+    """How far a run is; all of it is in its checkpoints."""
+
+    epoch: int = 0  # epochs done
+    batch: int = 0  # batches done in this one
+    step: int = 0  # batches done in all
+    best: float | None = None  # lowest validation loss
+    best_epoch: int = 0  # 1-based; 0: none
+    stale: int = 0  # epochs since
+    skipped: list[str] = field(default_factory=list)  # batches not finite, in words
+    sums: list[float] = field(default_factory=list)  # of this epoch's losses
+    counts: list[float] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
+    wall: float = 0.0  # seconds spent
+    audio: float = 0.0  # seconds of audio trained on
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What there is to show of a run that goes on."""
+
+    step: int  # batches done in all
+    epoch: int  # the current one, 1-based
+    epochs: int
+    batch: int
+    batches: int
+    losses: dict[str, float]  # mean of this epoch so far
+    speed: float  # × real time, of this run
+    eta: float  # seconds
+    skipped: int
+
+
+@dataclass
+class Run(Generic[Plan, Data]):
+    """One model, trained in one folder."""
+
+    task: Task[Plan, Data]
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: Schedule
+    folder: Path  # of checkpoint and best weights
+    log: Path
+    group: Group
+    watch: Callable[[Moment], None] = lambda moment: None
+    warn: Callable[[str], None] = lambda message: None
+
+    def __post_init__(self) -> None:
+        self.progress = Progress()
+        self._trained = self.model
+        if self.group.size > 1:
+            self._trained = DistributedDataParallel(
+                self.model,
+                device_ids=[self.group.device.index] if self.group.device.type == "cuda" else None,
+                broadcast_buffers=False,  # FrameNorm keeps them alike
+            )
+
+    def train(self) -> Progress:
+        """Train to the end, from the last checkpoint if there is one.
+
+        Raises:
+            Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
+            FloatingPointError: more batches than `max_skipped` were not finite.
+            ValueError: the checkpoint is damaged or of another model.
+        """
+        about = checkpoint.load(self.folder / "checkpoint", self.model, self.optimiser)
+        if about:
+            self.progress = Progress(**about)
+        self._trim_log()
+        with _asked_to_stop() as stop, torch.random.fork_rng(_gpus(self.group)):
+            self._began = self._saved = self._counted = time.monotonic()
+            self._before, self._first = self.progress.audio, self.progress.step
+            while self.progress.epoch < self.schedule.epochs and not self._stale():
+                self._epoch(stop)
+        return self.progress
+
+    def _stale(self) -> bool:
+        return 0 < self.schedule.patience <= self.progress.stale
+
+    def _epoch(self, stop: list[int]) -> None:
+        now, task = self.progress, self.task
+        plans = task.epoch(now.epoch)
+        if not now.batch:
+            now.sums, now.counts = [0.0] * len(task.parts), [0.0] * len(task.parts)
+        left = plans[now.batch :]
+        self.model.train()
+        mine = [self._share(plan) for plan in left]
+        for plan, data in zip(left, ahead(task.read, mine), strict=True):
+            done = (now.epoch + now.batch / len(plans)) / self.schedule.epochs
+            stopping = self._step(plan, data, self.schedule.rate(done), stop)
+            now.batch += 1
+            now.step += 1
+            self._tell(len(plans))
+            if stopping:
+                self._save()
+                message = f"stopped in epoch {now.epoch + 1} after {now.batch} of {len(plans)}"
+                asked = stop[0] or signal.SIGTERM
+                raise Stopped(f"{message} batches; the same command goes on from there", asked)
+            if time.monotonic() - self._saved > 60 * self.schedule.minutes:
+                self._save()
+        self._end_epoch()
+
+    def _share(self, plan: Plan) -> Plan:
+        """This process's part of a batch."""
+        return plan[self.group.rank :: self.group.size]  # type: ignore[index]
+
+    def _step(self, plan: Plan, data: Data, rate: float, stop: list[int]) -> bool:
+        """One batch; returns whether any process was asked to stop."""
+        now, group = self.progress, self.group
+        torch.manual_seed(_seed(self.schedule.seed, now.step, group.rank))
+        for settings in self.optimiser.param_groups:
+            settings["lr"] = rate
+        buffers = [one.clone() for one in self.model.buffers()]
+        self.optimiser.zero_grad(set_to_none=True)
+        sums, counts = self.task.losses(self._trained, data)
+        # What all processes need to know of each other, in one exchange.
+        shared = torch.cat([counts, sums.detach(), counts.new_tensor([float(stop[0])])])
+        shared = group.sum(shared)
+        known = len(counts)
+        weights = counts.new_tensor(self.task.weights) / shared[:known].clamp_min(1)
+        # Gradients are averaged over processes, and the loss is a sum over them.
+        (weights @ sums * group.size).backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
+        if bool(torch.isfinite(norm) & torch.isfinite(shared[known:-1]).all()):
+            self.optimiser.step()
+            values = shared.tolist()
+            for k in range(known):
+                now.counts[k] += values[k]
+                now.sums[k] += values[known + k]
+        else:
+            self._skip(plan, buffers)
+        now.audio += self.task.seconds(plan)
+        return bool(shared[-1])
+
+    def _skip(self, plan: Plan, buffers: list[Tensor]) -> None:
+        now = self.progress
+        with torch.no_grad():  # statistics of the batch norm may hold what was not finite
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+        words = self.task.described(plan)
+        now.skipped.append(f"epoch {now.epoch + 1}, batch {now.batch + 1}: {words}")
+        self._write({"step": now.step + 1, "skipped": words})
+        self.warn(f"skipped a batch whose loss or gradient is not finite: {words}")
+        if len(now.skipped) > self.schedule.max_skipped:
+            raise FloatingPointError(
+                f"{len(now.skipped)} batches had a loss or gradient that is not finite, and "
+                f"max_skipped is {self.schedule.max_skipped}; the last: {words}. Lower the "
+                "learning rate, or look at these clips"
+            )
+
+    def _tell(self, batches: int) -> None:
+        now, spent = self.progress, max(time.monotonic() - self._began, 1e-9)
+        speed = (now.audio - self._before) / spent
+        losses = self._means(now.sums, now.counts)
+        if now.step % LOGGED == 0:
+            rate = self.optimiser.param_groups[0]["lr"]
+            self._write(
+                {"step": now.step, "epoch": now.epoch + 1, "rate": rate, "speed": round(speed, 1)}
+                | {"loss": losses}
+            )
+        to_come = batches * (self.schedule.epochs - now.epoch) - now.batch
+        eta = spent / (now.step - self._first) * to_come
+        self.watch(
+            Moment(
+                now.step, now.epoch + 1, self.schedule.epochs, now.batch, batches, losses, speed,
+                eta, len(now.skipped),
+            )
+        )  # fmt: skip
+
+    def _means(self, sums: Sequence[float], counts: Sequence[float]) -> dict[str, float]:
+        """Each part's mean, and "loss", the whole; a part that counted nothing is left out."""
+        found = {
+            name: total / count
+            for name, total, count in zip(self.task.parts, sums, counts, strict=True)
+            if count
+        }
+        weights = dict(zip(self.task.parts, self.task.weights, strict=True))
+        return found | {"loss": sum(weights[name] * mean for name, mean in found.items())}
+
+    def _end_epoch(self) -> None:
+        now = self.progress
+        self.model.eval()
+        with torch.no_grad():
+            sums, counts = self.task.validate(self.model)
+        found = self._means(self.group.sum(sums).tolist(), self.group.sum(counts).tolist())
+        held_out = found if bool(counts.sum()) else {}
+        now.epoch, now.batch = now.epoch + 1, 0
+        now.wall += time.monotonic() - self._counted
+        self._counted = time.monotonic()
+        training = self._means(now.sums, now.counts)
+        entry = {"epoch": now.epoch, "training": training, "validation": held_out}
+        now.history.append(entry)
+        self._write({"step": now.step} | entry)
+        # Without validation the last epoch is the one kept.
+        loss = held_out.get("loss", 0.0)
+        if not held_out or now.best is None or loss < now.best:
+            now.best, now.best_epoch, now.stale = loss, now.epoch, 0
+            self._keep("best", None, {})
+        else:
+            now.stale += 1
+        self._save()
+
+    def _save(self) -> None:
+        now = self.progress
+        now.wall += time.monotonic() - self._counted
+        self._saved = self._counted = time.monotonic()
+        self._keep("checkpoint", self.optimiser, asdict(now))
+
+    def _keep(
+        self, name: str, optimiser: torch.optim.Optimizer | None, about: dict[str, Any]
+    ) -> None:
+        """Write a checkpoint; where it can't be, the run goes on with the last one."""
+        if self.group.rank:
+            return
+        try:
+            checkpoint.save(self.folder / name, self.model, optimiser, about)
+        except OSError as error:
+            text = f"no checkpoint written ({error}); the last one stands: make room"
+            self._write({"step": self.progress.step, "warning": text})
+            self.warn(text)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self.group.rank:
+            return
+        # A log that can't be written (a full disk) is no reason to stop.
+        with suppress(OSError), self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_rounded(line)) + "\n")
+
+    def _trim_log(self) -> None:
+        """Take back the lines of batches that are about to be done again."""
+        if self.group.rank or not self.log.exists():
+            return
+        kept = []
+        for line in self.log.read_text("utf-8").splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # the last may be cut off
+                if json.loads(line)["step"] <= self.progress.step:
+                    kept.append(line + "\n")
+        write_atomically(self.log, "".join(kept))
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Inside, signals that ask to stop only put their number into the list.
+
+    A second Ctrl-C interrupts at once.
+    """
+    asked = [0]
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked[0] and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked[0] = number
+
+    before = {
+        one: signal.signal(one, ask) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    }
+    try:
+        yield asked
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _gpus(group: Group) -> list[int]:
+    return [group.device.index or 0] if group.device.type == "cuda" else []
+
+
+def _seed(*parts: int) -> int:
+    """A number that depends on all parts: neighbouring batches share no random numbers."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _rounded(line: Any) -> Any:
+    """Six digits are enough to read."""
+    if isinstance(line, dict):
+        return {name: _rounded(value) for name, value in line.items()}
+    return float(f"{line:.6g}") if isinstance(line, float) else line
