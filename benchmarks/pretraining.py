@@ -11,8 +11,8 @@ from __future__ import annotations
 import csv
 import io
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 from augury import pretrain, read_corpus
 from augury.pseudolabels import SEVEN
@@ -24,14 +24,14 @@ from measure import machine
 FOUR = ("F0", "loudness", "alpha_ratio", "log_hnr")
 TABLE = Path(__file__).with_suffix(".csv")
 COLUMNS = (
-    "run", "worker", "training", "validation", "without_looking", "ratio", "best_epoch", "epochs",
-    "clips", "hours", "seconds", "times_real_time", "machine", "date",
+    "run", "worker", "training", "validation", "predicting_mean", "ratio", "without_looking",
+    "best_epoch", "epochs", "clips", "hours", "seconds", "times_real_time", "machine",
 )  # fmt: skip
 
 
 def main() -> None:
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    choices = {"epochs": int(sys.argv[3])} if len(sys.argv) > 3 else {}
+    choices: dict[str, Any] = {"epochs": int(sys.argv[3])} if len(sys.argv) > 3 else {}
     corpus = read_corpus(data / "utterances.tsv")
     print(machine())
     for labels in (*((name,) for name in SEVEN), FOUR):
@@ -42,18 +42,21 @@ def main() -> None:
         assert done
         result, about = done.result, done.config.data
         speed = result["audio_seconds"] / result["seconds"]
-        rows = []
-        for worker, without in result["without_looking"].items():
-            found = result["validation"][worker]
+        rows: list[list[object]] = []
+        for worker, mean in result["predicting_mean"].items():
+            found, best = result["validation"][worker], result["without_looking"][worker]
             rows.append(
                 [
                     name, worker, f"{result['training'][worker]:.4f}", f"{found:.4f}",
-                    f"{without:.4f}", f"{found / without:.3f}", result["best_epoch"],
+                    f"{mean:.4f}", f"{found / mean:.3f}", f"{best:.4f}", result["best_epoch"],
                     result["epochs"], about["clips"], about["hours"], f"{result['seconds']:.0f}",
-                    f"{speed:.0f}", machine(), time.strftime("%Y-%m-%d"),
+                    f"{speed:.0f}", machine(),
                 ]
             )  # fmt: skip
-            print(f"{name:28} {worker:12} {found:.3f} of {without:.3f} ({found / without:.0%})")
+            print(
+                f"{name:28} {worker:12} {found:.3f} of {mean:.3f} ({found / mean:.0%}); "
+                f"of the best constant's {best:.3f}: {found / best:.0%}"
+            )
         print(f"{name:28} {result['seconds']:.0f} s, × {speed:.0f} real time", flush=True)
         _write(name, rows)
 
@@ -62,7 +65,7 @@ def _write(run: str, rows: list[list[object]]) -> None:
     """The table with this run's rows in place of those it had."""
     kept: list[list[object]] = []
     if TABLE.exists():
-        kept = [row for row in list(csv.reader(TABLE.open()))[1:] if row[0] != run]
+        kept = [[*row] for row in list(csv.reader(TABLE.open()))[1:] if row[0] != run]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *kept, *rows])
     write_atomically(TABLE, text.getvalue())

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from augury.report import figures, render, wording
+from augury.report import canvas, render, wording
 from augury.results import Ranking, Result, Sensitivity
 
 SECTIONS = (
@@ -251,7 +251,7 @@ def test_text_is_large_enough(case: tuple[Ranking, str, Page]) -> None:
 def test_drawings_use_the_colours_of_the_page(case: tuple[Ranking, str, Page]) -> None:
     _, source, _ = case
     drawings = re.sub(r"<style>.*?</style>", "", source, flags=re.S)
-    assert not set(figures.COLOURS) & set(re.findall(r"#[0-9a-f]{6}", drawings))
+    assert not set(canvas.COLOURS) & set(re.findall(r"#[0-9a-f]{6}", drawings))
 
 
 @pytest.mark.parametrize("name", ["seven", "noisy", "odd"])

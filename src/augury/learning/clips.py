@@ -37,7 +37,9 @@ class Summary:
     @classmethod
     def of(cls, values: NDArray) -> Summary:
         """Of values (frames,) or (frames, dims); those that are not finite do not count."""
-        values = values.reshape(len(values), -1).astype(np.float64)
+        values = values.astype(np.float64)
+        if values.ndim == 1:
+            values = values[:, None]
         known = np.isfinite(values)
         count = known.sum(axis=0).astype(np.float64)
         mean = np.where(known, values, 0).sum(axis=0) / np.maximum(count, 1)
@@ -300,7 +302,7 @@ def prepare(
             f"no clip is left to train on: {len(corpus)} given, {len(problems)} unusable, "
             f"{int(long.sum())} longer than {settings.longest:g} s"
         )
-    if settings.validation not in ("0", "") and not held_out[keep].any():
+    if _share(settings.validation) != 0 and not held_out[keep].any():
         raise ValueError("no clip is left for validation; give more, or --validation 0")
     clips = Clips(
         plan, tuple(candidates), settings.unvoiced, corpus.recordings, corpus.names,

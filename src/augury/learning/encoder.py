@@ -159,7 +159,8 @@ class Pooled(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, pool: int) -> Tensor:
         """(batch, frames, bands, channels) to (batch, frames, bands // pool, channels)."""
-        x = x[:, :, : x.shape[2] // pool * pool].unflatten(2, (-1, pool))
+        ctx.left = x.shape[2] % pool  # bands that fill no pool
+        x = x[:, :, : x.shape[2] - ctx.left].unflatten(2, (-1, pool))
         y = x[:, :, :, 0]
         for k in range(1, pool):
             y = torch.maximum(y, x[:, :, :, k])
@@ -170,8 +171,8 @@ class Pooled(torch.autograd.Function):
     def backward(ctx, grad: Tensor):  # type: ignore[override]
         """The gradient with respect to x; equal largest ones share none, but all get it."""
         x, y = ctx.saved_tensors
-        grad = (x == y[:, :, :, None]) * grad[:, :, :, None]
-        return grad.flatten(2, 3), None
+        grad = ((x == y[:, :, :, None]) * grad[:, :, :, None]).flatten(2, 3)
+        return (F.pad(grad, (0, 0, 0, ctx.left)) if ctx.left else grad), None
 
 
 class Bidirectional(nn.Module):

@@ -28,7 +28,7 @@ from augury.learning.clips import Clips, Progress, prepare
 from augury.learning.parallel import Group, group
 from augury.learning.training import Moment, Run, Schedule
 from augury.learning.training import Progress as Trained
-from augury.learning.workers import Batch, Pretraining, read_batch
+from augury.learning.workers import SPEECH, Batch, Pretraining, read_batch
 from augury.provenance import segments_digest, versions
 from augury.report.pretraining import card, render
 from augury.settings import PretrainSettings
@@ -36,6 +36,8 @@ from augury.store import default_store, packed, unpacked, write_atomically
 
 #: The folder, inside the encoder's, of what a run needs to go on; gone when it has ended.
 STATE = "state"
+#: Frames that medians are taken of.
+MEDIANS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -239,10 +241,28 @@ class _Task:
     def validate(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         return self._over_held_out(lambda data: self.losses(model, data))
 
-    def without_looking(self) -> tuple[Tensor, Tensor]:
-        """The losses on what is held out of predicting each target's mean."""
+    def without_looking(self, medians: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """The mean losses on what is held out of a guess; see `Pretraining.without_looking`."""
         device = self.here.device
-        return self._over_held_out(lambda data: self.model.without_looking(data.to(device)))
+        sums, counts = self._over_held_out(
+            lambda data: self.model.without_looking(data.to(device), medians)
+        )
+        means = (sums / counts.clamp_min(1)).tolist()
+        return dict(zip(self.parts, means, strict=True))
+
+    def medians(self) -> dict[str, Tensor]:
+        """Each pseudo-label's median on what is held out, or some hours of it."""
+        found: dict[str, list[Tensor]] = {}
+        frames = 0
+        for plan in self._batches(np.flatnonzero(self.clips.held_out), None):
+            if frames > MEDIANS:
+                break
+            frames += int(self.clips.frames[plan].sum())
+            labels = self.read(plan).labels
+            for target in self.model.targets:
+                if target.name not in SPEECH and not target.categories:
+                    found.setdefault(target.name, []).append(labels[target.name])
+        return {name: torch.cat(parts).nanmedian(dim=0)[0] for name, parts in found.items()}
 
     def _over_held_out(
         self, losses: Callable[[Batch], tuple[Tensor, Tensor]]
@@ -324,9 +344,8 @@ def _written(
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
     if task.clips.held_out.any():
-        sums, counts = task.without_looking()
-        means = (sums / counts.clamp_min(1)).tolist()
-        result["without_looking"] = dict(zip(task.parts, means, strict=True))
+        result["predicting_mean"] = task.without_looking()
+        result["without_looking"] = task.without_looking(task.medians())
     known = replace(known, result=result)
     history = json.dumps(trained.history)
     write_atomically(folder / "history.json", history + "\n")

@@ -7,7 +7,7 @@ frames; a category costs its cross-entropy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,8 +138,13 @@ class Pretraining(nn.Module):
         mfcc = (frames @ self.cosines - self.mfcc_mean) / self.mfcc_deviation
         return {"mel": self.encoder.normalised(frames), "mfcc": mfcc} | batch.labels
 
-    def without_looking(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The losses of always predicting the mean, or each category's share: what to beat."""
+    def without_looking(
+        self, batch: Batch, medians: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The losses of a guess that never looks: the mean, or each category's share.
+
+        `medians`: (dims,) by pseudo-label, guessed instead; no constant has a lower absolute error.
+        """
         wanted = self.wanted(batch, mask(batch.lengths, batch.mel.shape[1]))
         found = []
         for worker, target in zip(self._workers, self.targets, strict=True):
@@ -147,6 +152,8 @@ class Pretraining(nn.Module):
             guess = torch.zeros(len(values), target.dims, device=values.device)
             if target.categories:
                 guess += torch.from_numpy(target.mean).log().float().to(values.device)
+            elif medians and target.name in medians:
+                guess += medians[target.name].to(values.device)
             found.append(worker.loss(guess, values))
         return _stacked(found)
 

@@ -1,11 +1,13 @@
-"""The HTML report of a ranking: one file that needs no network and no script."""
+"""Reports in HTML: one file each, that needs no network and no script."""
 
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from augury.results import Ranking
 
 
@@ -14,16 +16,27 @@ def render(ranking: Ranking) -> str:
 
     Names come from users' files and are shown as they are, never read as markup.
     """
-    from jinja2 import Environment, StrictUndefined
+    from augury.report import canvas, figures, wording
 
-    from augury.report import figures, wording
+    def figure(name: str, message: str) -> Markup:
+        return canvas.both(getattr(figures, name), ranking, name, message)
 
-    source = resources.files("augury.report").joinpath("report.html.j2").read_text("utf-8")
-    page = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(source)
+    return filled("report.html.j2", ranking=ranking, words=wording, figure=figure)
 
-    def figure(name: str, message: str) -> str:
-        return figures.both(getattr(figures, name), ranking, name, message)
 
-    return page.render(ranking=ranking, words=wording, figure=figure)
+def filled(template: str, **shown: Any) -> str:
+    """One of this folder's templates with its gaps filled; markup in what is shown is escaped.
+
+    In a template of Markdown, which HTML's escapes would spoil, nothing is: see `pretraining.code`.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = resources.files("augury.report")
+    environment = Environment(
+        autoescape=not template.endswith(".md.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
+    )
+    return environment.get_template(template).render(**shown)

@@ -1,84 +1,49 @@
-"""The report's figures, drawn by matplotlib in pixels and returned as SVG to be put into a page.
-
-Every figure is drawn for two widths. Text stays text, colours follow the page's light or dark
-scheme, and the same ranking always gives the same bytes. Names come from users' files: none is
-read as mathematics or markup.
-"""
+"""The figures of a ranking's report."""
 
 from __future__ import annotations
 
-import io
-import re
 import textwrap
-import unicodedata
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from markupsafe import Markup, escape
-from matplotlib import colormaps, rc_context, rcdefaults, rcParams
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
+from matplotlib import colormaps
+from matplotlib.collections import PolyCollection
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from augury.report import wording
+from augury.report.canvas import (
+    BAND,
+    FIRST,
+    INK,
+    MUTED,
+    RULE,
+    SECOND,
+    SIZE,
+    SMALL,
+    SURFACE,
+    THIRD,
+    WIDE,
+    Canvas,
+    Mark,
+    extent,
+    scale,
+    short,
+)
 from augury.report.wording import Unit, decimal, known, plain
 
 if TYPE_CHECKING:  # a ranking is written with its report: the import goes the other way
     from augury.results import Ranking, Result
 
-WIDE, NARROW = 860, 328  # px: on a desk, on a phone
-SIZE = 12  # px, text
-SMALL = 11  # px, the smallest text
-
-#: Stand-ins that `_inline` turns into the page's own colours, light or dark.
-COLOURS = {
-    "#1c2431": "var(--ink)",
-    "#566173": "var(--muted)",
-    "#d8dee6": "var(--rule)",
-    "#eef2f7": "var(--band)",
-    "#1f5fa9": "var(--first)",
-    "#b4530b": "var(--second)",
-    "#257a4a": "var(--third)",
-    "#fffffe": "var(--surface)",
-}
-INK, MUTED, RULE, BAND, FIRST, SECOND, THIRD, SURFACE = COLOURS
-
-Mark = tuple[str, str, str]  # matplotlib's marker, the colour inside, the colour of the edge
 BEST: Mark = ("o", FIRST, FIRST)
 OTHER: Mark = ("o", INK, INK)
 IDLE: Mark = ("D", SURFACE, MUTED)
 CHANCE: Mark = ("o", SURFACE, MUTED)
 TOTAL: Mark = ("s", SURFACE, THIRD)
 INTERVAL: Mark = ("_", INK, INK)
-
-Drawing = Callable[["Ranking", int], "Canvas | None"]
-
-
-def both(draw: Drawing, ranking: Ranking, name: str, message: str) -> Markup:
-    """A figure for wide and narrow screens, "" if there is nothing to draw.
-
-    Args:
-        name: unique in the page; ids inside the drawings start with it.
-        message: what the figure shows, for those who can't see it.
-    """
-    drawings = []
-    for kind, width in (("wide", WIDE), ("narrow", NARROW)):
-        with _drawing(f"augury-{name}-{kind}"):
-            canvas = draw(ranking, width)
-            if canvas is None:
-                return Markup("")
-            drawings.append(_inline(canvas, kind, f"{name}-{kind}-", message))
-    return Markup("").join(drawings)
 
 
 # ------------------------------------------------------------------------------------ figures
@@ -149,8 +114,8 @@ def trade(ranking: Ranking, width: int) -> Canvas | None:
     height = 330 if narrow else 400
     canvas = Canvas(width, height)
     left, right, top, bottom = 46, width - 12, 34, height - 46
-    across, x_ticks = _scale(min(0.0, x.min()), x.max(), left + 10, right - 14, 4 if narrow else 8)
-    down, y_ticks = _scale(min(0.0, y.min()), y.max(), bottom - 10, top + 10, 5)
+    across, x_ticks = scale(min(0.0, x.min()), x.max(), left + 10, right - 14, 4 if narrow else 8)
+    down, y_ticks = scale(min(0.0, y.min()), y.max(), bottom - 10, top + 10, 5)
     canvas.lines([[(left, down(t)), (right, down(t))] for t in y_ticks], RULE, 1)
     canvas.lines([[(across(t), top), (across(t), bottom)] for t in x_ticks], RULE, 1)
     for t in x_ticks:
@@ -197,7 +162,7 @@ def ingredients(ranking: Ranking, width: int) -> Canvas | None:
         canvas.marks(at(relevance[mask]), y[mask], mark, 9)
     rows.legend(
         [
-            (BEST, f"relevance: about {_short(ranking.label, 16)}"),
+            (BEST, f"relevance: about {short(ranking.label, 16)}"),
             (TOTAL, "total: about the speech"),
             *([(IDLE, "relevance, not beyond chance (p ≥ .01)")] if idle.any() else []),
         ]
@@ -217,12 +182,12 @@ def classes(ranking: Ranking, width: int) -> Canvas | None:
     unit = Unit.of(values.ravel().tolist())
     names = _labels(ranking, 26)
     candidates = [names[r.name] for r in shown]
-    labels = [_short(ranking.class_names[c], 16) for c in drawn]
+    labels = [short(ranking.class_names[c], 16) for c in drawn]
     narrow = width < WIDE
     rows, columns = (labels, candidates) if narrow else (candidates, labels)
-    left = max(_extent(t) for t in rows) + 14
+    left = max(extent(t) for t in rows) + 14
     cell = min(max((width - left - 10) / len(columns), 13.5), 64)
-    longest = max(_extent(t) for t in columns)
+    longest = max(extent(t) for t in columns)
     flat = longest < cell - 4
     head = 24 if flat else longest + 14
     tall = 16 if narrow else 24
@@ -348,13 +313,13 @@ def sensitivity(ranking: Ranking, width: int) -> Canvas | None:
     table = wording.ranks(given, names)
     narrow, n, settings = width < WIDE, len(names), len(given.settings)
     labels = _labels(ranking, 20 if narrow else 26)
-    room = max(_extent(labels[name]) for name in names) + 18
+    room = max(extent(labels[name]) for name in names) + 18
     across = min((width - 2 * room) / (settings - 1), 130)
     characters = 12 if narrow else max(int(across / 7.5), 6)
     lines = [textwrap.wrap(s.replace("× ", "×\u00a0"), characters) or [""] for s in given.settings]
     head = 12 + 13 * max(map(len, lines))
     if narrow:
-        left = max(_extent(t) for wrapped in lines for t in wrapped) + 22
+        left = max(extent(t) for wrapped in lines for t in wrapped) + 22
         step, along = min(max((width - left - 14) / max(n - 1, 1), 13.5), 44), 44
         size = (max(width, int(left + step * (n - 1) + 14)), int(2 * room + along * (settings - 1)))
     else:
@@ -401,100 +366,6 @@ def sensitivity(ranking: Ranking, width: int) -> Canvas | None:
 # ------------------------------------------------------------------------------------- pieces
 
 
-class Canvas:
-    """A drawing in pixels, from the top left corner."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72, frameon=False)
-        self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.set_axis_off()
-        self.axes.set_xlim(0, width)
-        self.axes.set_ylim(height, 0)
-        self.axes.set_autoscale_on(False)
-
-    def add(self, collection: LineCollection | PolyCollection) -> None:
-        """Add a collection as it is."""
-        collection.set_clip_on(False)
-        self.axes.add_collection(collection, autolim=False)
-
-    def lines(self, segments: Sequence, colour: str, thickness: float) -> None:
-        """Polylines, each a sequence of points."""
-        if len(segments):
-            self.add(LineCollection(list(segments), colors=colour, linewidths=thickness))
-
-    def marks(self, x: ArrayLike, y: ArrayLike, mark: Mark, size: float) -> None:
-        """Marks at points; those that are NaN are left out."""
-        marker, face, edge = mark
-        has = np.isfinite(np.asarray(x, float))
-        if has.any():
-            self.axes.plot(
-                np.asarray(x)[has], np.asarray(y)[has],
-                marker=marker, linestyle="none", markersize=size,
-                markerfacecolor=face, markeredgecolor=edge, markeredgewidth=1.5, clip_on=False,
-            )  # fmt: skip
-
-    def text(
-        self, x: float, y: float, text: str, size: float, colour: str, *,
-        ha: str = "left", va: str = "baseline", weight: str = "normal", rotation: float = 0,
-    ) -> None:  # fmt: skip
-        """One line of text, taken literally."""
-        self.axes.text(
-            x, y, text, fontsize=size, color=colour, ha=ha, va=va, fontweight=weight,
-            rotation=rotation, rotation_mode="anchor", parse_math=False, clip_on=False,
-        )  # fmt: skip
-
-    def upright(self, x: float, y: float, text: str, colour: str = INK, *, up: bool = True) -> None:
-        """Text that is read from below: ends (or with `up` begins) at (x, y)."""
-        ha = "left" if up else "right"
-        self.text(x + 4, y, text, SMALL, colour, ha=ha, rotation=90)
-
-    def on_cell(self, x: float, y: float, text: str, rgba: np.ndarray) -> None:
-        """A number on a coloured cell, black or white, whichever stands out."""
-        linear = np.where(
-            rgba[:3] <= 0.04045, rgba[:3] / 12.92, ((rgba[:3] + 0.055) / 1.055) ** 2.4
-        )
-        bright = float(linear @ (0.2126, 0.7152, 0.0722)) > 0.179  # equal contrast to both (WCAG)
-        self.text(
-            x, y, text, SMALL, "#000001" if bright else "#ffffff", ha="center", va="center_baseline"
-        )
-
-    def rectangle(self, box: tuple, face: str, edge: str, hatch: str = "") -> None:
-        """A filled, perhaps hatched box (left, top, right, bottom)."""
-        left, top, right, bottom = box
-        self.axes.add_patch(
-            Rectangle(
-                (left, top),
-                right - left,
-                bottom - top,
-                facecolor=face,
-                edgecolor=edge,
-                linewidth=0,
-                hatch=hatch,
-                clip_on=False,
-            )
-        )
-
-    def image(self, rgba: np.ndarray, box: tuple) -> None:
-        """Cells of colours (rows, columns, 4) that fill a box."""
-        left, top, right, bottom = box
-        self.axes.imshow(
-            np.round(rgba * 255).astype(np.uint8),
-            extent=(left, right, bottom, top), aspect="auto", interpolation="none",
-            clip_on=False, zorder=1.5,
-        )  # fmt: skip
-
-    def grid(self, box: tuple, columns: int, rows: int) -> None:
-        """Gaps between the cells of a box."""
-        left, top, right, bottom = box
-        self.lines(
-            [[(x, top), (x, bottom)] for x in np.linspace(left, right, columns + 1)], SURFACE, 1
-        )
-        self.lines(
-            [[(left, y), (right, y)] for y in np.linspace(top, bottom, rows + 1)], SURFACE, 1
-        )
-
-
 class _Rows:
     """A dot plot's frame: a row for each candidate, its name beside it or, if narrow, above it."""
 
@@ -510,7 +381,7 @@ class _Rows:
         self.narrow = width < WIDE
         names = _labels(ranking, 42 if self.narrow else 32)
         labels = [names[r.name] for r in shown]
-        self.left = 10 if self.narrow else max(_extent(t, SIZE) for t in labels) + 20
+        self.left = 10 if self.narrow else max(extent(t, SIZE) for t in labels) + 20
         if tiers and not self.narrow:
             self.left += 48
         self.right = width - margin
@@ -545,7 +416,7 @@ class _Rows:
 
     def axis(self, low: float, high: float, title: str, arrow: str) -> None:
         """Ticks, grid and title; sets `at`, which turns values into x."""
-        self.at, ticks = _scale(low, high, self.left + 8, self.right, 4 if self.narrow else 7)
+        self.at, ticks = scale(low, high, self.left + 8, self.right, 4 if self.narrow else 7)
         canvas, left = self.canvas, self.left
         canvas.lines([[(self.at(t), self.top), (self.at(t), self.bottom)] for t in ticks], RULE, 1)
         canvas.lines([[(left, y), (self.right + 4, y)] for y in self.y], BAND, 1)
@@ -559,11 +430,11 @@ class _Rows:
         """What the marks mean, in as many lines as are needed."""
         x, y = 8.0, 14.0
         for mark, words in entries:
-            if x > 8 and x + 12 + _extent(words) > self.canvas.width:
+            if x > 8 and x + 12 + extent(words) > self.canvas.width:
                 x, y = 8.0, y + 18
             self.canvas.marks([x], [y - 4], mark, 8)
             self.canvas.text(x + 10, y, words, SMALL, MUTED)
-            x += 10 + _extent(words) + 20
+            x += 10 + extent(words) + 20
 
 
 class _Square:
@@ -574,7 +445,7 @@ class _Square:
     ) -> None:
         n = len(labels)
         self.image, self.narrow = image, width < WIDE
-        self.left = max(_extent(t) for t in labels) + 12
+        self.left = max(extent(t) for t in labels) + 12
         self.cell = min(max((width - self.left - 4) / n, least), 44)
         crowded = self.cell < 17 and n > 9  # numbers of two digits: every other one a line higher
         self.head = 36 if crowded else 22
@@ -624,21 +495,6 @@ def _colour_bar(
     canvas.text(x + length + 12, y + 10, title, SMALL, MUTED)
 
 
-def _scale(
-    low: float, high: float, start: float, end: float, ticks: int
-) -> tuple[Callable[[ArrayLike], Any], list[float]]:
-    """A function from values to pixels, and round values in its range."""
-    if high - low < 1e-12:
-        high = low + 1.0
-    low, high = low - 0.02 * (high - low), high + 0.02 * (high - low)
-
-    def at(value: ArrayLike) -> Any:
-        return start + (np.asarray(value, float) - low) / (high - low) * (end - start)
-
-    round_values = MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return at, [float(t) for t in np.round(round_values, 10) if low <= t <= high]
-
-
 def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     return (low, high) if high > low else (low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1))
@@ -673,7 +529,7 @@ def _placed(
         ]
     places: list[tuple[float, float, bool, str]] = []
     for x, y, label in zip(px, py, labels, strict=True):
-        wide = _extent(label)
+        wide = extent(label)
         options = []
         for k, (dx, dy, ha) in enumerate(offsets):
             start = x + dx - {"left": 0, "center": wide / 2, "right": wide}[ha]
@@ -693,83 +549,11 @@ def _overlap(a: tuple, b: tuple) -> float:
 
 def _labels(ranking: Ranking, characters: int) -> dict[str, str]:
     """Candidates as figures name them: the rank, then a name of at most so many characters."""
-    short = {r.name: _short(r.name, characters) for r in ranking.results}
-    twice = Counter(short.values())
+    names = {r.name: short(r.name, characters) for r in ranking.results}
+    twice = Counter(names.values())
     found = {}
     for k, r in enumerate(ranking.results, 1):
         rank = str(k) if r.status == "ranked" and known(r.score) else "–"
-        again = f" #{k}" if twice[short[r.name]] > 1 else ""
-        found[r.name] = f"{rank} {short[r.name]}{again}"
+        again = f" #{k}" if twice[names[r.name]] > 1 else ""
+        found[r.name] = f"{rank} {names[r.name]}{again}"
     return found
-
-
-def _short(name: str, characters: int) -> str:
-    """The name on one line, cut to so many characters; what follows the last colon is kept."""
-    name = " ".join("".join(c if c.isprintable() else " " for c in name).split()) or "(no name)"
-    if len(name) <= characters:
-        return name
-    tail = name.rpartition(":")[2]
-    if 0 < len(tail) < characters:
-        return f"…{tail}"
-    head = characters // 2 - 1
-    return f"{tail[:head]}…{tail[head + 1 - characters :]}"
-
-
-def _extent(text: str, size: float = SMALL) -> float:
-    """About how wide a text is, px; rather too wide."""
-    return size * sum(map(_advance, text))
-
-
-def _advance(character: str) -> float:
-    if unicodedata.east_asian_width(character) in "WF":
-        return 1.0
-    if character in "iljtfrI.,:;|!'()[] ":
-        return 0.4
-    return 0.9 if character in "mwMW@%#<>=+~^&…" else 0.72 if character.isupper() else 0.61
-
-
-# ------------------------------------------------------------------------------- to the page
-
-
-@contextmanager
-def _drawing(salt: str) -> Iterator[None]:
-    """Matplotlib as it comes, whatever the user's own defaults; ids depend on the salt alone."""
-    with rc_context(), warnings.catch_warnings():
-        rcdefaults()
-        rcParams.update({"svg.fonttype": "none", "svg.hashsalt": salt, "hatch.linewidth": 0.6})
-        # The page's own font draws the text, so that glyphs missing here don't matter.
-        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
-        yield
-
-
-_TAG = re.compile(r"<[^>]+>")
-_NO_ID = re.compile(r'^<g id="[^"]*"')
-_COLOUR = re.compile('(: |fill=")(' + "|".join(COLOURS) + ")")
-
-
-def _inline(canvas: Canvas, kind: str, prefix: str, message: str) -> Markup:
-    """The drawing as an element of the page: its own ids, the page's colours, no metadata."""
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    FigureCanvasSVG(canvas.figure).print_svg(buffer, metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index(">", text.index("<svg")) + 1 :]  # from matplotlib's own <svg …> on
-    text = re.sub(
-        r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.S
-    )
-
-    def tidy(tag: re.Match[str]) -> str:
-        plain_tag = _NO_ID.sub("<g", tag[0])
-        for before in (' id="', 'href="#', "url(#"):
-            plain_tag = plain_tag.replace(before, before + prefix)
-        return _COLOUR.sub(lambda found: found[1] + COLOURS[found[2]], plain_tag)
-
-    # Wide ones shrink with the window; narrow ones grow, and rather scroll than become too small.
-    least = canvas.width if kind == "narrow" or canvas.width > WIDE else 0
-    most = canvas.width if kind == "wide" else round(canvas.width * 1.3)
-    opening = (
-        f'<svg class="{kind}" role="img" aria-label="{escape(message)}" '
-        f'viewBox="0 0 {canvas.width} {canvas.height}" '
-        f'style="min-width:{least}px;max-width:{most}px">'
-    )
-    return Markup(opening + _TAG.sub(tidy, text))

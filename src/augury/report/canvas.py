@@ -1,0 +1,253 @@
+"""What every figure is drawn with: a canvas in pixels, and the way of a drawing into a page.
+
+A figure is drawn by matplotlib for two widths and returned as SVG. Text stays text, colours follow
+the page's light or dark scheme, and the same figure always gives the same bytes. Names come from
+users' files: none is read as mathematics or markup.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import rc_context, rcdefaults, rcParams
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+WIDE, NARROW = 860, 328  # px: on a desk, on a phone
+SIZE = 12  # px, text
+SMALL = 11  # px, the smallest text
+
+#: Stand-ins that `_inline` turns into the page's own colours, light or dark.
+COLOURS = {
+    "#1c2431": "var(--ink)",
+    "#566173": "var(--muted)",
+    "#d8dee6": "var(--rule)",
+    "#eef2f7": "var(--band)",
+    "#1f5fa9": "var(--first)",
+    "#b4530b": "var(--second)",
+    "#257a4a": "var(--third)",
+    "#fffffe": "var(--surface)",
+}
+INK, MUTED, RULE, BAND, FIRST, SECOND, THIRD, SURFACE = COLOURS
+
+Mark = tuple[str, str, str]  # matplotlib's marker, the colour inside, the colour of the edge
+
+Shown = TypeVar("Shown")  # what a figure is drawn of
+
+
+def both(
+    draw: Callable[[Shown, int], Canvas | None], shown: Shown, name: str, message: str
+) -> Markup:
+    """A figure for wide and narrow screens, "" if there is nothing to draw.
+
+    Args:
+        name: unique in the page; ids inside the drawings start with it.
+        message: what the figure shows, for those who can't see it.
+    """
+    drawings = []
+    for kind, width in (("wide", WIDE), ("narrow", NARROW)):
+        with _drawing(f"augury-{name}-{kind}"):
+            canvas = draw(shown, width)
+            if canvas is None:
+                return Markup("")
+            drawings.append(_inline(canvas, kind, f"{name}-{kind}-", message))
+    return Markup("").join(drawings)
+
+
+class Canvas:
+    """A drawing in pixels, from the top left corner."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72, frameon=False)
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set_axis_off()
+        self.axes.set_xlim(0, width)
+        self.axes.set_ylim(height, 0)
+        self.axes.set_autoscale_on(False)
+
+    def add(self, collection: LineCollection | PolyCollection) -> None:
+        """Add a collection as it is."""
+        collection.set_clip_on(False)
+        self.axes.add_collection(collection, autolim=False)
+
+    def lines(
+        self, segments: Sequence, colour: str, thickness: float, style: Any = "solid"
+    ) -> None:
+        """Polylines, each a sequence of points; the style is matplotlib's."""
+        if len(segments):
+            self.add(
+                LineCollection(
+                    list(segments), colors=colour, linewidths=thickness, linestyles=style
+                )
+            )
+
+    def marks(self, x: ArrayLike, y: ArrayLike, mark: Mark, size: float) -> None:
+        """Marks at points; those that are NaN are left out."""
+        marker, face, edge = mark
+        has = np.isfinite(np.asarray(x, float))
+        if has.any():
+            self.axes.plot(
+                np.asarray(x)[has], np.asarray(y)[has],
+                marker=marker, linestyle="none", markersize=size,
+                markerfacecolor=face, markeredgecolor=edge, markeredgewidth=1.5, clip_on=False,
+            )  # fmt: skip
+
+    def text(
+        self, x: float, y: float, text: str, size: float, colour: str, *,
+        ha: str = "left", va: str = "baseline", weight: str = "normal", rotation: float = 0,
+    ) -> None:  # fmt: skip
+        """One line of text, taken literally."""
+        self.axes.text(
+            x, y, text, fontsize=size, color=colour, ha=ha, va=va, fontweight=weight,
+            rotation=rotation, rotation_mode="anchor", parse_math=False, clip_on=False,
+        )  # fmt: skip
+
+    def upright(self, x: float, y: float, text: str, colour: str = INK, *, up: bool = True) -> None:
+        """Text that is read from below: ends (or with `up` begins) at (x, y)."""
+        ha = "left" if up else "right"
+        self.text(x + 4, y, text, SMALL, colour, ha=ha, rotation=90)
+
+    def on_cell(self, x: float, y: float, text: str, rgba: np.ndarray) -> None:
+        """A number on a coloured cell, black or white, whichever stands out."""
+        linear = np.where(
+            rgba[:3] <= 0.04045, rgba[:3] / 12.92, ((rgba[:3] + 0.055) / 1.055) ** 2.4
+        )
+        bright = float(linear @ (0.2126, 0.7152, 0.0722)) > 0.179  # equal contrast to both (WCAG)
+        self.text(
+            x, y, text, SMALL, "#000001" if bright else "#ffffff", ha="center", va="center_baseline"
+        )
+
+    def rectangle(self, box: tuple, face: str, edge: str, hatch: str = "") -> None:
+        """A filled, perhaps hatched box (left, top, right, bottom)."""
+        left, top, right, bottom = box
+        self.axes.add_patch(
+            Rectangle(
+                (left, top),
+                right - left,
+                bottom - top,
+                facecolor=face,
+                edgecolor=edge,
+                linewidth=0,
+                hatch=hatch,
+                clip_on=False,
+            )
+        )
+
+    def image(self, rgba: np.ndarray, box: tuple) -> None:
+        """Cells of colours (rows, columns, 4) that fill a box."""
+        left, top, right, bottom = box
+        self.axes.imshow(
+            np.round(rgba * 255).astype(np.uint8),
+            extent=(left, right, bottom, top), aspect="auto", interpolation="none",
+            clip_on=False, zorder=1.5,
+        )  # fmt: skip
+
+    def grid(self, box: tuple, columns: int, rows: int) -> None:
+        """Gaps between the cells of a box."""
+        left, top, right, bottom = box
+        self.lines(
+            [[(x, top), (x, bottom)] for x in np.linspace(left, right, columns + 1)], SURFACE, 1
+        )
+        self.lines(
+            [[(left, y), (right, y)] for y in np.linspace(top, bottom, rows + 1)], SURFACE, 1
+        )
+
+
+def scale(
+    low: float, high: float, start: float, end: float, ticks: int
+) -> tuple[Callable[[ArrayLike], Any], list[float]]:
+    """A function from values to pixels, and round values in its range."""
+    if high - low < 1e-12:
+        high = low + 1.0
+    low, high = low - 0.02 * (high - low), high + 0.02 * (high - low)
+
+    def at(value: ArrayLike) -> Any:
+        return start + (np.asarray(value, float) - low) / (high - low) * (end - start)
+
+    round_values = MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return at, [float(t) for t in np.round(round_values, 10) if low <= t <= high]
+
+
+def short(name: str, characters: int) -> str:
+    """The name on one line, cut to so many characters; what follows the last colon is kept."""
+    name = " ".join("".join(c if c.isprintable() else " " for c in name).split()) or "(no name)"
+    if len(name) <= characters:
+        return name
+    tail = name.rpartition(":")[2]
+    if 0 < len(tail) < characters:
+        return f"…{tail}"
+    head = characters // 2 - 1
+    return f"{tail[:head]}…{tail[head + 1 - characters :]}"
+
+
+def extent(text: str, size: float = SMALL) -> float:
+    """About how wide a text is, px; rather too wide."""
+    return size * sum(map(_advance, text))
+
+
+def _advance(character: str) -> float:
+    if unicodedata.east_asian_width(character) in "WF":
+        return 1.0
+    if character in "iljtfrI.,:;|!'()[] ":
+        return 0.4
+    return 0.9 if character in "mwMW@%#<>=+~^&…" else 0.72 if character.isupper() else 0.61
+
+
+# -------------------------------------------------------------------------------------- to the page
+
+
+@contextmanager
+def _drawing(salt: str) -> Iterator[None]:
+    """Matplotlib as it comes, whatever the user's own defaults; ids depend on the salt alone."""
+    with rc_context(), warnings.catch_warnings():
+        rcdefaults()
+        rcParams.update({"svg.fonttype": "none", "svg.hashsalt": salt, "hatch.linewidth": 0.6})
+        # The page's own font draws the text, so that glyphs missing here don't matter.
+        warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
+        yield
+
+
+_TAG = re.compile(r"<[^>]+>")
+_NO_ID = re.compile(r'^<g id="[^"]*"')
+_COLOUR = re.compile('(: |fill=")(' + "|".join(COLOURS) + ")")
+
+
+def _inline(canvas: Canvas, kind: str, prefix: str, message: str) -> Markup:
+    """The drawing as an element of the page: its own ids, the page's colours, no metadata."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    FigureCanvasSVG(canvas.figure).print_svg(buffer, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index(">", text.index("<svg")) + 1 :]  # from matplotlib's own <svg …> on
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.S
+    )
+
+    def tidy(tag: re.Match[str]) -> str:
+        plain_tag = _NO_ID.sub("<g", tag[0])
+        for before in (' id="', 'href="#', "url(#"):
+            plain_tag = plain_tag.replace(before, before + prefix)
+        return _COLOUR.sub(lambda found: found[1] + COLOURS[found[2]], plain_tag)
+
+    # Wide ones shrink with the window; narrow ones grow, and rather scroll than become too small.
+    least = canvas.width if kind == "narrow" or canvas.width > WIDE else 0
+    most = canvas.width if kind == "wide" else round(canvas.width * 1.3)
+    opening = (
+        f'<svg class="{kind}" role="img" aria-label="{escape(message)}" '
+        f'viewBox="0 0 {canvas.width} {canvas.height}" '
+        f'style="min-width:{least}px;max-width:{most}px">'
+    )
+    return Markup(opening + _TAG.sub(tidy, text))

@@ -1,0 +1,97 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augury.learning.batches import AHEAD, ahead, batches, padding
+
+
+@given(
+    st.lists(st.integers(1, 300), min_size=4, max_size=200),
+    st.integers(300, 2000),
+    st.integers(0, 5),
+    st.integers(1, 4),
+)
+def test_every_clip_is_in_one_batch_and_padding_is_counted(lengths, most, seed, least):
+    lengths = np.array(lengths)
+    found = batches(lengths, most, rng=np.random.default_rng(seed), least=least)
+    assert sorted(np.concatenate(found)) == list(range(len(lengths)))
+    for one in found:
+        assert len(one) >= least
+        # Clips that a batch must have for all processes may take it beyond `most`.
+        if len(one) > 2 * least:
+            assert len(one) * lengths[one].max() <= most + least * lengths.max()
+
+
+def test_batches_hold_at_most_so_many_frames():
+    lengths = np.random.default_rng(0).integers(50, 1000, 500)
+    found = batches(lengths, 8000, rng=np.random.default_rng(1))
+    assert max(len(one) * lengths[one].max() for one in found) <= 8000
+
+
+def test_like_lengths_meet_and_the_order_is_random():
+    lengths = np.random.default_rng(0).integers(50, 1000, 5000)
+    found = batches(lengths, 8000, rng=np.random.default_rng(1))
+    assert padding(lengths, found) < 0.03  # sorted in pools of 50 batches
+    naive = np.array_split(np.random.default_rng(1).permutation(5000), len(found))
+    assert padding(lengths, naive) > 0.3
+    longest = [lengths[one].max() for one in found]
+    assert abs(np.corrcoef(longest[:-1], longest[1:])[0, 1]) < 0.2
+
+
+def test_padding_worked_by_hand():
+    # Clips of 4 and 2 together: 8 frames for 6.
+    assert padding(np.array([4, 2]), [np.array([0, 1])]) == pytest.approx(0.25)
+
+
+def test_the_seed_decides():
+    lengths = np.arange(1, 200)
+    one, same, other = (batches(lengths, 500, rng=np.random.default_rng(s)) for s in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=False))
+
+
+def test_without_a_generator_clips_are_sorted():
+    found = batches(np.array([3, 9, 5, 9]), 18, rng=None)
+    assert [one.tolist() for one in found] == [[1, 3], [2, 0]]
+
+
+def test_fewer_clips_than_processes_are_refused():
+    with pytest.raises(ValueError, match="2 clips, but 3 processes"):
+        batches(np.array([1, 2]), 10, rng=None, least=3)
+
+
+def test_ahead_keeps_the_order_and_holds_few():
+    begun, taken = [], []
+
+    def read(k):
+        begun.append(k)
+        time.sleep(0.001 * (k % 3))
+        return k
+
+    for k in ahead(read, range(40)):
+        taken.append(k)
+        assert len(begun) <= len(taken) + AHEAD
+    assert taken == list(range(40))
+
+
+def test_an_error_ahead_comes_in_its_turn():
+    def read(k):
+        if k == 2:
+            raise OSError("gone")
+        return k
+
+    found = ahead(read, range(5))
+    assert [next(found), next(found)] == [0, 1]
+    with pytest.raises(OSError, match="gone"):
+        next(found)
+
+
+def test_leaving_early_ends_the_threads():
+    found = ahead(lambda k: k, range(1000))
+    next(found)
+    found.close()
+    assert not [one for one in threading.enumerate() if one.name.startswith("augury-read")]
