@@ -301,7 +301,7 @@ def pretrain(
         from augury.learning.pretrain import pretrain as pretrained
 
         first = _is_first()  # of several processes
-        if first:
+        if first and choice.weights:
             _licence(tuple(choice.weights))
         level = "utterance" if is_timit(manifest) else None  # phones are no clips to learn from
         corpus = read_corpus(manifest, allow_outside=allow_outside, level=level)

@@ -200,10 +200,8 @@ class FrameNorm(nn.BatchNorm1d):
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(input)
         x = input
-        from torch.distributed.nn.functional import all_reduce
-
         sums = torch.cat([x.new_tensor([len(x)]), x.sum(0), x.square().sum(0)])
-        sums = all_reduce(sums)
+        sums = Summed.apply(sums)
         count, dims = sums[0], x.shape[1]
         mean = sums[1 : 1 + dims] / count
         variance = sums[1 + dims :] / count - mean.square()
@@ -216,6 +214,24 @@ class FrameNorm(nn.BatchNorm1d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+
+class Summed(torch.autograd.Function):
+    """The sum over all processes that train; its gradient, too, is what all of them ask for."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        """The sum, the same in every process."""
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[override]
+        """The sum of the gradients."""
+        grad = grad.clone()
+        dist.all_reduce(grad)
+        return grad
 
 
 class LogMel(nn.Module):

@@ -126,9 +126,11 @@ def pretrain(
         )  # fmt: skip
         trained = run.train()
         if here.rank == 0:
-            known = _written(folder, known, model, task, trained)
+            _written(folder, known, model, task, trained)
         here.wait()
-        return _finished(folder, known)
+        written = config.read(folder)
+        assert written
+        return _finished(folder, written)
 
 
 # ------------------------------------------------------------------------------------ preparing
@@ -325,7 +327,7 @@ class _Watchers:
 
 def _written(
     folder: Path, known: config.Config, model: Pretraining, task: _Task, trained: Trained
-) -> config.Config:
+) -> None:
     """The weights of the best epoch, the finished configuration, card and report."""
     if checkpoint.load(folder / STATE / "best", model, None) is None:
         raise OSError(f"{folder / STATE / 'best'}: gone since it was written; start anew")
@@ -355,7 +357,6 @@ def _written(
     checkpoint.remove(folder / STATE / "checkpoint")
     checkpoint.remove(folder / STATE / "best")
     (folder / STATE / "clips").unlink(missing_ok=True)
-    return known
 
 
 def _finished(folder: Path, known: config.Config) -> Pretrained:

@@ -147,11 +147,8 @@ class Run(Generic[Plan, Data]):
         self.progress = Progress()
         self._trained = self.model
         if self.group.size > 1:
-            self._trained = DistributedDataParallel(
-                self.model,
-                device_ids=[self.group.device.index] if self.group.device.type == "cuda" else None,
-                broadcast_buffers=False,  # FrameNorm keeps them alike
-            )
+            gpu = [self.group.device.index] if self.group.device.type == "cuda" else None
+            self._trained = DistributedDataParallel(self.model, device_ids=gpu)
 
     def train(self) -> Progress:
         """Train to the end, from the last checkpoint if there is one.
