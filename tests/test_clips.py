@@ -199,6 +199,23 @@ def test_segments_of_a_recording_are_clips_of_their_own(tmp_path):
         assert len(values["toy:level"]) == len(found)
 
 
+def test_clips_of_a_long_recording_are_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("augury.learning.clips._LONG", 1.0)
+    soundfile.write(tmp_path / "long.wav", toy.voice(np.random.default_rng(0), 1, 6.0), 16_000)
+    lines = ["path,start,end"] + [f"long.wav,{k / 2},{k / 2 + 0.4}" for k in range(12)]
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    clips = prepared(tmp_path / "m.csv", ("toy:level",), tmp_path / "store", validation="0").clips
+    first = [clips.read(k) for k in (3, 5)]
+    monkeypatch.setattr("augury.learning.clips._stored", None)  # must not be called again
+    for (mel, values), k in zip(first, (3, 5), strict=True):
+        again = clips.read(k)
+        assert np.array_equal(mel, again[0])
+        assert np.array_equal(values["toy:level"], again[1]["toy:level"])
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "store")
+    assert np.array_equal(clips.read(3)[0], first[0][0])
+
+
 def test_long_clips_are_left_out_and_named_but_are_no_fault(manifest, tmp_path):
     found = prepared(manifest, (), tmp_path / "store", longest=0.45, validation="0")
     long = [one for one in found.rejected if one.reason == "longer-than-longest"]

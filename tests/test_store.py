@@ -73,3 +73,18 @@ def test_files_are_as_readable_as_the_user_wants(tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_mapped_arrays_are_those_written(tmp_path):
+    store = Store(tmp_path)
+    arrays = {
+        "a": np.arange(12, dtype=np.float16).reshape(4, 3),
+        "b": np.array([2.5]),
+        "c": np.arange(5, dtype=np.float32),
+    }
+    store.write("x" * 64, arrays)
+    for name, expected in arrays.items():
+        found = store.mapped("x" * 64, name)
+        assert isinstance(found, np.memmap)
+        np.testing.assert_array_equal(found, expected)
+    assert store.mapped("y" * 64, "a") is None

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import secrets
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 _DIGEST = 32  # bytes
+#: Names that safetensors has for the types of arrays that are mapped.
+_TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 def digest(data: bytes) -> str:
@@ -50,6 +53,22 @@ class Store:
         except FileNotFoundError:
             return None
         return unpacked(data)
+
+    def mapped(self, name: str, array: str) -> np.ndarray | None:
+        """One array of an artefact, read from disk only where it is looked at.
+
+        Its checksum is not: this is for what was read whole before.
+        """
+        try:
+            with self.path(name).open("rb") as file:
+                file.seek(_DIGEST)
+                (length,) = struct.unpack("<Q", file.read(8))
+                found = json.loads(file.read(length))[array]
+            begin = _DIGEST + 8 + length + found["data_offsets"][0]
+            kind = _TYPES[found["dtype"]]
+            return np.memmap(self.path(name), kind, "r", begin, tuple(found["shape"]))
+        except FileNotFoundError:
+            return None
 
     def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep arrays under a name, replacing what was there."""

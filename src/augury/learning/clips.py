@@ -23,6 +23,9 @@ from augury.pseudolabels.columns import categories, columns
 from augury.settings import PretrainSettings
 from augury.store import Store, digest
 
+#: Seconds beyond which a recording, once it has been read whole, is read in parts.
+_LONG = 60.0
+
 Progress = Callable[[int, int, float], None]  # recordings done, of how many, seconds of audio done
 
 
@@ -93,6 +96,7 @@ class Clips:
     frames: NDArray[np.int64]  # (clips,)
     held_out: NDArray[np.bool_]  # (clips,) whether it is for validation
     columns: dict[str, NDArray] = field(default_factory=dict)  # (clips,) numbers, or codes
+    _whole: set[int] = field(default_factory=set)  # long recordings found undamaged
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -111,9 +115,7 @@ class Clips:
         """
         r = int(self.recording[clip])
         first, count = int(self.first[clip]), int(self.frames[clip])
-        mel, frames, duration = _stored(
-            self.plan, self.candidates, self.recordings[r], self.names[r], self.digests[r]
-        )
+        mel, frames, duration = self._stored(r)
         targets: dict[str, NDArray] = {}
         for one in self.candidates:
             if one.kind == "column":
@@ -124,6 +126,19 @@ class Clips:
                 )
                 targets[one.name] = aligned(values, *timing, first, count)
         return mel[first : first + count].astype(np.float32), targets
+
+    def _stored(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
+        store, content = Store(self.plan.store), self.digests[r]
+        if r in self._whole:  # a short clip of a long recording should not cost all of it
+            mel = store.mapped(extract.mel_key(content), "mel")
+            duration = store.mapped(extract.mel_key(content), "duration")
+            frames = extract.stored_frames(self.plan, content, self.candidates)
+            if mel is not None and duration is not None and frames is not None:
+                return mel, frames, float(duration[0])
+        found = _stored(self.plan, self.candidates, self.recordings[r], self.names[r], content)
+        if found[2] > _LONG:
+            self._whole.add(r)
+        return found
 
     def arrays(self) -> dict[str, NDArray]:
         """All but plan and candidates, as arrays to be kept."""

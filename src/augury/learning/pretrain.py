@@ -124,7 +124,10 @@ def pretrain(
             task, model, optimiser, _schedule(settings, minutes), folder / STATE,
             folder / "log.jsonl", here, watching, warn or (lambda message: None),
         )  # fmt: skip
-        trained = run.train()
+        try:
+            trained = run.train()
+        finally:
+            watching.close()
         if here.rank == 0:
             _written(folder, known, model, task, trained)
         here.wait()
@@ -320,6 +323,10 @@ class _Watchers:
         if self.board:
             for name, value in moment.losses.items():
                 self.board.add_scalar(f"training/{name}", value, moment.step)
+
+    def close(self) -> None:
+        if self.board:
+            self.board.close()
 
 
 # -------------------------------------------------------------------------------- what comes out

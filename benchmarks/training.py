@@ -1,0 +1,211 @@
+"""Speed of a training step: share of the machine's matrix-product peak, and where the rest goes.
+
+    python benchmarks/training.py [small] [paper] [batches FOLDER] [device=cuda] [compile]
+
+small, paper   a training step of the preset on a batch of 80 s: FLOP/s as a share of the fastest
+               float32 product (on a GPU: bfloat16) seen in the same run, × real time, memory, and
+               the profile of a step. Each in a process of its own.
+batches        an epoch's batches of recordings in FOLDER (by their lengths), once in batches of
+               like length with statistics known beforehand, once as is often done: so many clips
+               picked at random, padded to the longest, normalised by statistics of each batch.
+compile        the encoder through torch.compile too; on a CPU this needs a compiler.
+
+FLOP: 2 for each multiply-add of convolutions, LSTM and linear layers, 3 times that for a step
+(forward, and the gradients of inputs and of weights). All else (normalisation, activations,
+dropout, the optimiser) counts as time, not as FLOP. Data are random; reading them is not timed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.profiler import ProfilerActivity, profile
+
+from augury import audio
+from augury.learning.batches import batches, padding
+from augury.learning.clips import Target
+from augury.learning.pretrain import _optimiser
+from augury.learning.workers import Batch, Pretraining
+from augury.settings import EncoderSettings, PretrainSettings
+
+from measure import machine, peak_memory
+
+LABELS = {"F0": 1.0, "loudness": 1.0}
+KINDS = {
+    "convolution": "conv", "LSTM": "rnn", "linear": "mm", "layer norm": "layer_norm",
+    "batch norm": "batch_norm", "activation": "relu", "dropout": "bernoulli", "optimiser": "Optim",
+    "pooling": "maximum", "indexing, copying": "index", "copying": "copy",
+}  # fmt: skip
+
+
+def flop(encoder: EncoderSettings, outputs: int) -> int:
+    """Multiply-adds a frame, forward, times 2."""
+    bands, channels, total = encoder.bands, 1, 0
+    for wider, pool in zip(encoder.channels, encoder.pools, strict=True):
+        for _ in range(encoder.convolutions):
+            total += bands * 9 * channels * wider
+            channels = wider
+        bands //= pool
+    width = channels * bands
+    for _ in range(encoder.recurrent_layers):
+        total += 2 * 4 * encoder.recurrent_units * (width + encoder.recurrent_units)
+        width = 2 * encoder.recurrent_units
+    for _ in range(encoder.dense_layers):
+        total += width * encoder.dimensions
+        width = encoder.dimensions
+    return 2 * (total + width * outputs)
+
+
+class Step:
+    """A model of a preset, and one step of its training."""
+
+    def __init__(self, preset: str, device: str, compiled: bool = False) -> None:
+        self.settings = PretrainSettings.of(preset, LABELS)
+        self.device = torch.device(device)
+        dims = {"mel": 80, "mfcc": 40, **dict.fromkeys(LABELS, 1)}
+        targets = [Target(n, n, 1.0, np.zeros(d), np.ones(d)) for n, d in dims.items()]
+        torch.manual_seed(0)
+        self.model = Pretraining(self.settings, targets).to(self.device)
+        self.optimiser = _optimiser(self.model, self.settings)
+        self.outputs = sum(dims.values())
+        self.forward = torch.compile(self.model, dynamic=True) if compiled else self.model
+
+    def batch(self, lengths: NDArray[np.int64]) -> Batch:
+        count, total = len(lengths), int(lengths.sum())
+        labels = {name: torch.randn(total, 1) for name in LABELS}
+        mel = torch.randn(count, int(lengths.max()), 80)
+        return Batch(list(range(count)), mel, torch.from_numpy(lengths), labels).to(self.device)
+
+    def __call__(self, batch: Batch) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            sums, counts = self.forward(batch)
+        (sums / counts).sum().backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimiser.step()
+        self.wait()
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+def best(function: Callable[[], None], times: int = 5) -> float:
+    """Least seconds of some calls, after one that does not count."""
+    function()
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def peak(device: str) -> float:
+    """FLOP/s of the fastest large product: by torch, and on a CPU by NumPy too."""
+    n = 4096 if device == "cpu" else 16384
+    kind = torch.float32 if device == "cpu" else torch.bfloat16
+    a = torch.randn(n, n, dtype=kind, device=device)
+
+    def product() -> None:
+        torch.mm(a, a)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    seconds = best(product)
+    if device == "cpu":
+        array, into = a.numpy(), np.empty((n, n), np.float32)
+
+        def numpys() -> None:
+            np.matmul(array, array, out=into)
+
+        seconds = min(seconds, best(numpys))
+    return 2 * n**3 / seconds
+
+
+def one(preset: str, device: str, compiled: bool) -> None:
+    lengths = np.linspace(480, 500, 16).astype(np.int64)  # 16 clips of about 5 s
+    step = Step(preset, device, compiled)
+    batch, frames = step.batch(lengths), int(lengths.sum())
+    top = peak(device)
+    seconds = best(lambda: step(batch), 3 if preset == "paper" and device == "cpu" else 10)
+    top = max(top, peak(device))
+    work = 3 * flop(step.settings.encoder, step.outputs) * frames
+    kind = "float32" if device == "cpu" else "bfloat16"
+    print(
+        f"{preset}{' compiled' if compiled else ''} on {device}: {seconds:.3f} s for "
+        f"{frames / 100:.0f} s of speech, × {frames / 100 / seconds:.1f} real time, "
+        f"{3600 * seconds / (frames / 100) / 60:.1f} min an hour of speech; "
+        f"{work / seconds / 1e9:.0f} GFLOP/s of {top / 1e9:.0f} ({kind} product): "
+        f"{work / seconds / top:.0%}; peak memory {peak_memory():.1f} GB"
+    )
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        step(batch)
+    spent: Counter[str] = Counter()
+    for event in found.key_averages():
+        kind = next((k for k, part in KINDS.items() if part in event.key), "other")
+        spent[kind] += event.self_cpu_time_total
+    total = sum(spent.values())
+    print("   " + ", ".join(f"{k} {v / total:.0%}" for k, v in spent.most_common()), flush=True)
+
+
+def bucketing(folder: Path) -> None:
+    paths = sorted(
+        one for one in folder.rglob("*") if one.suffix in (".wav", ".flac", ".ogg", ".opus")
+    )
+    rng = np.random.default_rng(0)
+    seconds = np.array([audio.header(one).seconds for one in paths])
+    lengths = (seconds[seconds <= 10] * 100).astype(np.int64)
+    step = Step("small", "cpu")
+    most = round(step.settings.batch_seconds / audio.HOP)
+    like = batches(lengths, most, rng=rng)
+    naive = np.array_split(rng.permutation(len(lengths)), len(like))
+    chosen = rng.permutation(len(like))[:25]
+
+    def naively(batch: Batch) -> None:
+        mel = batch.mel.flatten(0, 1)  # padding and all
+        batch.mel = (batch.mel - mel.mean(0)) / mel.std(0)
+        step(batch)
+
+    rows = []
+    for name, plan, train in (("like lengths", like, step), ("at random", naive, naively)):
+        made = [step.batch(lengths[plan[k]]) for k in chosen]
+        frames = sum(int(one.lengths.sum()) for one in made)
+        train(made[0])
+        began = time.perf_counter()
+        for batch in made:
+            train(batch)
+        rows.append(frames / 100 / (time.perf_counter() - began))
+        print(
+            f"{name}: {len(plan)} batches, {padding(lengths, plan):.0%} padding, "
+            f"× {rows[-1]:.0f} real time"
+        )
+    print(f"gain: {rows[0] / rows[1]:.2f}", flush=True)
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    device = next((w.removeprefix("device=") for w in words if w.startswith("device=")), "cpu")
+    if "alone" in words:
+        return one(words[0], device, "compile" in words)
+    print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
+    for preset in ("small", "paper"):
+        if preset in words:
+            for more in ([], ["compile"]) if "compile" in words else ([],):
+                command = [sys.executable, __file__, preset, "alone", f"device={device}", *more]
+                subprocess.run(command, check=True)
+    if "batches" in words:
+        bucketing(Path(words[words.index("batches") + 1]))
+    return None
+
+
+if __name__ == "__main__":
+    main()
