@@ -1,6 +1,6 @@
 """Speed of a training step: share of the machine's matrix-product peak, and where the rest goes.
 
-    python benchmarks/training.py [small] [paper] [batches FOLDER] [device=cuda] [compile]
+    python benchmarks/training.py [small] [paper] [batches FOLDER] [device=cuda]
 
 small, paper   a training step of the preset on a batch of 80 s: FLOP/s as a share of the fastest
                float32 product (on a GPU: bfloat16) seen in the same run, × real time, memory, and
@@ -8,7 +8,6 @@ small, paper   a training step of the preset on a batch of 80 s: FLOP/s as a sha
 batches        an epoch's batches of recordings in FOLDER (by their lengths), once in batches of
                like length with statistics known beforehand, once as is often done: so many clips
                picked at random, padded to the longest, normalised by statistics of each batch.
-compile        the encoder through torch.compile too; on a CPU this needs a compiler.
 
 FLOP: 2 for each multiply-add of convolutions, LSTM and linear layers, 3 times that for a step
 (forward, and the gradients of inputs and of weights). All else (normalisation, activations,
@@ -67,7 +66,7 @@ def flop(encoder: EncoderSettings, outputs: int) -> int:
 class Step:
     """A model of a preset, and one step of its training."""
 
-    def __init__(self, preset: str, device: str, compiled: bool = False) -> None:
+    def __init__(self, preset: str, device: str) -> None:
         self.settings = PretrainSettings.of(preset, LABELS)
         self.device = torch.device(device)
         dims = {"mel": 80, "mfcc": 40, **dict.fromkeys(LABELS, 1)}
@@ -76,7 +75,6 @@ class Step:
         self.model = Pretraining(self.settings, targets).to(self.device)
         self.optimiser = _optimiser(self.model, self.settings)
         self.outputs = sum(dims.values())
-        self.forward = torch.compile(self.model, dynamic=True) if compiled else self.model
 
     def batch(self, lengths: NDArray[np.int64]) -> Batch:
         count, total = len(lengths), int(lengths.sum())
@@ -87,7 +85,7 @@ class Step:
     def __call__(self, batch: Batch) -> None:
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            sums, counts = self.forward(batch)
+            sums, counts = self.model(batch)
         (sums / counts).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimiser.step()
@@ -131,9 +129,9 @@ def peak(device: str) -> float:
     return 2 * n**3 / seconds
 
 
-def one(preset: str, device: str, compiled: bool) -> None:
+def one(preset: str, device: str) -> None:
     lengths = np.linspace(480, 500, 16).astype(np.int64)  # 16 clips of about 5 s
-    step = Step(preset, device, compiled)
+    step = Step(preset, device)
     batch, frames = step.batch(lengths), int(lengths.sum())
     top = peak(device)
     seconds = best(lambda: step(batch), 3 if preset == "paper" and device == "cpu" else 10)
@@ -141,7 +139,7 @@ def one(preset: str, device: str, compiled: bool) -> None:
     work = 3 * flop(step.settings.encoder, step.outputs) * frames
     kind = "float32" if device == "cpu" else "bfloat16"
     print(
-        f"{preset}{' compiled' if compiled else ''} on {device}: {seconds:.3f} s for "
+        f"{preset} on {device}: {seconds:.3f} s for "
         f"{frames / 100:.0f} s of speech, × {frames / 100 / seconds:.1f} real time, "
         f"{3600 * seconds / (frames / 100) / 60:.1f} min an hour of speech; "
         f"{work / seconds / 1e9:.0f} GFLOP/s of {top / 1e9:.0f} ({kind} product): "
@@ -195,13 +193,12 @@ def main() -> None:
     words = sys.argv[1:]
     device = next((w.removeprefix("device=") for w in words if w.startswith("device=")), "cpu")
     if "alone" in words:
-        return one(words[0], device, "compile" in words)
+        return one(words[0], device)
     print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
     for preset in ("small", "paper"):
         if preset in words:
-            for more in ([], ["compile"]) if "compile" in words else ([],):
-                command = [sys.executable, __file__, preset, "alone", f"device={device}", *more]
-                subprocess.run(command, check=True)
+            command = [sys.executable, __file__, preset, "alone", f"device={device}"]
+            subprocess.run(command, check=True)
     if "batches" in words:
         bucketing(Path(words[words.index("batches") + 1]))
     return None

@@ -114,7 +114,7 @@ def rank(
         bool, typer.Option(help="Look at the order under other settings too.")
     ] = True,
     tolerance: Annotated[
-        float, typer.Option(help="Largest relative error of a class's value by approximation.")
+        float, typer.Option(help="Relative error that approximations of a class's value aim at.")
     ] = 1e-6,
     bootstrap: Annotated[
         int,

@@ -37,7 +37,7 @@ class RankSettings:
     exclude: tuple[str, ...] = ()  # labels left out
     max_bad: float = 0.05  # share of segments that may be unusable
     sensitivity: bool = True  # whether the order is looked at under other settings too
-    tolerance: float = 1e-6  # largest relative error of a class's value by approximation
+    tolerance: float = 1e-6  # relative error that approximations of a class's value aim at
     bootstrap: int = 1000  # replicates for intervals, ranks and tiers; 0: none
     group: str = ""  # column whose groups are resampled whole; "recording"; "segment"; "": see rank
     permutations: int = 0  # shuffles for p-values; 0: by moments (robust only)
