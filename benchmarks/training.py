@@ -80,7 +80,7 @@ class Step:
         count, total = len(lengths), int(lengths.sum())
         labels = {name: torch.randn(total, 1) for name in LABELS}
         mel = torch.randn(count, int(lengths.max()), 80)
-        return Batch(list(range(count)), mel, torch.from_numpy(lengths), labels).to(self.device)
+        return Batch(mel, torch.from_numpy(lengths), labels).to(self.device)
 
     def __call__(self, batch: Batch) -> None:
         self.optimiser.zero_grad(set_to_none=True)

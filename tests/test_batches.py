@@ -21,9 +21,26 @@ def test_every_clip_is_in_one_batch_and_padding_is_counted(lengths, most, seed, 
     assert sorted(np.concatenate(found)) == list(range(len(lengths)))
     for one in found:
         assert len(one) >= least
-        # Clips that a batch must have for all processes may take it beyond `most`.
-        if len(one) > 2 * least:
-            assert len(one) * lengths[one].max() <= most + least * lengths.max()
+        # Beyond `most` only by the clips that a batch must have for all processes.
+        fitting = max(least, most // lengths[one].max())
+        assert len(one) <= fitting + least - 1
+
+
+@pytest.mark.parametrize("least", [1, 4, 16])
+def test_pools_end_without_batches_that_are_too_small_or_too_large(least):
+    lengths = np.random.default_rng(0).integers(300, 800, 30_000)
+    found = batches(lengths, 8000, rng=np.random.default_rng(1), least=least)
+    assert sorted(np.concatenate(found)) == list(range(len(lengths)))
+    sizes = np.array([len(one) for one in found])
+    assert sizes.min() >= least
+    # 800 frames at most a clip: `least` of them, and fewer than `least` that came along.
+    padded = [len(one) * lengths[one].max() for one in found]
+    assert max(padded) <= max(8000, 800 * least) + 800 * (least - 1)
+
+
+def test_clips_that_fill_a_batch_each():
+    found = batches(np.full(1000, 1000), 1000, rng=np.random.default_rng(0), least=64)
+    assert {len(one) for one in found} <= set(range(64, 128))
 
 
 def test_batches_hold_at_most_so_many_frames():

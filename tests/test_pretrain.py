@@ -89,6 +89,7 @@ def test_a_folder_that_says_all(manifest):
     assert again.targets[3].weight == 0.5
     for one, other in zip(again.targets, done.config.targets, strict=True):
         assert np.array_equal(one.mean, other.mean)
+    assert again.key() == done.config.key()
     assert set(done.result["validation"]) == {"loss", *(one.name for one in again.targets)}
     # Median is the best constant for an absolute error, so never worse than the mean.
     for name in ("toy:level", "toy:bands"):
@@ -110,6 +111,36 @@ def test_a_finished_run_is_read_not_repeated(manifest):
     again = run(manifest)
     assert again.result == first.result
     assert again.history == first.history
+
+
+def test_the_callers_random_numbers_are_left_alone(manifest):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    run(manifest, epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_pseudo_label_without_values_among_what_is_held_out(manifest):
+    lines = manifest.read_text().splitlines()
+    lines[0] += ",split,rare"
+    for k in range(1, len(lines)):
+        held_out = k % 4 == 0
+        lines[k] += ",dev," if held_out else f",train,{k}"
+    manifest.write_text("\n".join(lines) + "\n")
+    done = run(manifest, ["column:rare"], split="train", validation="dev")
+    assert "column:rare" in done.result["training"]
+    assert "column:rare" not in done.result["without_looking"]
+    assert "nan" not in (done.folder / "config.toml").read_text()
+    from augury.cli import _show_pretrained
+
+    _show_pretrained(done)
+
+
+def test_choices_beside_a_preset(manifest):
+    done = run(manifest, epochs=1, encoder={"dropout": 0.0})
+    assert done.config.settings.encoder.channels == (4,)  # the preset's, not the paper's
+    assert done.config.settings.encoder.dropout == 0.0
 
 
 def test_it_learns_what_it_is_asked_to(manifest):
@@ -170,7 +201,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(manifest):
     command = [
         sys.executable, "-m", "augury", "pretrain", str(manifest), "--pseudo-labels", "toy:level",
         "--preset", str(folder / "tiny.toml"), "--epochs", "60", "--out", str(folder / "killed"),
-        "--minutes", "0.01", "--jobs", "1", "--validation", "0.2",
+        "--minutes", "0.01", "--jobs", "1",
     ]  # fmt: skip
     rng, kills = random.Random(0), 0
     log = folder / "killed/log.jsonl"
@@ -206,7 +237,6 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "-m", "augury", "pretrain", str(manifest), "--pseudo-labels", "toy:level,column:colour",
         "--preset", str(folder / "tiny.toml"), "--out", str(folder / "two"), "--device", "cpu",
-        "--validation", "0.2",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -217,6 +247,9 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
             for name, value in theirs[kind].items():
                 # Sums in another order, float32, grown over three epochs of Adam.
                 assert ours[kind][name] == pytest.approx(value, rel=1e-5), (ours["epoch"], name)
+    found = config.read(folder / "two").result
+    for kind in ("without_looking", "predicting_mean"):
+        assert found[kind] == pytest.approx(one.result[kind], rel=1e-6)
 
 
 def test_tensorboard_where_it_is_not_installed(manifest, monkeypatch):
@@ -265,8 +298,15 @@ def test_what_is_no_encoder_is_told(manifest, tmp_path):
         load_encoder(tmp_path)
     done = run(manifest)
     weights = done.folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
+    good, text = weights.read_bytes(), (done.folder / "config.toml").read_text()
+    weights.write_bytes(good[:1000])
     with pytest.raises(ValueError, match=r"not this encoder's weights.*copy it again"):
+        load_encoder(done.folder)
+    weights.write_bytes(good)
+    (done.folder / "config.toml").write_text(
+        text.replace("channels = [\n    4,", "channels = [\n    5000,")
+    )
+    with pytest.raises(ValueError, match=r"not those that config\.toml describes"):
         load_encoder(done.folder)
     (done.folder / "config.toml").write_text("format = 2\n")
     with pytest.raises(ValueError, match="of format 2, and this version of Augury reads 1"):
@@ -295,10 +335,11 @@ def test_the_best_of_a_ranking(manifest, tmp_path):
     done = run(manifest, choice)
     assert config.read(done.folder).ranking["digest"] == choice.ranking["digest"]
     # Another ranking with the same pseudo-labels is another run.
-    other = rank(read_corpus(manifest), names, label="colour", jobs=1, bootstrap=0)
-    other.write(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"holds another run: .*ranking\.digest|but only"):
-        run(manifest, from_ranking(tmp_path / "other/ranking.json", top=1))
+    found = json.loads((tmp_path / "ranking/ranking.json").read_text())
+    found["inputs"]["audio"] = "others"
+    (tmp_path / "other.json").write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=r"holds another run: ranking\.digest .*another --out"):
+        run(manifest, from_ranking(tmp_path / "other.json", top=1))
 
 
 def made(tmp_path, results, **other):
@@ -348,6 +389,8 @@ def test_weights_as_written(tmp_path):
     assert read_weights(str(tmp_path / "w.json")) == {"F0": 0.25}
     with pytest.raises(ValueError, match="'zcr' is not NAME=WEIGHT"):
         read_weights("F0=1,zcr")
+    with pytest.raises(ValueError, match="F0 is given twice"):
+        read_weights("F0=1,F0=2")
     with pytest.raises(ValueError, match="no such file"):
         read_weights("nowhere.json")
     (tmp_path / "w.json").write_text("[1]")
@@ -369,6 +412,10 @@ def test_weights_as_written(tmp_path):
         ({"batch_seconds": 1.0}, "less than the longest clip"),
         ({"device": "gpu"}, "gpu: no such device"),
         ({"encoder": {"chanels": [3]}}, "chanels: no such setting of an encoder; did you mean"),
+        ({"encoder": {"bands": 40}}, "bands is 40, but recordings are given 80"),
+        ({"encoder": 3}, "settings of an encoder are 3, but must be a table"),
+        ({"seed": 1.0}, "seed is 1.0, but must be a whole number"),
+        ({"patience": 3, "validation": "0"}, "patience looks at the validation loss"),
     ],
 )
 def test_choices_that_can_not_be_are_refused(manifest, choices, message):
@@ -406,6 +453,9 @@ def test_the_command_line(manifest, tmp_path):
         ((), "say what to predict"),
         (("--pseudo-labels", "toy:level", "--weights", "toy:level=1"), "say what to predict"),
         (("--pseudo-labels", "lodness"), "did you mean loudness"),
+        (("--pseudo-labels", ","), "names none"),
+        (("--pseudo-labels", "toy:level", "--device", "mps"), "not a device"),
+        (("--pseudo-labels", "toy:level", "--device", "cuda:9"), "torch finds"),
         (("--from", str(tmp_path / "absent.json")), "absent.json"),
     ):
         found = call("pretrain", *common, "--out", str(tmp_path / "no"), *words)

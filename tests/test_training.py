@@ -6,7 +6,10 @@ import os
 import resource
 import signal
 
+import numpy as np
 import pytest
+
+from augury.store import packed
 
 torch = pytest.importorskip("torch")
 
@@ -44,7 +47,7 @@ class Regression:
         x, y = data
         return (model(x) - y).square().sum(0), torch.tensor([12.0, 12.0])
 
-    def validate(self, model):
+    def validate(self, model, stop):
         if not self.held_out:
             return torch.zeros(2), torch.zeros(2)
         return (model(self.x[0]) - self.y[0]).square().sum(0), torch.tensor([12.0, 12.0])
@@ -69,6 +72,7 @@ def run(folder, task=None, *, model=None, **choices):
     folder.mkdir(exist_ok=True)
     model = model or regression()
     watch, warn = choices.pop("watch", lambda moment: None), choices.pop("warn", print)
+    key = choices.pop("key", "this run")
     given = {
         "epochs": 4, "learning_rate": 0.05, "shape": "constant", "clip": 5.0, "patience": 0,
         "max_skipped": 3, "seed": 7, "minutes": 10.0,
@@ -76,7 +80,7 @@ def run(folder, task=None, *, model=None, **choices):
     optimiser = torch.optim.Adam(model.parameters())
     return Run(
         task or Regression(), model, optimiser, Schedule(**(given | choices)), folder,
-        folder / "log.jsonl", HERE, watch, warn,
+        folder / "log.jsonl", key, HERE, watch, warn,
     )  # fmt: skip
 
 
@@ -115,9 +119,9 @@ def test_one_step_is_gradient_descent_on_the_weighted_means(tmp_path):
 def test_the_callers_random_numbers_are_left_alone(tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
+    model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
     torch.manual_seed(5)
-    run(tmp_path, model=nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))).train()
-    torch.manual_seed(5)
+    run(tmp_path, model=model).train()
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -149,7 +153,7 @@ def test_stopped_and_gone_on_it_ends_as_if_never_stopped(tmp_path, number):
     going = run(tmp_path / "stopped", watch=stop)
     progress = going.train()
     assert torch.equal(weights(going.model), weights(whole.model))
-    assert progress.history == whole.progress.history
+    assert progress.history == whole.state.history
     assert progress.audio == 24
 
 
@@ -199,7 +203,7 @@ def test_patience_and_the_best_epoch(tmp_path):
     class Worsening(Regression):
         calls = 0
 
-        def validate(self, model):
+        def validate(self, model, stop):
             type(self).calls += 1
             return torch.tensor([12.0, 0.0]) * abs(self.calls - 3), torch.tensor([12.0, 12.0])
 
@@ -207,8 +211,67 @@ def test_patience_and_the_best_epoch(tmp_path):
     progress = found.train()
     assert (progress.best_epoch, progress.best, progress.epoch) == (3, 0, 7)
     best = regression()
-    assert checkpoint.load(tmp_path / "best", best, None) is not None
+    assert checkpoint.load(tmp_path / "best", best, None, key="this run") == {"epoch": 3}
     assert not torch.equal(weights(best), weights(found.model))
+
+
+def test_a_validation_that_is_not_finite_is_no_best(tmp_path):
+    class Broken(Regression):
+        calls = 0
+
+        def validate(self, model, stop):
+            type(self).calls += 1
+            value = float("nan") if self.calls == 1 else 1.0 / self.calls
+            return torch.tensor([value, value]), torch.ones(2)
+
+    warnings = []
+    progress = run(tmp_path, Broken(), warn=warnings.append, patience=2).train()
+    assert progress.best_epoch == 4
+    assert warnings == ["the validation loss of epoch 1 is nan"]
+
+
+def test_asked_to_stop_in_validation_nothing_is_lost(tmp_path):
+    whole = run(tmp_path / "whole")
+    whole.train()
+
+    class Slow(Regression):
+        def validate(self, model, stop):
+            if not list((tmp_path / "asked").glob("asked")):
+                (tmp_path / "asked/asked").touch()
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert stop()
+            return super().validate(model, stop)
+
+    with pytest.raises(Stopped, match="stopped in epoch 1 before its validation"):
+        run(tmp_path / "asked", Slow()).train()
+    going = run(tmp_path / "asked", Slow())
+    assert going.train().history == whole.state.history
+    assert torch.equal(weights(going.model), weights(whole.model))
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(tmp_path):
+    run(tmp_path, epochs=1).train()
+    (tmp_path / ".checkpoint.0123").write_bytes(b"half")
+    run(tmp_path, epochs=2).train()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_with_another_number_of_processes_the_epoch_begins_again(tmp_path):
+    def stop(moment):
+        if moment.step == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        run(tmp_path, watch=stop).train()
+    going = run(tmp_path, warn=(warnings := []).append)
+    about = checkpoint.load(tmp_path / "checkpoint", going.model, going.optimiser, key="this run")
+    assert (about["batch"], about["processes"]) == (3, 1)
+    about["processes"] = 2
+    checkpoint.save(tmp_path / "checkpoint", going.model, going.optimiser, about, key="this run")
+    assert going.train().epoch == 4
+    assert warnings == [
+        "1 processes, and 2 before: batches are cut otherwise, so epoch 2 begins again"
+    ]
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path):
@@ -217,7 +280,7 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path):
     assert progress.best_epoch == 3
     assert progress.history[0]["validation"] == {}
     best = regression()
-    checkpoint.load(tmp_path / "best", best, None)
+    checkpoint.load(tmp_path / "best", best, None, key="this run")
     assert torch.equal(weights(best), weights(found.model))
 
 
@@ -233,7 +296,10 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path):
         if moment.step == 14:
             model = regression()
             optimiser = torch.optim.Adam(model.parameters())
-            kept.append(checkpoint.load(tmp_path / "full/checkpoint", model, optimiser))
+            path = tmp_path / "full/checkpoint"
+            kept.append(checkpoint.load(path, model, optimiser, key="this run"))
+            best = regression()
+            kept.append(checkpoint.load(tmp_path / "full/best", best, None, key="this run"))
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     try:
@@ -243,6 +309,10 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert any("make room" in text for text in warnings)
     assert kept[0]["epoch"] == 1
+    assert kept[1] == {"epoch": 1}  # its own epoch, though the second was better
+    assert (
+        found.state.history[1]["validation"]["loss"] < found.state.history[0]["validation"]["loss"]
+    )
     assert torch.equal(weights(found.model), weights(whole.model))
     assert not list((tmp_path / "full").glob(".*"))  # no half-written file is left
 
@@ -273,6 +343,15 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path):
     assert torch.equal(weights(found.model), weights(whole.model))
 
 
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    run(tmp_path, epochs=1).train()
+    with pytest.raises(ValueError, match="of a run with another configuration; choose another"):
+        run(tmp_path, epochs=1, key="another").train()
+    (tmp_path / "checkpoint").write_bytes(packed({"x": np.zeros(3)}))
+    with pytest.raises(ValueError, match="of a run with another configuration"):
+        run(tmp_path, epochs=1).train()
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     run(tmp_path, epochs=1).train()
     with pytest.raises(ValueError, match=r"of another model.*choose another folder"):
@@ -287,7 +366,7 @@ def test_the_log_has_each_step_once(tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path, epochs=10, watch=stop).train()
     with (tmp_path / "log.jsonl").open("a") as log:
-        log.write('{"step": 44, "cut o')
+        log.write('{"step": 42, "epoch": 8, "validation": {}}\n{"step": 41, "cut o')
     run(tmp_path, epochs=10).train()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     epochs = [line["epoch"] for line in lines if "validation" in line]

@@ -30,6 +30,7 @@ from scipy import fft
 RATE = 16_000  # Hz, what every estimator works at
 WINDOW = 0.025  # seconds of signal behind one spectrum
 HOP = 0.010  # seconds from one spectrum to the next
+BANDS = 80  # of the mel scale, the paper's
 
 Signal = NDArray[np.float32]
 
@@ -141,7 +142,7 @@ def log_mel(
     signal: Signal,
     rate: int = RATE,
     *,
-    bands: int = 80,
+    bands: int = BANDS,
     window: float = WINDOW,
     hop: float = HOP,
 ) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -231,25 +231,35 @@ def pretrain(
     out_dir: Annotated[
         Path, typer.Option("--out", help="Folder for the encoder, its report and its log.")
     ] = Path("augury-encoder"),
-    split: Annotated[str, typer.Option(help="Use only rows of this split.")] = "",
+    split: Annotated[str | None, typer.Option(help="Pretrain on rows of this split.")] = None,
     validation: Annotated[
-        str, typer.Option(help="Share of recordings to hold out, or the name of a split; 0: none.")
-    ] = "0.05",
-    unvoiced: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="published: predict openSMILE's 0 (F0) or -100 (log HNR) where there is no voice; "
-            "voiced: predict nothing there."
+            help="Share of recordings to hold out, or the name of a split; 0: none. If neither "
+            "this nor the preset says: 0.05."
         ),
-    ] = "published",
-    epochs: Annotated[int, typer.Option(min=0, help="0: as many as the preset says.")] = 0,
+    ] = None,
+    unvoiced: Annotated[
+        str | None,
+        typer.Option(
+            help="published: predict openSMILE's 0 (F0) or -100 (log HNR) where there is no voice "
+            "(if nothing else is said); voiced: predict nothing there."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="As many as the preset says, if not given.")
+    ] = None,
     patience: Annotated[
-        int, typer.Option(min=0, help="Stop after so many epochs without improvement; 0: never.")
-    ] = 0,
-    max_bad: Annotated[float, typer.Option(help="Share of clips that may be unusable.")] = 0.05,
+        int | None,
+        typer.Option(min=0, help="Stop after so many epochs without improvement; 0: never."),
+    ] = None,
+    max_bad: Annotated[
+        float | None, typer.Option(help="Share of clips that may be unusable (0.05).")
+    ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of weights, batches, dropout and what is held out.")
-    ] = 0,
+        int | None,
+        typer.Option(min=0, help="Of weights, batches, dropout and what is held out (0)."),
+    ] = None,
     allow_outside: AllowOutside = False,
     store: Annotated[
         Path | None, typer.Option(help="Folder of extracted values, shared with `augury rank`.")
@@ -297,7 +307,10 @@ def pretrain(
         elif weights:
             choice = chosen(read_weights(weights))
         else:
-            choice = chosen([] if pseudo_labels == "none" else _split(pseudo_labels))
+            names = [name.strip() for name in pseudo_labels.split(",") if name.strip()]
+            if not names:
+                raise ValueError("--pseudo-labels names none; to only reconstruct, say none")
+            choice = chosen([] if names == ["none"] else names)
         from augury.learning.pretrain import pretrain as pretrained
 
         first = _is_first()  # of several processes
@@ -307,7 +320,10 @@ def pretrain(
         corpus = read_corpus(manifest, allow_outside=allow_outside, level=level)
         _usable("--out", out_dir)
         _usable("--store", store)
-        given = {"epochs": epochs, "patience": patience}
+        choices: dict[str, Any] = {
+            "split": split, "validation": validation, "unvoiced": unvoiced, "epochs": epochs,
+            "patience": patience, "max_bad": max_bad, "seed": seed,
+        }  # fmt: skip
         try:
             with _progress() as progress, _training() as watch:
                 done = pretrained(
@@ -324,12 +340,7 @@ def pretrain(
                     progress=progress if first else None,
                     watch=watch if first else None,
                     warn=_warn if first else None,
-                    split=split,
-                    validation=validation,
-                    unvoiced=unvoiced,
-                    max_bad=max_bad,
-                    seed=seed,
-                    **{name: value for name, value in given.items() if value},
+                    **{name: value for name, value in choices.items() if value is not None},
                 )
         except Stopped as stopped:
             err.print(f"augury: {stopped}", soft_wrap=True)
@@ -356,10 +367,11 @@ def encode(
     with _plain_errors():
         _needs_torch()
         from augury.learning.encode import encode_files, load_encoder
+        from augury.learning.parallel import usable
 
         _usable("--out", out_dir)
         bad = 0
-        loaded = load_encoder(encoder).to(device)
+        loaded = load_encoder(encoder).to(usable(device))
         for path, found in encode_files(loaded, recordings, out_dir):
             if isinstance(found, Exception):
                 bad += 1
@@ -452,10 +464,6 @@ def main() -> None:
 
 
 # --------------------------------------------------------------------------------- what is shown
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _needs_torch() -> None:
@@ -637,6 +645,8 @@ def _progress() -> Iterator[Callable[[int, int, float], None]]:
         def step(done: int, total: int, seconds: float) -> None:
             speed = seconds / max(time.monotonic() - began, 1e-9)
             bar.update(task, completed=done, total=total, speed=speed)
+            if done == total:  # the terminal is free for what comes next
+                bar.stop()
 
         yield step
 
@@ -709,9 +719,9 @@ def _show_pretrained(done: Pretrained) -> None:
         if name == "loss":
             continue
         row = [name, f"{training:.3f}"]
-        if without:
-            found = result["validation"][name]
-            row += [f"{found:.3f}", f"{without[name]:.3f}", f"{found / without[name]:.2f}"]
+        if name in without:  # it has values among what is held out
+            found, guess = result["validation"][name], without[name]
+            row += [f"{found:.3f}", f"{guess:.3f}", f"{found / guess:.2f}" if guess else ""]
         table.add_row(*row)
     out.print(table)
     speed = result["audio_seconds"] / max(result["seconds"], 1e-9)

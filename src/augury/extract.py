@@ -322,7 +322,8 @@ def gather(
         if outcome.problem:
             problems += [(int(p), *outcome.problem) for p in place]
             continue
-        arrays, frames = _stored(plan, work, outcome.digest, candidates)
+        name = embedding_key(outcome.digest, plan, work)
+        arrays, frames = stored(plan, work, outcome.digest, name, candidates)
         problems += described(work, place, arrays["problem"], outcome.duration)
         good = arrays["problem"] == 0
         rows = place[good]
@@ -356,29 +357,42 @@ def gather(
     return Gathered(embeddings, values, usable, sorted(problems))
 
 
-def _stored(
-    plan: Plan, work: Work, content: str, candidates: Sequence[Candidate]
+def stored(
+    plan: Plan, work: Work, content: str, name: str, candidates: Sequence[Candidate]
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """One recording's embedding artefact, and the candidates' frames by source."""
+    """One recording's artefact of that name, and the candidates' frames by source.
+
+    What was damaged, or cleaned away, since it was written is made again.
+    """
     for _ in range(2):
-        arrays = Store(plan.store).read(embedding_key(content, plan, work))
+        arrays = Store(plan.store).read(name)
         frames = stored_frames(plan, content, candidates)
         if arrays is not None and frames is not None:
             return arrays, frames
-        extract(plan, work)  # damaged, or cleaned away, since it was written: make it again
+        if extract(plan, work).digest != content:
+            raise OSError(
+                f"{work.name}: changed since this run began, and what was extracted of it is no "
+                "longer in the store; restore it, or start anew"
+            )
     raise OSError(f"{plan.store}: what was just written there can't be read back")
 
 
 def stored_frames(
-    plan: Plan, content: str, candidates: Sequence[Candidate]
+    plan: Plan,
+    content: str,
+    candidates: Sequence[Candidate],
+    read: Callable[[str], dict[str, NDArray] | None] | None = None,
 ) -> dict[str, NDArray] | None:
-    """One recording's values, frame by frame, by source; None if the store lacks any."""
-    store, found = Store(plan.store), {}
+    """One recording's values, frame by frame, by source; None if the store lacks any.
+
+    `read` gives an artefact by its name; the store's own, which looks at checksums, if not given.
+    """
+    read, found = read or Store(plan.store).read, {}
     if any(one.kind == "opensmile" for one in candidates):
-        columns = store.read(smile_key(content)) or {}
+        columns = read(smile_key(content)) or {}
         found = {f"opensmile:{column}": frames for column, frames in columns.items()}
     for one, version in plan.functions:
-        if one in candidates and (known := store.read(function_key(content, one, version))):
+        if one in candidates and (known := read(function_key(content, one, version))):
             found[one.source] = known["values"]
     complete = all(one.source in found for one in candidates if one.kind != "column")
     return found if complete else None

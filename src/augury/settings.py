@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -11,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from augury.audio import BANDS
 from augury.extract import Embedding
 from augury.pseudolabels import SEVEN
 
@@ -97,7 +99,7 @@ class RankSettings:
 class EncoderSettings:
     """The encoder's sizes. Defaults are the paper's."""
 
-    bands: int = 80  # mel bands of its input
+    bands: int = BANDS  # of the log-mel that comes in
     channels: tuple[int, ...] = (128, 200, 256)  # of each block
     convolutions: int = 2  # in a block
     pools: tuple[int, ...] = (2, 2, 2)  # neighbouring bands merged after each block
@@ -126,11 +128,8 @@ class EncoderSettings:
                 "block one of both"
             )
         merged = math.prod(self.pools)
-        if min(self.channels) < 1 or min(self.pools) < 1 or merged > self.bands:
-            raise ValueError(
-                f"channels {list(self.channels)} and pools {list(self.pools)} must be 1 or more, "
-                f"and pools leave one of {self.bands} bands"
-            )
+        if merged > self.bands:
+            raise ValueError(f"pools {list(self.pools)} leave none of {self.bands} bands")
 
 
 OPTIMISERS = ("adadelta", "adam")
@@ -193,6 +192,10 @@ class PretrainSettings:
         for name, weight in self.pseudo_labels.items():
             if not (isinstance(weight, int | float) and 0 < weight <= 1e6):
                 raise ValueError(f"the weight of {name} is {weight!r}, but must be above 0")
+        if self.encoder.bands != BANDS:
+            raise ValueError(f"bands is {self.encoder.bands}, but recordings are given {BANDS}")
+        if self.patience and self.validation in ("", "0"):
+            raise ValueError("patience looks at the validation loss; hold something out for it")
         if not (self.pseudo_labels or self.mel or self.mfcc):
             raise ValueError(
                 "nothing to predict: no pseudo-labels, and mel and mfcc both weigh 0; give one"
@@ -208,7 +211,12 @@ class PretrainSettings:
         cls, preset: str | Path, pseudo_labels: Mapping[str, float], **choices: Any
     ) -> PretrainSettings:
         """A preset ("paper", "small", or a TOML file), with other choices in place of its own."""
-        return cls.from_dict(read_preset(preset) | choices, pseudo_labels)
+        given = read_preset(preset)
+        if isinstance(given.get("encoder"), Mapping) and isinstance(
+            choices.get("encoder"), Mapping
+        ):
+            choices["encoder"] = {**given["encoder"], **choices["encoder"]}
+        return cls.from_dict(given | choices, pseudo_labels)
 
     @classmethod
     def from_dict(
@@ -249,6 +257,8 @@ def read_preset(preset: str | Path) -> dict[str, Any]:
 
 
 def _made(cls: type[Settings], choices: Mapping[str, Any], what: str) -> Settings:
+    if not isinstance(choices, Mapping):
+        raise ValueError(f"the settings of {what} are {choices!r}, but must be a table")
     known = [one.name for one in fields(cls)]  # type: ignore[arg-type]
     for name in choices:
         if name not in known:
@@ -268,8 +278,9 @@ def _among(settings: object, name: str, allowed: tuple[str, ...]) -> None:
 
 def _within(settings: object, name: str, low: float, high: float, *, whole: bool = False) -> None:
     value = getattr(settings, name)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not low <= value <= high or (whole and value != int(value)):
+    wanted = numbers.Integral if whole else numbers.Real
+    number = isinstance(value, wanted) and not isinstance(value, bool)
+    if not number or not low <= float(value) <= high:
         kind = "a whole number" if whole else "a number"
         raise ValueError(f"{name} is {value!r}, but must be {kind} from {low:g} to {high:g}")
 
@@ -277,6 +288,8 @@ def _within(settings: object, name: str, low: float, high: float, *, whole: bool
 def _whole_tuple(settings: object, name: str) -> None:
     """Lists, as TOML has them, become tuples."""
     value = getattr(settings, name)
-    if not isinstance(value, list | tuple) or not all(type(one) is int for one in value):
-        raise ValueError(f"{name} is {value!r}, but must be a list of whole numbers")
+    if not isinstance(value, list | tuple) or not all(
+        type(one) is int and 1 <= one <= 10_000 for one in value
+    ):
+        raise ValueError(f"{name} is {value!r}, but must be a list of whole numbers, 1 to 10,000")
     object.__setattr__(settings, name, tuple(value))

@@ -23,7 +23,7 @@ from safetensors.numpy import load, save
 
 _DIGEST = 32  # bytes
 #: Names that safetensors has for the types of arrays that are mapped.
-_TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+_TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I64": np.int64}
 
 
 def digest(data: bytes) -> str:
@@ -54,20 +54,24 @@ class Store:
             return None
         return unpacked(data)
 
-    def mapped(self, name: str, array: str) -> np.ndarray | None:
-        """One array of an artefact, read from disk only where it is looked at.
+    def mapped(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of an artefact, read from disk only where they are looked at.
 
-        Its checksum is not: this is for what was read whole before.
+        Their checksum is not: this is for what was read whole before.
         """
+        path = self.path(name)
         try:
-            with self.path(name).open("rb") as file:
+            with path.open("rb") as file:
                 file.seek(_DIGEST)
                 (length,) = struct.unpack("<Q", file.read(8))
-                found = json.loads(file.read(length))[array]
-            begin = _DIGEST + 8 + length + found["data_offsets"][0]
-            kind = _TYPES[found["dtype"]]
-            return np.memmap(self.path(name), kind, "r", begin, tuple(found["shape"]))
-        except FileNotFoundError:
+                header = json.loads(file.read(length))
+            arrays = {}
+            for array, one in header.items():
+                begin = _DIGEST + 8 + length + one["data_offsets"][0]
+                kind, shape = _TYPES[one["dtype"]], tuple(one["shape"])
+                arrays[array] = np.memmap(path, kind, "r", begin, shape)
+            return arrays
+        except (FileNotFoundError, struct.error, ValueError, KeyError):
             return None
 
     def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -36,23 +36,22 @@ def batches(
     if len(lengths) < least:
         raise ValueError(f"{len(lengths)} clips, but {least} processes to train; use fewer")
     order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
-    pool = len(order) if rng is None else max(1, round(POOL * most / lengths.mean()))
+    size = len(order) if rng is None else max(least, round(POOL * most / lengths.mean()))
+    pools = [order[k : k + size] for k in range(0, len(order), size)]
+    if len(pools) > 1 and len(pools[-1]) < least:
+        pools[-2:] = [np.concatenate(pools[-2:])]
     found: list[NDArray[np.int64]] = []
-    for start in range(0, len(order), pool):
-        part = order[start : start + pool]
-        part = part[np.argsort(-lengths[part], kind="stable")]
+    for pool in pools:
+        pool = pool[np.argsort(-lengths[pool], kind="stable")]
         at = 0
-        while at < len(part):
-            size = max(least, most // int(lengths[part[at]]))  # the first is the longest
-            found.append(part[at : at + size])
-            at += size
-    if rng is not None:
-        found = [found[k] for k in rng.permutation(len(found))]
-    # A pool's last batch may be short of clips for all processes.
-    whole = [one for one in found if len(one) >= least]
-    for short in (one for one in found if len(one) < least):
-        whole[-1] = np.concatenate([whole[-1], short])
-    return whole
+        while at < len(pool):
+            count = max(least, most // int(lengths[pool[at]]))  # the first is the longest
+            left = len(pool) - at - count
+            if 0 < left < least:  # too few for all processes: they come along
+                count += left
+            found.append(pool[at : at + count])
+            at += count
+    return found if rng is None else [found[k] for k in rng.permutation(len(found))]
 
 
 def padding(lengths: NDArray[np.int64], plan: list[NDArray[np.int64]]) -> float:

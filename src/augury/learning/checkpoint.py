@@ -6,6 +6,7 @@ Tensors and plain values only, behind a checksum; no pickle. The one before is k
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,23 @@ _PREVIOUS = ".previous"
 
 
 def save(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None, about: dict[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer | None,
+    about: dict[str, Any],
+    *,
+    key: str,
 ) -> None:
-    """Write model, optimiser and `about` (anything JSON can write); OSError where it can't be."""
+    """Write model, optimiser and `about` (anything JSON can write); OSError where it can't be.
+
+    `key` names the run: what `load` must be given to get it back.
+    """
     arrays = {f"model.{name}": _array(value) for name, value in model.state_dict().items()}
     state = optimiser.state_dict()["state"] if optimiser else {}
     for index, values in state.items():
         for name, value in values.items():
             arrays[f"optimiser.{index}.{name}"] = _array(torch.as_tensor(value))
-    arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    arrays["about"] = np.frombuffer(json.dumps([key, about]).encode(), np.uint8)
     data = packed(arrays)
     if path.exists():
         path.replace(path.with_suffix(_PREVIOUS))
@@ -35,11 +44,11 @@ def save(
 
 
 def load(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None, *, key: str
 ) -> dict[str, Any] | None:
     """Put a checkpoint's values into model and optimiser, and return its `about`.
 
-    None if there is no checkpoint; ValueError if it was damaged, or is of another model.
+    None if there is no checkpoint; ValueError if it was damaged, or is of another run.
     """
     # Between setting the old one aside and writing the new one, only the old one is there.
     found = next((one for one in (path, path.with_suffix(_PREVIOUS)) if one.exists()), None)
@@ -51,7 +60,14 @@ def load(
             f"{found}: damaged since it was written; delete it, and the run goes on from the "
             "checkpoint before, or from the beginning where there is none"
         )
-    about = json.loads(arrays.pop("about").tobytes())
+    whose, about = None, {}
+    with suppress(KeyError, ValueError):  # checked, so whole, but perhaps no checkpoint
+        whose, about = json.loads(arrays.pop("about").tobytes())
+    if whose != key:
+        raise ValueError(
+            f"{found}: of a run with another configuration; choose another folder, or delete this "
+            "file to start anew"
+        )
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     state: dict[int, dict[str, torch.Tensor]] = {}
@@ -68,7 +84,7 @@ def load(
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"{found}: of another model ({str(error).splitlines()[0]}); choose another folder, or "
-            "delete this one to start anew"
+            "delete this file to start anew"
         ) from error
     return about
 

@@ -128,17 +128,19 @@ class Clips:
         return mel[first : first + count].astype(np.float32), targets
 
     def _stored(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
-        store, content = Store(self.plan.store), self.digests[r]
+        """A recording's log-mel, the candidates' frames by source, and its length in seconds."""
+        content, name = self.digests[r], extract.mel_key(self.digests[r])
         if r in self._whole:  # a short clip of a long recording should not cost all of it
-            mel = store.mapped(extract.mel_key(content), "mel")
-            duration = store.mapped(extract.mel_key(content), "duration")
-            frames = extract.stored_frames(self.plan, content, self.candidates)
-            if mel is not None and duration is not None and frames is not None:
-                return mel, frames, float(duration[0])
-        found = _stored(self.plan, self.candidates, self.recordings[r], self.names[r], content)
-        if found[2] > _LONG:
+            mapped = Store(self.plan.store).mapped
+            found = mapped(name)
+            frames = extract.stored_frames(self.plan, content, self.candidates, mapped)
+            if found is not None and frames is not None:
+                return found["mel"], frames, float(found["duration"][0])
+        work = Work(self.recordings[r], self.names[r], (), (), False)
+        found, frames = extract.stored(self.plan, work, content, name, self.candidates)
+        if found["duration"][0] > _LONG:
             self._whole.add(r)
-        return found
+        return found["mel"], frames, float(found["duration"][0])
 
     def arrays(self) -> dict[str, NDArray]:
         """All but plan and candidates, as arrays to be kept."""
@@ -187,26 +189,6 @@ def aligned(
     return found
 
 
-def _stored(
-    plan: Plan, candidates: Sequence[Candidate], path: Path, name: str, content: str
-) -> tuple[NDArray, dict[str, NDArray], float]:
-    """A recording's log-mel, the candidates' frames by source, and its length in seconds."""
-    store = Store(plan.store)
-    for _ in range(2):
-        known = store.read(extract.mel_key(content))
-        frames = extract.stored_frames(plan, content, candidates)
-        if known is not None and frames is not None:
-            return known["mel"], frames, float(known["duration"][0])
-        # Damaged, or cleaned away, since it was written: make it again.
-        again = extract.extract(plan, Work(path, name, (), (), False))
-        if again.digest != content or again.problem:
-            raise OSError(
-                f"{name}: changed since this run began, and what was extracted of it is no longer "
-                "in the store; restore it, or start anew in another folder"
-            )
-    raise OSError(f"{plan.store}: what was just written there can't be read back")
-
-
 # ------------------------------------------------------------------------------------ preparing
 
 
@@ -217,8 +199,6 @@ class Prepared:
     clips: Clips
     targets: tuple[Target, ...]  # "mel" and "mfcc" first, even where they have no worker
     rejected: tuple[Rejected, ...]
-    seconds: float  # of training clips
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -280,7 +260,6 @@ def prepare(
     ]  # fmt: skip
     longest = round(settings.longest / audio.HOP)
     wanted = _Wanted(plan, tuple(candidates), settings.unvoiced, settings.coefficients, longest)
-    timings: dict[str, float] = {}
     sums: dict[str, Summary] = {}
     problems: list[tuple[int, str, str]] = []
     digests = [""] * len(items)
@@ -291,8 +270,6 @@ def prepare(
             problems += [(int(p), *outcome.problem) for p in place]
             continue
         digests[r] = outcome.digest
-        for name, seconds in outcome.seconds.items():
-            timings[name] = timings.get(name, 0.0) + seconds
         problems += extract.described(items[r].work, place, found.problems, outcome.duration)
         good = place[found.problems == 0]
         first[good], frames[good] = found.first, found.frames
@@ -328,9 +305,8 @@ def prepare(
     for one in candidates:
         target, clips = _target(one, clips, sums, corpus, settings.pseudo_labels[one.name])
         targets.append(target)
-    training = float(clips.frames[~clips.held_out].sum() * audio.HOP)
     rejected.sort(key=lambda one: (one.row, one.reason))
-    return Prepared(clips, tuple(targets), tuple(rejected), training, timings)
+    return Prepared(clips, tuple(targets), tuple(rejected))
 
 
 def _in_order(
@@ -359,7 +335,9 @@ def _measured(wanted: _Wanted, item: _Item) -> _Found:
     if outcome.problem:
         return _Found(outcome)
     problems = extract.segment_problems(work, outcome.duration)
-    mel, frames, _ = _stored(plan, wanted.candidates, work.path, work.name, outcome.digest)
+    name = extract.mel_key(outcome.digest)
+    found, frames = extract.stored(plan, work, outcome.digest, name, wanted.candidates)
+    mel = found["mel"]
     start, end = (edge[problems == 0] for edge in extract.edges(work, outcome.duration))
     first, stop = extract.frame_range(start, end, audio.WINDOW / 2, audio.HOP, len(mel))
     used = np.array(item.training)[problems == 0] & (stop - first <= wanted.longest)
@@ -382,13 +360,17 @@ def _measured(wanted: _Wanted, item: _Item) -> _Found:
 def _selected(corpus: Corpus, settings: PretrainSettings) -> tuple[Corpus, NDArray[np.bool_]]:
     """The segments asked for, and which of them (segments,) are held out for validation."""
     share = _share(settings.validation)
+    if share is None and not settings.split:
+        raise ValueError(
+            f"validation is the split {settings.validation!r}; say with split which one to train "
+            "on, or all others would be, a test split among them"
+        )
     keep = np.ones(len(corpus), bool)
     if settings.split:
         keep &= _of_split(corpus, settings.split)
     if share is None:
         held_out = _of_split(corpus, settings.validation)
-        if settings.split:
-            keep |= held_out
+        keep |= held_out
     else:
         # By a digest of the name: spread over the corpus, and the same on every run.
         recordings = np.unique(corpus.recording[keep])

@@ -11,7 +11,7 @@ import numpy as np
 
 from augury.learning.clips import Target
 from augury.settings import PretrainSettings
-from augury.store import write_atomically
+from augury.store import key, write_atomically
 
 NAME = "config.toml"
 FORMAT = 1
@@ -27,6 +27,11 @@ class Config:
     ranking: dict[str, Any] = field(default_factory=dict)  # what the pseudo-labels were chosen by
     versions: dict[str, str] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)  # empty until training has ended
+
+    def key(self) -> str:
+        """Names the run: the same for the same settings, targets and clips."""
+        targets = [_plain(one) for one in self.targets]
+        return key(FORMAT, self.settings.to_dict(), targets, self.data["segments"])
 
     def write(self, folder: Path) -> None:
         """Write it into a folder, whole or not at all."""

@@ -18,7 +18,7 @@ from augury.learning.encoder import Encoder
 from augury.store import write_atomically
 
 #: Recordings are encoded in pieces of so many frames, each with what lies around it as context:
-#: an encoder of short clips has not seen long ones, and memory should not grow with them.
+#: an encoder of short clips has not seen long ones, and would need memory for all their frames.
 PIECE = 2000
 CONTEXT = 200
 
@@ -34,18 +34,20 @@ def load_encoder(folder: Path | str) -> Encoder:
         raise ValueError(f"{folder}: no {config.NAME} here; is this what `augury pretrain` wrote?")
     if not known.result:
         raise ValueError(f"{folder}: its pretraining has not ended; run the same command again")
-    encoder = Encoder(known.settings.encoder)
     path = folder / "model.safetensors"
     try:
-        weights = load(path.read_bytes())
-        encoder.load_state_dict(
-            {
-                name.removeprefix("encoder."): torch.from_numpy(value)
-                for name, value in weights.items()
-                if name.startswith("encoder.")
-            }
-        )
-    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+        found = {
+            name.removeprefix("encoder."): torch.from_numpy(value)
+            for name, value in load(path.read_bytes()).items()
+            if name.startswith("encoder.")
+        }
+        with torch.device("meta"):  # sizes alone: a foreign config.toml may ask for any
+            expected = Encoder(known.settings.encoder).state_dict()
+        if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in expected.items()}:
+            raise ValueError("its tensors are not those that config.toml describes")
+        encoder = Encoder(known.settings.encoder)
+        encoder.load_state_dict(found)
+    except (FileNotFoundError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: not this encoder's weights ({error}); copy it again") from error
     return encoder.eval()
 
@@ -85,7 +87,7 @@ def encode_files(
             signal, rate = audio.decode(path.read_bytes(), str(path))
             features = encode(encoder, audio.resample(signal, rate))
         except (OSError, ValueError) as error:
-            yield path, error if isinstance(error, OSError) else ValueError(str(error))
+            yield path, error
             continue
         data = io.BytesIO()
         np.save(data, features, allow_pickle=False)

@@ -21,8 +21,8 @@ class Encoder(nn.Module):
     """Log-mel (batch, frames, bands) dB, or signals (batch, samples) at 16 kHz, to features.
 
     Frames beyond an utterance's length never count: not in a convolution at its edge, nor in the
-    LSTM, nor in the statistics of a batch. So an utterance's features do not depend on which others
-    it is batched with.
+    LSTM, nor in the statistics of a batch. So, in eval mode, an utterance's features do not depend
+    on which others it is batched with.
     """
 
     mean: Tensor
@@ -93,7 +93,7 @@ class Encoder(nn.Module):
             (frames inside, dimensions).
         """
         beyond = (~inside).flatten().nonzero()[:, 0]
-        x = Activated.apply(mel[..., None], beyond, 1.0)  # (batch, frames, bands, 1)
+        x = Activated.apply(mel[..., None].contiguous(), beyond, 1.0)  # (batch, frames, bands, 1)
         for block in self.blocks:
             x = block(x, beyond)  # (batch, frames, fewer bands, channels)
         x = x.transpose(0, 1).flatten(2)  # (frames, batch, bands * channels)
@@ -139,7 +139,7 @@ class Activated(torch.autograd.Function):
     def forward(ctx, x: Tensor, beyond: Tensor, slope: float = 0.01) -> Tensor:
         """(batch, frames, …), those at the places `beyond` among all frames 0."""
         y = F.leaky_relu(x, slope)
-        y.flatten(0, 1).index_fill_(0, beyond, 0)
+        y.view(-1, *y.shape[2:]).index_fill_(0, beyond, 0)
         ctx.save_for_backward(y, beyond)
         ctx.slope = slope
         return y
@@ -148,8 +148,8 @@ class Activated(torch.autograd.Function):
     def backward(ctx, grad: Tensor):  # type: ignore[override]
         """The gradient with respect to x."""
         y, beyond = ctx.saved_tensors  # the sign of y is that of x, so that x need not be kept
-        grad = torch.ops.aten.leaky_relu_backward(grad, y, ctx.slope, True)
-        grad.flatten(0, 1).index_fill_(0, beyond, 0)
+        grad = torch.ops.aten.leaky_relu_backward(grad.contiguous(), y, ctx.slope, True)
+        grad.view(-1, *y.shape[2:]).index_fill_(0, beyond, 0)
         return grad, None, None
 
 
@@ -199,12 +199,12 @@ class FrameNorm(nn.BatchNorm1d):
         """Normalised (frames, dims)."""
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(input)
-        x = input
+        x = input.float()  # bfloat16 would round even the count
         sums = torch.cat([x.new_tensor([len(x)]), x.sum(0), x.square().sum(0)])
         sums = Summed.apply(sums)
         count, dims = sums[0], x.shape[1]
         mean = sums[1 : 1 + dims] / count
-        variance = sums[1 + dims :] / count - mean.square()
+        variance = (sums[1 + dims :] / count - mean.square()).clamp_min(0)
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None

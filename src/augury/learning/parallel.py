@@ -36,13 +36,7 @@ class Group:
 @contextmanager
 def group(device: str | None) -> Iterator[Group]:
     """The processes that torchrun says there are, on GPUs where there are any, else on the CPU."""
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"{name}: no such device; try cpu or cuda") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"{name}: torch finds no GPU here; leave out the device, or give cpu")
+    chosen = usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Group(0, 1, chosen)
@@ -57,3 +51,19 @@ def group(device: str | None) -> Iterator[Group]:
         yield Group(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
         dist.destroy_process_group()
+
+
+def usable(name: str) -> torch.device:
+    """The CPU, or a GPU that is here; ValueError for anything else."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"{name}: no such device; try cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"{name}: not a device that this runs on; try cpu or cuda")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ValueError(
+            f"{name}: torch finds {count} GPUs here; leave out the device, or give cpu"
+        )
+    return device

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ from augury.learning import batches, checkpoint, config
 from augury.learning.choice import Choice, chosen
 from augury.learning.clips import Clips, Progress, prepare
 from augury.learning.parallel import Group, group
-from augury.learning.training import Moment, Run, Schedule
-from augury.learning.training import Progress as Trained
+from augury.learning.training import Moment, Run, Schedule, State
 from augury.learning.workers import SPEECH, Batch, Pretraining, read_batch
 from augury.provenance import segments_digest, versions
 from augury.report.pretraining import card, render
@@ -105,6 +105,7 @@ def pretrain(
     plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
     folder = Path(out)
     with group(device) as here:
+        watching = _Watchers(watch, folder if tensorboard and not here.rank else None)
         if here.rank == 0:
             _prepared(folder, corpus, choice, settings, candidates, plan, jobs, progress)
         here.wait()  # the others read what the first has written
@@ -115,14 +116,15 @@ def pretrain(
         if known.result:
             return _finished(folder, known)
         clips = _read_clips(folder, candidates, plan, settings)
-        torch.manual_seed(settings.seed)
-        model = Pretraining(settings, known.targets).to(here.device)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(settings.seed)
+            model = Pretraining(settings, known.targets)
+        model = model.to(here.device)
         task = _Task(clips, settings, model, here)
         optimiser = _optimiser(model, settings)
-        watching = _Watchers(watch, folder if tensorboard and not here.rank else None)
         run = Run(
             task, model, optimiser, _schedule(settings, minutes), folder / STATE,
-            folder / "log.jsonl", here, watching, warn or (lambda message: None),
+            folder / "log.jsonl", known.key(), here, watching, warn or (lambda message: None),
         )  # fmt: skip
         try:
             trained = run.train()
@@ -180,7 +182,8 @@ def _prepared(
     write_atomically(folder / STATE / "clips", packed(found.clips.arrays()))
     held_out = found.clips.held_out
     data = asked | {
-        "manifest": str(corpus.source),
+        # A file's name need not be UTF-8, TOML must be.
+        "manifest": str(corpus.source).encode(errors="backslashreplace").decode(),
         "clips": int((~held_out).sum()),
         "hours": round(float(found.clips.frames[~held_out].sum() * audio.HOP / 3600), 4),
         "validation_clips": int(held_out.sum()),
@@ -243,23 +246,28 @@ class _Task:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             return model(data.to(device))
 
-    def validate(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        return self._over_held_out(lambda data: self.losses(model, data))
+    def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
+        mine = self._held_out()[self.here.rank :: self.here.size]
+        return self._summed(lambda data: self.losses(model, data), mine, stop)
+
+    def _held_out(self) -> list[NDArray[np.int64]]:
+        return self._batches(np.flatnonzero(self.clips.held_out), None)
 
     def without_looking(self, medians: Mapping[str, Tensor] | None = None) -> dict[str, float]:
-        """The mean losses on what is held out of a guess; see `Pretraining.without_looking`."""
+        """The mean losses of a guess on all that is held out; see `Pretraining.without_looking`."""
         device = self.here.device
-        sums, counts = self._over_held_out(
-            lambda data: self.model.without_looking(data.to(device), medians)
+        sums, counts = self._summed(
+            lambda data: self.model.without_looking(data.to(device), medians), self._held_out()
         )
-        means = (sums / counts.clamp_min(1)).tolist()
-        return dict(zip(self.parts, means, strict=True))
+        found = zip(self.parts, sums.tolist(), counts.tolist(), strict=True)
+        return {name: total / count for name, total, count in found if count}
 
     def medians(self) -> dict[str, Tensor]:
-        """Each pseudo-label's median on what is held out, or some hours of it."""
+        """Each pseudo-label's median on what is held out, or on some hours of it."""
         found: dict[str, list[Tensor]] = {}
-        frames = 0
-        for plan in self._batches(np.flatnonzero(self.clips.held_out), None):
+        frames, plans = 0, self._held_out()
+        for k in np.random.default_rng(0).permutation(len(plans)):  # they are sorted by length
+            plan = plans[k]
             if frames > MEDIANS:
                 break
             frames += int(self.clips.frames[plan].sum())
@@ -267,16 +275,21 @@ class _Task:
             for target in self.model.targets:
                 if target.name not in SPEECH and not target.categories:
                     found.setdefault(target.name, []).append(labels[target.name])
-        return {name: torch.cat(parts).nanmedian(dim=0)[0] for name, parts in found.items()}
+        return {
+            name: torch.cat(parts).nanmedian(dim=0)[0].nan_to_num() for name, parts in found.items()
+        }
 
-    def _over_held_out(
-        self, losses: Callable[[Batch], tuple[Tensor, Tensor]]
+    def _summed(
+        self,
+        losses: Callable[[Batch], tuple[Tensor, Tensor]],
+        plans: list[NDArray[np.int64]],
+        stop: Callable[[], bool] = lambda: False,
     ) -> tuple[Tensor, Tensor]:
-        plans = self._batches(np.flatnonzero(self.clips.held_out), None)
-        mine = plans[self.here.rank :: self.here.size]
         # In double precision: the sums of a whole corpus.
         totals = torch.zeros(2, len(self.parts), dtype=torch.float64)
-        for data in batches.ahead(self.read, mine):
+        for data in batches.ahead(self.read, plans):
+            if stop():
+                break
             totals += torch.stack(losses(data)).double().cpu()
         totals = totals.to(self.here.device)
         return totals[0], totals[1]
@@ -322,7 +335,8 @@ class _Watchers:
             self.watch(moment)
         if self.board:
             for name, value in moment.losses.items():
-                self.board.add_scalar(f"training/{name}", value, moment.step)
+                with suppress(OSError):  # a full disk is no reason to stop
+                    self.board.add_scalar(f"training/{name}", value, moment.step)
 
     def close(self) -> None:
         if self.board:
@@ -333,21 +347,22 @@ class _Watchers:
 
 
 def _written(
-    folder: Path, known: config.Config, model: Pretraining, task: _Task, trained: Trained
+    folder: Path, known: config.Config, model: Pretraining, task: _Task, trained: State
 ) -> None:
     """The weights of the best epoch, the finished configuration, card and report."""
-    if checkpoint.load(folder / STATE / "best", model, None) is None:
-        raise OSError(f"{folder / STATE / 'best'}: gone since it was written; start anew")
+    best = checkpoint.load(folder / STATE / "best", model, None, key=known.key())
+    # Where no best could be written (a full disk), what the model now holds: the last epoch.
+    kept = best["epoch"] if best else trained.epoch
+    entry = trained.history[kept - 1]
     weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     write_atomically(folder / "model.safetensors", safetensors.numpy.save(weights))
-    best = trained.history[trained.best_epoch - 1]
     result = {
         "epochs": trained.epoch,
-        "best_epoch": trained.best_epoch,
+        "best_epoch": kept,
         "batches": trained.step,
         "skipped": trained.skipped,
-        "training": best["training"],
-        "validation": best["validation"],
+        "training": entry["training"],
+        "validation": entry["validation"],
         "seconds": round(trained.wall, 1),
         "audio_seconds": round(trained.audio, 1),
         "parameters": sum(p.numel() for p in model.encoder.parameters()),

@@ -62,8 +62,11 @@ class Task(Protocol[Plan, Data]):
         """(parts,) losses summed over what they count, and how much that is."""
         ...
 
-    def validate(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """As `losses`, on this process's part of what is held out; zeros where nothing is."""
+    def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
+        """As `losses`, on this process's part of what is held out; zeros where nothing is.
+
+        Once `stop` says so the rest may be left out: the figures are not used.
+        """
         ...
 
     def seconds(self, plan: Plan) -> float:
@@ -97,7 +100,7 @@ class Schedule:
 
 
 @dataclass
-class Progress:
+class State:
     """How far a run is; all of it is in its checkpoints."""
 
     epoch: int = 0  # epochs done
@@ -110,6 +113,7 @@ class Progress:
     sums: list[float] = field(default_factory=list)  # of this epoch's losses
     counts: list[float] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
+    processes: int = 1  # that the batches of this epoch are shared by
     wall: float = 0.0  # seconds spent
     audio: float = 0.0  # seconds of audio trained on
 
@@ -131,7 +135,10 @@ class Moment:
 
 @dataclass
 class Run(Generic[Plan, Data]):
-    """One model, trained in one folder."""
+    """One model, trained in one folder.
+
+    `key` says which: a checkpoint of another run is refused.
+    """
 
     task: Task[Plan, Data]
     model: nn.Module
@@ -139,41 +146,56 @@ class Run(Generic[Plan, Data]):
     schedule: Schedule
     folder: Path  # of checkpoint and best weights
     log: Path
+    key: str
     group: Group
     watch: Callable[[Moment], None] = lambda moment: None
     warn: Callable[[str], None] = lambda message: None
 
     def __post_init__(self) -> None:
-        self.progress = Progress()
+        self.state = State(processes=self.group.size)
         self._trained = self.model
         if self.group.size > 1:
             gpu = [self.group.device.index] if self.group.device.type == "cuda" else None
             self._trained = DistributedDataParallel(self.model, device_ids=gpu)
 
-    def train(self) -> Progress:
+    def train(self) -> State:
         """Train to the end, from the last checkpoint if there is one.
 
         Raises:
             Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
             FloatingPointError: more batches than `max_skipped` were not finite.
-            ValueError: the checkpoint is damaged or of another model.
+            ValueError: the checkpoint is damaged or of another run.
         """
-        about = checkpoint.load(self.folder / "checkpoint", self.model, self.optimiser)
-        if about:
-            self.progress = Progress(**about)
-        self._trim_log()
+        self._resume()
         with _asked_to_stop() as stop, torch.random.fork_rng(_gpus(self.group)):
             self._began = self._saved = self._counted = time.monotonic()
-            self._before, self._first = self.progress.audio, self.progress.step
-            while self.progress.epoch < self.schedule.epochs and not self._stale():
+            self._before, self._first = self.state.audio, self.state.step
+            while self.state.epoch < self.schedule.epochs and not self._stale():
                 self._epoch(stop)
-        return self.progress
+        return self.state
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint"
+        if not self.group.rank:  # what a kill left half written
+            for left in self.folder.glob(".*"):
+                left.unlink(missing_ok=True)
+        about = checkpoint.load(path, self.model, self.optimiser, key=self.key)
+        if about:
+            self.state = State(**about)
+        if self.state.batch and self.state.processes != self.group.size:
+            self.warn(
+                f"{self.group.size} processes, and {self.state.processes} before: batches are cut "
+                f"otherwise, so epoch {self.state.epoch + 1} begins again"
+            )
+            self.state.batch = 0
+        self.state.processes = self.group.size
+        self._trim_log()
 
     def _stale(self) -> bool:
-        return 0 < self.schedule.patience <= self.progress.stale
+        return 0 < self.schedule.patience <= self.state.stale
 
     def _epoch(self, stop: list[int]) -> None:
-        now, task = self.progress, self.task
+        now, task = self.state, self.task
         plans = task.epoch(now.epoch)
         if not now.batch:
             now.sums, now.counts = [0.0] * len(task.parts), [0.0] * len(task.parts)
@@ -188,12 +210,16 @@ class Run(Generic[Plan, Data]):
             self._tell(len(plans))
             if stopping:
                 self._save()
-                message = f"stopped in epoch {now.epoch + 1} after {now.batch} of {len(plans)}"
-                asked = stop[0] or signal.SIGTERM
-                raise Stopped(f"{message} batches; the same command goes on from there", asked)
+                raise self._stopped(f"after {now.batch} of {len(plans)} batches", stop)
             if time.monotonic() - self._saved > 60 * self.schedule.minutes:
                 self._save()
-        self._end_epoch()
+        self._save()  # validation may take longer than a scheduler waits
+        self._end_epoch(stop)
+
+    def _stopped(self, where: str, stop: list[int]) -> Stopped:
+        message = f"stopped in epoch {self.state.epoch + 1} {where}"
+        asked = stop[0] or signal.SIGTERM
+        return Stopped(f"{message}; the same command goes on from there", asked)
 
     def _share(self, plan: Plan) -> Plan:
         """This process's part of a batch."""
@@ -201,7 +227,7 @@ class Run(Generic[Plan, Data]):
 
     def _step(self, plan: Plan, data: Data, rate: float, stop: list[int]) -> bool:
         """One batch; returns whether any process was asked to stop."""
-        now, group = self.progress, self.group
+        now, group = self.state, self.group
         torch.manual_seed(_seed(self.schedule.seed, now.step, group.rank))
         for settings in self.optimiser.param_groups:
             settings["lr"] = rate
@@ -228,7 +254,7 @@ class Run(Generic[Plan, Data]):
         return bool(shared[-1])
 
     def _skip(self, plan: Plan, buffers: list[Tensor]) -> None:
-        now = self.progress
+        now = self.state
         with torch.no_grad():  # statistics of the batch norm may hold what was not finite
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                 buffer.copy_(before)
@@ -244,7 +270,7 @@ class Run(Generic[Plan, Data]):
             )
 
     def _tell(self, batches: int) -> None:
-        now, spent = self.progress, max(time.monotonic() - self._began, 1e-9)
+        now, spent = self.state, max(time.monotonic() - self._began, 1e-9)
         speed = (now.audio - self._before) / spent
         losses = self._means(now.sums, now.counts)
         if now.step % LOGGED == 0:
@@ -272,13 +298,17 @@ class Run(Generic[Plan, Data]):
         weights = dict(zip(self.task.parts, self.task.weights, strict=True))
         return found | {"loss": sum(weights[name] * mean for name, mean in found.items())}
 
-    def _end_epoch(self) -> None:
-        now = self.progress
+    def _end_epoch(self, stop: list[int]) -> None:
+        now = self.state
         self.model.eval()
         with torch.no_grad():
-            sums, counts = self.task.validate(self.model)
-        found = self._means(self.group.sum(sums).tolist(), self.group.sum(counts).tolist())
-        held_out = found if bool(counts.sum()) else {}
+            sums, counts = self.task.validate(self.model, lambda: bool(stop[0]))
+        asked = sums.new_tensor([float(stop[0])])
+        *values, stopping = self.group.sum(torch.cat([sums, counts, asked])).tolist()
+        if stopping:
+            raise self._stopped("before its validation", stop)
+        found = self._means(values[: len(sums)], values[len(sums) :])
+        held_out = found if any(values[len(sums) :]) else {}
         now.epoch, now.batch = now.epoch + 1, 0
         now.wall += time.monotonic() - self._counted
         self._counted = time.monotonic()
@@ -288,15 +318,18 @@ class Run(Generic[Plan, Data]):
         self._write({"step": now.step} | entry)
         # Without validation the last epoch is the one kept.
         loss = held_out.get("loss", 0.0)
+        if not math.isfinite(loss):
+            self.warn(f"the validation loss of epoch {now.epoch} is {loss}")
+            loss = math.inf
         if not held_out or now.best is None or loss < now.best:
             now.best, now.best_epoch, now.stale = loss, now.epoch, 0
-            self._keep("best", None, {})
+            self._keep("best", None, {"epoch": now.epoch})
         else:
             now.stale += 1
         self._save()
 
     def _save(self) -> None:
-        now = self.progress
+        now = self.state
         now.wall += time.monotonic() - self._counted
         self._saved = self._counted = time.monotonic()
         self._keep("checkpoint", self.optimiser, asdict(now))
@@ -308,10 +341,10 @@ class Run(Generic[Plan, Data]):
         if self.group.rank:
             return
         try:
-            checkpoint.save(self.folder / name, self.model, optimiser, about)
+            checkpoint.save(self.folder / name, self.model, optimiser, about, key=self.key)
         except OSError as error:
             text = f"no checkpoint written ({error}); the last one stands: make room"
-            self._write({"step": self.progress.step, "warning": text})
+            self._write({"step": self.state.step, "warning": text})
             self.warn(text)
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -328,7 +361,9 @@ class Run(Generic[Plan, Data]):
         kept = []
         for line in self.log.read_text("utf-8").splitlines():
             with suppress(ValueError, KeyError, TypeError):  # the last may be cut off
-                if json.loads(line)["step"] <= self.progress.step:
+                found = json.loads(line)
+                again = "validation" in found and found["epoch"] > self.state.epoch
+                if found["step"] <= self.state.step and not again:
                     kept.append(line + "\n")
         write_atomically(self.log, "".join(kept))
 

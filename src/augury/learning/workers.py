@@ -31,7 +31,6 @@ SPEECH = ("mel", "mfcc")  # targets computed from the encoder's own input
 class Batch:
     """Clips to train on together."""
 
-    clips: list[int]  # their places
     mel: Tensor  # (clips, frames, bands) dB, anything beyond a clip's frames
     lengths: Tensor  # (clips,) frames
     #: Pseudo-labels of the clips' frames, one clip after another: (frames, dims) normalised, NaN
@@ -40,11 +39,8 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        labels = {
-            name: values.to(device, non_blocking=True) for name, values in self.labels.items()
-        }
-        mel = self.mel.to(device, non_blocking=True)
-        return Batch(self.clips, mel, self.lengths.to(device, non_blocking=True), labels)
+        labels = {name: values.to(device) for name, values in self.labels.items()}
+        return Batch(self.mel.to(device), self.lengths.to(device), labels)
 
 
 def read_batch(clips: Clips, targets: Sequence[Target], chosen: NDArray[np.int64]) -> Batch:
@@ -70,7 +66,7 @@ def read_batch(clips: Clips, targets: Sequence[Target], chosen: NDArray[np.int64
             frames = (frames - target.mean) / target.deviation
             frames = np.where(np.abs(frames) < _FAR, frames, np.nan).astype(np.float32)
         found[target.name] = torch.from_numpy(frames)
-    return Batch(chosen.tolist(), torch.from_numpy(mel), torch.from_numpy(lengths), found)
+    return Batch(torch.from_numpy(mel), torch.from_numpy(lengths), found)
 
 
 class Worker(nn.Module):
@@ -126,7 +122,8 @@ class Pretraining(nn.Module):
         inside = mask(batch.lengths, batch.mel.shape[1])
         mel = self.encoder.normalised(batch.mel)
         features = self.encoder.packed(mel, batch.lengths, inside)
-        wanted = self.wanted(batch, inside)
+        with torch.autocast(batch.mel.device.type, enabled=False):  # bfloat16 would round dB
+            wanted = self.wanted(batch, inside)
         found = [
             worker.loss(worker(features).float(), wanted[worker.name]) for worker in self._workers
         ]
