@@ -30,8 +30,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from augury import audio
 from augury.learning.batches import batches, padding
-from augury.learning.clips import Target
 from augury.learning.pretrain import _optimiser
+from augury.learning.targets import Target
 from augury.learning.workers import Batch, Pretraining
 from augury.settings import EncoderSettings, PretrainSettings
 

@@ -10,8 +10,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from augury.learning.clips import Target
 from augury.learning.config import Config
+from augury.learning.targets import Target
 from augury.pseudolabels.opensmile import LICENCE
 from augury.report import canvas, curves, losses
 from augury.report.pretraining import card, render

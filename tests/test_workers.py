@@ -5,7 +5,8 @@ import pytest
 
 from augury import audio, pseudolabels, read_corpus
 from augury.extract import Plan
-from augury.learning.clips import Target, prepare
+from augury.learning.prepare import prepare
+from augury.learning.targets import Target
 from augury.settings import EncoderSettings, PretrainSettings
 
 import toy

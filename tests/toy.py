@@ -96,3 +96,16 @@ def words(signal: np.ndarray, rate: int) -> np.ndarray:
 def leave(signal: np.ndarray, rate: int) -> np.ndarray:
     """Ends the process, or tries to."""
     raise SystemExit(3)
+
+
+def prepared(manifest: Path, names: tuple[str, ...], store: Path, jobs: int = 1, **choices: object):
+    """A manifest prepared for pretraining with the small preset."""
+    from augury import pseudolabels, read_corpus
+    from augury.extract import Plan
+    from augury.learning.prepare import prepare
+    from augury.settings import PretrainSettings
+
+    settings = PretrainSettings.of("small", dict.fromkeys(names, 1.0), **choices)
+    candidates = pseudolabels.candidates(list(names)) if names else []
+    plan = Plan.of(candidates, store, unvoiced=settings.unvoiced, mel=True)
+    return prepare(read_corpus(manifest), candidates, plan, settings, jobs=jobs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -109,6 +109,17 @@ def spread(
                         lost += chunk
         for index in lost:  # whichever of them it was, alone it can't hurt the others
             yield index, _alone(function, shared, items[index], cluster, death)
+
+
+def in_order(found: Iterable[tuple[int, Result]]) -> Iterator[Result]:
+    """What `spread` gives, without the indices, in the order of its items."""
+    waiting: dict[int, Result] = {}
+    turn = 0
+    for index, result in found:
+        waiting[index] = result
+        while turn in waiting:
+            yield waiting.pop(turn)
+            turn += 1
 
 
 def _several(

@@ -168,17 +168,13 @@ def _over(
     items = list(tasks)
     if not items:
         return
-    waiting: dict[int, Any] = {}
-    turn = 0
-    for index, result in compute.spread(_task, scratch.whole(x), items, jobs=1, cluster=there):
+    found = compute.spread(_task, scratch.whole(x), items, jobs=1, cluster=there)
+    for result in compute.in_order(found):
         if isinstance(result, compute.WorkerDied):
             raise RuntimeError(
                 f"a part of the estimate killed two workers; out of memory? {result}"
             )
-        waiting[index] = result
-        while turn in waiting:
-            yield waiting.pop(turn)
-            turn += 1
+        yield result
 
 
 def _task(x: Any, task: tuple[Any, ...]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from augury.learning.clips import Target
+from augury.learning.targets import Target
 from augury.settings import PretrainSettings
 from augury.store import key, write_atomically
 

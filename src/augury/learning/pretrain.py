@@ -25,8 +25,9 @@ from augury.corpus import Corpus, TooManyBad, write_quarantine
 from augury.extract import Plan
 from augury.learning import batches, checkpoint, config
 from augury.learning.choice import Choice, chosen
-from augury.learning.clips import Clips, Progress, prepare
+from augury.learning.clips import Clips
 from augury.learning.parallel import Group, group
+from augury.learning.prepare import Progress, prepare
 from augury.learning.training import Moment, Run, Schedule, State
 from augury.learning.workers import SPEECH, Batch, Pretraining, read_batch
 from augury.provenance import segments_digest, versions

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury import audio
-from augury.learning.clips import Clips, Target
+from augury.learning.clips import Clips
 from augury.learning.encoder import Encoder, mask
+from augury.learning.targets import Target
 from augury.settings import PretrainSettings
 
 #: Deviations from the mean beyond which a value is none: only a broken one is.

@@ -12,8 +12,8 @@ from augury import audio
 from augury.report.wording import counted, decimal, known, listed, percent, plain
 
 if TYPE_CHECKING:  # a pretraining is written with its report: the import goes the other way
-    from augury.learning.clips import Target
     from augury.learning.config import Config
+    from augury.learning.targets import Target
 
 #: A worker whose loss is a larger share than this of that without looking learned hardly anything.
 HARDLY = 0.95
