@@ -1,6 +1,6 @@
 """Speed of a training step: share of the machine's matrix-product peak, and where the rest goes.
 
-    python benchmarks/training.py [small] [paper] [batches FOLDER] [device=cuda]
+    python benchmarks/training.py [small] [paper] [batches FOLDER] [hour MANIFEST] [device=cuda]
 
 small, paper   a training step of the preset on a batch of 80 s: FLOP/s as a share of the fastest
                float32 product (on a GPU: bfloat16) seen in the same run, × real time, memory, and
@@ -8,6 +8,8 @@ small, paper   a training step of the preset on a batch of 80 s: FLOP/s as a sha
 batches        an epoch's batches of recordings in FOLDER (by their lengths), once in batches of
                like length with statistics known beforehand, once as is often done: so many clips
                picked at random, padded to the longest, normalised by statistics of each batch.
+hour           an hour of the manifest's recordings, ten epochs of `small` on two pseudo-labels of
+               openSMILE's, from nothing: extraction included.
 
 FLOP: 2 for each multiply-add of convolutions, LSTM and linear layers, 3 times that for a step
 (forward, and the gradients of inputs and of weights). All else (normalisation, activations,
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,7 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
 
-from augury import audio
+from augury import audio, pretrain, read_corpus
 from augury.learning.batches import batches, padding
 from augury.learning.pretrain import _optimiser
 from augury.learning.targets import Target
@@ -189,6 +192,30 @@ def bucketing(folder: Path) -> None:
     print(f"gain: {rows[0] / rows[1]:.2f}", flush=True)
 
 
+def hour(manifest: Path) -> None:
+    corpus = read_corpus(manifest)
+    seconds = np.array([audio.header(path).seconds for path in corpus.recordings])
+    corpus = corpus.select(np.cumsum(seconds[corpus.recording]) <= 3600)
+    with tempfile.TemporaryDirectory() as folder:
+        began, extracted = time.perf_counter(), [0.0]
+
+        def progress(done: int, total: int, seconds: float) -> None:
+            extracted[0] = time.perf_counter() - began
+
+        found = pretrain(
+            corpus, tuple(LABELS), out=Path(folder) / "out", store=Path(folder) / "store",
+            validation="0", progress=progress,
+        )  # fmt: skip
+        assert found
+        result = found.result
+        print(
+            f"{len(corpus)} recordings, {result['epochs']} epochs: {result['audio_seconds']:.0f} s "
+            f"of speech in {time.perf_counter() - began:.0f} s (asked: 300), {extracted[0]:.0f} of "
+            f"them extraction; × {result['audio_seconds'] / result['seconds']:.0f} real time; peak "
+            f"memory {peak_memory():.1f} GB"
+        )
+
+
 def main() -> None:
     words = sys.argv[1:]
     device = next((w.removeprefix("device=") for w in words if w.startswith("device=")), "cpu")
@@ -201,6 +228,8 @@ def main() -> None:
             subprocess.run(command, check=True)
     if "batches" in words:
         bucketing(Path(words[words.index("batches") + 1]))
+    if "hour" in words:
+        hour(Path(words[words.index("hour") + 1]))
     return None
 
 
