@@ -364,6 +364,11 @@ def test_irrelevant_candidates_are_passed_over(tmp_path):
         ValueError, match="top 3, but only 2 of its 3 ranked candidates are relevant"
     ):
         from_ranking(path, top=3)
+    choice = from_ranking(path, weights={"own:flux": 0.25})
+    assert (choice.weights, choice.passed_over) == ({"own:flux": 0.25}, ())
+    assert choice.ranking["label"] == "speaker"
+    with pytest.raises(ValueError, match="did not rank zcr; it has own:noise, own:rms, own:flux"):
+        from_ranking(path, weights={"zcr": 0.5})
     with pytest.raises(ValueError, match="top is 0"):
         from_ranking(path, top=0)
 

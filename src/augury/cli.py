@@ -222,7 +222,10 @@ def pretrain(
     top: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
     weights: Annotated[
         str,
-        typer.Option(help="Of the pseudo-labels in the loss: F0=0.7,zcr=0.3, or a JSON file."),
+        typer.Option(
+            help="Pseudo-labels with their weights in the loss: F0=0.7,zcr=0.3, or a JSON file; "
+            "with --from, of what was ranked there."
+        ),
     ] = "",
     preset: Annotated[
         str,
@@ -292,14 +295,15 @@ def pretrain(
         from augury.readers import is_timit, read_corpus
 
         _needs_torch()
-        if (ranking is not None) + bool(pseudo_labels) + bool(weights) != 1:
+        if bool(pseudo_labels) == (ranking is not None or bool(weights)):
             raise ValueError(
-                "say what to predict with one of --pseudo-labels F0,zcr (or none), "
-                "--from ranking.json, --weights F0=0.7,zcr=0.3"
+                "say what to predict with --pseudo-labels F0,zcr (or none), with "
+                "--from ranking.json, or with --weights F0=0.7,zcr=0.3"
             )
         choice: Choice
         if ranking is not None:
-            choice = from_ranking(ranking, top=top)
+            weighted = read_weights(weights) if weights else None
+            choice = from_ranking(ranking, top=top, weights=weighted)
             for name in choice.passed_over:
                 err.print(
                     f"passed over: {name}, which is not relevant to {choice.ranking['label']}"

@@ -35,8 +35,10 @@ def chosen(pseudo_labels: Choice | Mapping[str, float] | Sequence[str]) -> Choic
     return Choice({name: float(weight) for name, weight in pseudo_labels.items()})
 
 
-def from_ranking(path: Path | str, *, top: int = 1) -> Choice:
-    """The best candidates of a ranking.json.
+def from_ranking(
+    path: Path | str, *, top: int = 1, weights: Mapping[str, float] | None = None
+) -> Choice:
+    """The best candidates of a ranking.json, or those that `weights` names, weighted so.
 
     It may be of another corpus than the one to pretrain on: the paper ranks on TIMIT and pretrains
     on Common Voice. What it was made on is kept with the encoder.
@@ -45,7 +47,8 @@ def from_ranking(path: Path | str, *, top: int = 1) -> Choice:
     lowest score of all.
 
     Raises:
-        ValueError: no ranking, one made with another openSMILE, or fewer relevant candidates.
+        ValueError: no ranking, one made with another openSMILE, fewer relevant candidates, or
+            weights of what it did not rank.
     """
     path = Path(path)
     if top < 1:
@@ -66,12 +69,15 @@ def from_ranking(path: Path | str, *, top: int = 1) -> Choice:
             f"{path}: not a ranking.json as `augury rank` writes it ({error!r})"
         ) from error
     relevant = [name for name, is_relevant in results if is_relevant is not False]
-    if top > len(relevant):
+    ranked = [name for name, _ in results]
+    if unknown := [name for name in weights or () if name not in ranked]:
+        raise ValueError(f"{path}: did not rank {', '.join(unknown)}; it has {', '.join(ranked)}")
+    if not weights and top > len(relevant):
         raise ValueError(
             f"{path}: top {top}, but only {len(relevant)} of its {len(results)} ranked candidates "
             f"are relevant to {label}; ask for fewer, or name others with --pseudo-labels"
         )
-    taken = relevant[:top]
+    taken = list(weights or relevant[:top])
     here = versions(pseudolabels.candidates(taken))
     then = made_with.get("opensmile")
     if "opensmile" in here and then != here["opensmile"]:
@@ -79,10 +85,10 @@ def from_ranking(path: Path | str, *, top: int = 1) -> Choice:
             f"{path}: ranked with openSMILE {then}, and this is {here['opensmile']}: the same name "
             "may not be the same value; rank again here"
         )
-    last = [name for name, _ in results].index(taken[-1])
+    last = 0 if weights else ranked.index(taken[-1])
     passed = tuple(name for name, is_relevant in results[:last] if is_relevant is False)
     about = {"file": path.name, "digest": digest(text), "label": label, "estimator": estimator}
-    return Choice(dict.fromkeys(taken, 1.0), about | {"inputs": inputs, "top": top}, passed)
+    return Choice(dict(weights or dict.fromkeys(taken, 1.0)), about | {"inputs": inputs}, passed)
 
 
 def read_weights(text: str) -> dict[str, float]:
