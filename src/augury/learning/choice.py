@@ -88,7 +88,8 @@ def from_ranking(
     last = 0 if weights else ranked.index(taken[-1])
     passed = tuple(name for name, is_relevant in results[:last] if is_relevant is False)
     about = {"file": path.name, "digest": digest(text), "label": label, "estimator": estimator}
-    return Choice(dict(weights or dict.fromkeys(taken, 1.0)), about | {"inputs": inputs}, passed)
+    about |= {"inputs": inputs, "top": 0 if weights else top}  # 0: weights were given
+    return Choice(dict(weights or dict.fromkeys(taken, 1.0)), about, passed)
 
 
 def read_weights(text: str) -> dict[str, float]:
