@@ -6,6 +6,7 @@ Clips are read from the store that `augury rank` uses too: memory holds an index
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from augury.store import Store
 
 #: Seconds beyond which a recording, once it has been read whole, is read in parts.
 _LONG = 60.0
+#: Batches are read by several threads, and openSMILE knows no threads.
+_EXTRACTING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,19 @@ class Clips:
     def _stored(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
         """A recording's log-mel, the candidates' frames by source, and its length in seconds."""
         content, name = self.digests[r], extract.mel_key(self.digests[r])
-        if r in self._whole:  # a short clip of a long recording should not cost all of it
-            mapped = Store(self.plan.store).mapped
-            found = mapped(name)
-            frames = extract.stored_frames(self.plan, content, self.candidates, mapped)
-            if found is not None and frames is not None:
-                return found["mel"], frames, float(found["duration"][0])
-        work = Work(self.recordings[r], self.names[r], (), (), False)
-        found, frames = extract.stored(self.plan, work, content, name, self.candidates)
-        if found["duration"][0] > _LONG:
+        store = Store(self.plan.store)
+        # A short clip of a long recording should not cost all of it.
+        read = store.mapped if r in self._whole else store.read
+        found = read(name)
+        frames = extract.stored_frames(self.plan, content, self.candidates, read)
+        if found is None or frames is None:
+            work = Work(self.recordings[r], self.names[r], (), (), False)
+            with _EXTRACTING:
+                found, frames = extract.stored(self.plan, work, content, name, self.candidates)
+        duration = float(found["duration"][0])
+        if duration > _LONG:
             self._whole.add(r)
-        return found["mel"], frames, float(found["duration"][0])
+        return found["mel"], frames, duration
 
     def arrays(self) -> dict[str, NDArray]:
         """All but plan and candidates, as arrays to be kept."""
