@@ -226,6 +226,16 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(manifest):
     ).read_bytes()
 
 
+def two_processes(manifest, name, epochs):
+    folder = manifest.parent
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "augury", "pretrain", str(manifest), "--pseudo-labels", "toy:level,column:colour",
+        "--preset", str(folder / "tiny.toml"), "--out", str(folder / name), "--device", "cpu",
+        "--epochs", str(epochs),
+    ]  # fmt: skip
+
+
 def test_two_processes_train_as_one_with_the_same_batches(manifest):
     """gloo on two CPU processes: the loss curve of one process, to rounding."""
     folder = manifest.parent
@@ -233,12 +243,9 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
     # rounding unless epsilon is larger.
     (folder / "tiny.toml").write_text("epsilon = 0.1\n" + TINY.format(dropout=0.0))
     one = run(manifest, ["toy:level", "column:colour"], name="one")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "augury", "pretrain", str(manifest), "--pseudo-labels", "toy:level,column:colour",
-        "--preset", str(folder / "tiny.toml"), "--out", str(folder / "two"), "--device", "cpu",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        two_processes(manifest, "two", 3), capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report:") == 1
     history = json.loads((folder / "two/history.json").read_text())
@@ -250,6 +257,22 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
     found = config.read(folder / "two").result
     for kind in ("without_looking", "predicting_mean"):
         assert found[kind] == pytest.approx(one.result[kind], rel=1e-6)
+
+
+def test_two_processes_asked_to_stop_go_on_together(manifest):
+    folder = manifest.parent
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    stopped = subprocess.Popen(two_processes(manifest, "stopped", 60), **quiet)
+    log = folder / "stopped/log.jsonl"
+    while stopped.poll() is None and not (log.exists() and log.stat().st_size > 1000):
+        time.sleep(0.02)
+    stopped.terminate()  # torchrun hands it on
+    assert stopped.wait(60) != 0
+    assert not (folder / "stopped/model.safetensors").exists()
+    for name in ("stopped", "whole"):
+        subprocess.run(two_processes(manifest, name, 60), **quiet, check=True, timeout=300)
+    whole = (folder / "whole/model.safetensors").read_bytes()
+    assert (folder / "stopped/model.safetensors").read_bytes() == whole
 
 
 def test_tensorboard_where_it_is_not_installed(manifest, monkeypatch):
