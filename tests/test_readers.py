@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from augury.readers import read_corpus
+from augury.readers import prepare, read_corpus, timit
 
 from conftest import tone
 
@@ -233,7 +233,7 @@ def test_timit_as_ldc_has_it(tmp_path, sound, phones):
         "region": "dr1",
         "sentence": "sa1",
         "sex": "f",
-        "split": "train",
+        "split": "",  # SA sentences are in none
         "id": "fcjf0_sa1",
     }
     assert corpus.names == (sound,)
@@ -253,7 +253,6 @@ def test_timit_prefers_the_converted_recording(tmp_path):
         soundfile.write(tmp_path / "TEST/DR1/FCJF0" / name, tone(), 16_000, format="WAV")
     corpus = read_corpus(tmp_path)
     assert corpus.names == ("TEST/DR1/FCJF0/SA1.WAV.wav",)
-    assert corpus.label("split").tolist() == ["test"]
 
 
 def test_timit_that_cannot_be_used(tmp_path):
@@ -278,6 +277,73 @@ def test_timit_levels(tmp_path):
     put(tmp_path, "dr1-fvmh0/sa1.phn", "0 2200 h#\n")
     with pytest.raises(ValueError, match="'phone' and 'utterance'"):
         read_corpus(tmp_path, level="word")
+
+
+TREE = (
+    "TRAIN/DR1/FCJF0/SA1", "TRAIN/DR1/FCJF0/SI648", "TRAIN/DR1/FCJF0/SX37",
+    "TEST/DR1/MDAB0/SA1", "TEST/DR1/MDAB0/SX49",  # core test
+    "TEST/DR1/FAKS0/SA1", "TEST/DR1/FAKS0/SI943",  # dev
+    "TEST/DR1/MSJS1/SA2", "TEST/DR1/MSJS1/SI869",  # neither
+)  # fmt: skip
+
+
+def timit_tree(folder: Path, utterances=TREE) -> Path:
+    for name in utterances:
+        put(folder, f"{name}.PHN", "0 2200 h#\n2200 4280 sh\n")
+        soundfile.write(folder / f"{name}.WAV", tone(), 16_000, format="NIST", subtype="PCM_16")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("split", "wanted"),
+    [
+        ("core", {"mdab0_sx49": "test", "faks0_si943": "dev", "msjs1_si869": ""}),
+        ("complete", {"mdab0_sx49": "test", "faks0_si943": "test", "msjs1_si869": "test"}),
+    ],
+)
+def test_timit_splits_without_sa(tmp_path, split, wanted):
+    corpus = timit.read(timit_tree(tmp_path), level="utterance", split=split)
+    found = dict(zip(corpus.label("id"), corpus.label("split"), strict=True))
+    sa = {"fcjf0_sa1": "", "mdab0_sa1": "", "faks0_sa1": "", "msjs1_sa2": ""}
+    assert found == sa | {"fcjf0_si648": "train", "fcjf0_sx37": "train"} | wanted
+
+
+def test_timit_split_by_folders(tmp_path):
+    corpus = timit.read(timit_tree(tmp_path), level="utterance", split="folders")
+    assert corpus.label("split").tolist() == ["test"] * 6 + ["train"] * 3
+
+
+def test_timit_test_speakers_are_known_by_name(tmp_path):
+    corpus = read_corpus(timit_tree(tmp_path, ["TRAIN/DR1/MDAB0/SX49", "dr1-faks0/si943"]))
+    assert sorted(set(zip(corpus.label("speaker"), corpus.label("split"), strict=True))) == [
+        ("faks0", "dev"),
+        ("mdab0", "test"),
+    ]
+
+
+def test_timit_lists_are_as_published():
+    core, dev = timit.CORE_TEST.split(), timit.DEV.split()
+    assert (len(set(core)), len(core), len(set(dev)), len(dev)) == (24, 24, 50, 50)
+    assert not set(core) & set(dev)
+    assert [name[0] for name in core] == ["m", "m", "f"] * 8  # two men and a woman of each region
+    for counts in timit.PUBLISHED.values():
+        for split, (utterances, speakers) in counts.items():
+            assert utterances == speakers * (10 if counts["train"][0] == 4_620 else 8), split
+
+
+def test_prepare_timit(tmp_path):
+    folder = timit_tree(tmp_path / "timit")
+    done = prepare("timit", folder, tmp_path / "m.csv", split="complete")
+    assert {one.what: (one.found, one.published) for one in done.counts} == {
+        "train utterances": (2, 3_696),  # of four phones
+        "train speakers": (1, 462),
+        "test utterances": (3, 1_344),
+        "test speakers": (3, 168),
+    }
+    again = read_corpus(done.manifest)
+    assert again.label("phone").tolist() == ["h#", "sh"] * 9
+    with pytest.raises(ValueError, match="has 'core', 'complete', 'folders'"):
+        prepare("timit", folder, tmp_path / "m.csv", split="test")
 
 
 # ── real corpora ──

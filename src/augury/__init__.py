@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from augury.learning.pretrain import Pretrained as Pretrained
     from augury.learning.pretrain import pretrain as pretrain
     from augury.ranking import rank as rank
+    from augury.readers import prepare as prepare
     from augury.readers import read_corpus as read_corpus
+    from augury.readers import read_trials as read_trials
     from augury.results import Ranking as Ranking
     from augury.results import Result as Result
     from augury.settings import PretrainSettings as PretrainSettings
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 _PLACES = {
     "Corpus": "augury.corpus",
     "check": "augury.corpus",
+    "prepare": "augury.readers",
     "read_corpus": "augury.readers",
+    "read_trials": "augury.readers",
     "RankSettings": "augury.settings",
     "rank": "augury.ranking",
     "Ranking": "augury.results",
@@ -48,9 +52,11 @@ __all__ = [
     "encode",
     "from_ranking",
     "load_encoder",
+    "prepare",
     "pretrain",
     "rank",
     "read_corpus",
+    "read_trials",
 ]
 __version__ = "0.1.0"
 

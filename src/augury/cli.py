@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from augury.corpus import Check
     from augury.learning.pretrain import Pretrained
     from augury.learning.training import Moment
+    from augury.readers import Prepared
     from augury.results import Ranking, Result
 
 app = typer.Typer(
@@ -39,7 +41,7 @@ Source = Annotated[
     typer.Argument(
         metavar="MANIFEST",
         help="CSV, TSV, JSON Lines or Parquet with a column `path` (and `start`, `end`, labels), "
-        "a Kaldi data folder, or a TIMIT tree.",
+        "a Kaldi data folder, or TIMIT, VoxCeleb1 or Common Voice as they unpack.",
     ),
 ]
 Speech = Annotated[
@@ -413,6 +415,43 @@ def check(
 
 
 @app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="timit, voxceleb1 or common_voice.")],
+    root: Annotated[Path, typer.Argument(help="The corpus, as its archives unpack.")],
+    manifest: Annotated[Path, typer.Option("--out", help="The manifest to write.")] = Path(
+        "manifest.csv"
+    ),
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="What the column `split` is. timit: core (24 test and 50 dev speakers, no SA "
+            "sentences), complete (168 test speakers) or folders (SA sentences too). voxceleb1: "
+            "verification or identification."
+        ),
+    ] = None,
+    level: Annotated[str | None, typer.Option(help="timit: phone or utterance.")] = None,
+    stats: Annotated[
+        Path | None,
+        typer.Option(
+            help="common_voice: the release's JSON file of github.com/common-voice/cv-dataset, to "
+            "compare counts with."
+        ),
+    ] = None,
+    allow_outside: AllowOutside = False,
+) -> None:
+    """Write the manifest of a published corpus, and compare it with what was published."""
+    from augury.readers import prepare as prepared
+
+    with _plain_errors():
+        done = prepared(
+            name, root, manifest, split=split, level=level, stats=stats,
+            allow_outside=allow_outside,
+        )  # fmt: skip
+        _show_prepared(done)
+        out.print(f"manifest: {done.manifest}", soft_wrap=True)
+
+
+@app.command()
 def demo(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the reports.")] = Path(
         "augury-demo"
@@ -610,6 +649,33 @@ def _show_check(found: Check) -> None:
         out.print(f"  row {one.row}: {one.detail}", soft_wrap=True)
     if len(found.rejected) > 20:
         out.print(f"  and {len(found.rejected) - 20:,} more; --out FILE.csv writes all")
+
+
+def _show_prepared(done: Prepared) -> None:
+    corpus = done.corpus
+    out.print(
+        f"{len(corpus):,} segments in {len(corpus.recordings):,} recordings of "
+        f"{len(set(corpus.label('speaker').tolist())):,} speakers; columns: "
+        f"{', '.join(corpus.columns)}",
+        soft_wrap=True,
+    )
+    splits = Counter(corpus.label("split").tolist())
+    counted = (f"{count:,} {split or 'in none'}" for split, count in splits.most_common())
+    out.print(f"splits: {', '.join(counted)}")
+    for one in done.counts:
+        if one.found != one.published:
+            _warn(f"{one.found:,} {one.what}, but {one.published:,} were published")
+    if not done.counts:
+        out.print("no published counts to compare with are known for this release")
+    elif all(one.found == one.published for one in done.counts):
+        out.print("as many utterances and speakers as published", style="green")
+    if corpus.rejected:
+        reasons = Counter(one.reason for one in corpus.rejected)
+        counted = (f"{count:,} {reason}" for reason, count in reasons.most_common())
+        _warn(f"left out: {', '.join(counted)} ({done.quarantine})")
+    folder = done.manifest.parent.resolve()
+    if not all(recording.is_relative_to(folder) for recording in corpus.recordings):
+        _warn("recordings lie outside the manifest's folder: read it with --allow-outside")
 
 
 @contextmanager
