@@ -493,6 +493,14 @@ def test_the_command_line(manifest, tmp_path):
     assert found.exit_code == 0, found.output
 
 
+def test_without_torch_it_is_said_what_to_install(manifest, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for words in (["pretrain", str(manifest)], ["encode", "a.wav", "--encoder", "x"]):
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 2
+        assert "pip install 'augury[train]'" in found.output
+
+
 def test_a_folder_of_recordings_will_do(tmp_path, monkeypatch):
     toy.corpus(tmp_path)
     (tmp_path / "manifest.csv").unlink()
