@@ -74,7 +74,7 @@ def test_a_folder_that_says_all(manifest):
     names = {path.name for path in done.folder.iterdir()}
     expected = {"README.md", "config.toml", "history.json", "log.jsonl", "model.safetensors"}
     assert names == expected | {"quarantine.csv", "report.html", "state"}
-    assert not list((done.folder / "state").iterdir())
+    assert [path.name for path in (done.folder / "state").iterdir()] == ["lock"]
     assert len(done.history) == 3
     again = config.read(done.folder)
     assert again.settings == done.config.settings
@@ -164,6 +164,15 @@ def test_it_overfits_eight_utterances(manifest):
 def test_reconstruction_alone(manifest):
     done = run(manifest, [])
     assert set(done.result["training"]) == {"mel", "mfcc", "loss"}
+
+
+def test_two_runs_at_once_in_a_folder_are_refused(manifest):
+    def second(moment):
+        if moment.step == 1:
+            with pytest.raises(ValueError, match="another process trains in it; wait for it"):
+                run(manifest)
+
+    assert run(manifest, watch=second).result["epochs"] == 3
 
 
 def test_another_run_in_the_folder_is_refused(manifest, tmp_path):

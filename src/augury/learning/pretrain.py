@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def pretrain(
     place = Path(store or default_store()).absolute()
     plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
     folder = Path(out)
-    with group(device) as here:
+    with group(device) as here, _alone(folder, here):
         watching = _Watchers(watch, folder if tensorboard and not here.rank else None)
         if here.rank == 0:
             _prepared(folder, corpus, choice, settings, candidates, plan, jobs, progress)
@@ -137,6 +137,27 @@ def pretrain(
         written = config.read(folder)
         assert written
         return _finished(folder, written)
+
+
+@contextmanager
+def _alone(folder: Path, here: Group) -> Iterator[None]:
+    """Inside, no other run may use the folder; ValueError if one does."""
+    if here.rank:
+        yield
+        return
+    (folder / STATE).mkdir(parents=True, exist_ok=True)
+    with (folder / STATE / "lock").open("w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, killed or not
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{folder}: another process trains in it; wait for it, or choose another --out"
+            ) from error
+        except (ImportError, OSError):  # no such locks on this system, or this disk
+            pass
+        yield
 
 
 # ------------------------------------------------------------------------------------ preparing
