@@ -1,6 +1,7 @@
 """Speed of a training step: share of the machine's matrix-product peak, and where the rest goes.
 
-    python benchmarks/training.py [small] [paper] [batches FOLDER] [hour MANIFEST] [device=cuda]
+    python benchmarks/training.py [small] [paper] [batches FOLDER] [hour MANIFEST] [read MANIFEST]
+        [index] [device=cuda]
 
 small, paper   a training step of the preset on a batch of 80 s: FLOP/s as a share of the fastest
                float32 product (on a GPU: bfloat16) seen in the same run, × real time, memory, and
@@ -10,6 +11,8 @@ batches        an epoch's batches of recordings in FOLDER (by their lengths), on
                picked at random, padded to the longest, normalised by statistics of each batch.
 hour           an hour of the manifest's recordings, ten epochs of `small` on two pseudo-labels of
                openSMILE's, from nothing: extraction included.
+read           batches of that hour, read back from the store on one core.
+index          the index of 600,000 clips (Common Voice's 900 h), and an epoch of it in batches.
 
 FLOP: 2 for each multiply-add of convolutions, LSTM and linear layers, 3 times that for a step
 (forward, and the gradients of inputs and of weights). All else (normalisation, activations,
@@ -31,12 +34,16 @@ import torch
 from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
 
-from augury import audio, pretrain, read_corpus
+from augury import Corpus, audio, compute, pretrain, pseudolabels, read_corpus
+from augury.extract import Plan
 from augury.learning.batches import batches, padding
+from augury.learning.clips import Clips
+from augury.learning.prepare import prepare
 from augury.learning.pretrain import _optimiser
 from augury.learning.targets import Target
-from augury.learning.workers import Batch, Pretraining
+from augury.learning.workers import Batch, Pretraining, read_batch
 from augury.settings import EncoderSettings, PretrainSettings
+from augury.store import packed
 
 from measure import machine, peak_memory
 
@@ -192,10 +199,31 @@ def bucketing(folder: Path) -> None:
     print(f"gain: {rows[0] / rows[1]:.2f}", flush=True)
 
 
-def hour(manifest: Path) -> None:
+def first_hour(manifest: Path) -> Corpus:
     corpus = read_corpus(manifest)
     seconds = np.array([audio.header(path).seconds for path in corpus.recordings])
-    corpus = corpus.select(np.cumsum(seconds[corpus.recording]) <= 3600)
+    return corpus.select(np.cumsum(seconds[corpus.recording]) <= 3600)
+
+
+def reading(manifest: Path) -> None:
+    settings = PretrainSettings.of("small", LABELS, validation="0")
+    candidates = pseudolabels.candidates(list(LABELS))
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan.of(candidates, Path(folder), unvoiced="published", mel=True)
+        found = prepare(first_hour(manifest), candidates, plan, settings, jobs=compute.enough())
+        clips = found.clips
+        began = time.process_time()
+        for chosen in batches(clips.frames, 8000, rng=np.random.default_rng(0)):
+            read_batch(clips, found.targets, chosen)
+        spent = time.process_time() - began
+    print(
+        f"reading: × {clips.frames.sum() * audio.HOP / spent:,.0f} real time a core, "
+        f"{1e3 * spent / len(clips):.2f} ms a clip"
+    )
+
+
+def hour(manifest: Path) -> None:
+    corpus = first_hour(manifest)
     with tempfile.TemporaryDirectory() as folder:
         began, extracted = time.perf_counter(), [0.0]
 
@@ -216,6 +244,28 @@ def hour(manifest: Path) -> None:
         )
 
 
+def index(count: int = 600_000) -> None:
+    rng, before = np.random.default_rng(0), peak_memory()
+    names = tuple(f"clips/common_voice_en_{k:08d}.mp3" for k in range(count))
+    paths = tuple(Path("/corpora/cv/en") / name for name in names)
+    digests = tuple(f"{k:064x}" for k in range(count))
+    frames, held_out = rng.integers(100, 1000, count), rng.random(count) < 0.05
+    nothing = Plan(Path(), (), None, ())
+    zero = np.zeros(count, np.int64)
+    clips = Clips(
+        nothing, (), "published", paths, names, digests, np.arange(count), zero, frames, held_out
+    )
+    memory = peak_memory() - before
+    kept = packed(clips.arrays())
+    began = time.perf_counter()
+    plan = batches(clips.frames, 8000, rng=rng)
+    spent = time.perf_counter() - began
+    print(
+        f"{count:,} clips: {memory:.2f} GB, {len(kept) / 1e6:.0f} MB on disk; an epoch of "
+        f"{len(plan):,} batches in {spent:.2f} s, {padding(clips.frames, plan):.1%} padding"
+    )
+
+
 def main() -> None:
     words = sys.argv[1:]
     device = next((w.removeprefix("device=") for w in words if w.startswith("device=")), "cpu")
@@ -228,6 +278,10 @@ def main() -> None:
             subprocess.run(command, check=True)
     if "batches" in words:
         bucketing(Path(words[words.index("batches") + 1]))
+    if "read" in words:
+        reading(Path(words[words.index("read") + 1]))
+    if "index" in words:
+        index()
     if "hour" in words:
         hour(Path(words[words.index("hour") + 1]))
     return None

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+import toy
+
 
 def tone(hertz: float = 440.0, seconds: float = 0.5, rate: int = 16_000) -> np.ndarray:
     """A sine (samples,) of amplitude 0.3."""
@@ -33,3 +35,10 @@ def shared_data() -> Path:
     if not data.is_dir():
         pytest.skip(f"no real speech at {data}; set AUGURY_DATA to the folder that holds it")
     return data
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A toy corpus's manifest, with `toy`'s functions importable as pseudo-labels."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return toy.corpus(tmp_path)

@@ -12,16 +12,6 @@ import toy
 from toy import prepared
 
 
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    monkeypatch.syspath_prepend(toy.__file__.rpartition("/")[0])
-
-
-@pytest.fixture
-def manifest(tmp_path):
-    return toy.corpus(tmp_path)
-
-
 def test_alignment_worked_by_hand():
     # openSMILE's 60 ms frames are centred 30 ms + 10 ms a frame, the log-mel's 12.5 + 10 ms: the
     # nearest to log-mel frame 2 (32.5 ms) is frame 0, and frames 0 and 1 have none.

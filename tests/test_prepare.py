@@ -10,16 +10,6 @@ import toy
 from toy import prepared
 
 
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    monkeypatch.syspath_prepend(toy.__file__.rpartition("/")[0])
-
-
-@pytest.fixture
-def manifest(tmp_path):
-    return toy.corpus(tmp_path)
-
-
 def test_clips_and_statistics_are_those_made_by_hand(manifest, tmp_path):
     names = ("toy:level", "toy:bands", "column:age", "column:colour")
     found = prepared(manifest, names, tmp_path / "store", validation="0")

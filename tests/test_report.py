@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +9,8 @@ import pytest
 
 from augury.report import canvas, render, wording
 from augury.results import Ranking, Result, Sensitivity
+
+from pages import Page
 
 SECTIONS = (
     "order", "certainty", "reading", "ingredients", "classes", "values", "redundancy",
@@ -169,22 +170,6 @@ CASES = {
         settings={}, versions={}, inputs={}, command="",
     ),
 }  # fmt: skip
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(params=CASES, scope="module")

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import Any
 
 import matplotlib as mpl
@@ -16,6 +15,8 @@ from augury.pseudolabels.opensmile import LICENCE
 from augury.report import canvas, curves, losses
 from augury.report.pretraining import card, render
 from augury.settings import PretrainSettings
+
+from pages import Page
 
 SECTIONS = ("learned", "curves", "use", "reading", "targets", "data", "reproduce")
 HOSTILE = "<script>alert('x')</script>$\\frac{1}$ \"&amp; --> ]]> {{ 7*7 }} `a``b` | [l](u) url(#b)"
@@ -145,22 +146,6 @@ CASES = {
     "odd": odd,
     "odd, one epoch": lambda: (odd()[0], odd()[1][-1:]),
 }
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(params=CASES, scope="module")

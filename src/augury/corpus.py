@@ -97,6 +97,21 @@ class Corpus:
             rows=self.rows[chosen],
         )
 
+    def of_split(self, split: str) -> NDArray[np.bool_]:
+        """Which segments (n,) are of a split; ValueError if none is."""
+        splits = self.label("split")
+        found = np.asarray(splits == split, bool)
+        if not found.any():
+            there = ", ".join(sorted(set(map(str, splits))))
+            raise ValueError(f"no segment is of split {split!r}; there are {there}")
+        return found
+
+    def by_recording(self) -> list[NDArray[np.int64]]:
+        """The segments of each recording, in order."""
+        order = np.argsort(self.recording, kind="stable")
+        counts = np.bincount(self.recording, minlength=len(self.recordings))
+        return np.split(order, np.cumsum(counts)[:-1])
+
     def refused(self, segment: int, reason: str, detail: str) -> Rejected:
         """A segment of this corpus that turned out not to be usable."""
         name = self.names[self.recording[segment]]

@@ -216,10 +216,7 @@ def _selection(corpus: Corpus, settings: RankSettings) -> Corpus:
     y = corpus.label(settings.label)
     keep = np.ones(len(corpus), bool)
     if settings.split:
-        keep &= corpus.label("split") == settings.split
-        if not keep.any():
-            splits = ", ".join(sorted(set(map(str, corpus.label("split")))))
-            raise ValueError(f"no segment is of split {settings.split!r}; there are {splits}")
+        keep &= corpus.of_split(settings.split)
     for name in settings.exclude:
         if not (y == name).any():
             raise ValueError(f"--exclude {name}: no segment has this {settings.label}")
@@ -255,9 +252,7 @@ def _variants(settings: RankSettings) -> list[tuple[str, Embedding, float]]:
 
 def _works(given: Corpus, settings: RankSettings) -> tuple[list[Work], list[NDArray[np.int64]]]:
     """One work a recording, and the places of its segments in the corpus."""
-    order = np.argsort(given.recording, kind="stable")
-    counts = np.bincount(given.recording, minlength=len(given.recordings))
-    places = np.split(order, np.cumsum(counts)[:-1])
+    places = given.by_recording()
     subset: set[int] = set()
     if settings.sensitivity:
         # By a digest of the name: spread over the corpus, and the same on every run.
@@ -267,7 +262,7 @@ def _works(given: Corpus, settings: RankSettings) -> tuple[list[Work], list[NDAr
             if taken >= SUBSET:
                 break
             subset.add(r)
-            taken += int(counts[r])
+            taken += len(places[r])
     works = [
         Work(
             path,

@@ -243,8 +243,8 @@ class LogMel(nn.Module):
     def __init__(self, bands: int) -> None:
         super().__init__()
         window, filters = audio.analysis(audio.RATE, bands)
-        self.register_buffer("window", torch.from_numpy(window.copy()), persistent=False)
-        self.register_buffer("filters", torch.from_numpy(filters.copy()), persistent=False)
+        self.register_buffer("window", torch.tensor(window), persistent=False)
+        self.register_buffer("filters", torch.tensor(filters), persistent=False)
 
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Signals (batch, samples), lengths in samples; to (batch, frames, bands) dB and frames."""

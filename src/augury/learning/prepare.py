@@ -125,9 +125,7 @@ def _gathered(
     jobs: int,
     progress: Progress | None,
 ) -> _Gathered:
-    order = np.argsort(corpus.recording, kind="stable")
-    counts = np.bincount(corpus.recording, minlength=len(corpus.recordings))
-    places = np.split(order, np.cumsum(counts)[:-1])
+    places = corpus.by_recording()
     items = []
     for path, name, place in zip(corpus.recordings, corpus.names, places, strict=True):
         work = Work(path, name, tuple(corpus.start[place]), tuple(corpus.end[place]), False)
@@ -209,9 +207,9 @@ def _selected(corpus: Corpus, settings: PretrainSettings) -> tuple[Corpus, NDArr
         )
     keep = np.ones(len(corpus), bool)
     if settings.split:
-        keep &= _of_split(corpus, settings.split)
+        keep &= corpus.of_split(settings.split)
     if share is None:
-        held_out = _of_split(corpus, settings.validation)
+        held_out = corpus.of_split(settings.validation)
         keep |= held_out
     else:
         # By a digest of the name: spread over the corpus, and the same on every run.
@@ -232,11 +230,3 @@ def _share(validation: str) -> float | None:
     if not 0 <= share <= 0.9:
         raise ValueError(f"validation is {share:g}, but is a share between 0 and 0.9, or a split")
     return share
-
-
-def _of_split(corpus: Corpus, split: str) -> NDArray[np.bool_]:
-    found = corpus.label("split") == split
-    if not found.any():
-        there = ", ".join(sorted(set(map(str, corpus.label("split")))))
-        raise ValueError(f"no segment is of split {split!r}; there are {there}")
-    return found

@@ -107,7 +107,6 @@ class State:
     batch: int = 0  # batches done in this one
     step: int = 0  # batches done in all
     best: float | None = None  # lowest validation loss
-    best_epoch: int = 0  # 1-based; 0: none
     stale: int = 0  # epochs since
     skipped: list[str] = field(default_factory=list)  # batches not finite, in words
     sums: list[float] = field(default_factory=list)  # of this epoch's losses
@@ -130,7 +129,6 @@ class Moment:
     losses: dict[str, float]  # mean of this epoch so far
     speed: float  # × real time, of this run
     eta: float  # seconds
-    skipped: int
 
 
 @dataclass
@@ -284,7 +282,7 @@ class Run(Generic[Plan, Data]):
         self.watch(
             Moment(
                 now.step, now.epoch + 1, self.schedule.epochs, now.batch, batches, losses, speed,
-                eta, len(now.skipped),
+                eta,
             )
         )  # fmt: skip
 
@@ -322,7 +320,7 @@ class Run(Generic[Plan, Data]):
             self.warn(f"the validation loss of epoch {now.epoch} is {loss}")
             loss = math.inf
         if not held_out or now.best is None or loss < now.best:
-            now.best, now.best_epoch, now.stale = loss, now.epoch, 0
+            now.best, now.stale = loss, 0
             self._keep("best", None, {"epoch": now.epoch})
         else:
             now.stale += 1

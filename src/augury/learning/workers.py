@@ -113,7 +113,8 @@ class Pretraining(nn.Module):
         self.register_buffer("mfcc_mean", torch.from_numpy(mfcc.mean).float())
         self.register_buffer("mfcc_deviation", torch.from_numpy(mfcc.deviation).float())
         cosines = audio.cosines(settings.encoder.bands, settings.coefficients)
-        self.register_buffer("cosines", torch.from_numpy(cosines.copy()), persistent=False)
+        # torch's own memory: where NumPy's happens to begin, a product may round the last bit by.
+        self.register_buffer("cosines", torch.tensor(cosines), persistent=False)
         self.targets = [one for one in targets if one.weight]
         self._workers = [Worker(settings.encoder.dimensions, one) for one in self.targets]
         self.workers = nn.ModuleList(self._workers)
