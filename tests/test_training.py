@@ -25,6 +25,8 @@ HERE = Group(0, 1, torch.device("cpu"))
 class Regression:
     """Twelve points a batch, two losses: squared error of the first and of the second output."""
 
+    criterion = "loss"
+
     def __init__(self, batches=6, bad=(), held_out=True):
         torch_state = torch.random.get_rng_state()
         torch.manual_seed(3)
@@ -79,7 +81,7 @@ def run(folder, task=None, *, model=None, **choices):
     }  # fmt: skip
     optimiser = torch.optim.Adam(model.parameters())
     return Run(
-        task or Regression(), model, optimiser, Schedule(**(given | choices)), folder,
+        task or Regression(), model, [optimiser], Schedule(**(given | choices)), folder,
         folder / "log.jsonl", key, HERE, watch, warn,
     )  # fmt: skip
 
@@ -102,6 +104,69 @@ def test_it_learns_and_says_so(tmp_path):
     assert moments[90].eta > moments[170].eta
 
 
+def test_it_goes_on_with_as_many_threads_as_it_began_with(tmp_path):
+    before = torch.get_num_threads()
+    asked = []
+
+    def stop(moment):
+        asked.append(torch.get_num_threads())
+        if moment.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        torch.set_num_threads(3)
+        with pytest.raises(Stopped):
+            run(tmp_path, watch=stop).train()
+        torch.set_num_threads(1)
+        run(tmp_path, watch=lambda moment: asked.append(torch.get_num_threads())).train()
+        assert set(asked) == {3}
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_two_optimisers_with_their_own_rates(tmp_path):
+    """As one of both, also when gone on with."""
+
+    def halves(model):
+        first = list(model[0].parameters())
+        second = [*model[1].parameters(), *model[3].parameters()]
+        return [
+            torch.optim.Adam(first),
+            torch.optim.SGD([{"params": second, "share": 0.1}], 1.0, momentum=0.9),
+        ]
+
+    def stop(moment):
+        if moment.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole, first, second = (run(tmp_path / name) for name in ("whole", "killed", "killed"))
+    first.watch = stop
+    for one in (whole, first, second):
+        one.optimisers = halves(one.model)
+    whole.train()
+    rates = [one.param_groups[0]["lr"] for one in whole.optimisers]
+    assert rates == [0.05, pytest.approx(0.005)]
+    with pytest.raises(Stopped):
+        first.train()
+    second.train()
+    assert torch.equal(weights(second.model), weights(whole.model))
+
+
+def test_the_best_epoch_is_the_criterions(tmp_path):
+    class Odd(Regression):
+        criterion = "second"
+        values = iter([3.0, 1.0, 2.0, 4.0])
+
+        def validate(self, model, stop):
+            return torch.tensor([0.0, next(self.values)]), torch.ones(2)
+
+    found = run(tmp_path, Odd())
+    assert found.train().best == 1.0
+    best = regression()
+    assert checkpoint.load(tmp_path / "best", best, key="this run") == {"epoch": 2}
+
+
 def test_one_step_is_gradient_descent_on_the_weighted_means(tmp_path):
     task, model = Regression(batches=1), nn.Linear(3, 2)
     expected = [p.detach().clone() for p in model.parameters()]
@@ -110,7 +175,7 @@ def test_one_step_is_gradient_descent_on_the_weighted_means(tmp_path):
     error = (x @ parameters[0].T + parameters[1] - y).square().mean(0)
     (error[0] + 0.5 * error[1]).backward()
     found = run(tmp_path, task, model=model, epochs=1, clip=1e6, learning_rate=0.1)
-    found.optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    found.optimisers = [torch.optim.SGD(model.parameters(), 0.1)]
     found.train()
     for p, before, grad in zip(model.parameters(), expected, parameters, strict=True):
         torch.testing.assert_close(p.detach(), before - 0.1 * grad.grad)
@@ -211,7 +276,7 @@ def test_patience_and_the_best_epoch(tmp_path):
     progress = found.train()
     assert (progress.best, progress.epoch) == (0, 7)
     best = regression()
-    assert checkpoint.load(tmp_path / "best", best, None, key="this run") == {"epoch": 3}
+    assert checkpoint.load(tmp_path / "best", best, key="this run") == {"epoch": 3}
     assert not torch.equal(weights(best), weights(found.model))
 
 
@@ -226,7 +291,7 @@ def test_a_validation_that_is_not_finite_is_no_best(tmp_path):
 
     warnings = []
     run(tmp_path, Broken(), warn=warnings.append, patience=2).train()
-    best = checkpoint.load(tmp_path / "best", regression(), None, key="this run")
+    best = checkpoint.load(tmp_path / "best", regression(), key="this run")
     assert best == {"epoch": 4}
     assert warnings == ["the validation loss of epoch 1 is nan"]
 
@@ -265,10 +330,10 @@ def test_with_another_number_of_processes_the_epoch_begins_again(tmp_path):
     with pytest.raises(Stopped):
         run(tmp_path, watch=stop).train()
     going = run(tmp_path, warn=(warnings := []).append)
-    about = checkpoint.load(tmp_path / "checkpoint", going.model, going.optimiser, key="this run")
+    about = checkpoint.load(tmp_path / "checkpoint", going.model, *going.optimisers, key="this run")
     assert (about["batch"], about["processes"]) == (3, 1)
     about["processes"] = 2
-    checkpoint.save(tmp_path / "checkpoint", going.model, going.optimiser, about, key="this run")
+    checkpoint.save(tmp_path / "checkpoint", going.model, going.optimisers, about, key="this run")
     assert going.train().epoch == 4
     assert warnings == [
         "1 processes, and 2 before: batches are cut otherwise, so epoch 2 begins again"
@@ -280,7 +345,7 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path):
     progress = found.train()
     assert progress.history[0]["validation"] == {}
     best = regression()
-    assert checkpoint.load(tmp_path / "best", best, None, key="this run") == {"epoch": 3}
+    assert checkpoint.load(tmp_path / "best", best, key="this run") == {"epoch": 3}
     assert torch.equal(weights(best), weights(found.model))
 
 
@@ -299,7 +364,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path):
             path = tmp_path / "full/checkpoint"
             kept.append(checkpoint.load(path, model, optimiser, key="this run"))
             best = regression()
-            kept.append(checkpoint.load(tmp_path / "full/best", best, None, key="this run"))
+            kept.append(checkpoint.load(tmp_path / "full/best", best, key="this run"))
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     try:
@@ -382,3 +447,5 @@ def test_the_learning_rate_worked_by_hand():
     assert 0 < cosine.rate(0.0) < 0.01
     assert max(cosine.rate(k / 1000) for k in range(1001)) == pytest.approx(0.2, rel=0.01)
     assert Schedule(10, 0.2, "constant", 1, 0, 0, 0).rate(0.7) == 0.2
+    linear = Schedule(10, 0.2, "linear", 1, 0, 0, 0)
+    assert [linear.rate(0), linear.rate(1)] == [0.2, pytest.approx(0.02)]

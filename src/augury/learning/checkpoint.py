@@ -6,6 +6,7 @@ Tensors and plain values only, behind a checksum; no pickle. The one before is k
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,22 @@ _PREVIOUS = ".previous"
 def save(
     path: Path,
     model: nn.Module,
-    optimiser: torch.optim.Optimizer | None,
+    optimisers: Sequence[torch.optim.Optimizer],
     about: dict[str, Any],
     *,
     key: str,
 ) -> None:
-    """Write model, optimiser and `about` (anything JSON can write); OSError where it can't be.
+    """Write model, optimisers and `about` (anything JSON can write); OSError where it can't be.
 
     `key` names the run: what `load` must be given to get it back.
     """
     arrays = {f"model.{name}": _array(value) for name, value in model.state_dict().items()}
-    state = optimiser.state_dict()["state"] if optimiser else {}
-    for index, values in state.items():
-        for name, value in values.items():
-            arrays[f"optimiser.{index}.{name}"] = _array(torch.as_tensor(value))
+    for place, optimiser in enumerate(optimisers):
+        for index, values in optimiser.state_dict()["state"].items():
+            for name, value in values.items():
+                if value is not None:  # SGD's momentum, before its first step
+                    whole = f"optimiser.{place}.{index}.{name}"
+                    arrays[whole] = _array(torch.as_tensor(value))
     arrays["about"] = np.frombuffer(json.dumps([key, about]).encode(), np.uint8)
     data = packed(arrays)
     if path.exists():
@@ -44,9 +47,9 @@ def save(
 
 
 def load(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None, *, key: str
+    path: Path, model: nn.Module, *optimisers: torch.optim.Optimizer, key: str
 ) -> dict[str, Any] | None:
-    """Put a checkpoint's values into model and optimiser, and return its `about`.
+    """Put a checkpoint's values into model and optimisers, and return its `about`.
 
     None if there is no checkpoint; ValueError if it was damaged, or is of another run.
     """
@@ -70,18 +73,17 @@ def load(
         )
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "optimiser":
-            index, _, what = rest.partition(".")
-            state.setdefault(int(index), {})[what] = value
+    states: list[dict[int, dict[str, torch.Tensor]]] = [{} for _ in optimisers]
     try:
+        for name, value in tensors.items():
+            if optimisers and name.startswith("optimiser."):
+                _, place, index, what = name.split(".", 3)
+                states[int(place)].setdefault(int(index), {})[what] = value
         model.load_state_dict(weights)
-        if optimiser:
+        for optimiser, state in zip(optimisers, states, strict=True):
             groups = optimiser.state_dict()["param_groups"]
             optimiser.load_state_dict({"state": state, "param_groups": groups})
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(
             f"{found}: of another model ({str(error).splitlines()[0]}); choose another folder, or "
             "delete this file to start anew"

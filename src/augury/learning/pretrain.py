@@ -124,7 +124,7 @@ def pretrain(
         task = _Task(clips, settings, model, here)
         optimiser = _optimiser(model, settings)
         run = Run(
-            task, model, optimiser, _schedule(settings, minutes), folder / STATE,
+            task, model, [optimiser], _schedule(settings, minutes), folder / STATE,
             folder / "log.jsonl", known.key(), here, watching, warn or (lambda message: None),
         )  # fmt: skip
         try:
@@ -237,6 +237,8 @@ def _read_clips(
 
 class _Task:
     """Clips in, each worker's loss out."""
+
+    criterion = "loss"
 
     def __init__(
         self, clips: Clips, settings: PretrainSettings, model: Pretraining, here: Group
@@ -372,7 +374,7 @@ def _written(
     folder: Path, known: config.Config, model: Pretraining, task: _Task, trained: State
 ) -> None:
     """The weights of the best epoch, the finished configuration, card and report."""
-    best = checkpoint.load(folder / STATE / "best", model, None, key=known.key())
+    best = checkpoint.load(folder / STATE / "best", model, key=known.key())
     # Where no best could be written (a full disk), what the model now holds: the last epoch.
     kept = best["epoch"] if best else trained.epoch
     entry = trained.history[kept - 1]

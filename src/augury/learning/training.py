@@ -3,6 +3,7 @@
 Nothing that a batch depends on is left to chance or to time: the order of batches follows from seed
 and epoch, and torch's random numbers are seeded anew for each batch. So a run that goes on from a
 checkpoint ends with the weights it would have had anyway; on a CPU, to the last bit.
+It goes on with as many threads as it began with.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Task(Protocol[Plan, Data]):
     """What is trained: which batches, and what they cost."""
 
     parts: list[str]  # names of the losses
-    weights: list[float]  # of each in the whole
+    weights: list[float]  # of each in the whole; 0: only looked at
+    criterion: str  # part by whose held-out value the best epoch is chosen, or "loss"
 
     def epoch(self, epoch: int) -> list[Plan]:
         """The batches of an epoch, in order."""
@@ -84,7 +86,7 @@ class Schedule:
 
     epochs: int
     learning_rate: float
-    shape: str  # "constant" or "cosine"
+    shape: str  # "constant", "linear" or "cosine"
     clip: float  # largest norm of the gradient
     patience: int  # epochs without improvement; 0: any number
     max_skipped: int  # batches
@@ -95,6 +97,8 @@ class Schedule:
         """The learning rate when this share of the run is done."""
         if self.shape == "constant":
             return self.learning_rate
+        if self.shape == "linear":
+            return self.learning_rate * (1 - 0.9 * done)
         rising = min(1.0, (done + 1e-3) / 0.05)
         return self.learning_rate * rising * (0.5 + 0.5 * math.cos(math.pi * done))
 
@@ -106,13 +110,14 @@ class State:
     epoch: int = 0  # epochs done
     batch: int = 0  # batches done in this one
     step: int = 0  # batches done in all
-    best: float | None = None  # lowest validation loss
+    best: float | None = None  # lowest value of the criterion
     stale: int = 0  # epochs since
     skipped: list[str] = field(default_factory=list)  # batches not finite, in words
     sums: list[float] = field(default_factory=list)  # of this epoch's losses
     counts: list[float] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
     processes: int = 1  # that the batches of this epoch are shared by
+    threads: int = 0  # that each computes with: with others, sums round otherwise
     wall: float = 0.0  # seconds spent
     audio: float = 0.0  # seconds of audio trained on
 
@@ -140,7 +145,8 @@ class Run(Generic[Plan, Data]):
 
     task: Task[Plan, Data]
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    #: A parameter group's `share`, if it has one, is of the schedule's rate.
+    optimisers: Sequence[torch.optim.Optimizer]
     schedule: Schedule
     folder: Path  # of checkpoint and best weights
     log: Path
@@ -150,7 +156,7 @@ class Run(Generic[Plan, Data]):
     warn: Callable[[str], None] = lambda message: None
 
     def __post_init__(self) -> None:
-        self.state = State(processes=self.group.size)
+        self.state = State(processes=self.group.size, threads=torch.get_num_threads())
         self._trained = self.model
         if self.group.size > 1:
             gpu = [self.group.device.index] if self.group.device.type == "cuda" else None
@@ -165,7 +171,11 @@ class Run(Generic[Plan, Data]):
             ValueError: the checkpoint is damaged or of another run.
         """
         self._resume()
-        with _asked_to_stop() as stop, torch.random.fork_rng(_gpus(self.group)):
+        with (
+            _asked_to_stop() as stop,
+            torch.random.fork_rng(_gpus(self.group)),
+            _threads(self.state.threads),
+        ):
             self._began = self._saved = self._counted = time.monotonic()
             self._before, self._first = self.state.audio, self.state.step
             while self.state.epoch < self.schedule.epochs and not self._stale():
@@ -177,7 +187,7 @@ class Run(Generic[Plan, Data]):
         if not self.group.rank:  # what a kill left half written
             for left in self.folder.glob(".*"):
                 left.unlink(missing_ok=True)
-        about = checkpoint.load(path, self.model, self.optimiser, key=self.key)
+        about = checkpoint.load(path, self.model, *self.optimisers, key=self.key)
         if about:
             self.state = State(**about)
         if self.state.batch and self.state.processes != self.group.size:
@@ -227,10 +237,11 @@ class Run(Generic[Plan, Data]):
         """One batch; returns whether any process was asked to stop."""
         now, group = self.state, self.group
         torch.manual_seed(_seed(self.schedule.seed, now.step, group.rank))
-        for settings in self.optimiser.param_groups:
-            settings["lr"] = rate
+        for optimiser in self.optimisers:
+            for settings in optimiser.param_groups:
+                settings["lr"] = rate * settings.get("share", 1.0)
+            optimiser.zero_grad(set_to_none=True)
         buffers = [one.clone() for one in self.model.buffers()]
-        self.optimiser.zero_grad(set_to_none=True)
         sums, counts = self.task.losses(self._trained, data)
         # What all processes need to know of each other, in one exchange.
         shared = torch.cat([counts, sums.detach(), counts.new_tensor([float(stop[0])])])
@@ -241,7 +252,8 @@ class Run(Generic[Plan, Data]):
         (weights @ sums * group.size).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         if bool(torch.isfinite(norm) & torch.isfinite(shared[known:-1]).all()):
-            self.optimiser.step()
+            for optimiser in self.optimisers:
+                optimiser.step()
             values = shared.tolist()
             for k in range(known):
                 now.counts[k] += values[k]
@@ -272,7 +284,7 @@ class Run(Generic[Plan, Data]):
         speed = (now.audio - self._before) / spent
         losses = self._means(now.sums, now.counts)
         if now.step % LOGGED == 0:
-            rate = self.optimiser.param_groups[0]["lr"]
+            rate = self.optimisers[0].param_groups[0]["lr"]
             self._write(
                 {"step": now.step, "epoch": now.epoch + 1, "rate": rate, "speed": round(speed, 1)}
                 | {"loss": losses}
@@ -315,13 +327,13 @@ class Run(Generic[Plan, Data]):
         now.history.append(entry)
         self._write({"step": now.step} | entry)
         # Without validation the last epoch is the one kept.
-        loss = held_out.get("loss", 0.0)
-        if not math.isfinite(loss):
-            self.warn(f"the validation loss of epoch {now.epoch} is {loss}")
-            loss = math.inf
-        if not held_out or now.best is None or loss < now.best:
-            now.best, now.stale = loss, 0
-            self._keep("best", None, {"epoch": now.epoch})
+        value = held_out.get(self.task.criterion, 0.0)
+        if not math.isfinite(value):
+            self.warn(f"the validation {self.task.criterion} of epoch {now.epoch} is {value}")
+            value = math.inf
+        if not held_out or now.best is None or value < now.best:
+            now.best, now.stale = value, 0
+            self._keep("best", (), {"epoch": now.epoch})
         else:
             now.stale += 1
         self._save()
@@ -330,16 +342,16 @@ class Run(Generic[Plan, Data]):
         now = self.state
         now.wall += time.monotonic() - self._counted
         self._saved = self._counted = time.monotonic()
-        self._keep("checkpoint", self.optimiser, asdict(now))
+        self._keep("checkpoint", self.optimisers, asdict(now))
 
     def _keep(
-        self, name: str, optimiser: torch.optim.Optimizer | None, about: dict[str, Any]
+        self, name: str, optimisers: Sequence[torch.optim.Optimizer], about: dict[str, Any]
     ) -> None:
         """Write a checkpoint; where it can't be, the run goes on with the last one."""
         if self.group.rank:
             return
         try:
-            checkpoint.save(self.folder / name, self.model, optimiser, about, key=self.key)
+            checkpoint.save(self.folder / name, self.model, optimisers, about, key=self.key)
         except OSError as error:
             text = f"no checkpoint written ({error}); the last one stands: make room"
             self._write({"step": self.state.step, "warning": text})
@@ -390,6 +402,17 @@ def _asked_to_stop() -> Iterator[list[int]]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Inside, torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _gpus(group: Group) -> list[int]:
