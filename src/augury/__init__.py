@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from augury.corpus import Corpus as Corpus
     from augury.corpus import check as check
+    from augury.downstream.evaluate import evaluate as evaluate
+    from augury.downstream.results import Evaluation as Evaluation
     from augury.learning.choice import from_ranking as from_ranking
     from augury.learning.encode import encode as encode
     from augury.learning.encode import load_encoder as load_encoder
@@ -29,6 +31,8 @@ _PLACES = {
     "prepare": "augury.readers",
     "read_corpus": "augury.readers",
     "read_trials": "augury.readers",
+    "evaluate": "augury.downstream.evaluate",
+    "Evaluation": "augury.downstream.results",
     "RankSettings": "augury.settings",
     "rank": "augury.ranking",
     "Ranking": "augury.results",
@@ -43,6 +47,7 @@ _PLACES = {
 
 __all__ = [
     "Corpus",
+    "Evaluation",
     "PretrainSettings",
     "Pretrained",
     "RankSettings",
@@ -50,6 +55,7 @@ __all__ = [
     "Result",
     "check",
     "encode",
+    "evaluate",
     "from_ranking",
     "load_encoder",
     "prepare",

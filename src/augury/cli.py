@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +17,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from augury.corpus import Check
+    from augury.downstream.results import Evaluation
     from augury.learning.pretrain import Pretrained
     from augury.learning.training import Moment
     from augury.readers import Prepared
@@ -389,6 +390,158 @@ def encode(
 
 
 @app.command()
+def evaluate(
+    task: Annotated[
+        str,
+        typer.Argument(help="asr, speaker, classify, or your own as module:Class."),
+    ],
+    manifest: Source,
+    label: Annotated[
+        str,
+        typer.Option(help="Column with the transcript (asr), the speaker, or the class to tell."),
+    ] = "",
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Folder that `augury pretrain` wrote; mel: log-mel alone; random: never trained. "
+            "May be given again; mel if not given."
+        ),
+    ] = None,
+    mode: Annotated[
+        str, typer.Option(help="frozen, or finetune: the encoder is trained along.")
+    ] = "frozen",
+    preset: Annotated[
+        str,
+        typer.Option(help="small (minutes on two cores), paper (the paper's), or a TOML file."),
+    ] = "small",
+    seeds: Annotated[int, typer.Option(min=1, help="How often each is trained.")] = 3,
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder of the results; other encoders can be added.")
+    ] = Path("augury-evaluation"),
+    train: Annotated[str | None, typer.Option(help="Split to train on.")] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Split, or share of the speakers, to choose the epoch by.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="Split, or share of the speakers, to test on.")
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Test on each of so many parts of the speakers in turn."),
+    ] = None,
+    shared_speakers: Annotated[
+        bool, typer.Option("--shared-speakers", help="Let speakers be in train and test both.")
+    ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="A label, or a symbol of transcripts, to leave out; may be given again."),
+    ] = None,
+    units: Annotated[str | None, typer.Option(help="asr: phones, characters or words.")] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="asr: fold phones to TIMIT's 39 or 48: timit39, timit48, arpabet39, arpabet48."
+        ),
+    ] = None,
+    joined: Annotated[
+        bool,
+        typer.Option(
+            "--joined", help="asr: rows are phones; a recording's, in order, are its transcript."
+        ),
+    ] = False,
+    decoder: Annotated[
+        str | None, typer.Option(help="asr: attention (with CTC), or ctc alone: fast.")
+    ] = None,
+    trials: Annotated[
+        str | None,
+        typer.Option(help="speaker: a list of trials such as VoxCeleb's; made if not given."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="As many as the preset says, if not given.")
+    ] = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Any other setting, as in a preset: hidden=256. Again for more."
+        ),
+    ] = None,
+    max_bad: Annotated[
+        float | None, typer.Option(help="Share of segments that may be unusable (0.05).")
+    ] = None,
+    allow_outside: AllowOutside = False,
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of extracted values and cached features.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Processes that extract; 0: enough for all cores.")
+    ] = 0,
+    device: Annotated[
+        str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")
+    ] = "",
+    minutes: Annotated[
+        float, typer.Option(min=0.01, help="Between checkpoints; each epoch ends with one too.")
+    ] = 10.0,
+) -> None:
+    """Train and score a downstream task on pretrained encoders: what did pretraining help?
+
+    Stopped or killed, the same command goes on where it was; with another --encoder and the same
+    --out, that one is added to the report.
+    """
+    with _plain_errors():
+        from augury.readers import is_timit, read_corpus
+
+        _needs_torch()
+        from augury.downstream.evaluate import evaluate as evaluated
+        from augury.learning.training import Stopped
+
+        choices: dict[str, Any] = {
+            "label": label or None, "mode": mode, "train": train, "validation": validation,
+            "test": test, "folds": folds, "shared_speakers": shared_speakers or None,
+            "exclude": tuple(exclude) if exclude else None, "units": units, "fold": fold,
+            "joined": joined or None, "decoder": decoder, "trials": trials, "epochs": epochs,
+            "max_bad": max_bad,
+        }  # fmt: skip
+        choices = {name: value for name, value in choices.items() if value is not None}
+        choices |= _settings(other or ())
+        level = None
+        if is_timit(manifest) and task in ("asr", "speaker"):
+            level = "utterance"
+            if task == "asr":  # as published
+                choices = {"label": "phones", "fold": "timit39"} | choices
+        if task in ("asr", "classify") and "label" not in choices:
+            raise ValueError("say with --label which column is to be told")
+        corpus = read_corpus(manifest, allow_outside=allow_outside, level=level)
+        _usable("--out", out_dir)
+        _usable("--store", store)
+        first = _is_first()
+        try:
+            with _progress() as progress, _training() as watch:
+                done = evaluated(
+                    task,
+                    corpus,
+                    encoder or ["mel"],
+                    out=out_dir,
+                    preset=preset,
+                    seeds=seeds,
+                    store=store,
+                    jobs=jobs or None,
+                    device=device or None,
+                    minutes=minutes,
+                    progress=progress if first else None,
+                    watch=watch if first else None,
+                    tell=(lambda text: err.print(text, style="dim")) if first else None,
+                    warn=_warn if first else None,
+                    **choices,
+                )
+        except Stopped as stopped:
+            err.print(f"augury: {stopped}", soft_wrap=True)
+            sys.exit(128 + stopped.signal)
+        if first:
+            _show_evaluation(done)
+            out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
 def check(
     manifest: Source,
     allow_outside: AllowOutside = False,
@@ -522,6 +675,49 @@ def _needs_torch() -> None:
 def _is_first() -> bool:
     """Whether this process, of those that torchrun started, is the one that speaks."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _settings(given: Iterable[str]) -> dict[str, Any]:
+    """What --set says: NAME=VALUE, the value as in TOML, or else a text."""
+    import tomllib
+
+    found: dict[str, Any] = {}
+    for one in given:
+        name, is_, value = one.partition("=")
+        if not is_:
+            raise ValueError(f"--set {one}: write NAME=VALUE, such as epochs=5")
+        try:
+            found[name.strip()] = tomllib.loads(f"x = {value}")["x"]
+        except tomllib.TOMLDecodeError:
+            found[name.strip()] = value
+    return found
+
+
+def _show_evaluation(done: Evaluation) -> None:
+    counts = ", ".join(
+        f"{done.data[part]['segments']:,} {part}" for part in ("train", "validation", "test")
+    )
+    out.print()
+    out.print(f"{done.task}: {counts} · {done.metric.words} · lower is better", style="italic")
+    table = Table(box=None, pad_edge=False)
+    for name in ("encoder", "mode", done.metric.name, "sd", "95 % over seeds", "seeds"):
+        table.add_column(name, justify="left" if name in ("encoder", "mode") else "right")
+    for one in done.ranked():
+        ends = one.interval
+        table.add_row(
+            one.name,
+            one.mode,
+            f"{one.mean:.2%}",
+            "" if one.deviation is None else f"{one.deviation:.2%}",
+            "" if ends is None else f"{ends[0]:.2%} to {ends[1]:.2%}",
+            str(len(one.outcomes)),
+        )
+    out.print(table)
+    for warning in done.warnings:
+        out.print(f"! {warning}", style="yellow")
+    if done.data["left_out"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in done.data["left_out"].items())
+        out.print(f"left out: {reasons} (quarantine.csv)")
 
 
 def _warn(message: str) -> None:

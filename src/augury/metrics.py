@@ -173,6 +173,36 @@ def bootstrap_eer(
     return Interval(rate, float(low), float(high), replicates - len(rates))
 
 
+def bootstrap_rate(
+    errors: ArrayLike,
+    of: ArrayLike,
+    group: ArrayLike,
+    *,
+    replicates: int = 1000,
+    seed: int,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The middle `level` of Σ errors / Σ of, with whole groups (speakers) drawn anew.
+
+    Args:
+        errors: (n,) of each utterance or point.
+        of: (n,) how many tokens there are in it; 1 for a point.
+        group: (n,) labels of any type that sorts.
+    """
+    codes = np.unique(np.asarray(group), return_inverse=True)[1]
+    wrong, whole = (np.bincount(codes, np.asarray(one, np.float64)) for one in (errors, of))
+    drawn = np.random.default_rng(seed).multinomial(
+        len(whole), np.full(len(whole), 1 / len(whole)), replicates
+    )
+    totals = drawn @ whole
+    rates = (drawn @ wrong)[totals > 0] / totals[totals > 0]
+    if not len(rates):
+        raise ValueError("there is nothing to be wrong about: no token in any group")
+    ends = (1 - level) / 2
+    low, high = np.quantile(rates, [ends, 1 - ends])
+    return float(low), float(high)
+
+
 def _crossing(
     targets: Vector,
     nontargets: Vector,

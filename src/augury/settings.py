@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from augury.audio import BANDS
 from augury.extract import Embedding
@@ -133,7 +133,7 @@ class EncoderSettings:
 
 
 OPTIMISERS = ("adadelta", "adam")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class PretrainSettings:
     learning_rate: float = 1.0
     rho: float = 0.8  # of AdaDelta
     epsilon: float = 1e-8  # of the optimiser
-    schedule: str = "constant"  # or "cosine": up over the first twentieth, then down to 0
+    schedule: str = "constant"  # "linear": to a tenth; "cosine": up over a twentieth, down to 0
     clip: float = 5.0  # largest norm of the gradient
     patience: int = 0  # epochs without a better validation loss before stopping; 0: never
     split: str = ""  # pretrain on rows of this split only
@@ -236,9 +236,80 @@ class PretrainSettings:
         return plain
 
 
-def read_preset(preset: str | Path) -> dict[str, Any]:
+MODES = ("frozen", "finetune")
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How a downstream task is trained and tested; each task adds its own. A preset is TOML."""
+
+    label: str  # column with what is to be told
+    mode: str = "frozen"  # or "finetune": the encoder is trained along
+    train: str = ""  # split to train on; "": see augury.downstream.parts, as for the next two
+    validation: str = ""  # share of what there is to train on, or a split
+    test: str = ""  # share of the speakers, or a split
+    folds: int = 0  # tested on each of so many parts of the speakers in turn; 0: on one part
+    shared_speakers: bool = False  # whether speakers may be in train and test both
+    exclude: tuple[str, ...] = ()  # labels left out
+    epochs: int = 10
+    batch_seconds: float = 80.0  # of a batch, padding included
+    longest: float = 20.0  # seconds; longer stretches are left out of training
+    learning_rate: float = 1e-3  # of Adam, for what is on top of the encoder
+    encoder_rate: float = 0.005  # of SGD with momentum, for an encoder that is trained along
+    momentum: float = 0.9
+    schedule: str = "constant"
+    clip: float = 5.0  # largest norm of the gradient
+    patience: int = 0  # epochs without a better validation score before stopping; 0: never
+    max_bad: float = 0.05  # share of segments that may be unusable
+    max_skipped: int = 20  # batches whose loss or gradient is not finite before the run stops
+    centred: bool = False  # features less their mean over the stretch (a recording, mostly)
+    cache: bool = True  # a frozen encoder's features are computed once and kept
+    random_encoder: str = "small"  # preset of pretraining with a random encoder's sizes
+
+    def __post_init__(self) -> None:
+        _among(self, "mode", MODES)
+        _among(self, "schedule", SCHEDULES)
+        for name, low, high in (
+            ("epochs", 1, 100_000),
+            ("patience", 0, 100_000),
+            ("max_skipped", 0, 10**9),
+            ("folds", 0, 1000),
+        ):
+            _within(self, name, low, high, whole=True)
+        for name, low, high in (
+            ("batch_seconds", 0.1, 1e6),
+            ("longest", 0.05, 3600),
+            ("learning_rate", 1e-12, 1e3),
+            ("encoder_rate", 1e-12, 1e3),
+            ("momentum", 0, 0.9999),
+            ("clip", 1e-6, 1e6),
+            ("max_bad", 0, 1),
+        ):
+            _within(self, name, low, high)
+        if self.batch_seconds < self.longest:
+            raise ValueError(
+                f"batch_seconds is {self.batch_seconds:g}, less than the longest stretch of "
+                f"{self.longest:g} s; raise it, or lower longest"
+            )
+        if self.folds == 1 or (self.folds and self.test):
+            raise ValueError("folds takes two or more, and says itself what is tested on")
+        if isinstance(self.exclude, str):
+            raise ValueError("exclude is a list of labels; put the one in a list")
+        object.__setattr__(self, "exclude", tuple(self.exclude))
+
+    @classmethod
+    def of(cls, preset: str | Path, task: str, **choices: Any) -> Self:
+        """A task's preset ("paper", "small", or a TOML file), with other choices in its place."""
+        return _made(cls, read_preset(preset, task) | choices, f"the task {task}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON holds them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def read_preset(preset: str | Path, task: str = "pretrain") -> dict[str, Any]:
     """A preset's choices; ValueError if there is none of that name, or it is not TOML."""
-    shipped = resources.files("augury").joinpath("presets")
+    shipped = resources.files("augury").joinpath("presets", task)
     names = sorted(one.name.removesuffix(".toml") for one in shipped.iterdir())
     source = shipped / f"{preset}.toml" if str(preset) in names else Path(preset)
     try:

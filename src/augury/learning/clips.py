@@ -71,6 +71,10 @@ class Clips:
                 targets[one.name] = aligned(values, *timing, first, count)
         return mel[first : first + count].astype(np.float32), targets
 
+    def read_whole(self, clip: int) -> NDArray[np.float32]:
+        """The log-mel (frames, bands) in dB of all of the recording that a clip is cut from."""
+        return self._stored(int(self.recording[clip]))[0].astype(np.float32)
+
     def _stored(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
         """A recording's log-mel, the candidates' frames by source, and its length in seconds."""
         content, name = self.digests[r], extract.mel_key(self.digests[r])

@@ -185,8 +185,8 @@ class Bidirectional(nn.Module):
 
     def forward(self, x: Tensor, reversal: Tensor) -> Tensor:
         """(frames, batch, width) to (frames, batch, 2 * units); `reversal` as below."""
-        turned = self.backwards(_taken(x, reversal))[0]
-        return torch.cat([self.forwards(x)[0], _taken(turned, reversal)], dim=-1)
+        turned = self.backwards(taken(x, reversal))[0]
+        return torch.cat([self.forwards(x)[0], taken(turned, reversal)], dim=-1)
 
 
 class FrameNorm(nn.BatchNorm1d):
@@ -196,8 +196,11 @@ class FrameNorm(nn.BatchNorm1d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalised (frames, dims)."""
+        """Normalised (frames, dims); a single frame by the statistics known so far."""
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
+            if self.training and len(input) == 1:  # has no deviation of its own
+                known = (self.running_mean, self.running_var, self.weight, self.bias)
+                return F.batch_norm(input, *known, eps=self.eps)
             return super().forward(input)
         x = input.float()  # bfloat16 would round even the count
         sums = torch.cat([x.new_tensor([len(x)]), x.sum(0), x.square().sum(0)])
@@ -277,5 +280,6 @@ def reversal(lengths: Tensor, frames: int) -> Tensor:
     return (turned * len(lengths) + torch.arange(len(lengths), device=lengths.device)).flatten()
 
 
-def _taken(x: Tensor, rows: Tensor) -> Tensor:
+def taken(x: Tensor, rows: Tensor) -> Tensor:
+    """The rows (frames * batch,) of (frames, batch, …), in the same shape."""
     return x.flatten(0, 1)[rows].unflatten(0, list(x.shape[:2]))

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+#: The folder, inside a run's, of what it needs to go on; all but empty when it has ended.
+STATE = "state"
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,24 @@ def usable(name: str) -> torch.device:
             f"{name}: torch finds {count} GPUs here; leave out the device, or give cpu"
         )
     return device
+
+
+@contextmanager
+def alone(folder: Path, here: Group) -> Iterator[None]:
+    """Inside, no other run may use the folder; ValueError if one does."""
+    if here.rank:
+        yield
+        return
+    (folder / STATE).mkdir(parents=True, exist_ok=True)
+    with (folder / STATE / "lock").open("w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, killed or not
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{folder}: another process trains in it; wait for it, or choose another --out"
+            ) from error
+        except (ImportError, OSError):  # no such locks on this system, or this disk
+            pass
+        yield

@@ -32,12 +32,14 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
+    """What is wanted of every recording."""
+
     plan: Plan
     candidates: tuple[Candidate, ...]
     unvoiced: str
-    coefficients: int
-    longest: int  # frames
+    coefficients: int  # MFCCs summed up; 0: none
+    longest: int  # frames; longer clips are not summed up
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _Found:
     problems: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
     first: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    whole: int = 0  # frames of the recording
     sums: dict[str, Summary] = field(default_factory=dict)
 
 
@@ -76,8 +79,8 @@ def prepare(
     corpus, held_out = _selected(corpus, settings)
     codes = columns(corpus, candidates)
     longest = round(settings.longest / audio.HOP)
-    wanted = _Wanted(plan, tuple(candidates), settings.unvoiced, settings.coefficients, longest)
-    found = _gathered(corpus, held_out, wanted, jobs, progress)
+    wanted = Wanted(plan, tuple(candidates), settings.unvoiced, settings.coefficients, longest)
+    found = gathered(corpus, held_out, wanted, jobs, progress)
     rejected = [*corpus.rejected, *(corpus.refused(*problem) for problem in found.problems)]
     refuse_too_many(tuple(rejected), len(corpus) - len(found.problems), settings.max_bad)
     # Left out as the settings ask, so not counted as bad; named all the same.
@@ -108,35 +111,38 @@ def prepare(
 
 
 @dataclass(frozen=True)
-class _Gathered:
+class Gathered:
     """What was found in all recordings, by segment where not said otherwise."""
 
     digests: list[str]  # of the recordings
+    whole: list[int]  # frames of each recording
     first: NDArray[np.int64]
     frames: NDArray[np.int64]  # 0: unusable
     problems: list[tuple[int, str, str]]  # (segment, reason, detail)
     sums: dict[str, Summary]  # of the training frames
 
 
-def _gathered(
+def gathered(
     corpus: Corpus,
     held_out: NDArray[np.bool_],
-    wanted: _Wanted,
+    wanted: Wanted,
     jobs: int,
     progress: Progress | None,
-) -> _Gathered:
+) -> Gathered:
+    """Extract what is not in the store yet; sum up the frames that are not held out."""
     places = corpus.by_recording()
     items = []
     for path, name, place in zip(corpus.recordings, corpus.names, places, strict=True):
         work = Work(path, name, tuple(corpus.start[place]), tuple(corpus.end[place]), False)
         items.append(_Item(work, tuple(~held_out[place])))
     first, frames = np.zeros((2, len(corpus)), np.int64)
-    all_ = _Gathered([], first, frames, [], {})
+    all_ = Gathered([], [], first, frames, [], {})
     found_in = compute.in_order(_spread(wanted, items, jobs, progress))
     # In their order, so that sums round alike on every run.
     for item, place, found in zip(items, places, found_in, strict=True):
         outcome, name = found.outcome, item.work.name
         all_.digests.append(outcome.digest)
+        all_.whole.append(found.whole)
         if outcome.problem:
             all_.problems.extend((int(p), *outcome.problem) for p in place)
             continue
@@ -155,7 +161,7 @@ def _gathered(
 
 
 def _spread(
-    wanted: _Wanted, items: list[_Item], jobs: int, progress: Progress | None
+    wanted: Wanted, items: list[_Item], jobs: int, progress: Progress | None
 ) -> Iterator[tuple[int, _Found]]:
     done, seconds = 0, 0.0
     for index, found in compute.spread(_measured, wanted, items, jobs=jobs):
@@ -168,7 +174,7 @@ def _spread(
         yield index, found
 
 
-def _measured(wanted: _Wanted, item: _Item) -> _Found:
+def _measured(wanted: Wanted, item: _Item) -> _Found:
     """One recording: extracted, its clips' frames, and their sums if they are trained on."""
     plan, work = wanted.plan, item.work
     outcome = extract.extract(plan, work)
@@ -186,15 +192,17 @@ def _measured(wanted: _Wanted, item: _Item) -> _Found:
         spans = zip(first[used], stop[used], strict=True)
         rows = np.concatenate([np.arange(*span) for span in spans])
         bands = mel[rows].astype(np.float32)
-        cosines = audio.cosines(bands.shape[1], wanted.coefficients)
-        sums = {"mel": Summary.of(bands), "mfcc": Summary.of(bands @ cosines)}
+        sums = {"mel": Summary.of(bands)}
+        if wanted.coefficients:
+            cosines = audio.cosines(bands.shape[1], wanted.coefficients)
+            sums["mfcc"] = Summary.of(bands @ cosines)
         for one in wanted.candidates:
             if one.kind != "column":
                 values, timing = extract.of_candidate(
                     plan, one, frames, outcome.duration, wanted.unvoiced
                 )
                 sums[one.name] = Summary.of(aligned(values, *timing, 0, len(mel))[rows])
-    return _Found(outcome, problems, first, stop - first, sums)
+    return _Found(outcome, problems, first, stop - first, len(mel), sums)
 
 
 def _selected(corpus: Corpus, settings: PretrainSettings) -> tuple[Corpus, NDArray[np.bool_]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from augury.extract import Plan
 from augury.learning import batches, checkpoint, config
 from augury.learning.choice import Choice, chosen
 from augury.learning.clips import Clips
-from augury.learning.parallel import Group, group
+from augury.learning.parallel import STATE, Group, alone, group
 from augury.learning.prepare import Progress, prepare
 from augury.learning.training import Moment, Run, Schedule, State
 from augury.learning.workers import SPEECH, Batch, Pretraining, read_batch
@@ -35,8 +35,6 @@ from augury.report.pretraining import card, render
 from augury.settings import PretrainSettings
 from augury.store import default_store, packed, unpacked, write_atomically
 
-#: The folder, inside the encoder's, of what a run needs to go on; gone when it has ended.
-STATE = "state"
 #: Frames that medians are taken of.
 MEDIANS = 1 << 22
 
@@ -105,7 +103,7 @@ def pretrain(
     place = Path(store or default_store()).absolute()
     plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
     folder = Path(out)
-    with group(device) as here, _alone(folder, here):
+    with group(device) as here, alone(folder, here):
         watching = _Watchers(watch, folder if tensorboard and not here.rank else None)
         if here.rank == 0:
             _prepared(folder, corpus, choice, settings, candidates, plan, jobs, progress)
@@ -137,27 +135,6 @@ def pretrain(
         written = config.read(folder)
         assert written
         return _finished(folder, written)
-
-
-@contextmanager
-def _alone(folder: Path, here: Group) -> Iterator[None]:
-    """Inside, no other run may use the folder; ValueError if one does."""
-    if here.rank:
-        yield
-        return
-    (folder / STATE).mkdir(parents=True, exist_ok=True)
-    with (folder / STATE / "lock").open("w") as lock:
-        try:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, killed or not
-        except BlockingIOError as error:
-            raise ValueError(
-                f"{folder}: another process trains in it; wait for it, or choose another --out"
-            ) from error
-        except (ImportError, OSError):  # no such locks on this system, or this disk
-            pass
-        yield
 
 
 # ------------------------------------------------------------------------------------ preparing

@@ -1,0 +1,592 @@
+"""Downstream evaluation (the paper's third step): a task is trained on an encoder, and scored.
+
+`evaluate` prepares the corpus, and for each encoder and seed trains a model on its features and
+scores it. The folder fills as it goes: results.json, results.csv, report.html, and runs/, where
+weights lie. Called again, finished runs are read, and one that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from augury import audio, compute
+from augury.corpus import Corpus, Rejected, TooManyBad, refuse_too_many, write_quarantine
+from augury.downstream import data as given
+from augury.downstream import results
+from augury.downstream.data import Batch, Encoded, Mel, Source, Stretches
+from augury.downstream.parts import PARTS, TEST, TRAIN, VALIDATION, assigned
+from augury.downstream.results import Contender, Evaluation, Outcome
+from augury.downstream.task import Downstream, Task, found
+from augury.extract import Plan
+from augury.learning import checkpoint, config
+from augury.learning.batches import ahead
+from augury.learning.clips import Clips
+from augury.learning.encode import load_encoder
+from augury.learning.encoder import Encoder
+from augury.learning.parallel import STATE, Group, alone, group
+from augury.learning.prepare import Gathered, Progress, Wanted, gathered
+from augury.learning.training import Moment, Run, Schedule, State
+from augury.provenance import segments_digest, versions
+from augury.settings import EvaluateSettings, PretrainSettings
+from augury.store import default_store, digest, key, write_atomically
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """What is trained and tested on at a time; all there is, where there are no folds."""
+
+    task: Task
+    stretches: Stretches
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A corpus ready to be trained and tested on."""
+
+    name: str  # of the task
+    settings: EvaluateSettings
+    folds: tuple[_Fold, ...]
+    about: dict[str, Any]  # what results.json says of the data
+
+
+@dataclass(frozen=True)
+class _Front:
+    """What a task is done on."""
+
+    name: str
+    mode: str
+    pretrained: tuple[str, ...] | None
+    digest: str  # of its weights; "" where they are made for each seed
+    #: From a seed, and mean and deviation (bands,) of the log-mel; None: the log-mel itself.
+    load: Callable[[int, NDArray, NDArray], Encoder] | None
+
+
+def evaluate(
+    task: str,
+    corpus: Corpus,
+    encoders: str | Path | Sequence[str | Path] = "mel",
+    *,
+    out: Path | str,
+    preset: str | Path = "small",
+    seeds: int = 3,
+    store: Path | str | None = None,
+    jobs: int | None = None,
+    device: str | None = None,
+    minutes: float = 10.0,
+    progress: Progress | None = None,
+    watch: Callable[[Moment], None] | None = None,
+    tell: Tell | None = None,
+    warn: Tell | None = None,
+    **choices: Any,
+) -> Evaluation:
+    """Train and score a downstream task on encoders; go on where an evaluation was.
+
+    Args:
+        task: "asr", "speaker", "classify", or your own as "module:Class" (see
+            `augury.downstream.task.Task`).
+        corpus: from `read_corpus`.
+        encoders: folders that `pretrain` wrote; "mel" for the log-mel alone, "random" for an
+            encoder that was never trained.
+        out: folder of the results. Where it holds an evaluation of the same task and settings,
+            these encoders are added to it.
+        preset: "paper", "small", or a TOML file of the task's settings.
+        seeds: how often each is trained: with seeds 0, 1, …
+        store: folder of extracted values and cached features; the one that `rank` uses.
+        jobs: processes that extract.
+        device: of torch; a GPU where there is one, if not given.
+        minutes: between checkpoints.
+        progress: called as recordings are extracted or encoded.
+        watch: called after every batch of training.
+        tell: called with a sentence when another run begins.
+        warn: called with a sentence where something went wrong that the run survives.
+        choices: fields of the task's settings (`label` among them), in place of the preset's.
+
+    Raises:
+        ValueError: no such task, choice, column, split or encoder; speakers in train and test
+            both; a folder with another evaluation in it.
+        TooManyBad: a larger share than `max_bad` of the segments can't be used.
+        Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
+    """
+    what = found(task)
+    if seeds < 1:
+        raise ValueError(f"seeds is {seeds}, but it takes at least one")
+    settings: EvaluateSettings = what.Settings.of(preset, task, **choices)
+    listed = [encoders] if isinstance(encoders, str | Path) else list(encoders)
+    fronts = [_front(one, settings) for one in listed]
+    _distinct(fronts)
+    place, folder = Path(store or default_store()).absolute(), Path(out)
+    with group(device) as here, alone(folder, here):
+        with _in_turn(here):
+            ready = _prepared(task, what, settings, corpus, place, folder, here, jobs, progress)
+        all_ = _known(folder, ready)
+        if not here.rank:
+            for name, text in ready.folds[0].task.files.items():
+                write_atomically(folder / name, text)
+            all_.write(folder)
+        for front in fronts:
+            for seed in range(seeds):
+                if tell and not here.rank:
+                    tell(f"{task} on {front.name} ({front.mode}), seed {seed}")
+                run = _Run(ready, front, seed, folder, here, minutes, progress, watch, warn)
+                outcome = run.outcome()
+                all_ = _with(all_, front, outcome)
+                if not here.rank:
+                    all_.write(folder)
+    return all_
+
+
+# ------------------------------------------------------------------------------------- encoders
+
+
+def _front(what: str | Path, settings: EvaluateSettings) -> _Front:
+    if str(what) == "mel":
+        return _Front("mel", "frozen", None, "mel", None)  # there is nothing to train along
+    if str(what) == "random":
+        sizes = PretrainSettings.of(settings.random_encoder, {}).encoder
+
+        def made(seed: int, mean: NDArray, deviation: NDArray) -> Encoder:
+            with torch.random.fork_rng([]):
+                torch.manual_seed(seed)
+                encoder = Encoder(sizes)
+            encoder.mean.copy_(torch.from_numpy(mean))
+            encoder.deviation.copy_(torch.from_numpy(deviation))
+            return encoder.eval()
+
+        return _Front("random", settings.mode, None, "", made)
+    folder = Path(what)
+    load_encoder(folder)  # now, not after the work
+    known = config.read(folder)
+    assert known
+    weights = digest((folder / "model.safetensors").read_bytes())
+    labels = tuple(known.settings.pseudo_labels)
+    name = folder.absolute().name
+    return _Front(name, settings.mode, labels, weights, lambda *_: load_encoder(folder))
+
+
+def _distinct(fronts: Sequence[_Front]) -> None:
+    twice = [name for name, count in Counter(one.name for one in fronts).items() if count > 1]
+    if twice or not fronts:
+        raise ValueError(
+            f"two encoders are named {twice[0]}; rename a folder, as results go by its name"
+            if twice
+            else "there is no encoder to evaluate; give a folder, mel, or random"
+        )
+
+
+# ------------------------------------------------------------------------------------ preparing
+
+
+class _in_turn:
+    """Inside, the first process is alone; the others come after it, and find its work done."""
+
+    def __init__(self, here: Group) -> None:
+        self.here = here
+
+    def __enter__(self) -> None:
+        if self.here.rank:
+            self.here.wait()
+
+    def __exit__(self, *error: object) -> None:
+        if not self.here.rank:
+            self.here.wait()
+
+
+def _prepared(
+    name: str,
+    what: type[Task],
+    settings: EvaluateSettings,
+    corpus: Corpus,
+    store: Path,
+    folder: Path,
+    here: Group,
+    jobs: int | None,
+    progress: Progress | None,
+) -> _Prepared:
+    source = corpus.source
+    corpus, rejected = what.labelled(settings, corpus)
+    rejected += corpus.rejected
+    if not len(corpus):
+        raise ValueError(f"{source}: no segment has a {settings.label}; is it the right column?")
+    folds = range(max(1, settings.folds))
+    known = what.known_speakers
+    parts = [assigned(corpus, settings, known_speakers=known, fold=k) for k in folds]
+    used = np.any([part != "" for part in parts], axis=0)
+    corpus, parts = corpus.select(used), [part[used] for part in parts]
+    plan = Plan.of([], store, unvoiced="published", mel=True)
+    wanted = Wanted(plan, (), "published", 0, 0)
+    processes = 1 if here.rank else jobs or compute.enough()
+    nothing = np.ones(len(corpus), bool)  # is to be summed up
+    got = gathered(corpus, nothing, wanted, processes, None if here.rank else progress)
+    rejected += [corpus.refused(*problem) for problem in got.problems]
+    try:
+        refuse_too_many(tuple(rejected), len(corpus) - len(got.problems), settings.max_bad)
+    except TooManyBad as error:
+        if not here.rank:
+            write_quarantine(error.rejected, folder / "quarantine.csv")
+        raise
+    usable = np.flatnonzero(got.frames > 0)
+    before = {path: r for r, path in enumerate(corpus.recordings)}
+    corpus, parts = corpus.select(usable), [part[usable] for part in parts]
+    there = [before[path] for path in corpus.recordings]  # the recordings still used
+    got = replace(
+        got, first=got.first[usable], frames=got.frames[usable],
+        digests=[got.digests[r] for r in there], whole=[got.whole[r] for r in there],
+    )  # fmt: skip
+    made = [_fold(what, settings, corpus, part, got, plan, rejected) for part in parts]
+    rejected = sorted(set(rejected), key=lambda one: (one.row, one.reason))
+    if not here.rank:
+        write_quarantine(rejected, folder / "quarantine.csv")
+    columns = [settings.label, *(c for c in ("split", "speaker") if c in corpus.columns)]
+    about: dict[str, Any] = {
+        # A file's name need not be UTF-8, JSON must be.
+        "manifest": str(source).encode(errors="backslashreplace").decode(),
+        "segments": segments_digest(corpus, *dict.fromkeys(columns)),
+        "left_out": dict(_reasons(rejected)),
+    }
+    tested = np.any([part == TEST for part in parts], axis=0)
+    for one in PARTS:
+        stretches = made[0].stretches
+        inside = np.sort(stretches.segment[stretches.part[stretches.stretch] == one])
+        chosen = np.flatnonzero(tested) if one == TEST else inside
+        about[one] = {
+            "segments": len(chosen),
+            "hours": round(float(got.frames[chosen].sum() * audio.HOP / 3600), 4),
+        }
+        if "speaker" in corpus.columns:
+            about[one]["speakers"] = len(set(corpus.columns["speaker"][chosen].tolist()))
+    return _Prepared(name, settings, tuple(made), about)
+
+
+def _fold(
+    what: type[Task],
+    settings: EvaluateSettings,
+    corpus: Corpus,
+    part: NDArray,
+    got: Gathered,
+    plan: Plan,
+    rejected: list[Rejected],
+) -> _Fold:
+    task = what(settings, corpus, part, got.frames)
+    longest = round(settings.longest / audio.HOP)
+    left_out = task.unfit()
+    if not task.crop:
+        for i in np.flatnonzero(got.frames > longest):
+            detail = f"{got.frames[i] * audio.HOP:.2f} s, and longest is {settings.longest:g} s"
+            left_out.append((int(i), "longer-than-longest", detail))
+    part = part.copy()
+    for place, reason, detail in left_out:  # not to be trained on, but tested all the same
+        if part[place] != TEST:
+            part[place] = ""
+            rejected.append(corpus.refused(place, reason, detail))
+    for one in PARTS:
+        if not (part == one).any():
+            raise ValueError(f"no segment is left to {one} on: {dict(_reasons(rejected))}")
+    whole = np.array(got.whole, np.int64)
+    order, rows = given.spans(
+        corpus.recording, got.first, got.frames, part, whole, longest=longest, alone=what.alone
+    )
+    counts = rows[:, 4] - rows[:, 3]
+    used = part[order[rows[:, 3]]] != ""
+    order, rows, counts = order[np.repeat(used, counts)], rows[used], counts[used]
+    clips = Clips(
+        plan, (), "published", corpus.recordings, corpus.names, tuple(got.digests),
+        rows[:, 0], rows[:, 1], rows[:, 2], np.zeros(len(rows), bool),
+    )  # fmt: skip
+    stretch = np.repeat(np.arange(len(rows)), counts)
+    begins = np.cumsum(counts) - counts
+    first = got.first[order] - rows[stretch, 1]
+    stretches = Stretches(clips, part[order[begins]], order, stretch, first, got.frames[order])
+    return _Fold(task, stretches)
+
+
+def _reasons(rejected: Sequence[Rejected]) -> Iterator[tuple[str, int]]:
+    yield from sorted(Counter(one.reason for one in rejected).items())
+
+
+def _known(folder: Path, ready: _Prepared) -> Evaluation:
+    """The evaluation in the folder, or a new one; ValueError if it holds another."""
+    task, settings = ready.folds[0].task, ready.settings.to_dict()
+    made_with = versions((), ("torch",))
+    new = Evaluation(
+        ready.name, task.metric, settings, ready.about, (), made_with, tuple(task.warnings)
+    )
+    if not (folder / "results.json").exists():
+        return new
+    known = results.read(folder / "results.json")
+    # A folder may hold what was frozen and what was trained along, side by side.
+    asked, there = ({**one, "mode": ""} for one in (settings, known.settings))
+    unlike = config.differences({"task": ready.name}, {"task": known.task})
+    unlike += config.differences(asked, there)
+    unlike += config.differences(ready.about, known.data, "data.")
+    if unlike:
+        raise ValueError(
+            f"{folder} holds another evaluation: {'; '.join(unlike[:5])} there. Give those again "
+            "to add to it, or choose another --out"
+        )
+    return replace(new, contenders=known.contenders)
+
+
+def _with(all_: Evaluation, front: _Front, outcome: Outcome) -> Evaluation:
+    """The evaluation with one outcome more, or anew."""
+    found = list(all_.contenders)
+    at = next(
+        (k for k, one in enumerate(found) if (one.name, one.mode) == (front.name, front.mode)), None
+    )
+    if at is None:
+        found.append(Contender(front.name, front.mode, front.pretrained))
+        at = len(found) - 1
+    others = [one for one in found[at].outcomes if one.seed != outcome.seed]
+    outcomes = tuple(sorted([*others, outcome], key=lambda one: one.seed))
+    found[at] = replace(found[at], pretrained=front.pretrained, outcomes=outcomes)
+    return replace(all_, contenders=tuple(found))
+
+
+# -------------------------------------------------------------------------------------- one run
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A task done on one encoder with one seed."""
+
+    ready: _Prepared
+    front: _Front
+    seed: int
+    out: Path
+    here: Group
+    minutes: float
+    progress: Progress | None
+    watch: Callable[[Moment], None] | None
+    warn: Tell | None
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.out / "runs" / f"{self.front.name}-{self.front.mode}" / f"seed{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """Names the run: the same for the same settings, data, encoder and seed."""
+        ready, front = self.ready, self.front
+        which = front.digest or [ready.settings.random_encoder, self.seed]
+        settings = {**ready.settings.to_dict(), "mode": front.mode}
+        about = ready.about["segments"]
+        return key(results.FORMAT, ready.name, settings, about, front.name, which, self.seed)
+
+    def outcome(self) -> Outcome:
+        """What came out, if need be after training."""
+        known = self._known()
+        if known:
+            return known
+        done = [self._trained(fold, k) for k, fold in enumerate(self.ready.folds)]
+        if not self.here.rank:
+            self._write(done)
+        self.here.wait()
+        outcome = self._known()
+        assert outcome
+        return outcome
+
+    def _trained(self, fold: _Fold, k: int) -> _Trained:
+        """The model of the best epoch."""
+        source, model = self._made(fold)
+        settings = self.ready.settings
+        training = _Training(fold, source, settings, self.seed, self.here)
+        schedule = Schedule(
+            settings.epochs, settings.learning_rate, settings.schedule, settings.clip,
+            settings.patience, settings.max_skipped, self.seed, self.minutes,
+        )  # fmt: skip
+        state = self.folder / STATE / str(k)
+        state.mkdir(parents=True, exist_ok=True)
+        name = "log.jsonl" if len(self.ready.folds) == 1 else f"log-{k}.jsonl"
+        run = Run(
+            training, model, _optimisers(model, settings), schedule, state, self.folder / name,
+            self.key, self.here, self.watch or (lambda moment: None),
+            self.warn or (lambda message: None),
+        )  # fmt: skip
+        trained = run.train()
+        self.here.wait()  # until what is the best epoch's is written
+        best = checkpoint.load(state / "best", model, key=self.key)
+        return _Trained(model.eval(), training, trained, best["epoch"] if best else trained.epoch)
+
+    def _known(self) -> Outcome | None:
+        path = self.folder / "result.json"
+        try:
+            whose, plain = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError(f"{path}: damaged; delete it, and the run is done again") from error
+        if whose != self.key:
+            raise ValueError(
+                f"{path}: of another run (the encoder {self.front.name} has changed since, "
+                "perhaps); delete its folder, or choose another --out"
+            )
+        return Outcome.of(plain)
+
+    def _made(self, fold: _Fold) -> tuple[Source, Downstream]:
+        """Where features come from, and the model, untrained."""
+        front, here, settings = self.front, self.here, self.ready.settings
+        clips, training = fold.stretches.clips, fold.stretches.of(TRAIN)
+        mel = Mel(clips)
+        source: Source = mel
+        inside: Encoder | None = None
+        mean, deviation = given.statistics(mel, training)
+        # A band that holds nothing (speech of 8 kHz) should not have its rounding blown up.
+        deviation, width = np.maximum(deviation, 1.0), mel.width
+        if front.load is not None:
+            encoder = front.load(self.seed, mean, deviation).to(here.device)
+            cached = front.mode == "frozen" and settings.cache
+            name = front.digest or key(settings.random_encoder, self.seed, mean.tolist())
+            features = Encoded(clips, encoder, name, keep=cached)
+            if cached:
+                features.fill(here, self.progress)
+                here.wait()
+                source = features
+            else:
+                inside = encoder
+            mean, deviation = given.statistics(features, training)
+            width = features.width
+        with torch.random.fork_rng([]):
+            torch.manual_seed(self.seed)
+            head = fold.task.head(width)
+        frozen = front.mode == "frozen"
+        model = Downstream(head, mean, deviation, inside, frozen=frozen, centred=settings.centred)
+        return source, model.to(here.device)
+
+    def _write(self, done: Sequence[_Trained]) -> None:
+        """Score, and write what came out; then what was needed to go on is gone."""
+        began, clock = time.monotonic(), {"frames": 0}
+        task = self.ready.folds[0].task
+
+        def predict(part: str) -> tuple[NDArray[np.int64], list[Any]]:
+            found = [self._predicted(one, part, clock) for one in done]
+            places = np.concatenate([at for at, _ in found])
+            values = [value for _, some in found for value in some]
+            order = np.argsort(places, kind="stable")
+            return places[order], [values[k] for k in order]
+
+        outcome = task.score(predict, self.seed)
+        spent = time.monotonic() - began
+        wall = sum(one.state.wall for one in done)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        about = {
+            **outcome.about,
+            "best_epoch": done[0].epoch,
+            "epochs": done[0].state.epoch,
+            "seconds": round(wall, 1),
+            "real_time": round(sum(one.state.audio for one in done) / max(wall, 1e-9), 1),
+            "scoring_seconds": round(spent, 1),
+            "scoring_real_time": round(clock["frames"] * audio.HOP / max(spent, 1e-9), 1),
+            "memory_gb": round(peak, 2),  # of the process so far
+            "parameters": sum(p.numel() for p in done[0].model.parameters() if p.requires_grad),
+            "skipped": [words for one in done for words in one.state.skipped],
+        }
+        outcome = replace(outcome, history=tuple(done[0].state.history), about=about)
+        for k, one in enumerate(done):
+            name = "model.safetensors" if len(done) == 1 else f"model-{k}.safetensors"
+            state = one.model.state_dict()
+            weights = {one: value.cpu().numpy() for one, value in state.items()}
+            write_atomically(self.folder / name, safetensors.numpy.save(weights))
+        plain = json.dumps([self.key, asdict(outcome)])
+        write_atomically(self.folder / "result.json", plain + "\n")  # last: all is there
+        shutil.rmtree(self.folder / STATE)
+
+    def _predicted(
+        self, one: _Trained, part: str, clock: dict[str, int]
+    ) -> tuple[list[int], list[Any]]:
+        """A trained model's predictions of a part: places of segments, and values."""
+        places: list[int] = []
+        values: list[Any] = []
+        with torch.inference_mode():
+            for data in ahead(one.training.read, one.training.plans(part)):
+                moved = data.to(self.here.device)
+                values += one.model.head.predict(one.model.features(moved), moved)
+                places += data.segments.tolist()
+                clock["frames"] += int(data.lengths.sum())
+        return places, values
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A model after training, with the weights of its best epoch."""
+
+    model: Downstream
+    training: _Training
+    state: State
+    epoch: int  # the best
+
+
+class _Training:
+    """Stretches in, the task's losses out; see learning.training.Task."""
+
+    def __init__(
+        self, fold: _Fold, source: Source, settings: EvaluateSettings, seed: int, here: Group
+    ) -> None:
+        self.task, self.stretches, self.source = fold.task, fold.stretches, source
+        self.seed, self.here = seed, here
+        self.parts, self.weights = fold.task.parts, fold.task.weights
+        self.criterion = fold.task.criterion
+        self.most = round(settings.batch_seconds / audio.HOP)
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        rng = np.random.default_rng((self.seed, epoch))
+        chosen, crop = self.stretches.of(TRAIN), round(self.task.crop / audio.HOP)
+        return given.planned(
+            self.stretches, chosen, self.most, rng=rng, crop=crop, least=self.here.size
+        )
+
+    def plans(self, part: str) -> list[NDArray[np.int64]]:
+        """The batches of a part, in whole stretches and always the same order."""
+        return given.planned(self.stretches, self.stretches.of(part), self.most)
+
+    def read(self, plan: NDArray[np.int64]) -> Batch:
+        return given.read_batch(self.source, self.stretches, self.task.targets, plan)
+
+    def losses(self, model: nn.Module, data: Batch) -> tuple[Tensor, Tensor]:
+        device = self.here.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            return model(data.to(device))
+
+    def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
+        totals = torch.zeros(2, len(self.parts), dtype=torch.float64)
+        mine = self.plans(VALIDATION)[self.here.rank :: self.here.size]
+        for data in ahead(self.read, mine):
+            if stop():
+                break
+            totals += torch.stack(self.losses(model, data)).double().cpu()
+        totals = totals.to(self.here.device)
+        return totals[0], totals[1]
+
+    def seconds(self, plan: NDArray[np.int64]) -> float:
+        return float(plan[:, 2].sum() * audio.HOP)
+
+    def described(self, plan: NDArray[np.int64]) -> str:
+        names = [self.stretches.clips.name(int(one)) for one in plan[:, 0]]
+        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _optimisers(model: Downstream, settings: EvaluateSettings) -> list[torch.optim.Optimizer]:
+    rate = settings.learning_rate
+    found: list[torch.optim.Optimizer] = [torch.optim.Adam(model.head.parameters(), rate)]
+    if model.encoder and not model.frozen:
+        encoder = {
+            "params": list(model.encoder.parameters()),
+            "share": settings.encoder_rate / rate,
+        }
+        found.append(torch.optim.SGD([encoder], settings.encoder_rate, settings.momentum))
+    return found

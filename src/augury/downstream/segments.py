@@ -1,0 +1,62 @@
+"""Segments of a corpus: those that have a label; one in words, and in sound."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from augury import audio
+from augury.corpus import Corpus, Rejected
+
+#: Seconds of a segment that a report can play, at most.
+PLAYED = 15.0
+
+
+def with_label(
+    corpus: Corpus, column: str, exclude: Sequence[str]
+) -> tuple[Corpus, list[Rejected]]:
+    """The segments whose label is neither empty ("no-label") nor left out (passed over)."""
+    labels = corpus.label(column)
+    unknown = sorted(set(exclude) - set(labels.tolist()))
+    if unknown:
+        raise ValueError(f"no segment has the {column} {unknown[0]!r} that is to be left out")
+    empty = np.asarray(labels == "", bool)
+    rejected = [
+        corpus.refused(int(i), "no-label", f"{corpus.names[corpus.recording[i]]}: no {column}")
+        for i in np.flatnonzero(empty)
+    ]
+    return corpus.select(~empty & ~np.isin(labels, list(exclude))), rejected
+
+
+def groups(corpus: Corpus, places: NDArray[np.int64]) -> NDArray:
+    """What is drawn anew for an interval: the speaker of each segment, else its recording."""
+    if "speaker" in corpus.columns:
+        return corpus.columns["speaker"][places].astype(str)
+    return corpus.recording[places]
+
+
+def described(corpus: Corpus, place: int) -> str:
+    """A segment in words: its recording, and from when."""
+    name, start = corpus.names[corpus.recording[place]], corpus.start[place]
+    return name if np.isnan(start) else f"{name} at {start:.2f} s"
+
+
+def sound(corpus: Corpus, place: int) -> str:
+    """A segment as a data URI that a page can play; "" where it can't be read."""
+    path = corpus.recordings[corpus.recording[place]]
+    try:
+        signal, rate = audio.decode(path.read_bytes(), str(path))
+    except (OSError, ValueError):
+        return ""
+    start, end = np.nan_to_num([corpus.start[place], corpus.end[place]], nan=0.0)
+    first = round(start * rate)
+    stop = min(round(end * rate) if end else len(signal), first + round(PLAYED * rate))
+    data = io.BytesIO()
+    signal = audio.resample(signal[first:stop], rate)
+    soundfile.write(data, signal, audio.RATE, format="OGG", subtype="OPUS")
+    return "data:audio/ogg;base64," + base64.b64encode(data.getvalue()).decode()

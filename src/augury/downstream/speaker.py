@@ -1,0 +1,352 @@
+"""Speaker recognition: are two recordings of one speaker, told by embeddings of unseen speakers.
+
+An x-vector network (Snyder et al. 2018) learns to classify the training speakers; its embeddings
+of the test recordings are compared by cosine, and by PLDA after LDA.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from augury import metrics, plda
+from augury.corpus import Corpus, Rejected
+from augury.downstream.classify import classified
+from augury.downstream.data import Batch
+from augury.downstream.parts import TEST, TRAIN
+from augury.downstream.results import Metric, Outcome, Worst
+from augury.downstream.segments import described, sound, with_label
+from augury.downstream.task import Head, Predict
+from augury.learning.encoder import FrameNorm, mask
+from augury.readers.voxceleb import read_trials
+from augury.settings import EvaluateSettings
+from augury.store import digest
+
+#: Trials that went most wrong, that a report shows: of each kind.
+WORST = 5
+
+
+@dataclass(frozen=True)
+class SpeakerSettings(EvaluateSettings):
+    """How speakers are told apart. Defaults are the paper's."""
+
+    label: str = "speaker"
+    channels: tuple[int, ...] = (512, 512, 512, 512, 1500)  # of each layer over time
+    kernels: tuple[int, ...] = (5, 3, 3, 1, 1)  # frames that each looks at
+    dilations: tuple[int, ...] = (1, 2, 3, 1, 1)  # frames from one of these to the next
+    stride: int = 1  # frames from one output of the first layer to the next
+    dimensions: int = 512  # of the embedding
+    dropout: float = 0.0  # of whole channels
+    crop: float = 3.0  # seconds of a recording that are trained on at a time
+    crops: int = 1  # of each recording in an epoch
+    backend: str = "plda"  # or "cosine": whose error rate is the main one
+    rank: int = 100  # of LDA, where there are as many speakers
+    trials: str = ""  # a list such as VoxCeleb's; "": made of the test recordings
+    made: int = 30_000  # trials that are made, half of them of one speaker
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.folds:
+            raise ValueError("folds is not for speakers: embeddings of two models don't compare")
+        for name in ("channels", "kernels", "dilations"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not len(self.channels) == len(self.kernels) == len(self.dilations) > 0:
+            raise ValueError("channels, kernels and dilations each have one number a layer")
+        if self.backend not in ("plda", "cosine"):
+            raise ValueError(f"backend is {self.backend!r}, but must be plda or cosine")
+
+
+class XVector(Head):
+    """Layers over time, mean and deviation of what comes out, an embedding, and a class."""
+
+    def __init__(self, width: int, speakers: int, settings: SpeakerSettings) -> None:
+        super().__init__()
+        layers, norms = [], []
+        self.strides = [settings.stride] + [1] * (len(settings.channels) - 1)
+        for channels, kernel, dilation, stride in zip(
+            settings.channels, settings.kernels, settings.dilations, self.strides, strict=True
+        ):
+            around = dilation * (kernel - 1) // 2
+            layers.append(
+                nn.Conv1d(width, channels, kernel, stride, dilation=dilation, padding=around)
+            )
+            norms.append(FrameNorm(channels))
+            width = channels
+        self.layers, self.norms = nn.ModuleList(layers), nn.ModuleList(norms)
+        self.dropout = nn.Dropout1d(settings.dropout)
+        self.embedding = nn.Linear(2 * width, settings.dimensions)
+        self.last = nn.Sequential(
+            FrameNorm(settings.dimensions), nn.LeakyReLU(), nn.Linear(settings.dimensions, speakers)
+        )
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Embeddings (batch, dimensions); frames beyond an utterance never count."""
+        x = features.transpose(1, 2)  # (batch, width, frames)
+        inside = mask(lengths, x.shape[2])
+        for layer, norm, stride in zip(self.layers, self.norms, self.strides, strict=True):
+            x = layer(x)  # (batch, channels, frames / stride)
+            lengths = torch.div(lengths - 1, stride, rounding_mode="floor") + 1
+            inside = mask(lengths, x.shape[2])  # (batch, frames)
+            packed = norm(F.leaky_relu(x.transpose(1, 2)[inside]))
+            x = torch.zeros_like(x.transpose(1, 2))
+            x[inside] = packed.to(x.dtype)
+            x = self.dropout(x.transpose(1, 2))
+        count = lengths[:, None]
+        mean = x.sum(2) / count  # (batch, channels)
+        square = ((x - mean[..., None]) * inside[:, None]).square().sum(2) / count
+        return self.embedding(torch.cat([mean, (square + 1e-5).sqrt()], dim=1))
+
+    def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and errors of the training speakers."""
+        return classified(self.last(self(features, batch.lengths)), batch.targets["speaker"])
+
+    def predict(self, features: Tensor, batch: Batch) -> list[NDArray[np.float32]]:
+        """Each recording's embedding (dimensions,)."""
+        return list(self(features, batch.lengths).float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Trials between segments of a corpus, by place."""
+
+    enrol: NDArray[np.int64]
+    test: NDArray[np.int64]
+    is_target: NDArray[np.bool_]
+
+
+class Speaker:
+    """Are two recordings of one speaker."""
+
+    Settings: ClassVar = SpeakerSettings
+    metric = Metric("EER", "equal error rate of speaker verification", 0.5)
+    alone = True
+    known_speakers = True
+    criterion = "error"
+
+    @classmethod
+    def labelled(cls, settings: SpeakerSettings, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
+        """The recordings whose speaker is known."""
+        return with_label(corpus, settings.label, settings.exclude)
+
+    def __init__(
+        self, settings: SpeakerSettings, corpus: Corpus, part: NDArray, frames: NDArray
+    ) -> None:
+        self.settings, self.corpus, self.part, self.crop = settings, corpus, part, settings.crop
+        self.parts, self.weights = ["cross_entropy", "error"], [1.0, 0.0]
+        self.speaker = corpus.label(settings.label)
+        trained = sorted(set(self.speaker[part == TRAIN].tolist()))
+        if len(trained) < 2:
+            raise ValueError("there is one speaker to train on; it takes two to tell apart")
+        code = {name: k for k, name in enumerate(trained)}
+        self.codes = np.array([code.get(name, -1) for name in self.speaker.tolist()], np.int64)
+        self.trained = len(trained)
+        self.warnings: list[str] = []
+        self.compared = self._listed() if settings.trials else self._made()
+        self.files = {"trials.txt": _list(self.compared, corpus)}
+
+    def _listed(self) -> Compared:
+        """The trials of a list, which name recordings as idA/VIDEO/x.wav."""
+        listed = read_trials(self.settings.trials, self.corpus)
+        if not listed.usable.any():
+            raise ValueError(
+                f"{self.settings.trials}: the corpus has none of the recordings in these trials; "
+                f"it lacks {listed.absent[0]} and {len(listed.absent) - 1} more"
+            )
+        if listed.absent:
+            self.warnings.append(
+                f"{int((~listed.usable).sum()):,} of {len(listed.usable):,} trials are left out: "
+                f"their recordings are not there ({listed.absent[0]}, …)"
+            )
+        names = ["/".join(one.parts[-3:]) for one in self.corpus.recordings]
+        place = {names[r]: k for k, r in enumerate(self.corpus.recording.tolist())}
+        enrol, test = (
+            np.array([place[name] for name in one[listed.usable].tolist()], np.int64)
+            for one in (listed.enrol, listed.test)
+        )
+        tested = set(self.speaker[np.concatenate([enrol, test])].tolist())
+        shared = tested & set(self.speaker[self.part == TRAIN].tolist())
+        if shared and not self.settings.shared_speakers:
+            raise ValueError(
+                f"{self.settings.trials}: {len(shared)} speakers of its trials are trained on; "
+                "choose other splits, or allow it with --shared-speakers"
+            )
+        return Compared(enrol, test, listed.is_target[listed.usable])
+
+    def _made(self) -> Compared:
+        places = np.flatnonzero(self.part == TEST)
+        gender = self._gender()
+        return trials(places, self.speaker[places], gender, self.settings.made)
+
+    def _gender(self) -> NDArray | None:
+        """Of each segment, where the corpus says."""
+        name = next((one for one in ("gender", "sex") if one in self.corpus.columns), None)
+        return self.corpus.columns[name] if name else None
+
+    def unfit(self) -> list[tuple[int, str, str]]:
+        """None: any recording will do."""
+        return []
+
+    def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The speaker (segments,) of each, -1 if not trained on."""
+        return {"speaker": torch.from_numpy(self.codes[segments])}
+
+    def head(self, width: int) -> XVector:
+        """The x-vector network."""
+        return XVector(width, self.trained, self.settings)
+
+    def score(self, predict: Predict, seed: int) -> Outcome:
+        """Equal error rate of the trials, its interval over speakers, and what went wrong."""
+        known, training = predict(TRAIN)
+        places, testing = predict(TEST)
+        train, test = np.stack(training).astype(float), np.stack(testing).astype(float)
+        at = np.full(len(self.corpus), -1)
+        at[places] = np.arange(len(places))
+        missing = np.concatenate([self.compared.enrol, self.compared.test])
+        assert (at[missing] >= 0).all()
+        enrol, other = at[self.compared.enrol], at[self.compared.test]
+        found = {
+            "cosine": _cosine(train, test, enrol, other),
+            "plda": _plda(train, self.speaker[known], test, enrol, other, self.settings.rank),
+        }
+        own = self.compared.is_target
+        scores: dict[str, float] = {}
+        for name, values in found.items():
+            said = "cosine" if name == "cosine" else "PLDA"
+            scores[f"EER {said}"] = metrics.eer(values[own], values[~own]).rate
+            for p in (0.01, 0.05):
+                cost = metrics.min_dcf(values[own], values[~own], p_target=p)
+                scores[f"minDCF {p:g} {said}"] = cost
+        values = found[self.settings.backend]
+        first, second = (self.speaker[one] for one in (self.compared.enrol, self.compared.test))
+        interval = metrics.bootstrap_eer(
+            values, own, first.astype(str), second.astype(str), seed=0, replicates=400
+        )
+        alarms, misses = metrics.det(values[own], values[~own])
+        keep = np.unique(np.linspace(0, len(alarms) - 1, 400).round().astype(int))
+        det = (tuple(alarms[keep].tolist()), tuple(misses[keep].tolist()))
+        return Outcome(
+            seed, interval.rate, (interval.low, interval.high), scores, self._groups(values),
+            det=det, worst=self._worst(values),
+        )  # fmt: skip
+
+    def _groups(self, values: NDArray) -> dict[str, float]:
+        """The error rate among speakers of one gender, and of two: targets with each."""
+        gender = self._gender()
+        if gender is None:
+            return {}
+        first, second = gender[self.compared.enrol], gender[self.compared.test]
+        own, found = self.compared.is_target, {}
+        for name, chosen in (("same gender", first == second), ("cross gender", first != second)):
+            nontargets = values[~own & np.asarray(chosen, bool)]
+            if len(nontargets):
+                found[name] = metrics.eer(values[own], nontargets).rate
+        return found
+
+    def _worst(self, values: NDArray) -> tuple[Worst, ...]:
+        own, found = self.compared.is_target, []
+        for kind, signed in (("of one speaker, yet", values), ("of two speakers, yet", -values)):
+            mine = np.flatnonzero(own if signed is values else ~own)
+            for k in mine[np.argsort(signed[mine], kind="stable")[:WORST]].tolist():
+                one, other = int(self.compared.enrol[k]), int(self.compared.test[k])
+                found.append(
+                    Worst(
+                        f"{described(self.corpus, one)} and {described(self.corpus, other)}",
+                        f"{kind} scored {values[k]:.2f}",
+                        audio=sound(self.corpus, other),
+                    )
+                )
+        return tuple(found)
+
+
+def trials(
+    places: NDArray[np.int64], speaker: NDArray, gender: NDArray | None, count: int, seed: int = 0
+) -> Compared:
+    """Trials between recordings, half of them of one speaker; the same on every run.
+
+    Speakers have equally many target trials, or all that they have; pairs of speakers equally many
+    nontarget ones, half of these of one gender where genders are known (`gender` of all segments).
+    No trial is there twice, and none compares a recording with itself.
+    """
+    rng = np.random.default_rng(seed)
+    names = sorted(set(speaker.tolist()), key=lambda one: digest(str(one).encode()))
+    by = [places[speaker == name] for name in names]
+    targets = _even([_pairs(one, one, rng) for one in by], count // 2)
+    first, second = np.triu_indices(len(by), 1)
+    if not len(targets) or not len(first):
+        raise ValueError(
+            f"the test part has {len(by)} speakers and {len(places)} recordings, of which no "
+            "trials can be made: it takes two of one speaker, and two speakers"
+        )
+    whose = np.array([gender[one[0]] if gender is not None else "" for one in by], object)
+    alike = np.asarray(whose[first] == whose[second], bool)
+    kinds = [np.flatnonzero(one) for one in (alike, ~alike) if one.any()]
+    others = []
+    for kind in kinds:
+        wanted = count // 2 // len(kinds)
+        chosen = rng.permutation(kind)[:wanted]
+        others.append(_even([_pairs(by[first[k]], by[second[k]], rng) for k in chosen], wanted))
+    pairs = np.concatenate([targets, *others])
+    is_target = np.arange(len(pairs)) < len(targets)
+    return Compared(pairs[:, 0], pairs[:, 1], is_target)
+
+
+def _pairs(
+    first: NDArray[np.int64], second: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """All pairs (n, 2) of two speakers' recordings, or of one's, in random order."""
+    if first is second:
+        one, other = np.triu_indices(len(first), 1)
+    else:
+        one, other = np.divmod(np.arange(len(first) * len(second)), len(second))
+    order = rng.permutation(len(one))
+    return np.stack([first[one[order]], second[other[order]]], axis=1)
+
+
+def _even(groups: list[NDArray[np.int64]], count: int) -> NDArray[np.int64]:
+    """As many of each group as of the others, as far as they go; `count` in all, or fewer."""
+    sizes, each = np.array([len(one) for one in groups]), 0
+    while np.minimum(sizes, each).sum() < min(count, sizes.sum()):
+        each += 1
+    taken = [np.column_stack([np.arange(len(one)), one])[:each] for one in groups]
+    rows = np.concatenate([np.empty((0, 3), np.int64), *taken])
+    # Of the last round, some groups have one less.
+    return rows[np.argsort(rows[:, 0], kind="stable")][:count, 1:]
+
+
+def _cosine(train: NDArray, test: NDArray, enrol: NDArray, other: NDArray) -> NDArray:
+    x = plda.length_normalised(test - train.mean(axis=0))
+    return np.einsum("nd,nd->n", x[enrol], x[other])
+
+
+def _plda(
+    train: NDArray, speaker: NDArray, test: NDArray, enrol: NDArray, other: NDArray, rank: int
+) -> NDArray:
+    """Log-likelihood ratios, after LDA, and at length 1 (Garcia-Romero & Espy-Wilson 2011)."""
+    dims = min(rank, len(set(speaker.tolist())) - 1, train.shape[1])
+    matrix, mean = plda.lda(train, speaker, dims=dims)
+    train, test = (plda.length_normalised((x - mean) @ matrix) for x in (train, test))
+    model = plda.Plda.fit(train, speaker)
+    found = np.empty(len(enrol))
+    # All against all, a strip at a time: the trials are many times as many as the recordings.
+    order = np.argsort(enrol, kind="stable")
+    for begin in range(0, len(test), 256):
+        strip = order[slice(*np.searchsorted(enrol[order], [begin, begin + 256]))]
+        table = model.score(test[begin : begin + 256], test)
+        found[strip] = table[enrol[strip] - begin, other[strip]]
+    return found
+
+
+def _list(compared: Compared, corpus: Corpus) -> str:
+    """Trials as a list: 1 or 0, and the two recordings."""
+
+    def name(place: int) -> str:
+        return corpus.names[corpus.recording[place]]
+
+    rows = zip(compared.is_target, compared.enrol, compared.test, strict=True)
+    return "".join(f"{int(own)} {name(a)} {name(b)}\n" for own, a, b in rows)
