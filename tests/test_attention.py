@@ -33,7 +33,9 @@ def utterances(lengths, frames=None):
     frames = frames or int(lengths.max())
     encoded = torch.randn(len(lengths), frames, WIDTH, dtype=torch.float64)
     encoded *= mask(lengths, frames)[..., None]
-    log_probs = (2 * torch.randn(len(lengths), frames, SYMBOLS, dtype=torch.float64)).log_softmax(-1)
+    log_probs = (2 * torch.randn(len(lengths), frames, SYMBOLS, dtype=torch.float64)).log_softmax(
+        -1
+    )
     return encoded, lengths, log_probs
 
 

@@ -109,3 +109,31 @@ def prepared(manifest: Path, names: tuple[str, ...], store: Path, jobs: int = 1,
     candidates = pseudolabels.candidates(list(names)) if names else []
     plan = Plan.of(candidates, store, unvoiced=settings.unvoiced, mel=True)
     return prepare(read_corpus(manifest), candidates, plan, settings, jobs=jobs)
+
+
+def sentences(folder: Path, speakers: int = 6, each: int = 6, seed: int = 0) -> tuple[Path, Path]:
+    """Recordings of three tones each by speakers that colour them; manifests of both kinds.
+
+    The first has a row a recording (path, speaker, gender, text), the second a row a tone (path,
+    start, end, phone, speaker).
+    """
+    from scipy.signal import lfilter
+
+    rng = np.random.default_rng(seed)
+    whole, tones = ["path,speaker,gender,text"], ["path,start,end,phone,speaker"]
+    for speaker in range(speakers):
+        pole = -0.8 + 1.6 * speaker / max(1, speakers - 1)
+        for k in range(each):
+            labels = rng.integers(0, len(LABELS), 3)
+            signal = np.concatenate([voice(rng, label, 0.3) for label in labels])
+            signal = lfilter([1 - abs(pole)], [1, -pole], signal)
+            name = f"s{speaker}-{k}.wav"
+            soundfile.write(folder / name, signal, 16000)
+            text = " ".join(LABELS[label] for label in labels)
+            whole.append(f"{name},s{speaker},{'fm'[speaker % 2]},{text}")
+            for i, label in enumerate(labels):
+                tones.append(f"{name},{0.3 * i:.1f},{0.3 * (i + 1):.1f},{LABELS[label]},s{speaker}")
+    manifests = folder / "sentences.csv", folder / "tones.csv"
+    for path, lines in zip(manifests, (whole, tones), strict=True):
+        path.write_text("\n".join(lines) + "\n")
+    return manifests

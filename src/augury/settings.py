@@ -299,8 +299,13 @@ class EvaluateSettings:
 
     @classmethod
     def of(cls, preset: str | Path, task: str, **choices: Any) -> Self:
-        """A task's preset ("paper", "small", or a TOML file), with other choices in its place."""
-        return _made(cls, read_preset(preset, task) | choices, f"the task {task}")
+        """A task's preset ("paper", "small", or a TOML file), with other choices in its place.
+
+        A task of one's own has no presets but its defaults, unless a file is named.
+        """
+        own = ":" in task and preset == "small"
+        given = {} if own else read_preset(preset, task)
+        return _made(cls, given | choices, f"the task {task}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON holds them."""
@@ -310,7 +315,8 @@ class EvaluateSettings:
 def read_preset(preset: str | Path, task: str = "pretrain") -> dict[str, Any]:
     """A preset's choices; ValueError if there is none of that name, or it is not TOML."""
     shipped = resources.files("augury").joinpath("presets", task)
-    names = sorted(one.name.removesuffix(".toml") for one in shipped.iterdir())
+    there = shipped.iterdir() if shipped.is_dir() else ()
+    names = sorted(one.name.removesuffix(".toml") for one in there)
     source = shipped / f"{preset}.toml" if str(preset) in names else Path(preset)
     try:
         return tomllib.loads(source.read_text("utf-8"))
@@ -318,7 +324,7 @@ def read_preset(preset: str | Path, task: str = "pretrain") -> dict[str, Any]:
         near = difflib.get_close_matches(str(preset), names, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
-            f"{preset}: no such preset; there are {', '.join(names)}, or a TOML file{hint}"
+            f"{preset}: no such preset; there are {', '.join([*names, 'any TOML file'])}{hint}"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{preset}: not TOML: {error}") from error

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from augury import metrics, phones, transcripts
+from augury import phones, transcripts
 from augury.corpus import Corpus, Rejected
 from augury.downstream.attention import AttentionDecoder, joint_search
 from augury.downstream.crdnn import Crdnn
 from augury.downstream.data import Batch
 from augury.downstream.parts import TEST, TRAIN
 from augury.downstream.results import Confusion, Metric, Outcome, Worst
-from augury.downstream.segments import described, groups, sound, with_label
+from augury.downstream.segments import described, interval, sound, with_label
 from augury.downstream.task import Head, Predict
 from augury.learning.ctc import greedy, prefix_beam_search
 from augury.settings import EvaluateSettings
@@ -269,11 +269,10 @@ class Asr:
             )
             for k in order.tolist()
         )
-        interval = metrics.bootstrap_rate(errors, length, groups(self.corpus, places), seed=0)
         about: dict[str, Any] = {"utterances": len(truth), "symbols": result.length}
         return Outcome(
-            seed, result.rate, interval, scores, confusion=_table(result.confusions), worst=worst,
-            about=about,
+            seed, result.rate, interval(self.corpus, places, errors, length), scores,
+            confusion=_table(result.confusions), worst=worst, about=about,
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from augury.corpus import Corpus, Rejected
 from augury.downstream.data import Batch
 from augury.downstream.parts import TEST, TRAIN
 from augury.downstream.results import Confusion, Metric, Outcome, Worst
-from augury.downstream.segments import described, groups, sound, with_label
+from augury.downstream.segments import described, interval, sound, with_label
 from augury.downstream.task import Head, Predict
 from augury.learning.encoder import FrameNorm
 from augury.settings import EvaluateSettings
@@ -158,7 +158,6 @@ class Classify:
             "balanced accuracy": metrics.balanced_accuracy(truth, chosen),
             "macro F1": metrics.macro_f1(truth, chosen),
         }
-        group = groups(self.corpus, places)
         table = metrics.confusion(truth, chosen, len(self.classes))
         # The surest of the wrong ones.
         order = np.argsort(-log_probs.max(axis=1) + np.where(wrong, 0, np.inf), kind="stable")
@@ -175,7 +174,7 @@ class Classify:
         return Outcome(
             seed,
             float(wrong.mean()),
-            metrics.bootstrap_rate(wrong, np.ones(len(wrong)), group, seed=0),
+            interval(self.corpus, places, wrong, np.ones(len(wrong))),
             scores,
             confusion=Confusion(tuple(self.classes), tuple(map(tuple, table.tolist()))),
             worst=worst,

@@ -10,9 +10,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from augury import audio
+from augury import audio, metrics
 from augury.corpus import Corpus, Rejected
 
+#: Speakers that an interval takes at least.
+FEWEST = 5
 #: Seconds of a segment that a report can play, at most.
 PLAYED = 15.0
 
@@ -33,11 +35,19 @@ def with_label(
     return corpus.select(~empty & ~np.isin(labels, list(exclude))), rejected
 
 
-def groups(corpus: Corpus, places: NDArray[np.int64]) -> NDArray:
-    """What is drawn anew for an interval: the speaker of each segment, else its recording."""
+def interval(
+    corpus: Corpus, places: NDArray[np.int64], errors: NDArray, of: NDArray
+) -> tuple[float, float] | None:
+    """95 % interval of Σ errors / Σ of these segments, speakers (or recordings) drawn anew.
+
+    None where there are too few of them for that to say anything.
+    """
+    group = corpus.recording[places]
     if "speaker" in corpus.columns:
-        return corpus.columns["speaker"][places].astype(str)
-    return corpus.recording[places]
+        group = corpus.columns["speaker"][places].astype(str)
+    if len(set(group.tolist())) < FEWEST:
+        return None
+    return metrics.bootstrap_rate(errors, of, group, seed=0)
 
 
 def described(corpus: Corpus, place: int) -> str:

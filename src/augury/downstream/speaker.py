@@ -21,7 +21,7 @@ from augury.downstream.classify import classified
 from augury.downstream.data import Batch
 from augury.downstream.parts import TEST, TRAIN
 from augury.downstream.results import Metric, Outcome, Worst
-from augury.downstream.segments import described, sound, with_label
+from augury.downstream.segments import FEWEST, described, sound, with_label
 from augury.downstream.task import Head, Predict
 from augury.learning.encoder import FrameNorm, mask
 from augury.readers.voxceleb import read_trials
@@ -223,16 +223,19 @@ class Speaker:
                 cost = metrics.min_dcf(values[own], values[~own], p_target=p)
                 scores[f"minDCF {p:g} {said}"] = cost
         values = found[self.settings.backend]
-        first, second = (self.speaker[one] for one in (self.compared.enrol, self.compared.test))
-        interval = metrics.bootstrap_eer(
-            values, own, first.astype(str), second.astype(str), seed=0, replicates=400
+        rate = metrics.eer(values[own], values[~own]).rate
+        first, second = (
+            self.speaker[one].astype(str) for one in (self.compared.enrol, self.compared.test)
         )
+        ends = None
+        if len({*first.tolist(), *second.tolist()}) >= FEWEST:
+            drawn = metrics.bootstrap_eer(values, own, first, second, seed=0, replicates=400)
+            ends = (drawn.low, drawn.high)
         alarms, misses = metrics.det(values[own], values[~own])
         keep = np.unique(np.linspace(0, len(alarms) - 1, 400).round().astype(int))
         det = (tuple(alarms[keep].tolist()), tuple(misses[keep].tolist()))
         return Outcome(
-            seed, interval.rate, (interval.low, interval.high), scores, self._groups(values),
-            det=det, worst=self._worst(values),
+            seed, rate, ends, scores, self._groups(values), det=det, worst=self._worst(values)
         )  # fmt: skip
 
     def _groups(self, values: NDArray) -> dict[str, float]:
