@@ -95,9 +95,7 @@ def test_transcripts_that_are_empty_unknown_or_too_long(tmp_path):
     whole, _ = toy.sentences(tmp_path, speakers=6, each=6)
     lines = whole.read_text().splitlines()
     found = run(whole, epochs=1)
-    tested = {
-        row["path"] for row in rows_of(whole) if row["speaker"] in held_out(whole)
-    }
+    tested = {row["path"] for row in rows_of(whole) if row["speaker"] in held_out(whole)}
     trained = [k for k, line in enumerate(lines) if k and line.split(",")[0] not in tested]
     tests = [k for k, line in enumerate(lines) if k and line.split(",")[0] in tested]
     lines[trained[0]] = lines[trained[0]].rsplit(",", 1)[0] + ","  # no transcript
@@ -126,8 +124,6 @@ def held_out(manifest):
     corpus = read_corpus(manifest)
     part = assigned(corpus, AsrSettings(label="text"), known_speakers=False)
     return set(corpus.label("speaker")[part == "test"].tolist())
-
-
 
 
 def test_too_short_counts_repeated_symbols(tmp_path):

@@ -300,7 +300,7 @@ def test_broken_recordings_are_named(spoken):
     assert "s0-0.wav" in (spoken[1].parent / "strict/quarantine.csv").read_text()
 
 
-# ---------------------------------------------------------------------------- torchrun, command line
+# --------------------------------------------------------------------------- torchrun, command line
 
 
 def test_two_processes_train_as_one(spoken):

@@ -92,12 +92,11 @@ def test_gradients_of_a_padded_batch_are_those_of_the_plain_loop():
 
 def test_a_long_padding_makes_nothing_infinite():
     layer = LiGRU(3, 8)
-    layer.recurrent.data *= 4  # in each frame of silence the state would be some times as large
-    lengths = torch.tensor([400, 5])
-    x, inside = torch.randn(400, 2, 3), mask(lengths, 400).T
-    found = layer(x, reversal(lengths, 400), inside)
-    assert torch.equal(found[5:, 1, :8], found[4, 1, :8].expand(395, 8))
-    found[:5, 1].sum().backward()
+    layer.recurrent.data *= 4  # without input the state would grow, some times over each frame
+    lengths = torch.tensor([5, 3])
+    found = applied(layer, torch.randn(400, 2, 3), lengths)
+    assert torch.equal(found[5:, 0, :8], found[4, 0, :8].expand(395, 8))
+    found[mask(lengths, 400).T].sum().backward()
     assert all(one.grad.isfinite().all() for one in layer.parameters())
 
 
@@ -117,7 +116,7 @@ def test_an_utterances_dropped_units_are_the_same_at_all_frames():
     assert not torch.equal(forwards, backwards)
     layer.eval()
     assert torch.equal(applied(layer, x, lengths), applied(layer, x, lengths))
-    assert not (applied(layer, x, lengths) == 0).all(0).any()
+    assert (applied(layer, x, lengths) == 0).all(0).float().mean() < 0.1  # relu's own
 
 
 def test_merged_by_hand():
@@ -182,6 +181,15 @@ def test_gradients_reach_every_parameter_and_the_features(shape):
         assert one.grad.abs().sum() > 0, name
     assert x.grad[0].abs().sum() > 0
     assert (x.grad[1, 5:] == 0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_single_frame_can_be_trained_on(shape):
+    model = Crdnn(8, **TINY, **shape)
+    encoded, lengths = model(torch.randn(1, 1, 8), torch.tensor([1]))
+    assert lengths.tolist() == [1]
+    assert encoded.isfinite().all()
+    encoded.sum().backward()
 
 
 def test_the_papers_sizes():

@@ -341,3 +341,35 @@ def test_labels_that_are_none_are_refused():
         metrics.confusion([0, 1], [0, 2], 2)
     with pytest.raises(ValueError, match="truth has codes from -1 to 1"):
         metrics.confusion([-1, 1], [0, 1], 2)
+
+
+# ------------------------------------------------------------------------- rates of whole groups
+
+
+def test_interval_of_a_rate_holds_it_and_shrinks():
+    rng = np.random.default_rng(0)
+    wide = None
+    for groups in (10, 160):
+        group = np.repeat(np.arange(groups), 20)
+        errors = rng.random(len(group)) < rng.beta(2, 6, groups)[group]
+        low, high = metrics.bootstrap_rate(errors, np.ones(len(group)), group, seed=0)
+        assert low < errors.mean() < high
+        assert wide is None or high - low < wide / 2
+        wide = high - low
+
+
+def test_interval_of_a_rate_as_a_plain_loop():
+    errors, of, group = [1, 0, 2, 5], [4, 3, 5, 9], ["a", "b", "a", "c"]
+    drawn = np.random.default_rng(3).multinomial(3, np.full(3, 1 / 3), 200)
+    rates = []
+    for a, b, c in drawn:
+        rates.append((3 * a + 0 * b + 5 * c) / (9 * a + 3 * b + 9 * c))
+    expected = np.quantile(rates, [0.05, 0.95])
+    found = metrics.bootstrap_rate(errors, of, group, replicates=200, seed=3, level=0.9)
+    assert found == pytest.approx(expected)
+
+
+def test_interval_of_a_rate_of_nothing():
+    assert metrics.bootstrap_rate([1, 1], [2, 2], ["a", "b"], seed=0) == (0.5, 0.5)
+    with pytest.raises(ValueError, match="no token in any group"):
+        metrics.bootstrap_rate([0], [0], ["a"], seed=0)

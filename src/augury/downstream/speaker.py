@@ -148,7 +148,7 @@ class Speaker:
         self.trained = len(trained)
         self.warnings: list[str] = []
         self.compared = self._listed() if settings.trials else self._made()
-        self.files = {"trials.txt": _list(self.compared, corpus)}
+        self.files = {"trials.txt": self._list(False), "trials.csv": self._list(True)}
 
     def _listed(self) -> Compared:
         """The trials of a list, which name recordings as idA/VIDEO/x.wav."""
@@ -163,8 +163,10 @@ class Speaker:
                 f"{int((~listed.usable).sum()):,} of {len(listed.usable):,} trials are left out: "
                 f"their recordings are not there ({listed.absent[0]}, …)"
             )
-        names = ["/".join(one.parts[-3:]) for one in self.corpus.recordings]
-        place = {names[r]: k for k, r in enumerate(self.corpus.recording.tolist())}
+        place: dict[str, int] = {}
+        for k, r in enumerate(self.corpus.recording.tolist()):
+            place["/".join(self.corpus.recordings[r].parts[-3:])] = k
+            place[self.corpus.names[r]] = k
         enrol, test = (
             np.array([place[name] for name in one[listed.usable].tolist()], np.int64)
             for one in (listed.enrol, listed.test)
@@ -187,6 +189,19 @@ class Speaker:
         """Of each segment, where the corpus says."""
         name = next((one for one in ("gender", "sex") if one in self.corpus.columns), None)
         return self.corpus.columns[name] if name else None
+
+    def _list(self, marked: bool) -> str:
+        """The trials as VoxCeleb lists them, or as CSV with whether both are of one gender."""
+        corpus, gender = self.corpus, self._gender()
+        lines = ["is_target,enrol,test,gender\n"] if marked else []
+        compared = self.compared
+        for own, a, b in zip(compared.is_target, compared.enrol, compared.test, strict=True):
+            row = [str(int(own)), *(corpus.names[corpus.recording[one]] for one in (a, b))]
+            if marked:
+                kind = "" if gender is None else "same" if gender[a] == gender[b] else "cross"
+                row = [f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in row] + [kind]
+            lines.append((",".join if marked else " ".join)(row) + "\n")
+        return "".join(lines)
 
     def unfit(self) -> list[tuple[int, str, str]]:
         """None: any recording will do."""
@@ -343,13 +358,3 @@ def _plda(
         table = model.score(test[begin : begin + 256], test)
         found[strip] = table[enrol[strip] - begin, other[strip]]
     return found
-
-
-def _list(compared: Compared, corpus: Corpus) -> str:
-    """Trials as a list: 1 or 0, and the two recordings."""
-
-    def name(place: int) -> str:
-        return corpus.names[corpus.recording[place]]
-
-    rows = zip(compared.is_target, compared.enrol, compared.test, strict=True)
-    return "".join(f"{int(own)} {name(a)} {name(b)}\n" for own, a, b in rows)

@@ -116,15 +116,16 @@ def read(folder: Path, *, allow_outside: bool = False, split: str = "verificatio
 def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
     """The trials of a list such as veri_test.txt: lines "1 idA/VIDEO/x.wav idB/VIDEO/y.wav".
 
-    With `corpus`, says which trials it has no recordings for. A list with any other line raises
-    ValueError that names the first.
+    With `corpus`, says which trials it has no recordings for, and recordings may also be named as
+    its manifest does. A list with any other line raises ValueError that names the first.
     """
     path = Path(path)
+    written = set(corpus.names) if corpus is not None else set()
     pairs: list[tuple[str, str, str]] = []
     bad: list[tuple[int, str]] = []
     for number, line in _lines(path):
         found = _TRIAL.fullmatch(line)
-        if found and _NAME.fullmatch(found[2]) and _NAME.fullmatch(found[3]):
+        if found and all(one in written or _NAME.fullmatch(one) for one in found.groups()[1:]):
             pairs.append((found[1], found[2], found[3]))
         else:
             bad.append((number, line))
@@ -141,7 +142,7 @@ def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
     is_target, enrol, test = (np.array(column, object) for column in zip(*pairs, strict=True))
     usable, absent = np.ones(len(pairs), bool), ()
     if corpus is not None:
-        there = {"/".join(recording.parts[-3:]) for recording in corpus.recordings}
+        there = written | {"/".join(recording.parts[-3:]) for recording in corpus.recordings}
         usable = np.array([one in there and other in there for _, one, other in pairs])
         named = dict.fromkeys(name for _, *both in pairs for name in both)
         absent = tuple(name for name in named if name not in there)
