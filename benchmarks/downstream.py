@@ -52,7 +52,7 @@ def keep(new: list[dict[str, str]]) -> None:
     for row in new:
         kept.setdefault(tuple(row[n] for n in NAMES[:4]), row).update(row)
     with TABLE.open("w", newline="") as file:
-        table = csv.DictWriter(file, NAMES)
+        table = csv.DictWriter(file, list[str](NAMES))
         table.writeheader()
         table.writerows(row for _, row in sorted(kept.items()))
 

@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from augury.downstream.crdnn import Crdnn, LiGRU, Recurrence  # noqa: E402
+from augury.downstream.crdnn import Crdnn, LiGRU, Recurrence, beside, largest  # noqa: E402
 from augury.learning.encoder import mask, reversal  # noqa: E402
 
 
@@ -17,7 +17,7 @@ def seeded():
 
 def plain(layer, x):
     """One utterance (frames, width), frame by frame, each direction by itself; in eval mode."""
-    gates = layer.norm(layer.input(x))
+    gates = layer.norm(layer.inputs(x))
     units, outputs = layer.units, []
     for direction, gate in enumerate(gates.chunk(2, dim=-1)):
         h, found = torch.zeros(units, dtype=x.dtype), []
@@ -33,11 +33,11 @@ def plain(layer, x):
 
 def applied(layer, x, lengths):
     inside = mask(lengths, len(x)).T
-    return layer(x, inside, reversal(lengths, len(x)))
+    return layer(x, reversal(lengths, len(x)), inside)
 
 
 def test_a_frame_by_hand():
-    gates = torch.tensor([[[[0.0, 2.0]]], [[[0.0, -1.0]]]], dtype=torch.float64)
+    gates = torch.tensor([[[[0.0, 2.0]], [[0.0, -1.0]]]], dtype=torch.float64)
     matrix = torch.tensor([[[0.0, 3.0]]], dtype=torch.float64)
     states = Recurrence.apply(gates, matrix, torch.ones(1, 1, 1, dtype=torch.float64))
     # z is a half; 0 / 2 + 2 / 2 = 1, then 1 / 2 + relu(-1 + 3) / 2.
@@ -56,7 +56,7 @@ def test_as_a_plain_loop():
 
 
 def test_gradients():
-    gates = torch.randn(5, 2, 3, 8, dtype=torch.float64, requires_grad=True)
+    gates = torch.randn(2, 5, 3, 8, dtype=torch.float64, requires_grad=True)
     matrix = (0.3 * torch.randn(2, 4, 8, dtype=torch.float64)).requires_grad_()
     kept = torch.rand(2, 3, 4, dtype=torch.float64) + 0.5
     assert torch.autograd.gradcheck(lambda *given: Recurrence.apply(*given, kept), (gates, matrix))
@@ -82,7 +82,7 @@ SHAPES = [
 def test_a_padded_batch_is_each_utterance_alone(shape):
     model = Crdnn(8, **SIZES, **shape).eval()
     lengths = torch.tensor([9, 1, 4, 6])
-    x = torch.randn(4, 9, 8) * mask(lengths, 9)[..., None]
+    x = torch.randn(4, 9, 8)  # anything beyond an utterance
     encoded, found = model(x, lengths)
     pool = shape["time_pool"]
     assert found.tolist() == [-(-n // pool) for n in lengths.tolist()]
@@ -99,7 +99,6 @@ def test_statistics_of_a_batch_do_not_depend_on_padding(shape):
     model = Crdnn(8, **SIZES, **shape, dropout=0.0).train()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     x, lengths, kept = torch.randn(2, 12, 8), torch.tensor([5, 7]), []
-    x = x * mask(lengths, 12)[..., None]
     for frames in (12, 7):
         model.load_state_dict(state)
         model(x[:, :frames], lengths)
@@ -117,9 +116,17 @@ def test_gradients_reach_every_parameter(shape):
 
 
 def test_merged_frames_are_the_largest_or_all_of_them():
-    x, lengths = torch.tensor([[[-1.0], [-2.0], [-3.0], [0.0]]]), torch.tensor([3])
-    model = Crdnn(1, channels=(1,), pools=(1,), time_pool=2, recurrent_layers=0)
-    found, n = model.merged(x, lengths)
-    assert (found.flatten().tolist(), n.tolist()) == ([-1.0, -3.0], [2])  # not the padding's 0
-    found, _ = Crdnn(1, channels=(), time_pool=2, recurrent_layers=0).merged(x, lengths)
-    assert found.tolist() == [[[-1.0, -2.0], [-3.0, 0.0]]]
+    x, inside = torch.tensor([[[-1.0], [-2.0], [-3.0], [5.0]]]), mask(torch.tensor([3]), 4)
+    assert largest(x, inside, 2).flatten().tolist() == [-1.0, -3.0]  # not what lies beyond
+    assert beside(x, inside, 2).tolist() == [[[-1.0, -2.0], [-3.0, 0.0]]]
+    assert largest(x, mask(torch.tensor([2]), 4), 2).flatten().tolist() == [-1.0, 0.0]
+
+
+def test_a_state_that_grows_does_not_spoil_padding():
+    """relu has no bound: through a long padding the state could become infinite, and 0 · ∞ NaN."""
+    layer = LiGRU(3, 4)
+    layer.recurrent.data *= 3.0
+    x = torch.randn(300, 2, 3)
+    applied(layer, x, torch.tensor([4, 5]))[:5].sum().backward()
+    for name, one in layer.named_parameters():
+        assert torch.isfinite(one.grad).all(), name

@@ -272,6 +272,7 @@ def test_what_can_not_be_is_told(spoken, tmp_path):
         ({"epoch": 3}, "epoch: no such setting of the task classify; did you mean epochs"),
         ({"preset": "smal"}, "no such preset.*did you mean small"),
         ({"encoders": tmp_path}, r"no config\.toml here"),
+        ({"encoders": "mell"}, "mell: no such encoder; give a folder"),
         ({"encoders": ["mel", "mel"]}, "two encoders are named mel"),
         ({"encoders": []}, "there is no encoder"),
         ({"seeds": 0}, "seeds is 0"),

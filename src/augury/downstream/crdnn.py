@@ -1,7 +1,11 @@
 """A recogniser's encoder: convolutions, frames merged, light gated recurrent units, dense layers.
 
-Frames beyond an utterance never count. The recurrence is an autograd function of its own: both
-directions in one loop, and the gradient of its matrices as one product after it.
+Frames beyond an utterance never count, whatever they hold.
+
+The recurrence is an autograd function of its own. Forward and backward over 400 frames of 16
+utterances, 256 units in each direction, took 236 ms on one core (AMD EPYC, AVX2, shared), about 155
+of them in matrix products; as a plain loop 279, and that loop by torch.jit.script 287. Without
+gradients all three took about 80.
 """
 
 from __future__ import annotations
@@ -10,91 +14,134 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from augury.learning.encoder import Bidirectional, Block, FrameNorm, mask, reversal, taken
+from augury.learning.encoder import (
+    Activated,
+    Bidirectional,
+    Block,
+    FrameNorm,
+    Pooled,
+    mask,
+    reversal,
+    taken,
+)
+
+#: What comes into a gate that is to be shut: its sigmoid is 1 exactly.
+SHUT = 1e4
 
 
 class LiGRU(nn.Module):
-    """A bidirectional layer of light gated recurrent units (Ravanelli et al. 2018).
+    """A layer of light gated recurrent units in both directions (Ravanelli et al. 2018).
 
-    z = sigmoid(BN(W_z x) + U_z h),  c = relu(BN(W_c x) + U_c h),  h ← z h + (1 − z) c.
+    z = sigmoid(BN(W_z x) + U_z h), c = relu(BN(W_c x) + U_c h), h ← z h + (1 − z) c. Each direction
+    has weights of its own, as in torch's LSTM; SpeechBrain's two directions share theirs.
     """
 
     def __init__(self, width: int, units: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.units = units
-        self.input = nn.Linear(width, 4 * units, bias=False)  # z and c, of both directions
+        self.inputs = nn.Linear(width, 4 * units, bias=False)  # z and c forwards, z and c backwards
         self.norm = FrameNorm(4 * units)
-        self.recurrent = nn.Parameter(torch.empty(2, units, 2 * units))
+        self.recurrent = nn.Parameter(torch.empty(2, units, 2 * units))  # z and c, each direction's
         for direction in self.recurrent.data:
-            for half in (direction[:, :units], direction[:, units:]):
-                nn.init.orthogonal_(half)
-        self.dropout = nn.Dropout(dropout)  # of candidates: the same units at all frames
+            for matrix in direction.split(units, dim=-1):
+                nn.init.orthogonal_(matrix)
+        self.dropout = nn.Dropout(dropout)  # of candidates
 
-    def forward(self, x: Tensor, inside: Tensor, backwards: Tensor) -> Tensor:
+    def forward(self, x: Tensor, reversal: Tensor, inside: Tensor) -> Tensor:
         """(frames, batch, width) to (frames, batch, 2 * units).
 
-        `inside`: (frames, batch), true within utterances; `backwards`: see `reversal`.
+        `reversal`: see there; `inside`: (frames, batch), true for frames inside their utterances.
         """
         frames, batch, _ = x.shape
-        gates = x.new_zeros(frames, batch, 4 * self.units)
-        gates[inside] = self.norm(self.input(x[inside])).to(x.dtype)
-        forth, back = gates.chunk(2, dim=-1)
-        gates = torch.stack([forth, taken(back, backwards)], dim=1)  # (frames, 2, batch, 2 * units)
-        kept = self.dropout(x.new_ones(2, batch, self.units))
-        with torch.autocast(x.device.type, enabled=False):
-            forth, back = Recurrence.apply(gates, self.recurrent.to(x.dtype), kept).unbind(1)
-        return torch.cat([forth, taken(back, backwards)], dim=-1)
+        here = inside.flatten().nonzero()[:, 0]
+        packed = self.norm(self.inputs(x.flatten(0, 1)[here]))  # (frames inside, 4 * units)
+        # Beyond an utterance the state stands still: relu has no bound, so that in a long padding
+        # it could become infinite, and the gradient 0 · ∞.
+        gates = torch.stack(
+            [
+                half.new_full((frames * batch, 2 * self.units), SHUT).index_copy_(0, rows, half)
+                for half, rows in zip(packed.chunk(2, dim=-1), (here, reversal[here]), strict=True)
+            ]
+        ).unflatten(1, (frames, batch))  # (2, frames, batch, 2 * units)
+        # One mask an utterance and direction, the same at all its frames.
+        kept = self.dropout(self.recurrent.new_ones(2, batch, self.units))
+        forwards, backwards = Recurrence.apply(gates, self.recurrent, kept)
+        return torch.cat([forwards, taken(backwards, reversal)], dim=-1)
 
 
 class Recurrence(torch.autograd.Function):
-    """The states of light gated recurrent units, from what comes in at each frame."""
+    """States of light gated recurrent units, both directions in one loop over frames."""
 
+    # bfloat16 would round the state anew at each frame.
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
     def forward(ctx, gates: Tensor, matrix: Tensor, kept: Tensor) -> Tensor:
-        """States (frames, directions, batch, units).
+        """States (directions, frames, batch, units), from 0 before the first frame.
 
         Args:
-            gates: (frames, directions, batch, 2 * units) for z, then for the candidate.
-            matrix: (directions, units, 2 * units).
+            gates: (directions, frames, batch, 2 * units) what comes into z, and into the candidate.
+            matrix: (directions, units, 2 * units), from the state before.
             kept: (directions, batch, units) what candidates are multiplied by.
         """
+        directions, frames, batch, _ = gates.shape
         units = kept.shape[-1]
-        states = gates.new_zeros(len(gates) + 1, *kept.shape)  # the first: before all frames
-        opened, candidates = (torch.empty_like(states[1:]) for _ in range(2))
-        for t, gate in enumerate(gates.unbind(0)):
-            before = states[t]
-            sums = torch.baddbmm(gate, before, matrix)
-            torch.sigmoid(sums[..., :units], out=opened[t])
-            torch.mul(sums[..., units:].relu_(), kept, out=candidates[t])
-            torch.lerp(candidates[t], before, opened[t], out=states[t + 1])
-        ctx.save_for_backward(states, opened, candidates, matrix, kept)
-        return states[1:]
+        states = gates.new_zeros(directions, frames + 1, batch, units)
+        sums = torch.empty_like(gates)
+        opened, candidates = sums.split(units, dim=-1)
+        before, after = states[:, :-1], states[:, 1:]
+        for gate, s, z, c, h, new in _frames(gates, sums, opened, candidates, before, after):
+            torch.baddbmm(gate, h, matrix, out=s)
+            z.sigmoid_()
+            c.relu_().mul_(kept)
+            torch.lerp(c, h, z, out=new)
+        ctx.save_for_backward(sums, states, matrix, kept)
+        return after
 
     @staticmethod
+    @torch.amp.custom_bwd(device_type="cuda")
     def backward(ctx, grad: Tensor):  # type: ignore[override]
-        """The gradients with respect to gates and matrix."""
-        states, opened, candidates, matrix, kept = ctx.saved_tensors
-        units = kept.shape[-1]
-        slopes = torch.empty(*opened.shape[:-1], 2 * units, dtype=grad.dtype, device=grad.device)
-        # What a unit of each gate changes, per unit of the state's change: all frames at once.
-        torch.mul(states[:-1] - candidates, opened * (1 - opened), out=slopes[..., :units])
-        torch.mul((1 - opened) * kept, candidates > 0, out=slopes[..., units:])
-        after = torch.zeros_like(grad[0])
-        transposed = matrix.transpose(1, 2)
-        for t in range(len(grad) - 1, -1, -1):
-            after = after + grad[t]
-            slope = slopes[t]
-            slope[..., :units] *= after
-            slope[..., units:] *= after
-            after = torch.baddbmm(after * opened[t], slope, transposed)
-        # (directions, units, frames * batch) × (directions, frames * batch, 2 * units)
-        before = states[:-1].permute(1, 3, 0, 2).flatten(2)
-        of_matrix = before @ slopes.permute(1, 0, 2, 3).flatten(1, 2)
-        return slopes, of_matrix, None
+        """The gradients with respect to gates and matrix; that of the matrix is one product."""
+        sums, states, matrix, kept = ctx.saved_tensors
+        opened, candidates = sums.split(kept.shape[-1], dim=-1)
+        before = states[:, :-1]
+        of_gates = torch.empty_like(sums)
+        of_z, of_c = of_gates.split(kept.shape[-1], dim=-1)
+        transposed = matrix.transpose(1, 2).contiguous()
+        of_h = torch.zeros_like(kept)
+        # Within the loop, where a frame is still in cache: over all frames at once is slower.
+        ordered = _frames(grad, of_gates, of_z, of_c, opened, candidates, before)[::-1]
+        for g, slope, slope_z, slope_c, z, c, h in ordered:
+            of_h = of_h + g
+            through = of_h * z
+            rest = of_h - through
+            torch.mul(rest * z, h - c, out=slope_z)
+            torch.mul(rest * kept, c > 0, out=slope_c)
+            of_h = torch.baddbmm(through, slope, transposed)
+        return of_gates, before.flatten(1, 2).transpose(1, 2) @ of_gates.flatten(1, 2), None
+
+
+def _frames(*given: Tensor) -> list[tuple[Tensor, ...]]:
+    """Each frame's (directions, batch, …) of all of them."""
+    return list(zip(*(one.unbind(1) for one in given), strict=True))
 
 
 class Crdnn(nn.Module):
-    """Features to fewer, encoded frames. Defaults are the paper's sizes."""
+    """Features (batch, frames, width) to encoded, fewer frames. Defaults are the paper's sizes.
+
+    Args:
+        width: of the features.
+        channels: of each convolutional block; () for none of them.
+        convolutions: in a block.
+        pools: neighbouring features merged after each block.
+        time_pool: neighbouring frames merged: into the largest after convolutions; without them,
+            when nothing has chosen what to keep yet, all side by side.
+        recurrent: "ligru" or "lstm".
+        recurrent_layers: how many.
+        recurrent_units: in each direction.
+        dense_layers: how many.
+        dimensions: of the dense layers.
+        dropout: everywhere.
+    """
 
     def __init__(
         self,
@@ -112,23 +159,27 @@ class Crdnn(nn.Module):
         dropout: float = 0.15,
     ) -> None:
         super().__init__()
+        if recurrent not in ("ligru", "lstm"):
+            raise ValueError(f"recurrent is {recurrent!r}, but must be 'ligru' or 'lstm'")
         self.time_pool = time_pool
         before, blocks = 1, []
-        for after, pool in zip(channels, pools, strict=False):
+        for after, pool in zip(channels, pools if channels else (), strict=True):
             blocks.append(Block((before, *[after] * convolutions), width, pool, dropout))
             before, width = after, width // pool
         self.blocks = nn.ModuleList(blocks)
-        # Without convolutions nothing tells which frame is the one to keep: all are.
         width *= before if channels else time_pool
+        self.light = recurrent == "ligru"
         layers: list[nn.Module] = []
         for _ in range(recurrent_layers):
             layers.append(
                 LiGRU(width, recurrent_units, dropout)
-                if recurrent == "ligru"
+                if self.light
                 else Bidirectional(width, recurrent_units)
             )
             width = 2 * recurrent_units
         self.recurrent = nn.ModuleList(layers)
+        # LiGRUs drop their candidates instead, as in SpeechBrain.
+        self.between = nn.Dropout(0.0 if self.light else dropout)
         dense: list[nn.Module] = []
         for _ in range(dense_layers):
             dense += [
@@ -139,42 +190,51 @@ class Crdnn(nn.Module):
             ]
             width = dimensions
         self.dense = nn.Sequential(*dense)
-        self.between = nn.Dropout(dropout)
         self.width = width  # of what comes out
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, frames, width), 0 beyond lengths, to (batch, fewer frames, dims), 0 beyond.
+        """Encoded (batch, fewer frames, dims), 0 beyond the new lengths (batch,).
 
-        The new lengths are those of the old by `time_pool`, rounded up.
+        Args:
+            features: (batch, frames, width), anything beyond their lengths.
+            lengths: (batch,) frames, at least 1; the new ones are theirs by `time_pool`, rounded
+                up, so that no frame is lost.
         """
-        x = features
-        if len(self.blocks):
-            beyond = (~mask(lengths, x.shape[1])).flatten().nonzero()[:, 0]
-            x = x[..., None]
-            for block in self.blocks:
-                x = block(x, beyond)  # (batch, frames, fewer features, channels)
-            x = x.flatten(2)
-        x, lengths = self.merged(x, lengths)
+        inside = mask(lengths, features.shape[1])  # (batch, frames)
+        beyond = (~inside).flatten().nonzero()[:, 0]
+        x = Activated.apply(features[..., None].contiguous(), beyond, 1.0)
+        for block in self.blocks:
+            x = block(x, beyond)  # (batch, frames, fewer features, channels)
+        merged = largest if len(self.blocks) else beside
+        x = merged(x.flatten(2), inside, self.time_pool)  # (batch, fewer frames, width)
+        lengths = (lengths + self.time_pool - 1) // self.time_pool
         inside = mask(lengths, x.shape[1])
         x = x.transpose(0, 1)  # (frames, batch, width)
-        backwards = reversal(lengths, len(x))
+        turned = reversal(lengths, len(x))
+        given = (turned, inside.T) if self.light else (turned,)
         for layer in self.recurrent:
-            light = isinstance(layer, LiGRU)
-            x = layer(x, inside.T, backwards) if light else layer(x, backwards)
-            x = self.between(x)
+            x = self.between(layer(x, *given))  # (frames, batch, 2 * units)
         packed = self.dense(x.transpose(0, 1)[inside])  # (frames inside, dims)
         encoded = packed.new_zeros(*inside.shape, packed.shape[-1])
         encoded[inside] = packed
         return encoded, lengths
 
-    def merged(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Neighbouring frames as one: the largest of them after convolutions, else all of them."""
-        pool, beyond = self.time_pool, ~mask(lengths, x.shape[1])[..., None]
-        lengths = torch.div(lengths + pool - 1, pool, rounding_mode="floor")
-        largest = len(self.blocks) > 0
-        if largest:
-            x = x.masked_fill(beyond, -torch.inf)
-        x = F.pad(x, (0, 0, 0, -x.shape[1] % pool), value=-torch.inf if largest else 0.0)
-        x = x.unflatten(1, (-1, pool))  # (batch, fewer frames, pool, width)
-        x = x.amax(2) if largest else x.flatten(2)
-        return x.masked_fill(~mask(lengths, x.shape[1])[..., None], 0.0), lengths
+
+def beside(x: Tensor, inside: Tensor, pool: int) -> Tensor:
+    """Each few neighbouring frames of (batch, frames, width) as one, pool * width wide.
+
+    0 in place of frames that are not `inside`.
+    """
+    x = x.masked_fill(~inside[..., None], 0.0)
+    return F.pad(x, (0, 0, 0, -x.shape[1] % pool)).unflatten(1, (-1, pool)).flatten(2)
+
+
+def largest(x: Tensor, inside: Tensor, pool: int) -> Tensor:
+    """The largest of each few neighbouring frames of (batch, frames, width) that are `inside`.
+
+    0 where none is; frames that fill no pool are one as well.
+    """
+    x = x.masked_fill(~inside[..., None], -torch.inf)  # an utterance's last may all be below 0
+    x = F.pad(x, (0, 0, 0, -x.shape[1] % pool), value=-torch.inf)
+    x = Pooled.apply(x[:, None], pool)[:, 0]
+    return x.masked_fill(~inside[:, ::pool, None], 0.0)

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,10 @@ class _Front:
     name: str
     mode: str
     pretrained: tuple[str, ...] | None
-    digest: str  # of its weights; "" where they are made for each seed
-    #: From a seed, and mean and deviation (bands,) of the log-mel; None: the log-mel itself.
-    load: Callable[[int, NDArray, NDArray], Encoder] | None
+    digest: str  # of its weights, or of what they are made by
+    #: From a seed, and mean and deviation (bands,) of the log-mel: the encoder, and a digest that
+    #: stands for its features. None: the log-mel itself.
+    load: Callable[[int, NDArray, NDArray], tuple[Encoder, str]] | None
 
 
 def evaluate(
@@ -159,24 +161,31 @@ def _front(what: str | Path, settings: EvaluateSettings) -> _Front:
         return _Front("mel", "frozen", None, "mel", None)  # there is nothing to train along
     if str(what) == "random":
         sizes = PretrainSettings.of(settings.random_encoder, {}).encoder
+        whose = key("random", asdict(sizes))
 
-        def made(seed: int, mean: NDArray, deviation: NDArray) -> Encoder:
+        def made(seed: int, mean: NDArray, deviation: NDArray) -> tuple[Encoder, str]:
             with torch.random.fork_rng([]):
                 torch.manual_seed(seed)
                 encoder = Encoder(sizes)
             encoder.mean.copy_(torch.from_numpy(mean))
             encoder.deviation.copy_(torch.from_numpy(deviation))
-            return encoder.eval()
+            return encoder.eval(), key(whose, seed, mean.tolist(), deviation.tolist())
 
-        return _Front("random", settings.mode, None, "", made)
+        return _Front("random", settings.mode, None, whose, made)
     folder = Path(what)
+    if not folder.is_dir():
+        raise ValueError(
+            f"{what}: no such encoder; give a folder that `augury pretrain` wrote, mel, or random"
+        )
+    name = folder.absolute().name
+    if name in ("mel", "random"):
+        raise ValueError(f"{what}: this name stands for a baseline; rename the folder")
     load_encoder(folder)  # now, not after the work
     known = config.read(folder)
     assert known
     weights = digest((folder / "model.safetensors").read_bytes())
     labels = tuple(known.settings.pseudo_labels)
-    name = folder.absolute().name
-    return _Front(name, settings.mode, labels, weights, lambda *_: load_encoder(folder))
+    return _Front(name, settings.mode, labels, weights, lambda *_: (load_encoder(folder), weights))
 
 
 def _distinct(fronts: Sequence[_Front]) -> None:
@@ -192,19 +201,16 @@ def _distinct(fronts: Sequence[_Front]) -> None:
 # ------------------------------------------------------------------------------------ preparing
 
 
-class _in_turn:
+@contextmanager
+def _in_turn(here: Group) -> Iterator[None]:
     """Inside, the first process is alone; the others come after it, and find its work done."""
-
-    def __init__(self, here: Group) -> None:
-        self.here = here
-
-    def __enter__(self) -> None:
-        if self.here.rank:
-            self.here.wait()
-
-    def __exit__(self, *error: object) -> None:
-        if not self.here.rank:
-            self.here.wait()
+    if here.rank:
+        here.wait()
+    try:
+        yield
+    finally:
+        if not here.rank:
+            here.wait()
 
 
 def _prepared(
@@ -257,6 +263,7 @@ def _prepared(
         # A file's name need not be UTF-8, JSON must be.
         "manifest": str(source).encode(errors="backslashreplace").decode(),
         "segments": segments_digest(corpus, *dict.fromkeys(columns)),
+        "audio": key(*got.digests),
         "left_out": dict(_reasons(rejected)),
     }
     tested = np.any([part == TEST for part in parts], axis=0)
@@ -383,10 +390,10 @@ class _Run:
     def key(self) -> str:
         """Names the run: the same for the same settings, data, encoder and seed."""
         ready, front = self.ready, self.front
-        which = front.digest or [ready.settings.random_encoder, self.seed]
         settings = {**ready.settings.to_dict(), "mode": front.mode}
-        about = ready.about["segments"]
-        return key(results.FORMAT, ready.name, settings, about, front.name, which, self.seed)
+        data = [ready.about[name] for name in ("segments", "audio")]
+        who = (front.name, front.digest, self.seed)
+        return key(results.FORMAT, ready.name, settings, data, *who)
 
     def outcome(self) -> Outcome:
         """What came out, if need be after training."""
@@ -449,10 +456,9 @@ class _Run:
         # A band that holds nothing (speech of 8 kHz) should not have its rounding blown up.
         deviation, width = np.maximum(deviation, 1.0), mel.width
         if front.load is not None:
-            encoder = front.load(self.seed, mean, deviation).to(here.device)
+            encoder, name = front.load(self.seed, mean, deviation)
             cached = front.mode == "frozen" and settings.cache
-            name = front.digest or key(settings.random_encoder, self.seed, mean.tolist())
-            features = Encoded(clips, encoder, name, keep=cached)
+            features = Encoded(clips, encoder.to(here.device), name, keep=cached)
             if cached:
                 features.fill(here, self.progress)
                 here.wait()
