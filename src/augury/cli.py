@@ -492,8 +492,10 @@ def evaluate(
 
         _needs_torch()
         from augury.downstream.evaluate import evaluate as evaluated
+        from augury.downstream.task import found
         from augury.learning.training import Stopped
 
+        found(task)  # now, not after the corpus was read
         choices: dict[str, Any] = {
             "label": label or None, "mode": mode, "train": train, "validation": validation,
             "test": test, "folds": folds, "shared_speakers": shared_speakers or None,

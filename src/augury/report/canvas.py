@@ -11,6 +11,7 @@ import io
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -20,10 +21,13 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
+
+from augury.report.wording import plain
 
 WIDE, NARROW = 860, 328  # px: on a desk, on a phone
 SIZE = 12  # px, text
@@ -43,6 +47,8 @@ COLOURS = {
 INK, MUTED, RULE, BAND, FIRST, SECOND, THIRD, SURFACE = COLOURS
 
 Mark = tuple[str, str, str]  # matplotlib's marker, the colour inside, the colour of the edge
+Key = tuple[str, str, float, Any, Mark | None]  # what a line is: words, colour, thickness, style
+Keys = list[tuple[float, float, Key]]  # where each goes, from its left end
 
 Shown = TypeVar("Shown")  # what a figure is drawn of
 
@@ -165,6 +171,93 @@ class Canvas:
             [[(left, y), (right, y)] for y in np.linspace(top, bottom, rows + 1)], SURFACE, 1
         )
 
+    def colour_bar(
+        self, start: tuple[float, float], colours: Colormap, texts: Sequence[str], title: str
+    ) -> None:
+        """The scale of a heat map from its top left corner; texts at its beginning, middle, end."""
+        (x, y), length = start, 200 if self.width >= WIDE else 150
+        self.image(colours(np.linspace(0, 1, 64))[None], (x, y, x + length, y + 10))
+        for share, ha, text in zip(
+            (0.0, 0.5, 1.0), ("left", "center", "right"), texts, strict=True
+        ):
+            self.text(x + share * length, y + 25, text, SMALL, MUTED, ha=ha)
+        self.text(x + length + 12, y + 10, title, SMALL, MUTED)
+
+    def legend(self, keys: Keys) -> None:
+        """What the lines are, where `laid_out` puts it."""
+        for x, y, (words, colour, thickness, style, mark) in keys:
+            if thickness:
+                self.lines([[(x, y - 4), (x + 24, y - 4)]], colour, thickness, style)
+            if mark:
+                self.marks([x + 12], [y - 4], mark, 7 if mark[0] == "D" else 5)
+            self.text(x + 30, y, words, SMALL, MUTED)
+
+
+class Rows:
+    """A dot plot's frame: a row for each name, which is beside it or, if narrow, above it."""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        width: int,
+        margin: int,
+        *,
+        muted: Sequence[bool] = (),
+        gutter: int = 0,
+    ) -> None:
+        """`margin`: px right of the axis. `gutter`: px left of the names, if not narrow."""
+        self.narrow = width < WIDE
+        self.left = 10 if self.narrow else max(extent(t, SIZE) for t in labels) + 20 + gutter
+        self.right = width - margin
+        self.step, self.top = (40, 64) if self.narrow else (28, 34)
+        middles = self.step * (np.arange(len(labels)) + 0.5)
+        self.y = self.top + middles + (7 if self.narrow else 0)
+        self.bottom = self.top + self.step * len(labels) + 4
+        self.canvas = Canvas(width, self.bottom + 44)
+        for label, y, low in zip(labels, self.y, muted or [False] * len(labels), strict=True):
+            colour = MUTED if low else INK
+            if self.narrow:
+                self.canvas.text(2, y - 13, label, SMALL, colour)
+            else:
+                self.canvas.text(
+                    self.left - 14, y, label, SIZE, colour, ha="right", va="center_baseline"
+                )
+
+    def axis(self, low: float, high: float, title: str, arrow: str) -> None:
+        """Ticks, grid and title; sets `at`, which turns values into x."""
+        self.at, ticks = scale(low, high, self.left + 8, self.right, 4 if self.narrow else 7)
+        canvas, left = self.canvas, self.left
+        canvas.lines([[(self.at(t), self.top), (self.at(t), self.bottom)] for t in ticks], RULE, 1)
+        canvas.lines([[(left, y), (self.right + 4, y)] for y in self.y], BAND, 1)
+        for t in ticks:
+            canvas.text(self.at(t), self.bottom + 15, plain(t), SMALL, MUTED, ha="center")
+        canvas.text(self.right, self.bottom + 34, title, SMALL, MUTED, ha="right")
+        if arrow:
+            canvas.text(left, self.bottom + 34, arrow, SMALL, FIRST, weight="bold")
+
+    def legend(self, entries: list[tuple[Mark, str]]) -> None:
+        """What the marks mean, in as many lines as are needed."""
+        x, y = 8.0, 14.0
+        for mark, words in entries:
+            if x > 8 and x + 12 + extent(words) > self.canvas.width:
+                x, y = 8.0, y + 18
+            self.canvas.marks([x], [y - 4], mark, 8)
+            self.canvas.text(x + 10, y, words, SMALL, MUTED)
+            x += 10 + extent(words) + 20
+
+
+def laid_out(keys: Sequence[Key], width: int) -> tuple[Keys, float]:
+    """A legend's entries in as many lines as are needed, and where they end."""
+    found: Keys = []
+    x, y = 4.0, 14.0
+    for key in keys:
+        wide = 34 + extent(key[0])
+        if x > 4 and x + wide > width:
+            x, y = 4.0, y + 18
+        found.append((x, y, key))
+        x += wide + 16
+    return found, y + 10
+
 
 def scale(
     low: float, high: float, start: float, end: float, ticks: int
@@ -191,6 +284,13 @@ def short(name: str, characters: int) -> str:
         return f"…{tail}"
     head = characters // 2 - 1
     return f"{tail[:head]}…{tail[head + 1 - characters :]}"
+
+
+def told_apart(names: Sequence[str], characters: int) -> list[str]:
+    """Names cut to so many characters, with a number where that makes them look alike."""
+    names = [short(name, characters) for name in names]
+    twice = Counter(names)
+    return [f"{n} #{k}" if twice[n] > 1 else n for k, n in enumerate(names, 1)]
 
 
 def extent(text: str, size: float = SMALL) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -19,10 +19,12 @@ from augury.report.canvas import (
     SURFACE,
     WIDE,
     Canvas,
+    Key,
     Mark,
     extent,
+    laid_out,
     scale,
-    short,
+    told_apart,
 )
 from augury.report.losses import Part, Run
 from augury.report.wording import decimal, known, plain
@@ -41,9 +43,9 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 def whole(run: Run, width: int) -> Canvas | None:
     """The whole loss by epoch, on as much of the axis as it needs."""
-    entries, head = _entries(run, width)
+    keys, head = laid_out(_keys(run), width)
     canvas = Canvas(width, int(head) + 230)
-    _legend(canvas, entries)
+    canvas.legend(keys)
     _panel(canvas, run, run.whole, (0, head + 6, width - 8, canvas.height - 38), large=True)
     canvas.text(width - 8, canvas.height - 6, "epoch", SMALL, MUTED, ha="right")
     return canvas
@@ -53,9 +55,9 @@ def workers(run: Run, width: int) -> Canvas | None:
     """A small panel for each worker's loss, from 0."""
     columns = 2 if width < WIDE else 4
     pitch, step = width / columns, 122
-    entries, head = _entries(run, width)
+    keys, head = laid_out(_keys(run), width)
     canvas = Canvas(width, int(head) + step * -(-len(run.parts) // columns))
-    _legend(canvas, entries)
+    canvas.legend(keys)
     panel = pitch - (16 if width < WIDE else 28)
     names = _names(run, int((panel - 34) / 7.2))
     for k, part in enumerate(run.parts):
@@ -69,44 +71,74 @@ def workers(run: Run, width: int) -> Canvas | None:
 
 def _panel(canvas: Canvas, run: Run, part: Part, box: Box, *, large: bool) -> None:
     """One loss: training, validation, the line without looking, the kept epoch."""
+    training, held_out = (
+        Line(run.course(part, of), mark, thickness)
+        for of, mark, thickness in (("training", TRAINED, 1.2), ("validation", HELD_OUT, 2.0))
+    )
+    best = replace(held_out if run.held_out else training, kept=run.kept, kept_mark=KEPT)
+    lines = [training, best] if run.held_out else [best, held_out]
+    panel(canvas, lines, box, level=part.without_looking, zero=not large, large=large)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A value by epoch, and how it is drawn."""
+
+    course: list[float | None]  # an entry an epoch
+    mark: Mark
+    thickness: float
+    style: Any = "solid"
+    kept: int = 0  # the epoch that is marked, 1-based; 0: none
+    kept_mark: Mark = KEPT
+
+
+def panel(
+    canvas: Canvas, lines: list[Line], box: Box, *, level: float | None = None, zero: bool,
+    large: bool,
+) -> None:  # fmt: skip
+    """Values by epoch in a frame of their own.
+
+    Args:
+        level: a value that is the same in all epochs, drawn dashed.
+        zero: whether the axis begins there; or as low as the values need.
+        large: whether there is room for several ticks and large marks.
+    """
     left, top, right, bottom = box
-    training, validation = run.course(part, "training"), run.course(part, "validation")
-    values = [v for v in [*training, *validation, part.without_looking] if known(v)]
+    values = [v for v in [*(v for one in lines for v in one.course), level] if known(v)]
     if not values:
         canvas.text((left + right) / 2, bottom - 20, "no value", SMALL, MUTED, ha="center")
         return
-    low = min(values) if large else min(0.0, *values)
+    low = min(0.0, *values) if zero else min(values)
     down, ticks = scale(low, max(values), bottom, top, 5 if large else 2)
     left += max(26, *(extent(plain(t)) for t in ticks)) + 8
     canvas.lines([[(left, down(t)), (right, down(t))] for t in ticks], RULE, 1)
     for t in ticks:
         canvas.text(left - 5, down(t), plain(t), SMALL, MUTED, ha="right", va="center_baseline")
-    across = _across(len(run.history), left + 8, right - 8)
-    for epoch in _ticks(len(run.history), 8 if large else 1):
+    epochs = max(len(one.course) for one in lines)
+    across = _across(epochs, left + 8, right - 8)
+    for epoch in _ticks(epochs, 8 if large else 1):
         canvas.text(across(epoch), bottom + 15, f"{epoch:,}", SMALL, MUTED, ha="center")
-    if known(part.without_looking):
-        y = down(part.without_looking)
-        canvas.lines([[(left, y), (right, y)]], INK, 1.2, DASHED)
-    for course, mark, thickness in ((training, TRAINED, 1.2), (validation, HELD_OUT, 2.0)):
-        _curve(canvas, course, across, down, mark, thickness, large)
-    best = (validation if run.held_out else training)[run.kept - 1]
-    if known(best):
-        canvas.marks([across(run.kept)], [down(best)], KEPT, 8 if large else 6)
+    if known(level):
+        canvas.lines([[(left, down(level)), (right, down(level))]], INK, 1.2, DASHED)
+    for one in lines:
+        _curve(canvas, one, across, down, large)
+    for one in lines:
+        if 0 < one.kept <= len(one.course) and known(best := one.course[one.kept - 1]):
+            canvas.marks([across(one.kept)], [down(best)], one.kept_mark, 8 if large else 6)
 
 
-def _curve(
-    canvas: Canvas, course: list[float | None], across: Any, down: Any, mark: Mark,
-    thickness: float, large: bool,
-) -> None:  # fmt: skip
-    """A loss by epoch, broken where an epoch has none."""
+def _curve(canvas: Canvas, line: Line, across: Any, down: Any, large: bool) -> None:
+    """One of the lines, broken where an epoch has no value."""
+    course = line.course
     places = _spread(len(course))
     points = [(across(k + 1), down(v)) if known(v := course[k]) else None for k in places]
     pieces = [list(some) for there, some in groupby(points, bool) if there]
-    canvas.lines([piece for piece in pieces if len(piece) > 1], mark[2], thickness)
+    pairs = [piece for piece in pieces if len(piece) > 1]
+    canvas.lines(pairs, line.mark[2], line.thickness, line.style)
     dots = [point for piece in pieces for point in piece if point and len(course) <= MARKED]
     if dots:
         x, y = zip(*dots, strict=True)
-        canvas.marks(x, y, mark, 5 if large else 3)
+        canvas.marks(x, y, line.mark, 5 if large else 3)
 
 
 def _across(epochs: int, left: float, right: float) -> Any:
@@ -134,43 +166,18 @@ def _spread(epochs: int) -> list[int]:
 
 
 def _names(run: Run, characters: int) -> list[str]:
-    """The workers as the panels name them, told apart by number where they look alike."""
-    names = [short(part.name, characters) for part in run.parts]
-    twice = Counter(names)
-    return [f"{n} #{k}" if twice[n] > 1 else n for k, n in enumerate(names, 1)]
+    """The workers as the panels name them."""
+    return told_apart([part.name for part in run.parts], characters)
 
 
-# ------------------------------------------------------------------------------------- legend
-
-#: What the lines are: words, colour, thickness, style, mark.
-_TRAINING = ("training", MUTED, 1.2, "solid", TRAINED)
-_VALIDATION = ("held out", FIRST, 2.0, "solid", HELD_OUT)
-_WITHOUT = ("without looking", INK, 1.2, DASHED, None)
-_KEPT = ("epoch kept", SURFACE, 0.0, "solid", KEPT)
-
-Entry = tuple[float, float, tuple[Any, ...]]  # x, y, and one of the above
-
-
-def _entries(run: Run, width: int) -> tuple[list[Entry], float]:
-    """Where the legend's entries go, in as many lines as are needed, and where it ends."""
-    kinds = [_TRAINING, _KEPT]
+def _keys(run: Run) -> list[Key]:
+    """What the lines are."""
     if run.held_out:
-        kinds = [_VALIDATION, _TRAINING, _WITHOUT, _KEPT]
-    found: list[Entry] = []
-    x, y = 4.0, 14.0
-    for kind in kinds:
-        wide = 34 + extent(kind[0])
-        if x > 4 and x + wide > width:
-            x, y = 4.0, y + 18
-        found.append((x, y, kind))
-        x += wide + 16
-    return found, y + 10
+        return [_VALIDATION, _TRAINING, _WITHOUT, _KEPT]
+    return [_TRAINING, _KEPT]
 
 
-def _legend(canvas: Canvas, entries: list[Entry]) -> None:
-    for x, y, (words, colour, thickness, style, mark) in entries:
-        if thickness:
-            canvas.lines([[(x, y - 4), (x + 24, y - 4)]], colour, thickness, style)
-        if mark:
-            canvas.marks([x + 12], [y - 4], mark, 7 if mark is KEPT else 5)
-        canvas.text(x + 30, y, words, SMALL, MUTED)
+_TRAINING: Key = ("training", MUTED, 1.2, "solid", TRAINED)
+_VALIDATION: Key = ("held out", FIRST, 2.0, "solid", HELD_OUT)
+_WITHOUT: Key = ("without looking", INK, 1.2, DASHED, None)
+_KEPT: Key = ("epoch kept", SURFACE, 0.0, "solid", KEPT)

@@ -22,13 +22,13 @@ from augury.report.canvas import (
     MUTED,
     RULE,
     SECOND,
-    SIZE,
     SMALL,
     SURFACE,
     THIRD,
     WIDE,
     Canvas,
     Mark,
+    Rows,
     extent,
     scale,
     short,
@@ -61,7 +61,7 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
     idle = np.array([r.relevant is False for r in shown])
     sure = wording.has_tiers(ranking)
     ends = np.array([[unit.scaled(v) for v in r.interval or (np.nan, np.nan)] for r in shown])
-    rows = _Rows(ranking, shown, width, 130 if idle.any() else 60, tiers=sure)
+    rows = _rows(ranking, shown, width, 130 if idle.any() else 60, tiers=sure)
     low = np.nanmin([0.0, *score, *chance, *np.subtract(chance, sd), *ends[:, 0]])
     high = np.nanmax([0.0, *score, *chance, *np.add(chance, sd), *ends[:, 1]])
     rows.axis(low, high, f"CI estimate{unit.suffix}", "← lower is better")
@@ -151,7 +151,7 @@ def ingredients(ranking: Ranking, width: int) -> Canvas | None:
     relevance = np.array([r.relevance if known(r.relevance) else np.nan for r in shown])
     total = np.array([r.total if known(r.total) else np.nan for r in shown])
     idle = np.array([r.relevant is False for r in shown])
-    rows = _Rows(ranking, shown, width, 16)
+    rows = _rows(ranking, shown, width, 16)
     values = [0.0, *relevance, *total]
     rows.axis(np.nanmin(values), np.nanmax(values), "dependence: 0 none, 1 full", "")
     at, y, canvas = rows.at, rows.y, rows.canvas
@@ -217,7 +217,7 @@ def classes(ranking: Ranking, width: int) -> Canvas | None:
                     left + cell * (j + 0.5), head + tall * (i + 0.5), unit.text(value), image[i, j]
                 )
     start, title = (10 if narrow else left, box[3] + 16), f"dependence{unit.suffix}"
-    _colour_bar(canvas, start, "viridis_r", (low, high), unit=unit, title=title)
+    canvas.colour_bar(start, colormaps["viridis_r"], _marked((low, high), unit), title)
     return canvas
 
 
@@ -366,75 +366,33 @@ def sensitivity(ranking: Ranking, width: int) -> Canvas | None:
 # ------------------------------------------------------------------------------------- pieces
 
 
-class _Rows:
-    """A dot plot's frame: a row for each candidate, its name beside it or, if narrow, above it."""
+def _rows(
+    ranking: Ranking, shown: Sequence[Result], width: int, margin: int, *, tiers: bool = False
+) -> Rows:
+    """A row for each candidate, in tiers if so wished."""
+    names = _labels(ranking, 42 if width < WIDE else 32)
+    labels = [names[r.name] for r in shown]
+    muted = [r.relevant is False for r in shown]
+    rows = Rows(labels, width, margin, muted=muted, gutter=48 if tiers else 0)
+    if tiers:
+        _tiers(rows, shown)
+    return rows
 
-    def __init__(
-        self,
-        ranking: Ranking,
-        shown: Sequence[Result],
-        width: int,
-        margin: int,
-        *,
-        tiers: bool = False,
-    ) -> None:
-        self.narrow = width < WIDE
-        names = _labels(ranking, 42 if self.narrow else 32)
-        labels = [names[r.name] for r in shown]
-        self.left = 10 if self.narrow else max(extent(t, SIZE) for t in labels) + 20
-        if tiers and not self.narrow:
-            self.left += 48
-        self.right = width - margin
-        step, self.top = (40, 64) if self.narrow else (28, 34)
-        self.y = self.top + step * (np.arange(len(shown)) + 0.5) + (7 if self.narrow else 0)
-        self.bottom = self.top + step * len(shown) + 4
-        self.canvas = Canvas(width, self.bottom + 44)
-        for label, y, one in zip(labels, self.y, shown, strict=True):
-            colour = MUTED if one.relevant is False else INK
-            if self.narrow:
-                self.canvas.text(2, y - 13, label, SMALL, colour)
-            else:
-                self.canvas.text(
-                    self.left - 14, y, label, SIZE, colour, ha="right", va="center_baseline"
-                )
-        if tiers:
-            self._tiers(shown, step)
 
-    def _tiers(self, shown: Sequence[Result], step: int) -> None:
-        """Each tier's name at its first row, and a line between tiers."""
-        for k, (one, y) in enumerate(zip(shown, self.y, strict=True)):
-            if k and one.tier == shown[k - 1].tier:
-                continue
-            if k:
-                between = y - step / 2 - (7 if self.narrow else 0)
-                self.canvas.lines([[(0, between), (self.canvas.width, between)]], MUTED, 0.8)
-            text = f"tier {one.tier}" if known(one.tier) else "no tier"
-            if self.narrow:
-                self.canvas.text(self.canvas.width - 2, y - 13, text, SMALL, MUTED, ha="right")
-            else:
-                self.canvas.text(2, y, text, SMALL, MUTED, va="center_baseline")
-
-    def axis(self, low: float, high: float, title: str, arrow: str) -> None:
-        """Ticks, grid and title; sets `at`, which turns values into x."""
-        self.at, ticks = scale(low, high, self.left + 8, self.right, 4 if self.narrow else 7)
-        canvas, left = self.canvas, self.left
-        canvas.lines([[(self.at(t), self.top), (self.at(t), self.bottom)] for t in ticks], RULE, 1)
-        canvas.lines([[(left, y), (self.right + 4, y)] for y in self.y], BAND, 1)
-        for t in ticks:
-            canvas.text(self.at(t), self.bottom + 15, plain(t), SMALL, MUTED, ha="center")
-        canvas.text(self.right, self.bottom + 34, title, SMALL, MUTED, ha="right")
-        if arrow:
-            canvas.text(left, self.bottom + 34, arrow, SMALL, FIRST, weight="bold")
-
-    def legend(self, entries: list[tuple[Mark, str]]) -> None:
-        """What the marks mean, in as many lines as are needed."""
-        x, y = 8.0, 14.0
-        for mark, words in entries:
-            if x > 8 and x + 12 + extent(words) > self.canvas.width:
-                x, y = 8.0, y + 18
-            self.canvas.marks([x], [y - 4], mark, 8)
-            self.canvas.text(x + 10, y, words, SMALL, MUTED)
-            x += 10 + extent(words) + 20
+def _tiers(rows: Rows, shown: Sequence[Result]) -> None:
+    """Each tier's name at its first row, and a line between tiers."""
+    canvas = rows.canvas
+    for k, (one, y) in enumerate(zip(shown, rows.y, strict=True)):
+        if k and one.tier == shown[k - 1].tier:
+            continue
+        if k:
+            between = y - rows.step / 2 - (7 if rows.narrow else 0)
+            canvas.lines([[(0, between), (canvas.width, between)]], MUTED, 0.8)
+        text = f"tier {one.tier}" if known(one.tier) else "no tier"
+        if rows.narrow:
+            canvas.text(canvas.width - 2, y - 13, text, SMALL, MUTED, ha="right")
+        else:
+            canvas.text(2, y, text, SMALL, MUTED, va="center_baseline")
 
 
 class _Square:
@@ -478,21 +436,13 @@ class _Square:
     def colour_bar(self, colours: str, limits: tuple[float, float], title: str) -> None:
         """The scale, below the box."""
         start = (10 if self.narrow else self.left, self.box[3] + 16)
-        _colour_bar(self.canvas, start, colours, limits, unit=Unit(0, 0), title=title)
+        self.canvas.colour_bar(start, colormaps[colours], _marked(limits, Unit(0, 0)), title)
 
 
-def _colour_bar(
-    canvas: Canvas, start: tuple[float, float], colours: str, limits: tuple[float, float], *,
-    unit: Unit, title: str,
-) -> None:  # fmt: skip
-    """The scale of a heat map, from its top left corner."""
-    (x, y), (low, high) = start, limits
-    length = 200 if canvas.width >= WIDE else 150
-    canvas.image(colormaps[colours](np.linspace(0, 1, 64))[None], (x, y, x + length, y + 10))
-    for share, ha in ((0.0, "left"), (0.5, "center"), (1.0, "right")):
-        text = unit.text(low + share * (high - low))
-        canvas.text(x + share * length, y + 25, text, SMALL, MUTED, ha=ha)
-    canvas.text(x + length + 12, y + 10, title, SMALL, MUTED)
+def _marked(limits: tuple[float, float], unit: Unit) -> list[str]:
+    """What a colour bar says at its beginning, middle and end."""
+    low, high = limits
+    return [unit.text(low + share * (high - low)) for share in (0.0, 0.5, 1.0)]
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
