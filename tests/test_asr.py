@@ -111,6 +111,17 @@ def test_transcripts_that_are_empty_unknown_or_too_long(tmp_path):
     assert "CTC can't emit them" in text
 
 
+def test_phones_that_can_not_be_folded_are_named(tmp_path):
+    whole, _ = toy.sentences(tmp_path)
+    text = whole.read_text().replace("low", "aa").replace("middle", "iy").replace("high", "s")
+    lines = text.splitlines()
+    lines[3] = lines[3].rsplit(",", 1)[0] + ",aa foo s"
+    whole.write_text("\n".join(lines) + "\n")
+    found = run(whole, fold="timit39", epochs=1)
+    assert found.data["left_out"] == {"unknown-symbol": 1}
+    assert "'foo' is none of TIMIT's 61 phones" in (tmp_path / "out/quarantine.csv").read_text()
+
+
 def rows_of(manifest):
     import csv
 

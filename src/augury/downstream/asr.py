@@ -186,14 +186,16 @@ class Asr:
         if settings.joined:
             corpus = joined(corpus, settings.label)
         found, rejected = with_label(corpus, settings.label, ())
-        empty = np.array([not settings.tokens(one) for one in found.label(settings.label)], bool)
-        rejected += [
-            found.refused(
-                int(i), "no-label", f"{described(found, int(i))}: nothing is left of its transcript"
-            )
-            for i in np.flatnonzero(empty)
-        ]
-        return found.select(~empty), rejected
+        good = np.ones(len(found), bool)
+        for i, text in enumerate(found.label(settings.label).tolist()):
+            try:
+                reason, detail = "no-label", "nothing is left of its transcript"
+                good[i] = bool(settings.tokens(text))
+            except ValueError as error:  # a phone that can't be folded
+                good[i], reason, detail = False, "unknown-symbol", str(error)
+            if not good[i]:
+                rejected.append(found.refused(i, reason, f"{described(found, i)}: {detail}"))
+        return found.select(good), rejected
 
     def __init__(
         self, settings: AsrSettings, corpus: Corpus, part: NDArray, frames: NDArray
