@@ -22,7 +22,7 @@ TABLE = Path(__file__).with_name("downstream.csv")
 TASKS = {
     "speaker": ("utterances.tsv", {"label": "speaker"}),
     "asr": ("phones.tsv", {"label": "phone", "joined": True, "exclude": ("SIL", "+NSN+", "+SPN+")}),
-    "classify": ("phones.tsv", {"label": "phone", "exclude": ("SIL", "+NSN+", "+SPN+")}),
+    "classify": ("phones.tsv", {"label": "phone", "exclude": ("SIL", "+NSN+")}),
 }
 NAMES = ("task", "encoder", "mode", "seed", "metric", "error", "low", "high", "epochs", "seconds",
          "real_time", "scoring_real_time", "memory_gb", "date", "machine")  # fmt: skip
