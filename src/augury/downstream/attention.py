@@ -91,7 +91,7 @@ class AttentionDecoder(nn.Module):
         )  # (batch * beam, channels, frames)
         where = self.location(where.transpose(1, 2)).unflatten(0, (batch, beam))
         energies = torch.tanh(heard.keys[:, None] + self.query(state)[:, :, None] + where)
-        energies = self.energy(energies)[..., 0].float()  # (batch, beam, frames)
+        energies = self.energy(energies)[..., 0]  # (batch, beam, frames)
         energies = energies.masked_fill(~heard.inside[:, None], IMPOSSIBLE)
         weights = energies.softmax(-1).to(state.dtype)
         return Written(state, weights @ heard.encoded, weights)
@@ -99,7 +99,7 @@ class AttentionDecoder(nn.Module):
     def log_probs(self, state: Tensor, context: Tensor) -> Tensor:
         """Of the next symbol: (…, symbols), from (…, units) and (…, width)."""
         x = self.dropout(torch.cat([state, context], dim=-1))
-        return self.output(x).float().log_softmax(-1)
+        return self.output(x).log_softmax(-1)
 
     def loss(
         self,
