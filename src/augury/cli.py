@@ -55,6 +55,23 @@ Speech = Annotated[
 AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Accept audio outside the manifest's folder.")
 ]
+Preset = Annotated[
+    str, typer.Option(help="small (minutes on two cores), paper (the paper's), or a TOML file.")
+]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="As many as the preset says, if not given.")
+]
+MaxBad = Annotated[
+    float | None, typer.Option(help="Share of clips or segments that may be unusable (0.05).")
+]
+Store = Annotated[
+    Path | None, typer.Option(help="Folder of what was computed once, shared by all commands.")
+]
+Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0: enough for all cores.")]
+Trained = Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")]
+Minutes = Annotated[
+    float, typer.Option(min=0.01, help="Between checkpoints; each epoch ends with one too.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -144,10 +161,8 @@ def rank(
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of resamples and shuffles.")] = 0,
     allow_outside: AllowOutside = False,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of extracted values, reused by later runs.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: enough for all cores.")] = 0,
+    store: Store = None,
+    jobs: Jobs = 0,
     cluster: Annotated[
         str,
         typer.Option(
@@ -230,10 +245,7 @@ def pretrain(
             "with --from, of what was ranked there."
         ),
     ] = "",
-    preset: Annotated[
-        str,
-        typer.Option(help="small (minutes on two cores), paper (the paper's), or a TOML file."),
-    ] = "small",
+    preset: Preset = "small",
     out_dir: Annotated[
         Path, typer.Option("--out", help="Folder for the encoder, its report and its log.")
     ] = Path("augury-encoder"),
@@ -252,33 +264,21 @@ def pretrain(
             "(if nothing else is said); voiced: predict nothing there."
         ),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="As many as the preset says, if not given.")
-    ] = None,
+    epochs: Epochs = None,
     patience: Annotated[
         int | None,
         typer.Option(min=0, help="Stop after so many epochs without improvement; 0: never."),
     ] = None,
-    max_bad: Annotated[
-        float | None, typer.Option(help="Share of clips that may be unusable (0.05).")
-    ] = None,
+    max_bad: MaxBad = None,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Of weights, batches, dropout and what is held out (0)."),
     ] = None,
     allow_outside: AllowOutside = False,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of extracted values, shared with `augury rank`.")
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=0, help="Processes that extract; 0: enough for all cores.")
-    ] = 0,
-    device: Annotated[
-        str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")
-    ] = "",
-    minutes: Annotated[
-        float, typer.Option(min=0.01, help="Between checkpoints; each epoch ends with one too.")
-    ] = 10.0,
+    store: Store = None,
+    jobs: Jobs = 0,
+    device: Trained = "",
+    minutes: Minutes = 10.0,
     prepare_only: Annotated[
         bool,
         typer.Option("--prepare-only", help="Only extract, so that no GPU has to wait for it."),
@@ -294,7 +294,6 @@ def pretrain(
     """
     with _plain_errors():
         from augury.learning.choice import Choice, chosen, from_ranking, read_weights
-        from augury.learning.training import Stopped
         from augury.readers import is_timit, read_corpus
 
         _needs_torch()
@@ -331,27 +330,23 @@ def pretrain(
             "split": split, "validation": validation, "unvoiced": unvoiced, "epochs": epochs,
             "patience": patience, "max_bad": max_bad, "seed": seed,
         }  # fmt: skip
-        try:
-            with _progress() as progress, _training() as watch:
-                done = pretrained(
-                    corpus,
-                    choice,
-                    out=out_dir,
-                    preset=preset,
-                    store=store,
-                    jobs=jobs or None,
-                    device=device or None,
-                    minutes=minutes,
-                    tensorboard=tensorboard,
-                    prepare_only=prepare_only,
-                    progress=progress if first else None,
-                    watch=watch if first else None,
-                    warn=_warn if first else None,
-                    **{name: value for name, value in choices.items() if value is not None},
-                )
-        except Stopped as stopped:
-            err.print(f"augury: {stopped}", soft_wrap=True)
-            sys.exit(128 + stopped.signal)
+        with _progress() as progress, _training() as watch:
+            done = pretrained(
+                corpus,
+                choice,
+                out=out_dir,
+                preset=preset,
+                store=store,
+                jobs=jobs or None,
+                device=device or None,
+                minutes=minutes,
+                tensorboard=tensorboard,
+                prepare_only=prepare_only,
+                progress=progress if first else None,
+                watch=watch if first else None,
+                warn=_warn if first else None,
+                **{name: value for name, value in choices.items() if value is not None},
+            )
         if not first:
             return
         if done is None:
@@ -410,10 +405,7 @@ def evaluate(
     mode: Annotated[
         str, typer.Option(help="frozen, or finetune: the encoder is trained along.")
     ] = "frozen",
-    preset: Annotated[
-        str,
-        typer.Option(help="small (minutes on two cores), paper (the paper's), or a TOML file."),
-    ] = "small",
+    preset: Preset = "small",
     seeds: Annotated[int, typer.Option(min=1, help="How often each is trained.")] = 3,
     out_dir: Annotated[
         Path, typer.Option("--out", help="Folder of the results; other encoders can be added.")
@@ -456,31 +448,19 @@ def evaluate(
         str | None,
         typer.Option(help="speaker: a list of trials such as VoxCeleb's; made if not given."),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="As many as the preset says, if not given.")
-    ] = None,
+    epochs: Epochs = None,
     other: Annotated[
         list[str] | None,
         typer.Option(
             "--set", help="Any other setting, as in a preset: hidden=256. Again for more."
         ),
     ] = None,
-    max_bad: Annotated[
-        float | None, typer.Option(help="Share of segments that may be unusable (0.05).")
-    ] = None,
+    max_bad: MaxBad = None,
     allow_outside: AllowOutside = False,
-    store: Annotated[
-        Path | None, typer.Option(help="Folder of extracted values and cached features.")
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=0, help="Processes that extract; 0: enough for all cores.")
-    ] = 0,
-    device: Annotated[
-        str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")
-    ] = "",
-    minutes: Annotated[
-        float, typer.Option(min=0.01, help="Between checkpoints; each epoch ends with one too.")
-    ] = 10.0,
+    store: Store = None,
+    jobs: Jobs = 0,
+    device: Trained = "",
+    minutes: Minutes = 10.0,
 ) -> None:
     """Train and score a downstream task on pretrained encoders: what did pretraining help?
 
@@ -493,7 +473,6 @@ def evaluate(
         _needs_torch()
         from augury.downstream.evaluate import evaluate as evaluated
         from augury.downstream.task import found
-        from augury.learning.training import Stopped
 
         found(task)  # now, not after the corpus was read
         choices: dict[str, Any] = {
@@ -516,28 +495,24 @@ def evaluate(
         _usable("--out", out_dir)
         _usable("--store", store)
         first = _is_first()
-        try:
-            with _progress() as progress, _training() as watch:
-                done = evaluated(
-                    task,
-                    corpus,
-                    encoder or ["mel"],
-                    out=out_dir,
-                    preset=preset,
-                    seeds=seeds,
-                    store=store,
-                    jobs=jobs or None,
-                    device=device or None,
-                    minutes=minutes,
-                    progress=progress if first else None,
-                    watch=watch if first else None,
-                    tell=(lambda text: err.print(text, style="dim")) if first else None,
-                    warn=_warn if first else None,
-                    **choices,
-                )
-        except Stopped as stopped:
-            err.print(f"augury: {stopped}", soft_wrap=True)
-            sys.exit(128 + stopped.signal)
+        with _progress() as progress, _training() as watch:
+            done = evaluated(
+                task,
+                corpus,
+                encoder or ["mel"],
+                out=out_dir,
+                preset=preset,
+                seeds=seeds,
+                store=store,
+                jobs=jobs or None,
+                device=device or None,
+                minutes=minutes,
+                progress=progress if first else None,
+                watch=watch if first else None,
+                tell=(lambda text: err.print(text, style="dim")) if first else None,
+                warn=_warn if first else None,
+                **choices,
+            )
         if first:
             _show_evaluation(done)
             out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
@@ -611,7 +586,7 @@ def demo(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the reports.")] = Path(
         "augury-demo"
     ),
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: enough for all cores.")] = 0,
+    jobs: Jobs = 0,
 ) -> None:
     """Rank the paper's seven on the speech that ships with Augury, for two tasks."""
     from augury.pseudolabels import SEVEN
@@ -921,54 +896,74 @@ def _progress() -> Iterator[Callable[[int, int, float], None]]:
 
 @contextmanager
 def _training() -> Iterator[Callable[[Moment], None]]:
-    """A bar with each worker's loss on a terminal; elsewhere a line now and then."""
+    """Shows training: a bar with each loss on a terminal, elsewhere a line now and then.
 
-    def losses(moment: Moment) -> str:
-        return "  ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
+    Training that was asked to stop ends the program as its signal would have.
+    """
+    from augury.learning.training import Stopped
 
-    if not err.is_terminal:
-        last = [time.monotonic()]
-
-        def line(moment: Moment) -> None:
-            now = time.monotonic()
-            if now - last[0] >= 30:
-                last[0] = now
-                err.print(
-                    f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
-                    f"× {moment.speed:.0f} real time, {_duration(moment.eta)} left: "
-                    f"{losses(moment)}",
-                    soft_wrap=True,
-                )
-
-        yield line
-        return
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (
-        TextColumn("epoch {task.fields[epoch]}"), BarColumn(),
-        TextColumn("{task.fields[left]} left · × {task.fields[speed]:.0f} real time"),
-        TextColumn("{task.fields[losses]}"),
-    )  # fmt: skip
-    # Made at the first batch: until then the bar of recordings has the terminal.
-    bar: Progress | None = None
+    shown = _Bar() if err.is_terminal else _Lines()
     try:
-
-        def step(moment: Moment) -> None:
-            nonlocal bar
-            if bar is None:
-                bar = Progress(*columns, console=err, transient=True)
-                bar.start()
-                bar.add_task("", total=None, epoch="", left="", speed=0.0, losses="")
-            bar.update(
-                bar.task_ids[0], completed=moment.batch, total=moment.batches,
-                epoch=f"{moment.epoch}/{moment.epochs}", left=_duration(moment.eta),
-                speed=moment.speed, losses=losses(moment),
-            )  # fmt: skip
-
-        yield step
+        yield shown.show
+    except Stopped as stopped:
+        err.print(f"augury: {stopped}", soft_wrap=True)
+        sys.exit(128 + stopped.signal)
     finally:
-        if bar:
-            bar.stop()
+        shown.stop()
+
+
+class _Lines:
+    """A line of training every half a minute."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def show(self, moment: Moment) -> None:
+        now = time.monotonic()
+        if now - self.last >= 30:
+            self.last = now
+            err.print(
+                f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
+                f"× {moment.speed:.0f} real time, {_duration(moment.eta)} left: "
+                f"{_losses(moment)}",
+                soft_wrap=True,
+            )
+
+    def stop(self) -> None:
+        """Nothing is left to end."""
+
+
+class _Bar:
+    """A bar an epoch; made at the first batch: until then that of recordings has the terminal."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def show(self, moment: Moment) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        if self.bar is None:
+            columns = (
+                TextColumn("epoch {task.fields[epoch]}"), BarColumn(),
+                TextColumn("{task.fields[left]} left · × {task.fields[speed]:.0f} real time"),
+                TextColumn("{task.fields[losses]}"),
+            )  # fmt: skip
+            self.bar = Progress(*columns, console=err, transient=True)
+            self.bar.start()
+            self.bar.add_task("", total=None, epoch="", left="", speed=0.0, losses="")
+        self.bar.update(
+            self.bar.task_ids[0], completed=moment.batch, total=moment.batches,
+            epoch=f"{moment.epoch}/{moment.epochs}", left=_duration(moment.eta),
+            speed=moment.speed, losses=_losses(moment),
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        if self.bar:
+            self.bar.stop()
+
+
+def _losses(moment: Moment) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
 
 
 def _duration(seconds: float) -> str:

@@ -46,9 +46,9 @@ class RankSettings:
     seed: int = 0  # of bootstrap and permutations
 
     def __post_init__(self) -> None:
-        _among(self, "estimator", ESTIMATORS)
-        _among(self, "embedding", EMBEDDINGS)
-        _among(self, "unvoiced", UNVOICED)
+        among(self, "estimator", ESTIMATORS)
+        among(self, "embedding", EMBEDDINGS)
+        among(self, "unvoiced", UNVOICED)
         if not self.parts:
             object.__setattr__(self, "parts", 10 if self.estimator == "released" else 20)
         for name, low, high in (
@@ -168,7 +168,7 @@ class PretrainSettings:
             ("schedule", SCHEDULES),
             ("unvoiced", UNVOICED),
         ):
-            _among(self, name, allowed)
+            among(self, name, allowed)
         for name, low, high in (
             ("coefficients", 1, self.encoder.bands),
             ("epochs", 1, 100_000),
@@ -267,8 +267,8 @@ class EvaluateSettings:
     random_encoder: str = "small"  # preset of pretraining with a random encoder's sizes
 
     def __post_init__(self) -> None:
-        _among(self, "mode", MODES)
-        _among(self, "schedule", SCHEDULES)
+        among(self, "mode", MODES)
+        among(self, "schedule", SCHEDULES)
         for name, low, high in (
             ("epochs", 1, 100_000),
             ("patience", 0, 100_000),
@@ -345,12 +345,14 @@ def _made(cls: type[Settings], choices: Mapping[str, Any], what: str) -> Setting
     return cls(**choices)
 
 
-def _among(settings: object, name: str, allowed: tuple[str, ...]) -> None:
+def among(settings: object, name: str, allowed: tuple[str, ...]) -> None:
+    """ValueError that names the nearest if the setting is none of those allowed."""
     value = getattr(settings, name)
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{name} is {value!r}, but must be {' or '.join(allowed)}{hint}")
+        wanted = " or ".join(one or '""' for one in allowed)
+        raise ValueError(f"{name} is {value!r}, but must be {wanted}{hint}")
 
 
 def _within(settings: object, name: str, low: float, high: float, *, whole: bool = False) -> None:

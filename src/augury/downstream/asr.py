@@ -25,9 +25,9 @@ from augury.downstream.data import Batch
 from augury.downstream.parts import TEST, TRAIN
 from augury.downstream.results import Confusion, Metric, Outcome, Worst
 from augury.downstream.segments import described, interval, sound, with_label
-from augury.downstream.task import Head, Predict
+from augury.downstream.task import Head, Predict, Task
 from augury.learning.ctc import greedy, prefix_beam_search
-from augury.settings import EvaluateSettings
+from augury.settings import EvaluateSettings, among
 
 UNITS = {"phones": "PER", "characters": "CER", "words": "WER"}
 FOLDS = ("", "timit39", "timit48", "arpabet39", "arpabet48")
@@ -66,15 +66,10 @@ class AsrSettings(EvaluateSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, allowed in (
-            ("units", tuple(UNITS)),
-            ("fold", FOLDS),
-            ("decoder", ("attention", "ctc")),
-            ("recurrent", ("ligru", "lstm")),
-        ):
-            if getattr(self, name) not in allowed:
-                wanted = " or ".join(one or '""' for one in allowed)
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be {wanted}")
+        among(self, "units", tuple(UNITS))
+        among(self, "fold", FOLDS)
+        among(self, "decoder", ("attention", "ctc"))
+        among(self, "recurrent", ("ligru", "lstm"))
         for name in ("channels", "pools"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.units != "phones" and self.fold:
@@ -170,15 +165,12 @@ def distance(truth: list[int], found: list[int]) -> int:
     return Levenshtein.distance(truth, found)
 
 
-class Asr:
+class Asr(Task):
     """What was said."""
 
     Settings: ClassVar = AsrSettings
     metric = Metric("PER", "phone error rate")
     alone = True
-    known_speakers = False
-    crop = 0.0
-    criterion = "error"
 
     @classmethod
     def labelled(cls, settings: AsrSettings, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
@@ -200,7 +192,7 @@ class Asr:
     def __init__(
         self, settings: AsrSettings, corpus: Corpus, part: NDArray, frames: NDArray
     ) -> None:
-        self.settings, self.corpus, self.part, self.frames = settings, corpus, part, frames
+        super().__init__(settings, corpus, part, frames)
         attention = settings.decoder == "attention"
         self.parts = ["ctc", *(["attention"] if attention else []), "error"]
         self.weights = [settings.ctc_weight, 1 - settings.ctc_weight] if attention else [1.0]
@@ -217,7 +209,6 @@ class Asr:
             "are errors whatever is recognised"
             for name, count in unknown.items()
         ]
-        self.files: dict[str, str] = {}
 
     def _counted(self, chosen: NDArray[np.bool_]) -> Counter[str]:
         places = np.flatnonzero(chosen).tolist()

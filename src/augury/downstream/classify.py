@@ -10,17 +10,16 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury import metrics
-from augury.corpus import Corpus, Rejected
+from augury.corpus import Corpus
 from augury.downstream.data import Batch
 from augury.downstream.parts import TEST, TRAIN
 from augury.downstream.results import Confusion, Metric, Outcome, Worst
-from augury.downstream.segments import described, interval, sound, with_label
-from augury.downstream.task import Head, Predict
+from augury.downstream.segments import described, interval, sound
+from augury.downstream.task import Head, Predict, Task, classified
 from augury.learning.encoder import FrameNorm
 from augury.settings import EvaluateSettings
 
@@ -65,14 +64,6 @@ class Probe(Head):
         return list(self(features, batch).float().log_softmax(1).cpu().numpy())
 
 
-def classified(scores: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and errors (2,) of (n, classes) before the softmax, of n classes (n,)."""
-    scores = scores.float()
-    loss = F.cross_entropy(scores, wanted, reduction="sum")
-    wrong = (scores.argmax(1) != wanted).sum()
-    return torch.stack([loss, wrong.to(loss.dtype)]), loss.new_full((2,), len(wanted))
-
-
 def pooled(features: Tensor, batch: Batch, parts: int = 1) -> Tensor:
     """Mean and deviation over the frames of each segment's parts: (segments, parts * 2 * width).
 
@@ -96,26 +87,16 @@ def pooled(features: Tensor, batch: Batch, parts: int = 1) -> Tensor:
     return torch.cat([mean, (square + 1e-8).sqrt()], dim=1).reshape(len(whole), -1)
 
 
-class Classify:
+class Classify(Task):
     """Which class a segment is of."""
 
     Settings: ClassVar = ClassifySettings
     metric = Metric("error", "share of segments whose class is wrong")
-    alone = False
-    known_speakers = False
-    crop = 0.0
-    criterion = "error"
-
-    @classmethod
-    def labelled(cls, settings: ClassifySettings, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
-        """The segments with a label."""
-        return with_label(corpus, settings.label, settings.exclude)
 
     def __init__(
         self, settings: ClassifySettings, corpus: Corpus, part: NDArray, frames: NDArray
     ) -> None:
-        self.settings, self.corpus, self.part = settings, corpus, part
-        self.parts, self.weights = ["cross_entropy", "error"], [1.0, 0.0]
+        super().__init__(settings, corpus, part, frames)
         self.labels = corpus.label(settings.label)
         trained = set(self.labels[part == TRAIN].tolist())
         if len(trained) < 2:
@@ -130,13 +111,8 @@ class Classify:
         counts = np.bincount(self.codes[part == TRAIN], minlength=len(self.classes))
         wrong = self.codes[part == TEST] != counts.argmax()
         self.metric = Metric(self.metric.name, self.metric.words, float(wrong.mean()))
-        self.files: dict[str, str] = {}
         unseen = sorted(set(self.labels[part == TEST].tolist()) - trained)
         self.warnings = [f"{name!r} is tested on, but never trained on" for name in unseen]
-
-    def unfit(self) -> list[tuple[int, str, str]]:
-        """None: any segment with a label will do."""
-        return []
 
     def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:
         """The class (segments,) of each."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from augury import audio
 from augury.learning.batches import ahead, batches
 from augury.learning.clips import Clips
-from augury.learning.encode import CONTEXT, PIECE
+from augury.learning.encode import features_of
 from augury.learning.encoder import Encoder
 from augury.learning.parallel import Group
 from augury.learning.targets import Summary
@@ -195,24 +195,13 @@ class Encoded:
 
     def _computed(self, r: int, mel: NDArray[np.float32]) -> NDArray[np.float16]:
         # In half precision: exact to a thousandth, and half the disk.
-        features = encoded(self.encoder, mel).astype(np.float16)
+        features = features_of(self.encoder, mel).astype(np.float16)
         if self.keep:
             Store(self.clips.plan.store).write(self._key(r), {"features": features})
         return features
 
     def _key(self, r: int) -> str:
         return key(self.clips.digests[r], "encoded", VERSION, self.name)
-
-
-@torch.no_grad()
-def encoded(encoder: Encoder, mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features of a whole recording's log-mel (frames, bands), in pieces as `encode` does it."""
-    pieces = []
-    for first in range(0, len(mel), PIECE):
-        begin = max(0, first - CONTEXT)
-        piece = torch.from_numpy(mel[begin : first + PIECE + CONTEXT]).to(encoder.mean.device)
-        pieces.append(encoder(piece[None])[0, first - begin :][:PIECE].float().cpu().numpy())
-    return np.concatenate(pieces)
 
 
 def statistics(source: Source, stretches: NDArray[np.int64]) -> tuple[NDArray, NDArray]:

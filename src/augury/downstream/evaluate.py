@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from augury.learning.encode import load_encoder
 from augury.learning.encoder import Encoder
 from augury.learning.parallel import STATE, Group, alone, group
 from augury.learning.prepare import Gathered, Progress, Wanted, gathered
-from augury.learning.training import Moment, Run, Schedule, State
+from augury.learning.training import Moment, Run, Schedule, State, summed
 from augury.provenance import segments_digest, versions
 from augury.settings import EvaluateSettings, PretrainSettings
 from augury.store import default_store, digest, key, write_atomically
@@ -54,6 +55,13 @@ class _Fold:
 
     task: Task
     stretches: Stretches
+
+    @cached_property
+    def mel_statistics(self) -> tuple[NDArray, NDArray]:
+        """Mean and deviation (bands,) of the log-mel trained on."""
+        mean, deviation = given.statistics(Mel(self.stretches.clips), self.stretches.of(TRAIN))
+        # A band that holds nothing (speech of 8 kHz) should not have its rounding blown up.
+        return mean, np.maximum(deviation, 1.0)
 
 
 @dataclass(frozen=True)
@@ -452,9 +460,7 @@ class _Run:
         mel = Mel(clips)
         source: Source = mel
         inside: Encoder | None = None
-        mean, deviation = given.statistics(mel, training)
-        # A band that holds nothing (speech of 8 kHz) should not have its rounding blown up.
-        deviation, width = np.maximum(deviation, 1.0), mel.width
+        (mean, deviation), width = fold.mel_statistics, mel.width
         if front.load is not None:
             encoder, name = front.load(self.seed, mean, deviation)
             cached = front.mode == "frozen" and settings.cache
@@ -545,7 +551,7 @@ class _Training:
     ) -> None:
         self.task, self.stretches, self.source = fold.task, fold.stretches, source
         self.seed, self.here = seed, here
-        self.parts, self.weights = fold.task.parts, fold.task.weights
+        self.parts, self.weights = list(fold.task.parts), list(fold.task.weights)
         self.criterion = fold.task.criterion
         self.most = round(settings.batch_seconds / audio.HOP)
 
@@ -569,21 +575,15 @@ class _Training:
             return model(data.to(device))
 
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
-        totals = torch.zeros(2, len(self.parts), dtype=torch.float64)
-        mine = self.plans(VALIDATION)[self.here.rank :: self.here.size]
-        for data in ahead(self.read, mine):
-            if stop():
-                break
-            totals += torch.stack(self.losses(model, data)).double().cpu()
-        totals = totals.to(self.here.device)
-        return totals[0], totals[1]
+        read = ahead(self.read, self.plans(VALIDATION)[self.here.rank :: self.here.size])
+        losses = partial(self.losses, model)
+        return summed(losses, read, self.here.device, stop, parts=len(self.parts))
 
     def seconds(self, plan: NDArray[np.int64]) -> float:
         return float(plan[:, 2].sum() * audio.HOP)
 
     def described(self, plan: NDArray[np.int64]) -> str:
-        names = [self.stretches.clips.name(int(one)) for one in plan[:, 0]]
-        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return self.stretches.clips.described(plan[:, 0])
 
 
 def _optimisers(model: Downstream, settings: EvaluateSettings) -> list[torch.optim.Optimizer]:

@@ -6,6 +6,9 @@ of the test recordings are compared by cosine, and by PLDA after LDA.
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,16 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury import metrics, plda
-from augury.corpus import Corpus, Rejected
-from augury.downstream.classify import classified
+from augury.corpus import Corpus
 from augury.downstream.data import Batch
 from augury.downstream.parts import TEST, TRAIN
 from augury.downstream.results import Metric, Outcome, Worst
-from augury.downstream.segments import FEWEST, described, sound, with_label
-from augury.downstream.task import Head, Predict
+from augury.downstream.segments import FEWEST, described, sound
+from augury.downstream.task import Head, Predict, Task, classified
 from augury.learning.encoder import FrameNorm, mask
 from augury.readers.voxceleb import read_trials
-from augury.settings import EvaluateSettings
+from augury.settings import EvaluateSettings, among
 from augury.store import digest
 
 #: Trials that went most wrong, that a report shows: of each kind.
@@ -58,8 +60,7 @@ class SpeakerSettings(EvaluateSettings):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not len(self.channels) == len(self.kernels) == len(self.dilations) > 0:
             raise ValueError("channels, kernels and dilations each have one number a layer")
-        if self.backend not in ("plda", "cosine"):
-            raise ValueError(f"backend is {self.backend!r}, but must be plda or cosine")
+        among(self, "backend", ("plda", "cosine"))
 
 
 class XVector(Head):
@@ -120,25 +121,19 @@ class Compared:
     is_target: NDArray[np.bool_]
 
 
-class Speaker:
+class Speaker(Task):
     """Are two recordings of one speaker."""
 
     Settings: ClassVar = SpeakerSettings
     metric = Metric("EER", "equal error rate of speaker verification", 0.5)
     alone = True
     known_speakers = True
-    criterion = "error"
-
-    @classmethod
-    def labelled(cls, settings: SpeakerSettings, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
-        """The recordings whose speaker is known."""
-        return with_label(corpus, settings.label, settings.exclude)
 
     def __init__(
         self, settings: SpeakerSettings, corpus: Corpus, part: NDArray, frames: NDArray
     ) -> None:
-        self.settings, self.corpus, self.part, self.crop = settings, corpus, part, settings.crop
-        self.parts, self.weights = ["cross_entropy", "error"], [1.0, 0.0]
+        super().__init__(settings, corpus, part, frames)
+        self.crop = settings.crop
         self.speaker = corpus.label(settings.label)
         trained = sorted(set(self.speaker[part == TRAIN].tolist()))
         if len(trained) < 2:
@@ -146,9 +141,8 @@ class Speaker:
         code = {name: k for k, name in enumerate(trained)}
         self.codes = np.array([code.get(name, -1) for name in self.speaker.tolist()], np.int64)
         self.trained = len(trained)
-        self.warnings: list[str] = []
         self.compared = self._listed() if settings.trials else self._made()
-        self.files = {"trials.txt": self._list(False), "trials.csv": self._list(True)}
+        self.files = {"trials.txt": self._list(), "trials.csv": self._table()}
 
     def _listed(self) -> Compared:
         """The trials of a list, which name recordings as idA/VIDEO/x.wav."""
@@ -171,12 +165,13 @@ class Speaker:
             np.array([place[name] for name in one[listed.usable].tolist()], np.int64)
             for one in (listed.enrol, listed.test)
         )
-        tested = set(self.speaker[np.concatenate([enrol, test])].tolist())
-        shared = tested & set(self.speaker[self.part == TRAIN].tolist())
-        if shared and not self.settings.shared_speakers:
+        both = np.concatenate([enrol, test])
+        outside = both[self.part[both] != TEST]
+        if len(outside):
             raise ValueError(
-                f"{self.settings.trials}: {len(shared)} speakers of its trials are trained on; "
-                "choose other splits, or allow it with --shared-speakers"
+                f"{self.settings.trials}: its trials compare recordings that are not in the test "
+                f"part ({described(self.corpus, int(outside[0]))}, …); choose with --test the "
+                "split that has them all"
             )
         return Compared(enrol, test, listed.is_target[listed.usable])
 
@@ -190,22 +185,26 @@ class Speaker:
         name = next((one for one in ("gender", "sex") if one in self.corpus.columns), None)
         return self.corpus.columns[name] if name else None
 
-    def _list(self, marked: bool) -> str:
-        """The trials as VoxCeleb lists them, or as CSV with whether both are of one gender."""
-        corpus, gender = self.corpus, self._gender()
-        lines = ["is_target,enrol,test,gender\n"] if marked else []
-        compared = self.compared
-        for own, a, b in zip(compared.is_target, compared.enrol, compared.test, strict=True):
-            row = [str(int(own)), *(corpus.names[corpus.recording[one]] for one in (a, b))]
-            if marked:
-                kind = "" if gender is None else "same" if gender[a] == gender[b] else "cross"
-                row = [f'"{cell.replace(chr(34), chr(34) * 2)}"' for cell in row] + [kind]
-            lines.append((",".join if marked else " ".join)(row) + "\n")
-        return "".join(lines)
+    def _list(self) -> str:
+        """The trials as VoxCeleb lists them."""
+        return "".join(" ".join(row[:3]) + "\n" for row in self._rows())
 
-    def unfit(self) -> list[tuple[int, str, str]]:
-        """None: any recording will do."""
-        return []
+    def _table(self) -> str:
+        """The trials as CSV, with whether both recordings are of one gender."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("is_target", "enrol", "test", "gender"))
+        table.writerows(self._rows())
+        return text.getvalue()
+
+    def _rows(self) -> Iterator[tuple[str, str, str, str]]:
+        corpus, gender, compared = self.corpus, self._gender(), self.compared
+        for own, a, b in zip(compared.is_target, compared.enrol, compared.test, strict=True):
+            kind = ""
+            if gender is not None and gender[a] and gender[b]:
+                kind = "same" if gender[a] == gender[b] else "cross"
+            one, other = (corpus.names[corpus.recording[k]] for k in (a, b))
+            yield str(int(own)), one, other, kind
 
     def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:
         """The speaker (segments,) of each, -1 if not trained on."""
@@ -222,8 +221,6 @@ class Speaker:
         train, test = np.stack(training).astype(float), np.stack(testing).astype(float)
         at = np.full(len(self.corpus), -1)
         at[places] = np.arange(len(places))
-        missing = np.concatenate([self.compared.enrol, self.compared.test])
-        assert (at[missing] >= 0).all()
         enrol, other = at[self.compared.enrol], at[self.compared.test]
         found = {
             "cosine": _cosine(train, test, enrol, other),
@@ -260,17 +257,21 @@ class Speaker:
             return {}
         first, second = gender[self.compared.enrol], gender[self.compared.test]
         own, found = self.compared.is_target, {}
+        known = np.asarray((first != "") & (second != ""), bool)
         for name, chosen in (("same gender", first == second), ("cross gender", first != second)):
-            nontargets = values[~own & np.asarray(chosen, bool)]
+            nontargets = values[~own & known & np.asarray(chosen, bool)]
             if len(nontargets):
                 found[name] = metrics.eer(values[own], nontargets).rate
         return found
 
     def _worst(self, values: NDArray) -> tuple[Worst, ...]:
         own, found = self.compared.is_target, []
-        for kind, signed in (("of one speaker, yet", values), ("of two speakers, yet", -values)):
-            mine = np.flatnonzero(own if signed is values else ~own)
-            for k in mine[np.argsort(signed[mine], kind="stable")[:WORST]].tolist():
+        for kind, which, sign in (
+            ("of one speaker, yet", own, 1),
+            ("of two speakers, yet", ~own, -1),
+        ):
+            mine = np.flatnonzero(which)
+            for k in mine[np.argsort(sign * values[mine], kind="stable")[:WORST]].tolist():
                 one, other = int(self.compared.enrol[k]), int(self.compared.test[k])
                 found.append(
                     Worst(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury.corpus import Corpus, Rejected
 from augury.downstream.data import Batch
 from augury.downstream.results import Metric, Outcome
+from augury.downstream.segments import with_label
 from augury.learning.encoder import Encoder, mask
 from augury.settings import EvaluateSettings
 
@@ -39,44 +41,57 @@ class Head(nn.Module):
         raise NotImplementedError
 
 
-class Task(Protocol):
-    """A downstream task: data → model → train → score. A user's own is named "module:Class"."""
+class Task:
+    """A downstream task: data → model → train → score. A user's own is named "module:Class".
 
-    Settings: ClassVar[type[EvaluateSettings]]  # its choices
+    `settings`, `corpus` (usable segments), `part` ("train", …) and `frames` (n,) of each segment
+    are kept; a subclass says what is told of a segment, by what model, and what that is worth.
+    """
+
+    Settings: ClassVar[type[EvaluateSettings]] = EvaluateSettings  # its choices
     metric: Metric
-    alone: bool  # whether each segment is given by itself, or together with its neighbours
-    known_speakers: bool  # whether validation is of the speakers trained on
-    crop: float  # seconds of each stretch that are trained on at a time, from anywhere; 0: all
-    parts: list[str]  # see learning.training.Task
-    weights: list[float]
-    criterion: str
-    files: dict[str, str]  # what is written beside the results: texts by name
-    warnings: list[str]
+    alone = False  # whether each segment is given by itself, or together with its neighbours
+    known_speakers = False  # whether validation is of the speakers trained on
+    crop = 0.0  # seconds of each stretch that are trained on at a time, from anywhere; 0: all
+    #: What a head's losses are, and the weight of each: see learning.training.Task. Those of
+    #: `classified`, if nothing else is said.
+    parts: Sequence[str] = ("cross_entropy", "error")
+    weights: Sequence[float] = (1.0, 0.0)
+    criterion = "error"  # part by which the best epoch is chosen
+
+    def __init__(self, settings: Any, corpus: Corpus, part: NDArray, frames: NDArray) -> None:
+        self.settings, self.corpus, self.part, self.frames = settings, corpus, part, frames
+        self.warnings: list[str] = []
+        self.files: dict[str, str] = {}  # what is written beside the results: texts by name
 
     @classmethod
     def labelled(cls, settings: Any, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
-        """The segments that have what the task needs, and those that do not."""
-        ...
-
-    def __init__(self, settings: Any, corpus: Corpus, part: NDArray, frames: NDArray) -> None:
-        """Of the usable segments: the part ("train", …) and the frames (n,) of each."""
-        ...
+        """The segments that have what the task needs (a label), and those that do not."""
+        return with_label(corpus, settings.label, settings.exclude)
 
     def unfit(self) -> list[tuple[int, str, str]]:
         """Segments that can't be trained on: place, reason, detail."""
-        ...
+        return []
 
     def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:
         """What is to be told of these segments."""
-        ...
+        raise NotImplementedError
 
     def head(self, width: int) -> Head:
         """The model, untrained, on features of that width."""
-        ...
+        raise NotImplementedError
 
     def score(self, predict: Predict, seed: int) -> Outcome:
         """What a trained model is worth."""
-        ...
+        raise NotImplementedError
+
+
+def classified(scores: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and errors (2,) of (n, classes) before the softmax, of n classes (n,)."""
+    scores = scores.float()
+    loss = F.cross_entropy(scores, wanted, reduction="sum")
+    wrong = (scores.argmax(1) != wanted).sum()
+    return torch.stack([loss, wrong.to(loss.dtype)]), loss.new_full((2,), len(wanted))
 
 
 def found(name: str) -> type[Task]:

@@ -49,6 +49,11 @@ class Clips:
         """The clip in words: its recording, and from when."""
         return f"{self.names[self.recording[clip]]} at {self.first[clip] * audio.HOP:.2f} s"
 
+    def described(self, clips: NDArray[np.int64]) -> str:
+        """Some clips in words; of many, the first ones."""
+        names = [self.name(int(clip)) for clip in clips[:5]]
+        return ", ".join(names) + (f" and {len(clips) - 5} more" if len(clips) > 5 else "")
+
     def read(self, clip: int) -> tuple[NDArray[np.float32], dict[str, NDArray]]:
         """One clip from the store.
 

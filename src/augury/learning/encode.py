@@ -60,15 +60,18 @@ def encode(encoder: Encoder, signal: NDArray[np.float32]) -> NDArray[np.float32]
 
     ValueError if it is shorter than one window of 25 ms.
     """
-    mel = torch.from_numpy(audio.log_mel(signal))
-    device = encoder.mean.device
+    return features_of(encoder, audio.log_mel(signal))
+
+
+def features_of(encoder: Encoder, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Features (frames, dimensions) of a log-mel (frames, bands) in dB; see `encode`."""
     pieces = []
     with torch.inference_mode():
         for first in range(0, len(mel), PIECE):
             begin = max(0, first - CONTEXT)
-            piece = mel[begin : first + PIECE + CONTEXT].to(device)
+            piece = torch.from_numpy(mel[begin : first + PIECE + CONTEXT]).to(encoder.mean.device)
             features = encoder(piece[None])[0, first - begin :][:PIECE]
-            pieces.append(features.cpu().numpy())
+            pieces.append(features.float().cpu().numpy())
     return np.concatenate(pieces)
 
 

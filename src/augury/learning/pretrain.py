@@ -28,7 +28,7 @@ from augury.learning.choice import Choice, chosen
 from augury.learning.clips import Clips
 from augury.learning.parallel import STATE, Group, alone, group
 from augury.learning.prepare import Progress, prepare
-from augury.learning.training import Moment, Run, Schedule, State
+from augury.learning.training import Moment, Run, Schedule, State, summed
 from augury.learning.workers import SPEECH, Batch, Pretraining, read_batch
 from augury.provenance import segments_digest, versions
 from augury.report.pretraining import card, render
@@ -286,21 +286,14 @@ class _Task:
         plans: list[NDArray[np.int64]],
         stop: Callable[[], bool] = lambda: False,
     ) -> tuple[Tensor, Tensor]:
-        # In double precision: the sums of a whole corpus.
-        totals = torch.zeros(2, len(self.parts), dtype=torch.float64)
-        for data in batches.ahead(self.read, plans):
-            if stop():
-                break
-            totals += torch.stack(losses(data)).double().cpu()
-        totals = totals.to(self.here.device)
-        return totals[0], totals[1]
+        read = batches.ahead(self.read, plans)
+        return summed(losses, read, self.here.device, stop, parts=len(self.parts))
 
     def seconds(self, plan: NDArray[np.int64]) -> float:
         return float(self.clips.frames[plan].sum() * audio.HOP)
 
     def described(self, plan: NDArray[np.int64]) -> str:
-        names = [self.clips.name(int(clip)) for clip in plan]
-        return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        return self.clips.described(plan)
 
 
 def _optimiser(model: nn.Module, settings: PretrainSettings) -> torch.optim.Optimizer:

@@ -14,7 +14,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -376,6 +376,24 @@ class Run(Generic[Plan, Data]):
                 if found["step"] <= self.state.step and not again:
                     kept.append(line + "\n")
         write_atomically(self.log, "".join(kept))
+
+
+def summed(
+    losses: Callable[[Data], tuple[Tensor, Tensor]],
+    batches: Iterable[Data],
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+    *,
+    parts: int,
+) -> tuple[Tensor, Tensor]:
+    """Losses and counts (parts,) of all batches together, in double precision."""
+    totals = torch.zeros(2, parts, dtype=torch.float64)
+    for data in batches:
+        if stop():
+            break
+        totals += torch.stack(losses(data)).double().cpu()
+    totals = totals.to(device)
+    return totals[0], totals[1]
 
 
 @contextmanager
