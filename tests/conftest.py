@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,3 +43,12 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A toy corpus's manifest, with `toy`'s functions importable as pseudo-labels."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     return toy.corpus(tmp_path)
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty store, and `toy`'s functions importable in child processes too."""
+    here = str(Path(__file__).parent)
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, *sys.path]))
+    monkeypatch.syspath_prepend(here)

@@ -212,3 +212,16 @@ def test_sizes_that_can_not_be_are_refused():
         Crdnn(8, recurrent="gru")
     with pytest.raises(ValueError, match="shorter"):
         Crdnn(8, channels=(4, 4), pools=(2,), **TINY)
+
+
+def test_wide_features_are_brought_to_few_dimensions_first():
+    torch.manual_seed(0)
+    wide = Crdnn(200, channels=(), projection=5, time_pool=4, **TINY).eval()
+    assert wide.recurrent[0].inputs.in_features == 4 * 5
+    features, lengths = torch.randn(2, 11, 200), torch.tensor([11, 6])
+    both, fewer = wide(features, lengths)
+    assert fewer.tolist() == [3, 2]
+    alone, _ = wide(features[1:, :6], lengths[1:])
+    torch.testing.assert_close(both[1, :2], alone[0])
+    with_blocks = Crdnn(8, channels=(4,), pools=(2,), projection=5, **TINY)
+    assert with_blocks.projection is None  # convolutions choose what to keep themselves

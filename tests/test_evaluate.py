@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -28,38 +27,13 @@ from augury.downstream.task import Downstream  # noqa: E402
 from augury.learning.encode import load_encoder  # noqa: E402
 from augury.learning.training import Stopped  # noqa: E402
 
-TINY = """
-epochs = 2
-batch_seconds = 6.0
-longest = 3.0
-optimiser = "adam"
-learning_rate = 5e-3
-validation = "0.2"
-
-[encoder]
-channels = [4]
-convolutions = 1
-pools = [8]
-recurrent_layers = 1
-recurrent_units = 8
-dense_layers = 1
-dimensions = 16
-dropout = 0.2
-"""
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path, monkeypatch):
-    here = str(Path(__file__).parent)
-    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, *sys.path]))
-    monkeypatch.syspath_prepend(here)
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 @pytest.fixture
 def spoken(tmp_path):
     """Manifests of sentences and of tones, and settings of a random encoder."""
-    (tmp_path / "tiny.toml").write_text(TINY)
+    (tmp_path / "tiny.toml").write_text(toy.preset(epochs=2, longest=3.0, dropout=0.2))
     return toy.sentences(tmp_path)
 
 

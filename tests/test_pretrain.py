@@ -25,37 +25,12 @@ torch = pytest.importorskip("torch")
 from augury.learning import config  # noqa: E402
 from augury.learning.training import Stopped  # noqa: E402
 
-TINY = """
-epochs = 3
-batch_seconds = 4.0
-longest = 2.0
-optimiser = "adam"
-learning_rate = 5e-3
-validation = "0.2"
-
-[encoder]
-channels = [4]
-convolutions = 1
-pools = [8]
-recurrent_layers = 1
-recurrent_units = 8
-dense_layers = 1
-dimensions = 16
-dropout = {dropout}
-"""
-
-
-@pytest.fixture(autouse=True)
-def own_store(tmp_path, monkeypatch):
-    here = str(Path(__file__).parent)
-    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([here, *sys.path]))
-    monkeypatch.syspath_prepend(here)
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 @pytest.fixture
 def manifest(tmp_path):
-    (tmp_path / "tiny.toml").write_text(TINY.format(dropout=0.1))
+    (tmp_path / "tiny.toml").write_text(toy.preset(dropout=0.1))
     return toy.corpus(tmp_path)
 
 
@@ -153,7 +128,7 @@ def test_it_overfits_eight_utterances(manifest):
     lines = manifest.read_text().splitlines()[:9]
     manifest.write_text("\n".join(lines) + "\n")
     (manifest.parent / "tiny.toml").write_text(
-        TINY.format(dropout=0.0).replace("units = 8", "units = 64").replace("= 16", "= 64")
+        toy.preset(dropout=0.0).replace("units = 8", "units = 64").replace("= 16", "= 64")
     )
     # The pseudo-label alone: reconstruction through so few dimensions can't reach 0.
     done = run(manifest, epochs=300, validation="0", mel=0.0, mfcc=0.0, schedule="cosine")
@@ -251,7 +226,7 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
     folder = manifest.parent
     # Dropout's masks differ between processes; and Adam follows the sign of a gradient that is all
     # rounding unless epsilon is larger.
-    (folder / "tiny.toml").write_text("epsilon = 0.1\n" + TINY.format(dropout=0.0))
+    (folder / "tiny.toml").write_text("epsilon = 0.1\n" + toy.preset(dropout=0.0))
     one = run(manifest, ["toy:level", "column:colour"], name="one")
     done = subprocess.run(
         two_processes(manifest, "two", 3), capture_output=True, text=True, check=False, timeout=300

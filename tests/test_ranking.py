@@ -190,7 +190,7 @@ def test_what_is_resampled_is_told(manifest):
 
 
 def test_groups_that_can_not_be_resampled_are_refused_before_the_work(manifest, monkeypatch):
-    monkeypatch.setattr("augury.ranking.extract", None)
+    monkeypatch.setattr("augury.assembly.extract", None)
     lines = manifest.read_text().splitlines()
     more = [f"{line},{'' if k == 4 else 'x'},x" for k, line in enumerate(lines[1:])]
     manifest.write_text("\n".join([lines[0] + ",some,one", *more]))

@@ -209,9 +209,7 @@ def test_the_official_list_of_trials(tmp_path):
     with pytest.raises(ValueError, match="the corpus has none of the recordings in these trials"):
         run(tmp_path, corpus, name="none", trials=str(path))
     path.write_text("1 id10001/video0/00000.wav id10001/video1/00001.wav\n" + lines[1] + "\n")
-    with pytest.raises(
-        ValueError, match="recordings that are not in the test part .wav/id10001/video0/00000.wav"
-    ):
+    with pytest.raises(ValueError, match="that are not in the test part"):
         run(tmp_path, corpus, name="shared", trials=str(path))
     path.write_text("1 id10270\n")
     with pytest.raises(ValueError, match="line 1 is no trial"):

@@ -12,6 +12,28 @@ import soundfile
 LABELS = ("low", "middle", "high")
 
 
+def preset(*, epochs: int = 3, longest: float = 2.0, dropout: float = 0.1) -> str:
+    """A preset of pretraining (TOML) with a tiny encoder."""
+    return f"""
+epochs = {epochs}
+batch_seconds = {2 * longest}
+longest = {longest}
+optimiser = "adam"
+learning_rate = 5e-3
+validation = "0.2"
+
+[encoder]
+channels = [4]
+convolutions = 1
+pools = [8]
+recurrent_layers = 1
+recurrent_units = 8
+dense_layers = 1
+dimensions = 16
+dropout = {dropout}
+"""
+
+
 def voice(rng: np.random.Generator, label: int, seconds: float) -> np.ndarray:
     """A tone whose pitch says the label, of random loudness, and noise after it."""
     time = np.arange(round(seconds * 16000)) / 16000

@@ -49,6 +49,7 @@ class AsrSettings(EvaluateSettings):
     channels: tuple[int, ...] = (128, 256)  # of each convolutional block; none: no such blocks
     convolutions: int = 2  # in a block
     pools: tuple[int, ...] = (2, 2)  # neighbouring features merged after each block
+    projection: int = 0  # dimensions that features are brought to where there are no such blocks
     time_pool: int = 2  # neighbouring frames merged
     recurrent: str = "ligru"  # or "lstm"
     recurrent_layers: int = 4
@@ -97,6 +98,7 @@ class Recogniser(Head):
             channels=settings.channels,
             convolutions=settings.convolutions,
             pools=settings.pools,
+            projection=settings.projection,
             time_pool=settings.time_pool,
             recurrent=settings.recurrent,
             recurrent_layers=settings.recurrent_layers,

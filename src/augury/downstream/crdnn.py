@@ -133,6 +133,9 @@ class Crdnn(nn.Module):
         channels: of each convolutional block; () for none of them.
         convolutions: in a block.
         pools: neighbouring features merged after each block.
+        projection: dimensions that a dense layer brings features to before frames are merged,
+            where there are no convolutions: wide features cost no more than log-mel from there on.
+            0: none.
         time_pool: neighbouring frames merged: into the largest after convolutions; without them,
             when nothing has chosen what to keep yet, all side by side.
         recurrent: "ligru" or "lstm".
@@ -150,6 +153,7 @@ class Crdnn(nn.Module):
         channels: tuple[int, ...] = (128, 256),
         convolutions: int = 2,
         pools: tuple[int, ...] = (2, 2),
+        projection: int = 0,
         time_pool: int = 2,
         recurrent: str = "ligru",
         recurrent_layers: int = 4,
@@ -167,6 +171,10 @@ class Crdnn(nn.Module):
             blocks.append(Block((before, *[after] * convolutions), width, pool, dropout))
             before, width = after, width // pool
         self.blocks = nn.ModuleList(blocks)
+        self.projection = None
+        if projection and not channels:
+            self.projection = _dense(width, projection, dropout)
+            width = projection
         width *= before if channels else time_pool
         self.light = recurrent == "ligru"
         layers: list[nn.Module] = []
@@ -182,12 +190,7 @@ class Crdnn(nn.Module):
         self.between = nn.Dropout(0.0 if self.light else dropout)
         dense: list[nn.Module] = []
         for _ in range(dense_layers):
-            dense += [
-                nn.Linear(width, dimensions),
-                FrameNorm(dimensions),
-                nn.LeakyReLU(),
-                nn.Dropout(dropout),
-            ]
+            dense.append(_dense(width, dimensions, dropout))
             width = dimensions
         self.dense = nn.Sequential(*dense)
         self.width = width  # of what comes out
@@ -201,12 +204,19 @@ class Crdnn(nn.Module):
                 up, so that no frame is lost.
         """
         inside = mask(lengths, features.shape[1])  # (batch, frames)
-        beyond = (~inside).flatten().nonzero()[:, 0]
-        x = Activated.apply(features[..., None].contiguous(), beyond, 1.0)
-        for block in self.blocks:
-            x = block(x, beyond)  # (batch, frames, fewer features, channels)
-        merged = largest if len(self.blocks) else beside
-        x = merged(x.flatten(2), inside, self.time_pool)  # (batch, fewer frames, width)
+        if len(self.blocks):
+            beyond = (~inside).flatten().nonzero()[:, 0]
+            x = Activated.apply(features[..., None].contiguous(), beyond, 1.0)
+            for block in self.blocks:
+                x = block(x, beyond)  # (batch, frames, fewer features, channels)
+            x = largest(x.flatten(2), inside, self.time_pool)  # (batch, fewer frames, width)
+        else:
+            x = (
+                _unpacked(self.projection(features[inside]), inside)
+                if self.projection
+                else features
+            )
+            x = beside(x, inside, self.time_pool)
         lengths = (lengths + self.time_pool - 1) // self.time_pool
         inside = mask(lengths, x.shape[1])
         x = x.transpose(0, 1)  # (frames, batch, width)
@@ -214,10 +224,20 @@ class Crdnn(nn.Module):
         given = (turned, inside.T) if self.light else (turned,)
         for layer in self.recurrent:
             x = self.between(layer(x, *given))  # (frames, batch, 2 * units)
-        packed = self.dense(x.transpose(0, 1)[inside])  # (frames inside, dims)
-        encoded = packed.new_zeros(*inside.shape, packed.shape[-1])
-        encoded[inside] = packed
-        return encoded, lengths
+        return _unpacked(self.dense(x.transpose(0, 1)[inside]), inside), lengths
+
+
+def _dense(width: int, dimensions: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, dimensions), FrameNorm(dimensions), nn.LeakyReLU(), nn.Dropout(dropout)
+    )
+
+
+def _unpacked(packed: Tensor, inside: Tensor) -> Tensor:
+    """(frames inside, dims) as (batch, frames, dims), 0 elsewhere."""
+    whole = packed.new_zeros(*inside.shape, packed.shape[-1])
+    whole[inside] = packed
+    return whole
 
 
 def beside(x: Tensor, inside: Tensor, pool: int) -> Tensor:

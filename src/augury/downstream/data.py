@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -154,12 +155,12 @@ class Mel:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A frozen encoder's features, from the store, or computed when first asked for."""
+    """An encoder's features, from a folder of them, or computed when first asked for."""
 
     clips: Clips
     encoder: Encoder
     name: str  # a digest that stands for the encoder
-    keep: bool = True  # whether what was computed is written to the store
+    cached: Path | None  # folder that keeps what was computed; None: nothing is kept
 
     @property
     def width(self) -> int:
@@ -169,14 +170,15 @@ class Encoded:
     def read(self, stretch: int) -> NDArray[np.float32]:
         """One stretch: (frames, dimensions)."""
         r = int(self.clips.recording[stretch])
-        found = Store(self.clips.plan.store).read(self._key(r))
+        found = Store(self.cached).read(self._key(r)) if self.cached else None
         features = found["features"] if found else self._computed(r, self._mel(stretch))
         first = int(self.clips.first[stretch])
         return features[first : first + int(self.clips.frames[stretch])].astype(np.float32)
 
     def fill(self, here: Group, progress: Callable[[int, int, float], None] | None = None) -> None:
-        """Compute what the store lacks, this process's share of it."""
-        store, done, seconds = Store(self.clips.plan.store), 0, 0.0
+        """Compute what the folder lacks, this process's share of it."""
+        assert self.cached
+        store, done, seconds = Store(self.cached), 0, 0.0
         pairs = np.stack(np.unique(self.clips.recording, return_index=True), axis=1)
         mine = [
             (r, stretch)
@@ -196,8 +198,8 @@ class Encoded:
     def _computed(self, r: int, mel: NDArray[np.float32]) -> NDArray[np.float16]:
         # In half precision: exact to a thousandth, and half the disk.
         features = features_of(self.encoder, mel).astype(np.float16)
-        if self.keep:
-            Store(self.clips.plan.store).write(self._key(r), {"features": features})
+        if self.cached:
+            Store(self.cached).write(self._key(r), {"features": features})
         return features
 
     def _key(self, r: int) -> str:

@@ -48,6 +48,10 @@ from augury.store import default_store, digest, key, write_atomically
 
 Tell = Callable[[str], None]
 
+#: Seconds of a batch that is only looked at, at least: there are no updates to be had by small
+#: ones, and a search takes a step a frame however many utterances are in it.
+SCORED = 80.0
+
 
 @dataclass(frozen=True)
 class _Fold:
@@ -96,6 +100,7 @@ def evaluate(
     preset: str | Path = "small",
     seeds: int = 3,
     store: Path | str | None = None,
+    features: Path | str | None = None,
     jobs: int | None = None,
     device: str | None = None,
     minutes: float = 10.0,
@@ -117,7 +122,9 @@ def evaluate(
             these encoders are added to it.
         preset: "paper", "small", or a TOML file of the task's settings.
         seeds: how often each is trained: with seeds 0, 1, …
-        store: folder of extracted values and cached features; the one that `rank` uses.
+        store: folder of extracted values; the one that `rank` uses.
+        features: folder of cached features of encoders, which take 0.18 GB an hour of speech and
+            encoder; the store, if not given.
         jobs: processes that extract.
         device: of torch; a GPU where there is one, if not given.
         minutes: between checkpoints.
@@ -141,6 +148,7 @@ def evaluate(
     fronts = [_front(one, settings) for one in listed]
     _distinct(fronts)
     place, folder = Path(store or default_store()).absolute(), Path(out)
+    cached = Path(features).absolute() if features else place
     with group(device) as here, alone(folder, here):
         with _in_turn(here):
             ready = _prepared(task, what, settings, corpus, place, folder, here, jobs, progress)
@@ -153,7 +161,7 @@ def evaluate(
             for seed in range(seeds):
                 if tell and not here.rank:
                     tell(f"{task} on {front.name} ({front.mode}), seed {seed}")
-                run = _Run(ready, front, seed, folder, here, minutes, progress, watch, warn)
+                run = _Run(ready, front, seed, folder, cached, here, minutes, progress, watch, warn)
                 outcome = run.outcome()
                 all_ = _with(all_, front, outcome)
                 if not here.rank:
@@ -383,6 +391,7 @@ class _Run:
     front: _Front
     seed: int
     out: Path
+    cached: Path  # where features are kept
     here: Group
     minutes: float
     progress: Progress | None
@@ -464,7 +473,9 @@ class _Run:
         if front.load is not None:
             encoder, name = front.load(self.seed, mean, deviation)
             cached = front.mode == "frozen" and settings.cache
-            features = Encoded(clips, encoder.to(here.device), name, keep=cached)
+            features = Encoded(
+                clips, encoder.to(here.device), name, self.cached if cached else None
+            )
             if cached:
                 features.fill(here, self.progress)
                 here.wait()
@@ -564,7 +575,8 @@ class _Training:
 
     def plans(self, part: str) -> list[NDArray[np.int64]]:
         """The batches of a part, in whole stretches and always the same order."""
-        return given.planned(self.stretches, self.stretches.of(part), self.most)
+        most = max(self.most, round(SCORED / audio.HOP))
+        return given.planned(self.stretches, self.stretches.of(part), most)
 
     def read(self, plan: NDArray[np.int64]) -> Batch:
         return given.read_batch(self.source, self.stretches, self.task.targets, plan)

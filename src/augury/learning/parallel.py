@@ -73,9 +73,13 @@ def usable(name: str) -> torch.device:
     return device
 
 
+class Busy(ValueError):
+    """Another run uses the folder."""
+
+
 @contextmanager
 def alone(folder: Path, here: Group) -> Iterator[None]:
-    """Inside, no other run may use the folder; ValueError if one does."""
+    """Inside, no other run may use the folder; Busy if one does."""
     if here.rank:
         yield
         return
@@ -86,7 +90,7 @@ def alone(folder: Path, here: Group) -> Iterator[None]:
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, killed or not
         except BlockingIOError as error:
-            raise ValueError(
+            raise Busy(
                 f"{folder}: another process trains in it; wait for it, or choose another --out"
             ) from error
         except (ImportError, OSError):  # no such locks on this system, or this disk

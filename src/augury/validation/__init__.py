@@ -1,0 +1,1 @@
+"""Whether a ranking told the truth: experiments that pretrain with every candidate, and judge."""

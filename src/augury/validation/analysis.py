@@ -1,0 +1,369 @@
+"""From estimates and measured errors: is the experiment worth judging by, and who was right?"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augury.store import write_atomically
+from augury.validation import statistics
+from augury.validation.estimators import DEFAULT, ESTIMATORS, RECOMMENDED
+from augury.validation.recipe import RECONSTRUCTION, Recipe
+
+#: The order of two seeds that an experiment should repeat at least, as a Spearman correlation.
+CEILING = 0.8
+#: Watts of a busy core, for energy: a server's of 2021, with its share of memory and cooling.
+WATTS = 10.0
+#: Error among the candidates, as a share of the places, from which the useless one is nearly last.
+LAST = 0.8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured error."""
+
+    regime: str
+    candidate: str
+    task: str
+    mode: str
+    pretrain_seed: int
+    seed: int  # of the task
+    metric: str
+    error: float
+    interval: tuple[float, ...] | None  # 95 %, test speakers drawn anew
+    seconds: float
+    pretrain_seconds: float
+    key: str  # names settings and inputs
+    machine: str
+    date: str
+
+    NAMES: ClassVar = (
+        "regime", "candidate", "task", "mode", "pretrain_seed", "seed", "metric", "error", "low",
+        "high", "seconds", "pretrain_seconds", "settings", "machine", "date",
+    )  # fmt: skip
+
+    def cells(self) -> tuple[object, ...]:
+        """As in results.csv."""
+        low, high = self.interval or ("", "")
+        return (
+            self.regime, self.candidate, self.task, self.mode, self.pretrain_seed, self.seed,
+            self.metric, self.error, low, high, self.seconds, self.pretrain_seconds,
+            self.key[:16], self.machine, self.date,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A task's errors in one regime."""
+
+    task: str
+    regime: str
+    metric: str
+    candidates: tuple[str, ...]  # those with an error
+    errors: NDArray[np.float64]  # (candidates, pretraining seeds), NaN where a run failed
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(candidates,) over the seeds."""
+        return np.nanmean(self.errors, axis=1)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether a task in a regime is worth judging by."""
+
+    task: str
+    regime: str
+    mel: float | None
+    random: float | None
+    reconstruction: float | None
+    learns: bool | None  # (a) reconstruction is better than both
+    ceiling: float | None  # (b) Spearman between the seeds' orders
+    ceiling_of_mean: float | None  # what that makes of the mean over the seeds
+    useless_place: float | None  # (c) 0: the useless candidate is the best, 1: the last
+    reasons: tuple[str, ...]  # what fails, in words
+
+    @property
+    def open(self) -> bool:
+        """Whether all that is known of it is as it should be."""
+        return not self.reasons
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How well an estimator predicted a task's errors in a regime."""
+
+    task: str
+    regime: str
+    estimator: str
+    kind: str
+    candidates: int
+    spearman: float | None
+    spearman_p: float | None  # exact, one-sided: that it predicts
+    low: float | None  # 95 % of Spearman, candidates and seeds drawn anew
+    high: float | None
+    kendall: float | None
+    kendall_p: float | None
+    regret: float  # error of the first less that of the best
+    regret_of_3: float
+    ndcg: float | None
+    beats_random: float  # probability that the first is better than one drawn at random
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """An estimator chosen on the other tasks, and what it was worth on this one."""
+
+    task: str
+    regime: str
+    estimator: str
+    elsewhere: float  # mean Spearman on the tasks it was chosen on
+    here: float | None
+    default: float | None  # what the default gave here
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of pseudo-labels, pretrained with together."""
+
+    task: str
+    mode: str
+    group: str  # "best", "worst", "all", "random"
+    errors: tuple[float, ...]  # one a seed
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return float(np.mean(self.errors))
+
+    @property
+    def deviation(self) -> float | None:
+        """Over the seeds; None for one."""
+        return float(np.std(self.errors, ddof=1)) if len(self.errors) > 1 else None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that an experiment says."""
+
+    measured: tuple[Measured, ...]
+    gates: tuple[Gate, ...]
+    verdicts: tuple[Verdict, ...]
+    confirmed: tuple[Confirmed, ...]
+    groups: tuple[Group, ...]
+    estimates: Mapping[str, Mapping[str, Mapping[str, float | None]]]  # task, estimator, candidate
+    embeddings_differ: Mapping[str, float]  # task → mean relative difference by SVCCA
+    core_hours: float  # that pretraining and judging every candidate took
+    ranking_hours: float  # that ranking took
+
+    @property
+    def energy(self) -> float:
+        """kWh that a ranking saves, were it followed: all but one candidate's share."""
+        return (self.core_hours - self.ranking_hours) * WATTS / 1000
+
+    def write(self, folder: Path, recipe: Recipe) -> Path:
+        """The tables as CSV, the figures, and report.html; the report's path."""
+        from augury.report.validation import figures, render
+
+        tables = {
+            "gates": self.gates, "correlations": self.verdicts, "confirmed": self.confirmed,
+            "groups": self.groups,
+        }  # fmt: skip
+        for name, rows in tables.items():
+            write_atomically(folder / f"{name}.csv", _table(rows))
+        write_atomically(folder / "estimates.csv", self._estimates())
+        for name, content in figures(self).items():
+            write_atomically(folder / "figures" / name, content)
+        write_atomically(folder / "report.html", render(self, recipe))
+        return folder / "report.html"
+
+    def _estimates(self) -> str:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("task", "estimator", "candidate", "estimate"))
+        for task, by_name in self.estimates.items():
+            for name, values in by_name.items():
+                table.writerows((task, name, one, value) for one, value in values.items())
+        return text.getvalue()
+
+
+def analysed(
+    recipe: Recipe,
+    estimates: Mapping[str, Mapping[str, Any]],
+    rows: Sequence[Row],
+    of_groups: Mapping[str, Sequence[Row]],
+) -> Analysis:
+    """Judge the experiment, then the estimators."""
+    tables = {task: one["table"] for task, one in estimates.items()}
+    measured = [
+        one
+        for judge in recipe.tasks
+        for regime in recipe.regimes
+        if (one := _measured(rows, judge.name, regime.name, recipe.of(regime)))
+    ]
+    verdicts = tuple(one for some in measured for one in _verdicts(some, tables[some.task]))
+    seconds = {(one.regime, one.candidate, one.pretrain_seed): one.pretrain_seconds for one in rows}
+    spent = sum(seconds.values()) + sum(one.seconds for one in rows)
+    return Analysis(
+        measured=tuple(measured),
+        gates=tuple(_gate(one, rows, recipe) for one in measured),
+        verdicts=verdicts,
+        confirmed=tuple(_confirmed(verdicts)),
+        groups=tuple(_groups(of_groups)),
+        estimates=tables,
+        embeddings_differ={task: _difference(table) for task, table in tables.items()},
+        core_hours=spent / 3600,
+        ranking_hours=sum(one["job_seconds"] for one in estimates.values()) / 3600,
+    )
+
+
+def _measured(
+    rows: Sequence[Row], task: str, regime: str, candidates: Sequence[str]
+) -> Measured | None:
+    mine = [one for one in rows if one.task == task and one.regime == regime]
+    if not mine:
+        return None
+    seeds = sorted({one.pretrain_seed for one in mine})
+    errors = np.full((len(candidates), len(seeds)), np.nan)
+    for i, name in enumerate(candidates):
+        for k, seed in enumerate(seeds):
+            of = [one.error for one in mine if (one.candidate, one.pretrain_seed) == (name, seed)]
+            if of:
+                errors[i, k] = np.mean(of)
+    there = ~np.isnan(errors).all(axis=1)
+    names = tuple(name for name, has in zip(candidates, there, strict=True) if has)
+    return Measured(task, regime, mine[0].metric, names, errors[there])
+
+
+def _gate(one: Measured, rows: Sequence[Row], recipe: Recipe) -> Gate:
+    base = {
+        name: [
+            r.error for r in rows if (r.task, r.regime, r.candidate) == (one.task, "baseline", name)
+        ]
+        for name in ("mel", "random", RECONSTRUCTION)
+    }
+    mel, random, reconstruction = (float(np.mean(e)) if e else None for e in base.values())
+    reasons: list[str] = []
+    learns = None
+    if reconstruction is not None and mel is not None and random is not None:
+        learns = reconstruction < min(mel, random)
+        if not learns:
+            worse = "log-mel" if mel <= reconstruction else "a random encoder"
+            reasons.append(
+                f"pretraining does not help: reconstruction gives {reconstruction:.1%}, {worse} "
+                f"{min(mel, random):.1%}"
+            )
+    ceiling = statistics.noise_ceiling(one.errors)
+    if ceiling is None:
+        reasons.append("one seed says nothing of whether the order repeats")
+    elif ceiling < CEILING:
+        reasons.append(f"the order does not repeat: Spearman {ceiling:.2f} between seeds")
+    place = None
+    if recipe.useless in one.candidates and len(one.candidates) > 1:
+        mean = one.mean
+        own = mean[one.candidates.index(recipe.useless)]
+        place = float(np.mean(np.delete(mean, one.candidates.index(recipe.useless)) < own))
+        if place < LAST:
+            reasons.append(
+                f"{recipe.useless} is no worse than {1 - place:.0%} of the other candidates"
+            )
+    return Gate(
+        one.task, one.regime, mel, random, reconstruction, learns, ceiling,
+        statistics.corrected_ceiling(one.errors), place, tuple(reasons),
+    )  # fmt: skip
+
+
+def _verdicts(one: Measured, table: Mapping[str, Mapping[str, float | None]]) -> list[Verdict]:
+    names = list(ESTIMATORS)
+    values = np.array(
+        [[table[name].get(c) if table[name].get(c) is not None else np.nan for c in one.candidates]
+         for name in names], float,
+    )  # fmt: skip
+    # Of the candidates that every estimator has an estimate of: all are judged on the same.
+    there = np.isfinite(values).all(axis=0)
+    values, errors = values[:, there], one.errors[there]
+    if there.sum() < 3:
+        return []
+    mean = np.nanmean(errors, axis=1)
+    ends = statistics.bootstrap_spearman(values, errors, seed=0)
+    found = []
+    for name, value, interval in zip(names, values, ends, strict=True):
+        rho, tau = statistics.spearman(value, mean), statistics.kendall(value, mean)
+        low, high = interval or (None, None)
+        found.append(
+            Verdict(
+                one.task, one.regime, name, ESTIMATORS[name].kind, int(there.sum()), rho.value,
+                rho.p_value, low, high, tau.value, tau.p_value,
+                statistics.regret(value, mean, 1), statistics.regret(value, mean, 3),
+                statistics.ndcg(value, mean), statistics.beats_random(value, mean),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _confirmed(verdicts: Sequence[Verdict]) -> list[Confirmed]:
+    """Leave one task out: the estimator best on the others, and what it is worth on this one."""
+    found = []
+    for regime in dict.fromkeys(one.regime for one in verdicts):
+        mine = [one for one in verdicts if one.regime == regime and one.spearman is not None]
+        tasks = list(dict.fromkeys(one.task for one in mine))
+        at = {(one.task, one.estimator): one.spearman for one in mine}
+        for task in tasks if len(tasks) > 1 else ():
+            others = {
+                name: [at.get((one, name)) for one in tasks if one != task] for name in ESTIMATORS
+            }
+            means = {
+                name: float(np.mean([v for v in values if v is not None]))
+                for name, values in others.items()
+                if None not in values
+            }
+            best = max(sorted(means), key=means.__getitem__)
+            found.append(
+                Confirmed(
+                    task, regime, best, means[best], at.get((task, best)),
+                    at.get((task, RECOMMENDED)),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _groups(of_groups: Mapping[str, Sequence[Row]]) -> list[Group]:
+    found = []
+    for task, rows in of_groups.items():
+        for mode in dict.fromkeys(one.mode for one in rows):
+            for group in dict.fromkeys(one.regime for one in rows):
+                mine = [one for one in rows if (one.mode, one.regime) == (mode, group)]
+                seeds = sorted({one.pretrain_seed for one in mine})
+                errors = tuple(
+                    float(np.mean([one.error for one in mine if one.pretrain_seed == seed]))
+                    for seed in seeds
+                )
+                found.append(Group(task, mode, group, errors))
+    return found
+
+
+def _difference(table: Mapping[str, Mapping[str, float | None]]) -> float:
+    """Mean relative difference of the default's estimates by SVCCA, as the paper's 1.5 %."""
+    pairs = [
+        (value, table[f"{DEFAULT} svcca"][name]) for name, value in table[DEFAULT].items() if value
+    ]
+    return float(np.mean([abs(a - b) / abs(a) for a, b in pairs if b is not None]))
+
+
+def _table(rows: Sequence[Any]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    if rows:
+        names = [one.name for one in fields(rows[0])]
+        table.writerow(names)
+        for row in rows:
+            cells = (getattr(row, name) for name in names)
+            table.writerow("; ".join(map(str, c)) if isinstance(c, tuple) else c for c in cells)
+    return text.getvalue()

@@ -1,0 +1,246 @@
+"""Every estimator whose order of the candidates is put to the test, and the baselines to beat.
+
+All are turned so that lower is better. Those of `hsic` come at several widths, in the
+pseudo-label's units and standardised, and on both embeddings; the others join what conditional
+independence leaves out, or look at the pseudo-label alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augury import hsic
+from augury.assembly import Assembled
+from augury.kernels import standardised
+from augury.rows import Selected
+from augury.scoring import RELEVANT, alike
+from augury.threads import Run
+
+#: Changes when the same data would give other estimates.
+VERSION = 1
+#: Equally filled bins of a pseudo-label whose mutual information with the label is taken.
+BINS = 10
+#: Folds of recordings, and rows at most, of the linear probe.
+FOLDS, PROBED = 5, 20_000
+#: Ridge of the linear probe, as a share of the mean square of the embeddings' entries.
+RIDGE = 1e-2
+
+
+#: What `augury rank` orders by, unless told otherwise.
+DEFAULT = "robust × 1"
+#: The same, with what says nothing of the label put last: what its readers are told to follow.
+RECOMMENDED = "robust, relevant first"
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A rule that orders candidates."""
+
+    name: str
+    kind: str  # "independence", "relevance" or "baseline"
+    words: str
+
+
+def _named() -> dict[str, Estimator]:
+    found: list[tuple[str, str, str]] = []
+    for where, said in (("", ""), (" svcca", ", SVCCA embeddings")):
+        for width in (0.05, 0.5):
+            words = f"eq. 4 in the pseudo-label's units, σ = {width:g}{said}"
+            found.append((f"paper {width:g}{where}", "independence", words))
+        for width in (0.05, 0.5, 1.0):
+            words = f"eq. 4 of standardised values, σ = {width:g}{said}"
+            found.append((f"paper z {width:g}{where}", "independence", words))
+        for scale in (0.5, 1.0, 2.0):
+            words = f"unbiased, normalised in classes, {scale:g} × the median distance{said}"
+            found.append((f"robust × {scale:g}{where}", "independence", words))
+    found += [
+        ("released", "independence", "the released code's arithmetic"),
+        ("released z", "independence", "the released code's arithmetic, standardised values"),
+        ("relevance", "relevance", "HSIC(Z, Y), higher first"),
+        ("dependence", "relevance", "HSIC(X, Z), higher first"),
+        ("dependence × relevance", "relevance", "their product, higher first"),
+        ("relevance / dependence", "relevance", "their ratio, higher first"),
+        ("CI / dependence", "relevance", "robust CI as a share of HSIC(X, Z)"),
+        ("dependence − CI", "relevance", "what the label explains of HSIC(X, Z), higher first"),
+        ("CI − relevance", "relevance", "robust CI less HSIC(Z, Y)"),
+        (RECOMMENDED, "relevance", "robust CI, candidates without relevance (p ≥ 0.01) last"),
+        ("alphabetical", "baseline", "by name"),
+        ("spread", "baseline", "mean of 1 − L in classes, σ = 0.05: X is never used; lower first"),
+        ("spread, robust", "baseline", "the same at the median distance, standardised"),
+        ("variance", "baseline", "variance in the pseudo-label's units, lower first"),
+        ("H-score", "baseline", "share of the variance between classes, higher first"),
+        ("mutual information", "baseline", f"of Y and Z in {BINS} bins, higher first"),
+        ("linear probe", "baseline", "R² of Z from the mean log-mel, held out, higher first"),
+    ]
+    return {name: Estimator(name, kind, words) for name, kind, words in found}
+
+
+#: All of them by name.
+ESTIMATORS = _named()
+
+
+def estimates(data: Assembled) -> dict[str, dict[str, float | None]]:
+    """Estimator → candidate → its estimate; None for a candidate that can't be ranked.
+
+    `data.x` holds the embeddings by Gaussian downsampling, by the released code's and by SVCCA.
+    """
+    table: dict[str, dict[str, float | None]] = {
+        name: {one.name: None for one in data.candidates} for name in ESTIMATORS
+    }
+    for members, has, status in alike(data.candidates, data.values, data.y):
+        if status != "ranked":
+            continue
+        rows = np.flatnonzero(has)
+        zs = [data.values[one.name][rows] for one in members]
+        x = [Selected.of(one, rows) for one in data.x]
+        recording = data.corpus.recording[rows]
+        for name, values in _of(x, zs, data.y[rows], recording, data.run).items():
+            for one, value in zip(members, values, strict=True):
+                if not np.isfinite(value):
+                    raise ArithmeticError(f"{name} of {one.name} is {value}; please report this")
+                table[name][one.name] = float(value)
+    for place, name in enumerate(sorted(one.name for one in data.candidates)):
+        if table[DEFAULT][name] is not None:
+            table["alphabetical"][name] = float(place)
+    return table
+
+
+def _of(
+    x: Sequence[Any], zs: list[NDArray], y: NDArray, recording: NDArray, run: Run
+) -> dict[str, list[float]]:
+    gaussian, of_released, svcca = x
+    alike_units = [standardised(z) for z in zs]
+    found: dict[str, list[float]] = {}
+
+    def keep(name: str, made: Sequence[hsic.Dependence]) -> None:
+        found[name] = [one.score for one in made]
+
+    for where, embedding in (("", gaussian), (" svcca", svcca)):
+        for width in (0.05, 0.5):
+            made = hsic.paper(embedding, zs, y, width=width, run=run)
+            keep(f"paper {width:g}{where}", made)
+            if width == 0.05 and not where:
+                found["spread"] = [one.spread for one in made]
+        for width in (0.05, 0.5, 1.0):
+            keep(
+                f"paper z {width:g}{where}",
+                hsic.paper(embedding, alike_units, y, width=width, run=run),
+            )
+        for scale in (0.5, 2.0):
+            keep(f"robust × {scale:g}{where}", hsic.robust(embedding, zs, y, scale=scale, run=run))
+    keep("robust × 1 svcca", hsic.robust(svcca, zs, y, run=run))
+    keep("released", hsic.released(of_released, zs, y, run=run))
+    keep("released z", hsic.released(of_released, alike_units, y, run=run))
+    robust, totals, relevances = hsic.robust_with_ingredients(gaussian, zs, y, run=run)
+    keep(DEFAULT, robust)
+    found["spread, robust"] = [one.spread for one in robust]
+    ci, total, relevance = (
+        np.array(one)
+        for one in (
+            [one.score for one in robust],
+            [one.value for one in totals],
+            [one.value for one in relevances],
+        )
+    )
+    # A pseudo-label that hardly depends on the speech has no ratio to speak of: chance has the say.
+    floor = np.maximum(total, max((one.shuffled_sd for one in totals), default=0.0))
+    joined = {
+        "relevance": -relevance,
+        "dependence": -total,
+        "dependence × relevance": -np.maximum(total, 0) * np.maximum(relevance, 0),
+        "relevance / dependence": -relevance / floor,
+        "CI / dependence": ci / floor,
+        "dependence − CI": ci - total,
+        "CI − relevance": ci - relevance,
+        # No correlation is above 1: whatever is not relevant comes after all that is.
+        RECOMMENDED: ci + [2.0 * (one.p_value >= RELEVANT) for one in relevances],
+    }
+    found |= {name: values.tolist() for name, values in joined.items()}
+    single: tuple[tuple[str, Callable[[NDArray], float]], ...] = (
+        ("variance", variance),
+        ("H-score", lambda z: -h_score(z, y)),
+        ("mutual information", lambda z: -mutual_information(z, y)),
+    )
+    for name, function in single:
+        found[name] = [function(z) for z in zs]
+    found["linear probe"] = [-one for one in probed(gaussian, zs, recording)]
+    return found
+
+
+def variance(z: NDArray) -> float:
+    """Of (n,) or (n, dims) values in their units, summed over dimensions; of categories, Gini's."""
+    if z.dtype.kind in "iu":
+        shares = np.unique(z, return_counts=True)[1] / len(z)
+        return float(1 - np.square(shares).sum())
+    return float(np.asarray(z, np.float64).reshape(len(z), -1).var(axis=0).sum())
+
+
+def h_score(z: NDArray, y: NDArray) -> float:
+    """tr(Σ⁻¹ Σ_between) of the pseudo-label as a feature (Bao et al. 2019), over its dimensions."""
+    values = _numbers(z)
+    centred = values - values.mean(axis=0)
+    codes, counts = np.unique(y, return_inverse=True, return_counts=True)[1:]
+    means = np.zeros((len(counts), values.shape[1]))
+    np.add.at(means, codes, centred)
+    means /= counts[:, None]
+    between = (means * counts[:, None]).T @ means
+    whole = centred.T @ centred
+    return float(np.trace(np.linalg.pinv(whole, hermitian=True) @ between) / values.shape[1])
+
+
+def mutual_information(z: NDArray, y: NDArray) -> float:
+    """Of the label and the pseudo-label's first dimension in equally filled bins; nats."""
+    if z.dtype.kind in "iu":
+        codes = np.unique(z, return_inverse=True)[1]
+    else:
+        first = z.reshape(len(z), -1)[:, 0]
+        edges = np.unique(np.quantile(first, np.linspace(0, 1, BINS + 1)[1:-1]))
+        codes = np.searchsorted(edges, first, "right")
+    labels = np.unique(y, return_inverse=True)[1]
+    table = np.zeros((codes.max() + 1, labels.max() + 1))
+    np.add.at(table, (codes, labels), 1.0)
+    joint = table / len(z)
+    of_both = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    there = joint > 0
+    return float((joint[there] * np.log(joint[there] / of_both[there])).sum())
+
+
+def probed(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[float]:
+    """R² of each pseudo-label from the mean log-mel of its segment, recordings held out in turn.
+
+    Ridge regression; of more than 20,000 segments evenly spaced ones. Fewer recordings than folds:
+    segments are held out instead.
+    """
+    rows = np.unique(np.linspace(0, len(zs[0]) - 1, min(len(zs[0]), PROBED)).round().astype(int))
+    mel = np.asarray(x[rows], np.float64).mean(axis=1)  # (rows, bands)
+    groups = np.unique(recording[rows], return_inverse=True)[1]
+    fold = (groups if groups.max() >= FOLDS else np.arange(len(rows))) % FOLDS
+    columns = [_numbers(z[rows]) for z in zs]
+    wanted = np.concatenate(columns, axis=1)
+    wanted = (wanted - wanted.mean(axis=0)) / np.maximum(wanted.std(axis=0), 1e-12)
+    found = np.zeros_like(wanted)
+    for k in range(FOLDS):
+        train, test = fold != k, fold == k
+        mean = mel[train].mean(axis=0)
+        inner, outer = mel[train] - mean, mel[test] - mean
+        gram = inner.T @ inner
+        gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+        level = wanted[train].mean(axis=0)
+        found[test] = level + outer @ np.linalg.solve(gram, inner.T @ (wanted[train] - level))
+    rest = np.square(wanted - found).mean(axis=0)
+    whole = np.maximum(np.square(wanted).mean(axis=0), 1e-12)
+    r2 = 1 - rest / whole
+    ends = np.cumsum([one.shape[1] for one in columns])
+    return [float(part.mean()) for part in np.split(r2, ends[:-1])]
+
+
+def _numbers(z: NDArray) -> NDArray[np.float64]:
+    """(n, dims): values, or a column for each category."""
+    if z.dtype.kind in "iu":
+        return (z[:, None] == np.unique(z)).astype(np.float64)
+    return np.asarray(z, np.float64).reshape(len(z), -1)

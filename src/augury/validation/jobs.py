@@ -1,0 +1,247 @@
+"""Jobs of an experiment: each named by all it depends on, done once, and known from then on.
+
+A job's folder in the store holds what it made, its log, and at last result.json. A job that was
+stopped or killed goes on where it was; one that failed is tried again by the next run.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augury import audio
+from augury.corpus import Corpus
+from augury.provenance import segments_digest
+from augury.store import digest, key, write_atomically
+
+#: Changes when the same job would give another result.
+VERSION = 1
+#: Recordings whose headers tell how long a corpus is.
+LOOKED = 100
+#: Seconds between two looks at whether another process has let go of a job.
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Data:
+    """A corpus as jobs name it."""
+
+    manifest: str
+    level: str
+    digest: str  # of its segments, all columns, and the sizes of its files
+    hours: float = 0.0  # of audio, about
+
+    def read(self) -> Corpus:
+        """The corpus."""
+        from augury.readers import read_corpus
+
+        # Whoever writes a recipe says where audio lies.
+        return read_corpus(self.manifest, allow_outside=True, level=self.level or None)
+
+
+def data_of(manifest: str, level: str = "") -> Data:
+    """A manifest's corpus by its digest. Audio is not read: a file counts by its name and size."""
+    corpus = Data(manifest, level, "").read()
+    sizes = [path.stat().st_size if path.exists() else -1 for path in corpus.recordings]
+    columns = sorted(corpus.columns)
+    content = key(segments_digest(corpus, *columns), columns, sizes)
+    return Data(manifest, level, content, _hours(corpus))
+
+
+def _hours(corpus: Corpus) -> float:
+    """Of its recordings, by some of them evenly spread."""
+    count = len(corpus.recordings)
+    looked = np.unique(np.linspace(0, max(count - 1, 0), min(count, LOOKED)).astype(int))
+    found = []
+    for place in looked.tolist():
+        with suppress(OSError, ValueError):
+            header = audio.header(corpus.recordings[place])
+            found.append(header.frames / header.rate)
+    return count * sum(found) / max(len(found), 1) / 3600
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to be done."""
+
+    name: str  # in words
+    kind: str  # a key of `KINDS`
+    data: Data
+    settings: dict[str, Any]  # plain values: all that the result depends on, beside the data
+    needs: Job | None = None  # whose result it starts from
+
+    @property
+    def key(self) -> str:
+        """Names it: the same for the same settings and inputs, wherever they lie."""
+        before = self.needs.key if self.needs else ""
+        return key("job", VERSION, self.kind, self.data.digest, self.settings, before)
+
+    def folder(self, store: Path) -> Path:
+        """Where what it makes lies."""
+        return store / "jobs" / self.key
+
+    def known(self, store: Path) -> dict[str, Any] | None:
+        """Its result; None if it is not done yet, or what was written is damaged."""
+        try:
+            checksum, text = (self.folder(store) / "result.json").read_text("utf-8").split("\n", 1)
+            return json.loads(text) if digest(text.encode()) == checksum else None
+        except (FileNotFoundError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and with what jobs are done."""
+
+    store: Path
+    device: str = ""
+    minutes: float = 10.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job."""
+
+    job: Job
+    result: dict[str, Any] | None  # None: it failed
+    reason: str = ""  # why, in a line
+    log: Path | None = None
+
+
+@dataclass
+class _Log:
+    path: Path
+    told: float = field(default_factory=time.monotonic)
+
+    def write(self, line: str) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def watch(self, moment: Any) -> None:
+        """A line of training every half a minute."""
+        if time.monotonic() - self.told >= 30:
+            self.told = time.monotonic()
+            losses = " ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
+            self.write(
+                f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
+                f"× {moment.speed:.0f} real time: {losses}"
+            )
+
+
+def perform(site: Site, chain: Sequence[Job]) -> list[Done]:
+    """Do some jobs in order, those that are not known; cached features go when all are done.
+
+    A failure is a result too: only what needs the failed job is left out.
+    """
+    features = site.store / "jobs" / f"features-{chain[0].key}"
+    found: list[Done] = []
+    failed: set[str] = set()
+    for job in chain:
+        if job.needs and job.needs.key in failed:
+            failed.add(job.key)
+            found.append(Done(job, None, f"{job.needs.name} failed"))
+            continue
+        done = _one(site, job, features)
+        if done.result is None:
+            failed.add(job.key)
+        found.append(done)
+    shutil.rmtree(features, ignore_errors=True)
+    return found
+
+
+def _one(site: Site, job: Job, features: Path) -> Done:
+    known = job.known(site.store)
+    if known:
+        return Done(job, known)
+    from augury.learning.parallel import Busy
+
+    folder = job.folder(site.store)
+    log = _Log(folder / "log.txt")
+    log.write(f"{job.name}, {platform.node()}")
+    began = time.monotonic()
+    while True:
+        try:
+            result = KINDS[job.kind](site, job, features, log)
+            break
+        except Busy:  # what a killed run left behind is still at it, or another run
+            time.sleep(PATIENCE)
+        except Exception as error:
+            # Whatever it is: the others go on, and the log says all.
+            log.write(traceback.format_exc())
+            return Done(job, None, f"{type(error).__name__}: {error}".splitlines()[0], log.path)
+    result |= {
+        "job_seconds": round(time.monotonic() - began, 1),
+        "machine": f"{platform.processor() or platform.machine()}",
+        "date": str(date.today()),
+    }
+    write_result(site.store, job, result)
+    log.write("done")
+    return Done(job, result)
+
+
+def write_result(store: Path, job: Job, result: Mapping[str, Any]) -> None:
+    """Let the job be known."""
+    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    write_atomically(job.folder(store) / "result.json", f"{digest(text.encode())}\n{text}")
+
+
+# ---------------------------------------------------------------------------------------- kinds
+
+
+def _pretrain(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]:
+    from augury.learning.pretrain import pretrain
+
+    settings = dict(job.settings)
+    done = pretrain(
+        job.data.read(), settings.pop("pseudo_labels"), out=job.folder(site.store) / "encoder",
+        store=site.store, jobs=1, device=site.device or None, minutes=site.minutes,
+        watch=log.watch, warn=log.write, **settings,
+    )  # fmt: skip
+    assert done
+    return {name: done.result[name] for name in ("best_epoch", "seconds", "validation", "training")}
+
+
+def _evaluate(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]:
+    from augury.downstream.evaluate import evaluate
+
+    settings = dict(job.settings)
+    baseline = settings.pop("encoder")
+    encoder = job.needs.folder(site.store) / "encoder" if job.needs else baseline
+    done = evaluate(
+        settings.pop("task"), job.data.read(), encoder,
+        out=job.folder(site.store) / "evaluation", seeds=settings.pop("seeds"),
+        store=site.store, features=features, jobs=1, device=site.device or None,
+        minutes=site.minutes, watch=log.watch, tell=log.write, warn=log.write, **settings,
+    )  # fmt: skip
+    (contender,) = done.contenders
+    outcomes = [
+        {
+            "seed": one.seed,
+            "error": one.score,
+            "interval": one.interval,
+            "scores": one.scores,
+            "seconds": one.about["seconds"],
+            "epochs": one.about["epochs"],
+        }
+        for one in contender.outcomes
+    ]
+    return {"metric": done.metric.name, "data": done.data, "outcomes": outcomes}
+
+
+#: How each kind of job is done.
+KINDS: dict[str, Callable[[Site, Job, Path, _Log], dict[str, Any]]] = {
+    "pretrain": _pretrain,
+    "evaluate": _evaluate,
+}

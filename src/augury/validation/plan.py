@@ -1,0 +1,179 @@
+"""The jobs of a recipe, in chains: an encoder is pretrained, and then judged by every task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augury.downstream.task import found
+from augury.settings import EvaluateSettings
+from augury.validation.jobs import Data, Job, data_of
+from augury.validation.recipe import BASELINES, RECONSTRUCTION, Judge, Recipe
+
+#: × real time of one core that jobs are taken to run at before any was done: training an encoder,
+#: and a task on one; preset small, measured on an AMD EPYC core.
+SPEEDS = {"pretrain": 150.0, "evaluate": 250.0}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An encoder, or what stands in its place, and the jobs that judge it."""
+
+    regime: str  # a regime's, or "baseline"
+    candidate: str  # or "mel", "random", "reconstruction", or a group in words
+    seed: int  # of its pretraining
+    pretrain: Job | None
+    evaluate: Mapping[tuple[str, str], Job]  # task and mode → its job
+
+    @property
+    def chain(self) -> list[Job]:
+        """Its jobs in order."""
+        return [*([self.pretrain] if self.pretrain else []), *self.evaluate.values()]
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """The corpora of a recipe, each looked at once."""
+
+    pretrain: Data
+    tasks: dict[str, Data]
+
+
+def corpora(recipe: Recipe) -> Corpora:
+    """Those of pretraining and of each task."""
+    known: dict[tuple[str, str], Data] = {}
+
+    def one(manifest: str, level: str) -> Data:
+        if (manifest, level) not in known:
+            known[manifest, level] = data_of(manifest, level)
+        return known[manifest, level]
+
+    tasks = {judge.name: one(judge.manifest, judge.level) for judge in recipe.tasks}
+    return Corpora(one(recipe.pretrain.manifest, recipe.pretrain.level), tasks)
+
+
+def entries(recipe: Recipe, data: Corpora) -> list[Entry]:
+    """Baselines, reconstruction, and the candidates of each regime; a seed after the other."""
+    made = [_judged(recipe, data, "baseline", name, 0, None, name) for name in BASELINES]
+    for seed in range(recipe.pretrain.seeds):
+        settings = recipe.settings(None, {}, seed=seed).to_dict()
+        made.append(_pretrained(recipe, data, "baseline", RECONSTRUCTION, seed, settings))
+        for regime in recipe.regimes:
+            for name in recipe.of(regime):
+                settings = recipe.settings(regime, {name: 1.0}, seed=seed).to_dict()
+                made.append(_pretrained(recipe, data, regime.name, name, seed, settings))
+    return made
+
+
+def group_entries(
+    recipe: Recipe, data: Corpora, estimates: Mapping[str, Any]
+) -> dict[str, list[Entry]]:
+    """Of the group experiment, task → entries: the best of its ranking, the worst, all, random."""
+    groups = recipe.groups
+    assert groups
+    regime = next(one for one in recipe.regimes if one.name == groups.regime)
+    made: dict[str, list[Entry]] = {}
+    for judge in recipe.tasks:
+        if groups.tasks and judge.name not in groups.tasks:
+            continue
+        made[judge.name] = []
+        for seed in range(groups.seeds):
+            for name, members in _groups(recipe, estimates[judge.name], seed).items():
+                weights = dict.fromkeys(members, 1.0)
+                settings = recipe.settings(regime, weights, seed=seed).to_dict()
+                entry = _pretrained(
+                    recipe, data, name, ", ".join(members), seed, settings,
+                    judges=[judge], modes=groups.modes,
+                )  # fmt: skip
+                made[judge.name].append(entry)
+    return made
+
+
+def _groups(recipe: Recipe, estimates: Mapping[str, Any], seed: int) -> dict[str, list[str]]:
+    from augury.validation.estimators import RECOMMENDED
+
+    assert recipe.groups
+    values = {name: v for name, v in estimates["table"][RECOMMENDED].items() if v is not None}
+    order = sorted(values, key=lambda name: (values[name], name))
+    size = min(recipe.groups.size, len(order))
+    drawn = np.random.default_rng(seed).permutation(sorted(order))[:size]
+    return {
+        "best": sorted(order[:size]),
+        "worst": sorted(order[-size:]),
+        "all": sorted(order),
+        "random": sorted(drawn.tolist()),
+    }
+
+
+def _pretrained(
+    recipe: Recipe,
+    data: Corpora,
+    regime: str,
+    candidate: str,
+    seed: int,
+    settings: dict[str, Any],
+    *,
+    judges: Sequence[Judge] = (),
+    modes: Sequence[str] = (),
+) -> Entry:
+    name = f"{regime}: {candidate}, seed {seed}"
+    job = Job(f"pretrain {name}", "pretrain", data.pretrain, settings)
+    return _judged(recipe, data, regime, candidate, seed, job, "", judges, modes)
+
+
+def _judged(
+    recipe: Recipe,
+    data: Corpora,
+    regime: str,
+    candidate: str,
+    seed: int,
+    pretrain: Job | None,
+    encoder: str,
+    judges: Sequence[Judge] = (),
+    modes: Sequence[str] = (),
+) -> Entry:
+    jobs: dict[tuple[str, str], Job] = {}
+    for judge in judges or recipe.tasks:
+        settings = settings_of(judge).to_dict()
+        for mode in modes or (settings["mode"],):
+            jobs[judge.name, mode] = Job(
+                f"{judge.name} ({mode}) on {regime}: {candidate}, seed {seed}",
+                "evaluate",
+                data.tasks[judge.name],
+                settings
+                | {"mode": mode, "task": judge.task, "seeds": judge.seeds, "encoder": encoder},
+                pretrain,
+            )
+    return Entry(regime, candidate, seed, pretrain, jobs)
+
+
+def settings_of(judge: Judge) -> EvaluateSettings:
+    """A task's settings, all of them; ValueError says what is wrong with the recipe's."""
+    given: dict[str, Any] = {"label": judge.label} | judge.settings
+    return found(judge.task).Settings.of(judge.preset, judge.task, **given)
+
+
+def seconds(job: Job, store: Path, hours: float, known: Mapping[str, Sequence[float]]) -> float:
+    """About how long a job will take: as long as others of its kind and settings did, or a guess.
+
+    Args:
+        hours: of audio that it learns from.
+        known: what jobs took so far, by `likeness`.
+    """
+    if job.known(store):
+        return 0.0
+    before = known.get(likeness(job))
+    if before:
+        return float(np.mean(before))
+    runs = job.settings.get("seeds", 1) * max(1, job.settings.get("folds", 0))
+    return hours * 3600 * job.settings["epochs"] * runs / SPEEDS[job.kind]
+
+
+def likeness(job: Job) -> str:
+    """What jobs have in common that take about as long as each other."""
+    who = (job.settings.get("task"), job.settings.get("mode"), job.settings["epochs"])
+    return f"{job.kind} {job.data.digest} {who}"

@@ -1,0 +1,198 @@
+"""A recipe: which candidates to pretrain with, on what, and which tasks are to judge them. TOML."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from augury import pseudolabels
+from augury.settings import PretrainSettings
+
+Table = TypeVar("Table")
+
+#: Encoders that are judged beside those of candidates: what pretraining has to beat.
+BASELINES = ("mel", "random")
+#: Name of the encoder that learned to give back the speech, and no pseudo-label.
+RECONSTRUCTION = "reconstruction"
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What encoders learn from, and how."""
+
+    manifest: str
+    level: str = ""  # of TIMIT
+    preset: str = "small"
+    seeds: int = 2
+    settings: dict[str, Any] = field(default_factory=dict)  # in place of the preset's
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What the encoders of some candidates learn beside the pseudo-label."""
+
+    name: str
+    candidates: tuple[str, ...] = ()  # none: all of the recipe's
+    settings: dict[str, Any] = field(default_factory=dict)  # such as mel = 0: no reconstruction
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a task's candidates are ranked on; what is left out is as in the task."""
+
+    manifest: str = ""
+    level: str = ""
+    label: str = ""
+    split: str = ""
+    exclude: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)  # of `augury.rank`
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A downstream task that candidates are judged by."""
+
+    name: str
+    task: str
+    manifest: str
+    label: str
+    level: str = ""
+    preset: str = "small"
+    seeds: int = 1  # how often each encoder is trained on
+    settings: dict[str, Any] = field(default_factory=dict)
+    rank: Labelled = field(default_factory=Labelled)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Several pseudo-labels at once: the best of a ranking against the worst, all, and random."""
+
+    regime: str  # whose settings they are pretrained with
+    size: int = 3
+    seeds: int = 3
+    tasks: tuple[str, ...] = ()  # none: all
+    modes: tuple[str, ...] = ("frozen", "finetune")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An experiment. Manifests are looked for from the recipe's folder."""
+
+    name: str
+    source: Path
+    candidates: tuple[str, ...]
+    pretrain: Pretraining
+    regimes: tuple[Regime, ...]
+    tasks: tuple[Judge, ...]
+    useless: str = ""  # the candidate that must come out last
+    groups: Groups | None = None
+
+    def __post_init__(self) -> None:
+        where = f"{self.source}: "
+        pseudolabels.candidates(list(self.candidates))
+        if len(self.candidates) < 3:
+            raise ValueError(f"{where}an order needs three candidates, and there are fewer")
+        for regime in self.regimes:
+            others = [one for one in regime.candidates if one not in self.candidates]
+            if others:
+                raise ValueError(f"{where}{others[0]} of {regime.name} is not in candidates")
+            self.settings(regime, {self.candidates[0]: 1.0})  # what is no setting is said now
+        if self.useless and self.useless not in self.candidates:
+            raise ValueError(f"{where}useless names {self.useless}, which is not in candidates")
+        names = [one.name for one in self.tasks]
+        regimes = [one.name for one in self.regimes]
+        if not names or not regimes:
+            raise ValueError(f"{where}a recipe has at least one table tasks.NAME and one regime")
+        if RECONSTRUCTION in regimes or len(set(regimes)) < len(regimes):
+            raise ValueError(f"{where}name each regime otherwise, and none {RECONSTRUCTION}")
+        if self.groups:
+            for one in self.groups.tasks:
+                _known(one, names, f"{where}a task of groups")
+            _known(self.groups.regime, regimes, f"{where}regime of groups")
+
+    def of(self, regime: Regime) -> tuple[str, ...]:
+        """A regime's candidates."""
+        return regime.candidates or self.candidates
+
+    def settings(
+        self, regime: Regime | None, weights: Mapping[str, float], **choices: Any
+    ) -> PretrainSettings:
+        """Of one pretraining; without a regime, of reconstruction alone."""
+        given = self.pretrain.settings | (regime.settings if regime else {}) | choices
+        return PretrainSettings.of(self.pretrain.preset, weights, **given)
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """A recipe from TOML; ValueError says what is wrong with it."""
+    path = Path(path)
+    try:
+        plain = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such recipe") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not TOML: {error}") from error
+    try:
+        folder = path.absolute().parent
+        regimes, tasks = plain.pop("regime", []), plain.pop("tasks", {})
+        made: dict[str, Any] = {
+            "name": plain.pop("name", path.stem),
+            "source": path,
+            "pretrain": _made(Pretraining, plain.pop("pretrain", {}), "pretrain", folder),
+            "regimes": tuple(_made(Regime, one, "regime", folder) for one in regimes),
+            "tasks": tuple(_judge(name, one, folder) for name, one in tasks.items()),
+        }
+        groups = plain.pop("groups", None)
+        made["groups"] = None if groups is None else _made(Groups, groups, "groups", folder)
+        return _made(Recipe, plain | made, "a recipe", folder)
+    except ValueError as error:
+        raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+
+def _judge(name: str, plain: Any, folder: Path) -> Judge:
+    where = f"tasks.{name}"
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"{where} is {plain!r}, but must be a table")
+    ranked = _made(Labelled, plain.get("rank", {}), f"{where}.rank", folder)
+    judge = _made(Judge, {**plain, "name": name, "rank": ranked}, where, folder)
+    exclude = ranked.exclude or tuple(judge.settings.get("exclude", ()))
+    rank = Labelled(
+        ranked.manifest or judge.manifest, ranked.level or judge.level,
+        ranked.label or judge.label, ranked.split, exclude, ranked.settings,
+    )  # fmt: skip
+    return Judge(**{**{one.name: getattr(judge, one.name) for one in fields(judge)}, "rank": rank})
+
+
+def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
+    """A table's dataclass: lists become tuples, manifests are found from the recipe's folder."""
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"{what} is {plain!r}, but must be a table")
+    types = {one.name: str(one.type) for one in fields(cls)}  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for name, value in plain.items():
+        _known(name, list(types), f"{what} has {name}, but a setting")
+        if types[name] == "str" and not isinstance(value, str):
+            raise ValueError(f"{what}: {name} is {value!r}, but must be a text")
+        if types[name] == "int" and (type(value) is not int or not 1 <= value <= 1000):
+            raise ValueError(f"{what}: {name} is {value!r}, but must be from 1 to 1000")
+        if types[name].startswith("tuple[str") and not (
+            isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        ):
+            raise ValueError(f"{what}: {name} is {value!r}, but must be a list of texts")
+        if name == "manifest" and value:
+            value = str((folder / value).resolve())
+        given[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return cls(**given)
+    except TypeError as error:  # what has no default
+        raise ValueError(f"{what}: {str(error).rpartition('__init__() ')[2]}") from error
+
+
+def _known(name: str, names: list[str], what: str) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{what} is one of {', '.join(names)}, not {name}{hint}")

@@ -1,0 +1,297 @@
+"""The experiment whole: rank, pretrain with every candidate, judge, and see who was right.
+
+`validate` fills a folder as it goes: results.csv (a row for each encoder, task and seed), and from
+it, at the end, the tables, figures and report. All else lies in the store: whoever calls it again
+goes on where it was, with another folder too.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from augury import compute, pseudolabels
+from augury.assembly import assembled, selected
+from augury.cluster import opened
+from augury.extract import Embedding
+from augury.provenance import versions
+from augury.settings import RankSettings
+from augury.store import default_store, write_atomically
+from augury.validation import estimators, plan
+from augury.validation.analysis import Analysis, Row, analysed
+from augury.validation.jobs import Done, Job, Site, data_of, perform, write_result
+from augury.validation.plan import Corpora, Entry
+from augury.validation.recipe import Judge, Recipe
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Tell = Callable[[str], None]
+#: As the released code embeds, and by SVCCA, beside the settings' own embedding.
+OTHERS = (Embedding("released", 10, 0.07), Embedding("svcca", 20, 0.07))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What there is to do, before anything is done."""
+
+    jobs: tuple[tuple[Job, bool, float], ...]  # each, whether it is known, seconds of a core
+    later: int  # jobs of the group experiment, which depend on rankings not known yet
+
+    @property
+    def seconds(self) -> float:
+        """Of one core, for what is left."""
+        return sum(seconds for _, _, seconds in self.jobs)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What an experiment found so far."""
+
+    recipe: Recipe
+    folder: Path
+    analysis: Analysis
+    failed: tuple[Done, ...] = ()
+    warnings: tuple[str, ...] = field(default_factory=tuple)
+
+
+def planned(recipe: Recipe, store: Path | str | None = None) -> Planned:
+    """The jobs of a recipe, and about how long each will take; nothing is done."""
+    site = Site(Path(store or default_store()).absolute())
+    data = plan.corpora(recipe)
+    jobs = [_estimates_job(recipe, judge) for judge in recipe.tasks]
+    jobs += _unique(plan.entries(recipe, data))
+    known = _history(jobs, site.store)
+    rows = []
+    for job in jobs:
+        guess = (
+            0.0 if job.kind == "estimates" else plan.seconds(job, site.store, job.data.hours, known)
+        )
+        rows.append((job, job.known(site.store) is not None, guess))
+    later = 0
+    if recipe.groups:
+        tasks = recipe.groups.tasks or tuple(one.name for one in recipe.tasks)
+        later = len(tasks) * recipe.groups.seeds * 4 * (1 + len(recipe.groups.modes))
+    return Planned(tuple(rows), later)
+
+
+def validate(
+    recipe: Recipe,
+    *,
+    out: Path | str,
+    store: Path | str | None = None,
+    jobs: int | None = None,
+    cluster: str | Client | None = None,
+    device: str | None = None,
+    minutes: float = 2.0,
+    progress: Callable[[int, int, float], None] | None = None,
+    tell: Tell | None = None,
+) -> Validation:
+    """Run a recipe's experiment, or what is left of it, and say which estimator predicts.
+
+    Args:
+        recipe: from `read_recipe`.
+        out: folder of the tables, figures and report.
+        store: folder of extracted values, and of jobs: what was done once is not done again.
+        jobs: processes, each with one thread; as many as there are cores if not given.
+        cluster: a Dask cluster that does the work instead, see `augury.cluster.opened`.
+        device: of torch, for training.
+        minutes: between checkpoints.
+        progress: called as recordings are extracted.
+        tell: called with a sentence when something is done, or has failed.
+
+    Raises:
+        ValueError: something in the recipe that can't be: a column, a split, a candidate.
+    """
+    say = tell or (lambda text: None)
+    site = Site(Path(store or default_store()).absolute(), device or "", minutes)
+    folder = Path(out)
+    data = plan.corpora(recipe)
+    processes = jobs or max(1, compute.enough() - 1)
+    estimates: dict[str, Any] = {}
+    for judge in recipe.tasks:
+        say(f"estimates for {judge.name}")
+        estimates[judge.name] = _estimated(recipe, judge, site, jobs, cluster, progress)
+    _extracted(recipe, data, site, jobs, progress)
+    entries = plan.entries(recipe, data)
+    groups = plan.group_entries(recipe, data, estimates) if recipe.groups else {}
+    every = [*entries, *(one for some in groups.values() for one in some)]
+    failed: list[Done] = []
+    for done in _performed(site, every, processes, cluster, say):
+        failed += [one for one in done if one.result is None]
+        write_atomically(folder / "results.csv", _table(entries, groups, site.store))
+    rows, of_groups = _rows(entries, groups, site.store)
+    found = analysed(recipe, estimates, rows, of_groups)
+    found.write(folder, recipe)
+    write_atomically(folder / "results.csv", _table(entries, groups, site.store))
+    return Validation(recipe, folder, found, tuple(failed))
+
+
+# ------------------------------------------------------------------------------------ estimates
+
+
+def _estimates_job(recipe: Recipe, judge: Judge) -> Job:
+    labelled = judge.rank
+    settings = _rank_settings(recipe, judge)
+    chosen = pseudolabels.candidates(list(recipe.candidates))
+    functions = {
+        one.name: pseudolabels.function_version(one) for one in chosen if one.kind == "function"
+    }
+    about = {
+        "settings": settings.to_dict(), "estimators": list(estimators.ESTIMATORS),
+        "functions": functions, "versions": versions(chosen), "version": estimators.VERSION,
+    }  # fmt: skip
+    data = data_of(labelled.manifest, labelled.level)
+    return Job(f"estimates for {judge.name}", "estimates", data, about)
+
+
+def _rank_settings(recipe: Recipe, judge: Judge) -> RankSettings:
+    labelled = judge.rank
+    return RankSettings.of(
+        label=labelled.label, candidates=recipe.candidates, split=labelled.split,
+        exclude=labelled.exclude, sensitivity=False, **labelled.settings,
+    )  # fmt: skip
+
+
+def _estimated(
+    recipe: Recipe,
+    judge: Judge,
+    site: Site,
+    jobs: int | None,
+    cluster: str | Client | None,
+    progress: Callable[[int, int, float], None] | None,
+) -> dict[str, Any]:
+    """What every estimator says of every candidate, for one task."""
+    job = _estimates_job(recipe, judge)
+    known = job.known(site.store)
+    if known:
+        return known
+    settings = _rank_settings(recipe, judge)
+    given = selected(job.data.read(), settings)
+    began = time.monotonic()
+    embeddings = (settings.base_embedding(), *OTHERS)
+    with assembled(
+        given, settings, embeddings=embeddings, which=range(len(embeddings)),
+        store=site.store, jobs=jobs, cluster=cluster, progress=progress,
+    ) as data:  # fmt: skip
+        result: dict[str, Any] = {
+            "table": estimators.estimates(data),
+            "segments": len(data.corpus),
+            "classes": len(data.classes),
+        }
+    result["job_seconds"] = round(time.monotonic() - began, 1)
+    write_result(site.store, job, result)
+    return result
+
+
+def _extracted(
+    recipe: Recipe,
+    data: Corpora,
+    site: Site,
+    jobs: int | None,
+    progress: Callable[[int, int, float], None] | None,
+) -> None:
+    """Extract every candidate of the speech that encoders learn from, with all processes."""
+    from augury.learning.pretrain import pretrain
+
+    chosen = [one for one in recipe.candidates if not one.startswith("column:")]
+    settings = recipe.settings(None, dict.fromkeys(chosen, 1.0), mel=1.0).to_dict()
+    job = Job("extraction", "extraction", data.pretrain, settings)
+    if job.known(site.store):
+        return
+    pretrain(
+        data.pretrain.read(), settings.pop("pseudo_labels"), out=job.folder(site.store),
+        store=site.store, jobs=jobs, prepare_only=True, progress=progress, **settings,
+    )  # fmt: skip
+    write_result(site.store, job, {})
+
+
+# --------------------------------------------------------------------------------------- running
+
+
+def _unique(entries: Sequence[Entry]) -> list[Job]:
+    return list({job.key: job for entry in entries for job in entry.chain}.values())
+
+
+def _history(jobs: Sequence[Job], store: Path) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for job in jobs:
+        known = job.known(store)
+        if known and job.kind != "estimates":
+            found[plan.likeness(job)].append(known["job_seconds"])
+    return found
+
+
+def _performed(
+    site: Site,
+    entries: Sequence[Entry],
+    processes: int,
+    cluster: str | Client | None,
+    say: Tell,
+) -> Iterator[list[Done]]:
+    """Chains as they end; first those that are known."""
+    chains = [entry.chain for entry in entries]
+    open_ = [one for one in chains if any(job.known(site.store) is None for job in one)]
+    if len(open_) < len(chains):
+        say(f"{len(chains) - len(open_)} of {len(chains)} encoders were judged before")
+    began, ended = time.monotonic(), 0
+    with opened(cluster, processes) as there:
+        for index, done in compute.spread(
+            perform, site, open_, jobs=processes, cluster=there, most=1
+        ):
+            ended += 1
+            if isinstance(done, compute.WorkerDied):
+                done = [Done(job, None, str(done)) for job in open_[index]]
+            spent = time.monotonic() - began
+            left = spent / ended * (len(open_) - ended)
+            for one in done:
+                if one.result is None:
+                    where = f"; see {one.log}" if one.log else ""
+                    say(f"failed: {one.job.name}: {one.reason}{where}")
+            say(f"{ended} of {len(open_)}: {open_[index][0].name}; about {left / 60:.0f} min left")
+            yield done
+
+
+# --------------------------------------------------------------------------------------- results
+
+
+def _rows(
+    entries: Sequence[Entry], groups: Mapping[str, Sequence[Entry]], store: Path
+) -> tuple[list[Row], dict[str, list[Row]]]:
+    of_groups = {name: list(_of(some, store)) for name, some in groups.items()}
+    return list(_of(entries, store)), of_groups
+
+
+def _of(entries: Sequence[Entry], store: Path) -> Iterator[Row]:
+    for entry in entries:
+        trained = entry.pretrain.known(store) if entry.pretrain else None
+        for (task, mode), job in entry.evaluate.items():
+            known = job.known(store)
+            for one in known["outcomes"] if known else ():
+                yield Row(
+                    regime=entry.regime, candidate=entry.candidate, task=task, mode=mode,
+                    pretrain_seed=entry.seed, seed=one["seed"], metric=known["metric"],
+                    error=one["error"],
+                    interval=tuple(one["interval"]) if one["interval"] else None,
+                    seconds=one["seconds"],
+                    pretrain_seconds=trained["seconds"] if trained else 0.0,
+                    key=job.key, machine=known["machine"], date=known["date"],
+                )  # fmt: skip
+
+
+def _table(entries: Sequence[Entry], groups: Mapping[str, Sequence[Entry]], store: Path) -> str:
+    """A line for each encoder, task and seed; of groups, the regime says whose they are."""
+    rows, of_groups = _rows(entries, groups, store)
+    for name, some in of_groups.items():
+        rows += [replace(one, regime=f"group {name}: {one.regime}") for one in some]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(Row.NAMES)
+    table.writerows(one.cells() for one in rows)
+    return text.getvalue()
