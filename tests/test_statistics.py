@@ -1,5 +1,6 @@
 import itertools
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -69,10 +70,10 @@ def test_correlations_by_hand():
 
 @pytest.mark.parametrize(("own", "oracle"), [(spearman, "spearmanr"), (kendall, "kendalltau")])
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("n", [4, 5, 6])
+@pytest.mark.parametrize("n", [4, 5])
 def test_p_values_of_few_are_the_share_of_all_orders(own, oracle, ties, n):
     function = getattr(stats, oracle)
-    seed = {4: 2, 5: 0, 6: 1}[n]
+    seed = {4: 2, 5: 0}[n]
     estimate, error = scores(n, seed, ties=ties)
     observed = function(estimate, error)[0]
     every = [function(estimate, order)[0] for order in itertools.permutations(error)]
@@ -159,9 +160,10 @@ def test_input_that_is_no_ranking_is_refused(function):
 @pytest.mark.parametrize("n", [7, 15])
 def test_the_estimate_counts_by_its_order_alone(n, ties):
     estimate, error = scores(n, 1, ties=ties)
-    for function in (spearman, kendall, ndcg, beats_random, lambda a, b: regret(a, b, 2)):
+    quick = [partial(function, draws=2000) for function in (spearman, kendall)]
+    for function in (*quick, ndcg, beats_random, lambda a, b: regret(a, b, 2)):
         assert function(np.exp(3 * estimate), error) == function(estimate, error)
-    for function in (spearman, kendall, beats_random):
+    for function in (*quick, beats_random):
         assert function(estimate, error**3) == function(estimate, error)
 
 
@@ -269,7 +271,7 @@ def test_ties_are_averaged_over_every_way_to_break_them(seed):
 
 
 def test_regret_of_many_tied_does_not_overflow():
-    n = 2000
+    n = 1200
     expected = (n + 1) / (n // 2 + 1) - 1  # of the least of n/2 drawn from 1 to n
     assert regret(np.zeros(n), np.arange(1, n + 1), n // 2) == pytest.approx(expected, rel=1e-9)
 
@@ -291,7 +293,7 @@ def measured(n=12, seeds=3, noise=0.5, seed=0, *, failed=False):
 def test_all_estimators_at_once_are_each_one_alone(failed):
     estimate, errors = measured(failed=failed)
     estimates = np.stack([estimate, -estimate, np.round(estimate)])
-    common = {"replicates": 300, "seed": 1}
+    common = {"replicates": 100, "seed": 1}
     found = bootstrap_spearman(estimates, errors, **common)
     for row, interval in zip(estimates, found, strict=True):
         alone = bootstrap(lambda a, b: stats.spearmanr(a, b)[0], row, errors, **common)
@@ -317,10 +319,10 @@ def test_only_runs_that_succeeded_are_drawn_and_each_as_often():
 
 
 def test_copies_with_the_same_runs_are_equal():
-    errors = np.array([[0.1, 0.2, 0.3, 0.7, 1.1]])
+    errors = np.random.default_rng(0).standard_normal((1, 5))
     _, means = statistics._resampled(errors, 5000, 0)
-    # 126 ways to draw five of five; the means of some are equal, but for rounding, in any case.
-    assert len(np.unique(means)) <= 126
+    # To draw five of five, whatever their order, there are C(9, 5) ways.
+    assert 100 < len(np.unique(means)) <= 126
 
 
 def test_the_interval_covers_what_new_candidates_show():
@@ -335,13 +337,16 @@ def test_the_interval_covers_what_new_candidates_show():
     assert 0.86 <= np.mean(covered) <= 0.99
 
 
-def test_noise_of_the_runs_widens_the_interval():
-    estimate, errors = measured(n=15, noise=2)
-    settled = np.repeat(errors.mean(axis=1)[:, None], 3, axis=1)
-    widths = [
-        np.ptp(bootstrap_spearman(estimate[None], one, seed=0)[0]) for one in (errors, settled)
-    ]
-    assert widths[0] > 1.1 * widths[1]
+def test_noise_of_the_runs_is_in_the_interval():
+    """Of an estimate that is the mean error, so that the draw of candidates changes nothing."""
+    _, errors = measured(n=15)
+    mean = errors.mean(axis=1)
+    settled = np.repeat(mean[:, None], 3, axis=1)
+    assert bootstrap_spearman([mean], settled, seed=0) == [pytest.approx((1, 1), abs=CLOSE)]
+    low, high = bootstrap_spearman([mean], errors, seed=0)[0]
+    # And more of it than in the mean itself, as its runs are drawn once more: below its value.
+    assert low < high < 1
+    assert low < 0.95
 
 
 def test_the_seed_settles_the_interval():
@@ -354,12 +359,15 @@ def test_the_seed_settles_the_interval():
 
 def test_there_is_no_interval_where_there_is_nothing_to_resample():
     estimate, errors = measured(n=3)
-    assert bootstrap(rho, estimate, errors, seed=0) is None
-    assert bootstrap_spearman([estimate, estimate], errors, seed=0) == [None, None]
+    few = {"replicates": 50, "seed": 0}
+    assert bootstrap(rho, estimate, errors, **few) is None
+    assert bootstrap_spearman([estimate, estimate], errors, **few) == [None, None]
     estimate, errors = measured(n=4)
-    assert bootstrap(rho, estimate, errors, seed=0) is not None
-    assert bootstrap(rho, np.ones(4), errors, seed=0) is None
-    assert bootstrap_spearman([np.ones(4), estimate], errors, seed=0)[0] is None
+    assert bootstrap(rho, estimate, errors, **few) is not None
+    assert bootstrap(rho, np.ones(4), errors, **few) is None
+    constant, other = bootstrap_spearman([np.ones(4), estimate], errors, **few)
+    assert constant is None
+    assert other is not None
 
 
 @pytest.mark.parametrize(("every", "there"), [(2, True), (3, False)])
@@ -400,13 +408,13 @@ def test_ceilings_by_hand():
 
 
 def test_ceilings_with_failed_runs():
-    # Without the candidate that failed the orders are 1 2 3 4 and 1 3 2 4.
-    errors = np.array([[1, 2, np.nan, 3, 4], [1, 3, 9, 2, 4]]).T
+    # Without the candidates that failed the orders are 1 2 3 4 and 1 3 2 4.
+    errors = np.array([[1, 2, np.nan, 3, 4, np.nan], [1, 3, 9, 2, 4, np.nan]]).T
     assert noise_ceiling(errors) == pytest.approx(0.8, abs=CLOSE)
     k = 9 / 5
     assert corrected_ceiling(errors) == pytest.approx(k * 0.8 / (1 + (k - 1) * 0.8), abs=CLOSE)
     # A third seed of which two candidates are there has no part.
-    errors = np.column_stack([errors, [1, 2, np.nan, np.nan, np.nan]])
+    errors = np.column_stack([errors, [1, 2, *[np.nan] * 4]])
     assert noise_ceiling(errors) == pytest.approx(0.8, abs=CLOSE)
 
 

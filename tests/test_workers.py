@@ -13,7 +13,14 @@ import toy
 
 torch = pytest.importorskip("torch")
 
-from augury.learning.workers import Batch, Pretraining, Worker, read_batch  # noqa: E402
+from augury.learning.workers import (  # noqa: E402
+    SPAN,
+    Batch,
+    Pretraining,
+    Worker,
+    hidden,
+    read_batch,
+)
 
 TINY = {"channels": [2], "convolutions": 1, "pools": [8], "recurrent_layers": 1,
         "recurrent_units": 3, "dense_layers": 1, "dimensions": 6}  # fmt: skip
@@ -175,3 +182,23 @@ def test_targets_are_not_rounded_by_autocast():
         rounded = found(data)[0]
     # The prediction is in bfloat16, 3 digits; of targets in it, the mean alone would be off by 0.1.
     np.testing.assert_allclose(rounded.detach(), plain.detach(), rtol=1e-3)
+
+
+def test_about_the_asked_share_of_frames_is_hidden_in_spans():
+    torch.manual_seed(0)
+    found = hidden((40, 500), 0.3, torch.device("cpu"))
+    assert found.float().mean().item() == pytest.approx(0.3, abs=0.02)  # 20,000 frames
+    for row in found.tolist():
+        text = "".join("x" if one else "." for one in row)
+        assert all(len(run) >= SPAN for run in text.strip("x").replace(".", " ").split())
+
+
+def test_frames_are_hidden_in_training_alone():
+    made, data = model(masked=0.5), batch([60, 60])
+    with torch.no_grad():
+        torch.testing.assert_close(made.eval()(data), model().eval()(data), rtol=0, atol=0)
+    made.train()
+    torch.manual_seed(0)
+    one = made(data)[0]
+    torch.manual_seed(1)
+    assert not torch.equal(made(data)[0], one)

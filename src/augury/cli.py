@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from augury.learning.training import Moment
     from augury.readers import Prepared
     from augury.results import Ranking, Result
+    from augury.validation.validate import Planned, Validation
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,6 +69,14 @@ Store = Annotated[
     Path | None, typer.Option(help="Folder of what was computed once, shared by all commands.")
 ]
 Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0: enough for all cores.")]
+Cluster = Annotated[
+    str,
+    typer.Option(
+        help="Run on Dask: a scheduler's address (tcp://host:8786), local (--jobs processes "
+        "here), slurm (--jobs workers, as your dask-jobqueue configuration says), or a YAML "
+        "file with such a configuration."
+    ),
+]
 Trained = Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")]
 Minutes = Annotated[
     float, typer.Option(min=0.01, help="Between checkpoints; each epoch ends with one too.")
@@ -163,14 +172,7 @@ def rank(
     allow_outside: AllowOutside = False,
     store: Store = None,
     jobs: Jobs = 0,
-    cluster: Annotated[
-        str,
-        typer.Option(
-            help="Run on Dask: a scheduler's address (tcp://host:8786), local (--jobs processes "
-            "here), slurm (--jobs workers, as your dask-jobqueue configuration says), or a YAML "
-            "file with such a configuration."
-        ),
-    ] = "",
+    cluster: Cluster = "",
     device: Annotated[
         str, typer.Option(help="Score on a device of torch, such as cuda; the CPU if not given.")
     ] = "",
@@ -519,6 +521,57 @@ def evaluate(
 
 
 @app.command()
+def validate(
+    recipe: Annotated[Path, typer.Argument(help="A recipe in TOML; see the folder recipes.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for tables, figures and report.")
+    ] = Path("augury-validation"),
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only print the jobs, and about how long they take.")
+    ] = False,
+    store: Store = None,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Jobs at a time, a core each; 0: as many as cores.")
+    ] = 0,
+    cluster: Cluster = "",
+    device: Trained = "",
+    minutes: Minutes = 2.0,
+) -> None:
+    """See whether rankings tell the truth: pretrain with every candidate, judge, correlate.
+
+    Stopped or killed, the same command goes on where it was; a job that ended is not run again.
+    """
+    with _plain_errors():
+        _needs_torch()
+        from augury.validation.recipe import read_recipe
+        from augury.validation.validate import planned
+        from augury.validation.validate import validate as validated
+
+        read = read_recipe(recipe)
+        _usable("--store", store)
+        if plan:
+            _show_plan(planned(read, store), jobs)
+            return
+        _usable("--out", out_dir)
+        with _progress() as progress:
+            done = validated(
+                read,
+                out=out_dir,
+                store=store,
+                jobs=jobs or None,
+                cluster=cluster or None,
+                device=device or None,
+                minutes=minutes,
+                progress=progress,
+                tell=lambda text: err.print(text, style="dim", soft_wrap=True),
+            )
+        _show_validation(done)
+        out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def check(
     manifest: Source,
     allow_outside: AllowOutside = False,
@@ -695,6 +748,40 @@ def _show_evaluation(done: Evaluation) -> None:
     if done.data["left_out"]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in done.data["left_out"].items())
         out.print(f"left out: {reasons} (quarantine.csv)")
+
+
+def _show_plan(plan: Planned, jobs: int) -> None:
+    from augury.threads import cores
+
+    for job, known, seconds in plan.jobs:
+        state = "known" if known else _duration(seconds) if seconds else "to do"
+        out.print(f"{state:>8}  {job.name}", soft_wrap=True)
+    if plan.later:
+        out.print(f"{'later':>8}  {plan.later} jobs of groups, chosen by the rankings")
+    left = sum(not known for _, known, _ in plan.jobs)
+    at_once = jobs or cores()
+    out.print(
+        f"{len(plan.jobs)} jobs, {left} to do: about {_duration(plan.seconds)} of one core, "
+        f"{_duration(plan.seconds / at_once)} with {at_once} at a time"
+    )
+
+
+def _show_validation(done: Validation) -> None:
+    from augury.report.validation import Said
+
+    said = Said(done.analysis, done.recipe)
+    out.print()
+    out.print(said.verdict())
+    table = Table(box=None, pad_edge=False)
+    for name in ("task", "regime", "log-mel", "random", "reconstruction", "between seeds", ""):
+        table.add_column(name, justify="left" if name in ("task", "regime", "") else "right")
+    for one in done.analysis.gates:
+        shares = [said.percent(v) for v in (one.mel, one.random, one.reconstruction)]
+        table.add_row(one.task, one.regime, *shares, said.number(one.ceiling), said.gate(one))
+    out.print(table)
+    for one in done.failed:
+        where = f"; see {one.log}" if one.log else ""
+        _warn(f"failed: {one.job.name}: {one.reason}{where}")
 
 
 def _warn(message: str) -> None:

@@ -146,6 +146,7 @@ class PretrainSettings:
     mfcc: float = 1.0  # weight of the worker for MFCCs; 0: none
     coefficients: int = 40  # MFCCs
     unvoiced: str = "published"  # frames without voice: as openSMILE writes them, or no target
+    masked: float = 0.0  # share of frames hidden from the encoder while it learns; the paper: none
     epochs: int = 10
     batch_seconds: float = 80.0  # of a batch, padding included; the authors' 16 clips are about 80
     longest: float = 10.0  # seconds; longer clips are left out
@@ -187,6 +188,7 @@ class PretrainSettings:
             ("epsilon", 1e-30, 1),
             ("clip", 1e-6, 1e6),
             ("max_bad", 0, 1),
+            ("masked", 0, 0.9),
         ):
             _within(self, name, low, high)
         for name, weight in self.pseudo_labels.items():

@@ -24,6 +24,8 @@ from augury.settings import PretrainSettings
 
 #: Deviations from the mean beyond which a value is none: only a broken one is.
 _FAR = 1e6
+#: Frames that are hidden together: about a phone.
+SPAN = 8
 
 SPEECH = ("mel", "mfcc")  # targets computed from the encoder's own input
 
@@ -115,6 +117,7 @@ class Pretraining(nn.Module):
         cosines = audio.cosines(settings.encoder.bands, settings.coefficients)
         # torch's own memory: where NumPy's happens to begin, a product may round the last bit by.
         self.register_buffer("cosines", torch.tensor(cosines), persistent=False)
+        self.masked = settings.masked
         self.targets = [one for one in targets if one.weight]
         self._workers = [Worker(settings.encoder.dimensions, one) for one in self.targets]
         self.workers = nn.ModuleList(self._workers)
@@ -123,6 +126,8 @@ class Pretraining(nn.Module):
         """Each worker's loss summed over the batch's frames (workers,), and their number."""
         inside = mask(batch.lengths, batch.mel.shape[1])
         mel = self.encoder.normalised(batch.mel)
+        if self.training and self.masked:
+            mel = mel * ~hidden(mel.shape[:2], self.masked, mel.device)[..., None]
         features = self.encoder.packed(mel, batch.lengths, inside)
         with torch.autocast(batch.mel.device.type, enabled=False):  # bfloat16 would round dB
             wanted = self.wanted(batch, inside)
@@ -155,6 +160,18 @@ class Pretraining(nn.Module):
                 guess += medians[target.name].to(values.device)
             found.append(worker.loss(guess, values))
         return _stacked(found)
+
+
+def hidden(shape: Sequence[int], share: float, device: torch.device) -> Tensor:
+    """Which frames (batch, frames) the encoder is not shown: spans at random, about that share.
+
+    What it is to give back there has to be told from the frames around (as in Mockingjay, Liu et
+    al. 2020): one that sees every frame may do with copying it.
+    """
+    # A frame is seen if no span begins on it or on one of the SPAN - 1 before.
+    begins = torch.rand(*shape, device=device) < 1 - (1 - share) ** (1 / SPAN)
+    padded = F.pad(begins.float()[:, None], (SPAN - 1, 0))
+    return F.max_pool1d(padded, SPAN, stride=1)[:, 0] > 0
 
 
 def _stacked(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -64,7 +64,7 @@ def both(
     """
     drawings = []
     for kind, width in (("wide", WIDE), ("narrow", NARROW)):
-        with _drawing(f"augury-{name}-{kind}"):
+        with drawing(f"augury-{name}-{kind}"):
             canvas = draw(shown, width)
             if canvas is None:
                 return Markup("")
@@ -310,7 +310,7 @@ def _advance(character: str) -> float:
 
 
 @contextmanager
-def _drawing(salt: str) -> Iterator[None]:
+def drawing(salt: str) -> Iterator[None]:
     """Matplotlib as it comes, whatever the user's own defaults; ids depend on the salt alone."""
     with rc_context(), warnings.catch_warnings():
         rcdefaults()

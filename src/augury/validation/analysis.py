@@ -237,8 +237,8 @@ def _measured(
             of = [one.error for one in mine if (one.candidate, one.pretrain_seed) == (name, seed)]
             if of:
                 errors[i, k] = np.mean(of)
-    there = ~np.isnan(errors).all(axis=1)
-    names = tuple(name for name, has in zip(candidates, there, strict=True) if has)
+    there = np.isfinite(errors).any(axis=1)
+    names = tuple(candidates[k] for k in np.flatnonzero(there))
     return Measured(task, regime, mine[0].metric, names, errors[there])
 
 

@@ -182,7 +182,7 @@ def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
             isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
         ):
             raise ValueError(f"{what}: {name} is {value!r}, but must be a list of texts")
-        if name == "manifest" and value:
+        if name == "manifest" and isinstance(value, str) and value:
             value = str((folder / value).resolve())
         given[name] = tuple(value) if isinstance(value, list) else value
     try:

@@ -180,10 +180,9 @@ def ndcg(estimate: ArrayLike, error: ArrayLike) -> float | None:
     their discounts (McSherry & Najork 2008).
     """
     estimate, error = _pair(estimate, error)
-    gain = error.max() - error
+    gain = error.max() - error  # its unit cancels
     if not gain.any():
         return None
-    gain /= gain.max()
     discount = 1 / np.log2(np.arange(len(error)) + 2)
     _, group, size = np.unique(estimate, return_inverse=True, return_counts=True)
     shared = np.bincount(np.sort(group), discount) / size
@@ -218,7 +217,9 @@ def bootstrap(
     """The middle 95 % of a statistic, with candidates and each one's runs drawn anew.
 
     Candidates are drawn with replacement, and then, for each copy by itself, as many of its runs as
-    it has. The estimate is held: what its own sample adds is not in the interval.
+    it has. The estimate is held: what its own sample adds is not in the interval. Runs drawn anew
+    have their noise twice: with few noisy runs the interval lies somewhat below the statistic, and
+    of a near perfect one may leave it out.
 
     Args:
         statistic: of estimates and mean errors, (candidates,) each; `rho`, `tau`, `ndcg`.
@@ -351,7 +352,7 @@ def _measured(errors: ArrayLike) -> Matrix:
     failed = np.isnan(errors).all(axis=1)
     if failed.any():
         raise ValueError(
-            f"errors: {failed.sum()} of {len(failed)} candidates have no run that succeeded (the "
+            f"errors: {failed.sum()} of {len(errors)} candidates have no run that succeeded (the "
             f"first is candidate {failed.argmax()}); leave them out"
         )
     return errors

@@ -273,7 +273,9 @@ def _of(entries: Sequence[Entry], store: Path) -> Iterator[Row]:
         trained = entry.pretrain.known(store) if entry.pretrain else None
         for (task, mode), job in entry.evaluate.items():
             known = job.known(store)
-            for one in known["outcomes"] if known else ():
+            if known is None:
+                continue
+            for one in known["outcomes"]:
                 yield Row(
                     regime=entry.regime, candidate=entry.candidate, task=task, mode=mode,
                     pretrain_seed=entry.seed, seed=one["seed"], metric=known["metric"],
