@@ -166,6 +166,7 @@ def _one(site: Site, job: Job, features: Path) -> Done:
     if known:
         return Done(job, known)
     from augury.learning.parallel import Busy
+    from augury.learning.training import Stopped
 
     folder = job.folder(site.store)
     log = _Log(folder / "log.txt")
@@ -177,6 +178,9 @@ def _one(site: Site, job: Job, features: Path) -> Done:
             break
         except Busy:  # what a killed run left behind is still at it, or another run
             time.sleep(PATIENCE)
+        except Stopped as stopped:
+            log.write(str(stopped))
+            return Done(job, None, str(stopped), log.path)
         except Exception as error:
             # Whatever it is: the others go on, and the log says all.
             log.write(traceback.format_exc())

@@ -1,0 +1,84 @@
+import pytest
+
+from augury.validation.recipe import read_recipe
+
+GOOD = """
+candidates = ["own:rms", "own:flux", "own:noise"]
+useless = "own:noise"
+
+[pretrain]
+manifest = "speech/all.csv"
+seeds = 3
+
+[[regime]]
+name = "alone"
+settings = { mel = 0.0, mfcc = 0.0 }
+
+[tasks.digit]
+task = "classify"
+manifest = "digits.csv"
+label = "digit"
+settings = { exclude = ["x"] }
+[tasks.digit.rank]
+split = "train"
+
+[groups]
+regime = "alone"
+size = 2
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text=GOOD):
+        (tmp_path / "r.toml").write_text(text)
+        return tmp_path / "r.toml"
+
+    return write
+
+
+def test_what_is_not_said_is_filled_in(written, tmp_path):
+    recipe = read_recipe(written())
+    assert (recipe.name, recipe.pretrain.seeds, recipe.pretrain.preset) == ("r", 3, "small")
+    assert recipe.pretrain.manifest == str(tmp_path / "speech" / "all.csv")
+    (regime,), (task,) = recipe.regimes, recipe.tasks
+    assert recipe.of(regime) == ("own:rms", "own:flux", "own:noise")
+    ranked = task.rank
+    assert (ranked.manifest, ranked.label) == (str(tmp_path / "digits.csv"), "digit")
+    assert (ranked.split, ranked.exclude) == ("train", ("x",))
+    assert recipe.groups.modes == ("frozen", "finetune")
+    settings = recipe.settings(regime, {"own:rms": 1.0}, seed=2)
+    assert (settings.mel, settings.seed, settings.pseudo_labels) == (0.0, 2, {"own:rms": 1.0})
+    assert recipe.settings(None, {}).mel == 1.0  # reconstruction alone
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("own:flux", "own:flucks", "flucks"),
+        ('"own:rms", ', "", "an order needs three candidates"),
+        ('useless = "own:noise"', 'useless = "F0"', "useless names F0"),
+        ("seeds = 3", "seeds = 0", "seeds is 0, but must be from 1"),
+        ("seeds = 3", "sedes = 3", "did you mean seeds"),
+        ("mel = 0.0", "mal = 0.0", "mal: no such setting of pretraining"),
+        ('name = "alone"', 'name = "reconstruction"', "name each regime otherwise"),
+        ('regime = "alone"', 'regime = "aline"', "did you mean alone"),
+        ("size = 2", 'tasks = ["digits"]', "did you mean digit"),
+        ('label = "digit"', "", "missing 1 required positional argument: 'label'"),
+        ('task = "classify"', "task = 3", "task is 3, but must be a text"),
+        ("[pretrain]", "[pretrain", "not TOML"),
+        ('split = "train"', 'exclude = "x"', "must be a list of texts"),
+        ("[tasks.digit.rank]", "[other]", "other, but a setting"),
+    ],
+)
+def test_what_is_wrong_is_named(written, before, after, message):
+    assert before in GOOD
+    path = written(GOOD.replace(before, after, 1))
+    with pytest.raises(ValueError, match=message) as error:
+        read_recipe(path)
+    assert "r.toml" in str(error.value)
+
+
+def test_no_such_recipe(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.toml: no such recipe"):
+        read_recipe(tmp_path / "none.toml")
