@@ -118,7 +118,10 @@ def validate(
     for judge in recipe.tasks:
         say(f"estimates for {judge.name}")
         estimates[judge.name] = _estimated(recipe, judge, site, jobs, cluster, progress)
-    _extracted(recipe, data, site, jobs, progress)
+    try:
+        _extracted(recipe, data, site, jobs, progress)
+    except ValueError as error:  # of one candidate: the job that needs it says so too
+        say(f"not all could be extracted at once: {error}")
     entries = plan.entries(recipe, data)
     groups = plan.group_entries(recipe, data, estimates) if recipe.groups else {}
     every = [*entries, *(one for some in groups.values() for one in some)]

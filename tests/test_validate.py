@@ -1,0 +1,178 @@
+"""The experiment whole, on a toy corpus: what it leaves, what it never does twice, how it fails."""
+
+import csv
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from augury.cli import app
+from augury.validation.recipe import read_recipe
+
+import toy
+
+torch = pytest.importorskip("torch")
+
+from augury.validation.validate import planned, validate  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("own_store")
+
+RECIPE = """
+candidates = ["toy:level", "own:flux", "own:noise"]
+useless = "own:noise"
+
+[pretrain]
+manifest = "manifest.csv"
+preset = "tiny.toml"
+seeds = 2
+
+[[regime]]
+name = "alone"
+settings = { mel = 0.0, mfcc = 0.0 }
+
+[tasks.pitch]
+task = "classify"
+manifest = "manifest.csv"
+label = "label"
+settings = { epochs = 2, random_encoder = "tiny.toml" }
+
+[groups]
+regime = "alone"
+size = 1
+seeds = 1
+modes = ["frozen"]
+"""
+#: What differs from run to run: times.
+TIMES = ("seconds", "pretrain_seconds", "date")
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    def write(text=RECIPE):
+        (tmp_path / "r.toml").write_text(text)
+        return tmp_path / "r.toml"
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(toy.preset(epochs=2))
+    toy.corpus(tmp_path)
+    return write
+
+
+def run(path, name="out", **choices):
+    return validate(read_recipe(path), out=path.parent / name, jobs=1, **choices)
+
+
+def rows(folder):
+    with (folder / "results.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in found]
+
+
+def tables(folder):
+    names = ("gates", "correlations", "confirmed", "groups", "estimates")
+    return {name: (folder / f"{name}.csv").read_bytes() for name in names}
+
+
+def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
+    said = []
+    found = run(recipe(), tell=said.append)
+    assert found.failed == ()
+    names = {one.name for one in found.folder.iterdir()}
+    assert {"report.html", "results.csv", "correlations.csv", "figures", "groups.csv"} <= names
+    assert {"pair-pitch-alone.png", "scatter-pitch-alone.svg"} <= {
+        one.name for one in (found.folder / "figures").iterdir()
+    }
+    found_rows = rows(found.folder)
+    of = {(row["regime"], row["candidate"], row["pretrain_seed"]) for row in found_rows}
+    assert ("baseline", "reconstruction", "1") in of
+    assert ("alone", "own:noise", "0") in of
+    assert ("group pitch: all", "own:flux, own:noise, toy:level", "0") in of
+    assert len(of) == 2 + 2 + 3 * 2 + 4
+    (measured,) = found.analysis.measured
+    assert measured.errors.shape == (3, 2)
+    assert not list((tmp_path / "store" / "jobs").glob("features-*"))  # gone with their jobs
+    logs = {one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")}
+    before = tables(found.folder)
+    again = run(recipe(), "other", tell=said.append)
+    assert logs == {
+        one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")
+    }
+    assert tables(again.folder) == before
+    assert rows(again.folder) == found_rows
+    page = (again.folder / "report.html").read_text()
+    assert "Did the ranking tell the truth?" in page
+
+
+def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
+    short = RECIPE.replace("seeds = 2", "seeds = 1", 1)
+    run(recipe(short))
+    jobs = set((tmp_path / "store" / "jobs").iterdir())
+    plan = planned(read_recipe(recipe()))
+    todo = [job.name for job, known, _ in plan.jobs if not known]
+    assert todo
+    assert all(name.endswith("seed 1") for name in todo)
+    assert plan.later == 1 * 4 * 2
+    assert plan.seconds > 0
+    assert set((tmp_path / "store" / "jobs").iterdir()) == jobs  # planning does nothing
+
+
+def test_what_fails_is_said_and_stops_nothing_else(recipe):
+    said = []
+    text = RECIPE.replace('"own:flux"', '"toy:nothing"').partition("[groups]")[0]
+    found = run(recipe(text), tell=said.append)
+    failed = {done.job.name: done for done in found.failed}
+    assert {"pretrain alone: toy:nothing, seed 0", "pretrain alone: toy:nothing, seed 1"} <= set(
+        failed
+    )
+    one = failed["pretrain alone: toy:nothing, seed 0"]
+    assert "Traceback" in one.log.read_text()
+    needed = failed["pitch (frozen) on alone: toy:nothing, seed 0"]
+    assert needed.reason == "pretrain alone: toy:nothing, seed 0 failed"
+    assert any("failed: pretrain alone: toy:nothing, seed 0" in line for line in said)
+    assert {row["candidate"] for row in rows(found.folder)} == {
+        "mel", "random", "reconstruction", "toy:level", "own:noise",
+    }  # fmt: skip
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_tables(recipe, tmp_path, monkeypatch):
+    path = recipe(RECIPE.replace("epochs = 2,", "epochs = 4,"))
+    whole = run(path, "whole")
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "other-store"))
+    command = [
+        sys.executable, "-m", "augury", "validate", str(path), "--out", str(tmp_path / "killed"),
+        "--jobs", "1", "--minutes", "0.01",
+    ]  # fmt: skip
+    chance = random.Random(0)
+    for _ in range(4):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(chance.uniform(2.5, 8.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert tables(tmp_path / "killed") == tables(whole.folder)
+    assert rows(tmp_path / "killed") == rows(whole.folder)
+
+
+def test_a_damaged_result_is_made_again(recipe, tmp_path):
+    found = run(recipe(RECIPE.partition("[groups]")[0]))
+    results = sorted((tmp_path / "store" / "jobs").glob("*/result.json"))
+    for path in results[:3]:
+        path.write_text(path.read_text()[:-20])
+    before = tables(found.folder)
+    assert tables(run(recipe(RECIPE.partition("[groups]")[0]), "again").folder) == before
+    assert all(path.read_text().endswith("}\n") for path in results)
+
+
+def test_the_command_line_plans(recipe):
+    done = CliRunner().invoke(app, ["validate", str(recipe()), "--plan", "--jobs", "2"])
+    assert done.exit_code == 0, done.output
+    assert "to do  estimates for pitch" in done.output
+    assert "pretrain alone: own:noise, seed 1" in done.output
+    assert "8 jobs of groups" in done.output
+    bad = CliRunner().invoke(app, ["validate", "none.toml"])
+    assert bad.exit_code == 2
