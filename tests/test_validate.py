@@ -158,6 +158,27 @@ def test_killed_at_random_moments_it_ends_with_the_same_tables(recipe, tmp_path,
     assert rows(tmp_path / "killed") == rows(whole.folder)
 
 
+def test_rows_are_enough_to_go_on_from_elsewhere(recipe, tmp_path, monkeypatch):
+    text = RECIPE.partition("[groups]")[0]
+    found = run(recipe(text))
+    before = rows(found.folder)
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "empty"))
+    lines = (found.folder / "results.csv").read_text().splitlines(keepends=True)
+    lost = [line for line in lines if "own:noise" in line and ",1,0,error," in line]
+    assert len(lost) == 1
+    kept = "".join(line for line in lines if line not in lost)
+    (found.folder / "results.csv").write_text(kept)
+    said = []
+    run(recipe(text), tell=said.append)
+    assert "9 of 10 encoders were judged before" in said
+    logs = [one.read_text() for one in (tmp_path / "empty" / "jobs").glob("*/log.txt")]
+    assert sum("pretrain" in log for log in logs) == 1  # nothing else was trained
+    assert rows(found.folder) == before
+    (found.folder / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="as this version writes it"):
+        run(recipe(text))
+
+
 def test_a_damaged_result_is_made_again(recipe, tmp_path):
     found = run(recipe(RECIPE.partition("[groups]")[0]))
     results = sorted((tmp_path / "store" / "jobs").glob("*/result.json"))

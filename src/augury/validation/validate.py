@@ -125,6 +125,7 @@ def validate(
     entries = plan.entries(recipe, data)
     groups = plan.group_entries(recipe, data, estimates) if recipe.groups else {}
     every = [*entries, *(one for some in groups.values() for one in some)]
+    _taken_over(folder / "results.csv", every, site.store)
     failed: list[Done] = []
     for done in _performed(site, every, processes, cluster, say):
         failed += [one for one in done if one.result is None]
@@ -239,10 +240,13 @@ def _performed(
     say: Tell,
 ) -> Iterator[list[Done]]:
     """Chains as they end; first those that are known."""
-    chains = [entry.chain for entry in entries]
-    open_ = [one for one in chains if any(job.known(site.store) is None for job in one)]
-    if len(open_) < len(chains):
-        say(f"{len(chains) - len(open_)} of {len(chains)} encoders were judged before")
+    open_ = [
+        entry.chain
+        for entry in entries
+        if any(job.known(site.store) is None for job in entry.evaluate.values())
+    ]
+    if len(open_) < len(entries):
+        say(f"{len(entries) - len(open_)} of {len(entries)} encoders were judged before")
     began, ended = time.monotonic(), 0
     with opened(cluster, processes) as there:
         for index, done in compute.spread(
@@ -262,6 +266,37 @@ def _performed(
 
 
 # --------------------------------------------------------------------------------------- results
+
+
+def _taken_over(path: Path, entries: Sequence[Entry], store: Path) -> None:
+    """Let the store know the rows of an earlier run, wherever that was; ValueError for no table."""
+    if not path.exists():
+        return
+    before: dict[str, list[Row]] = defaultdict(list)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for cells in csv.DictReader(file):
+                row = Row.of(cells)
+                before[row.key].append(row)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path}: not a results.csv as this version writes it ({error})"
+        ) from error
+    for job in (job for entry in entries for job in entry.evaluate.values()):
+        rows = before.get(job.key, [])
+        if len(rows) != job.settings["seeds"] or job.known(store):
+            continue
+        outcomes = [
+            {"seed": one.seed, "error": one.error, "interval": one.interval, "seconds": one.seconds}
+            for one in rows
+        ]
+        first = rows[0]
+        result = {
+            "metric": first.metric, "outcomes": outcomes, "machine": first.machine,
+            "date": first.date, "pretrain_seconds": first.pretrain_seconds,
+            "job_seconds": sum(one.seconds for one in rows),
+        }  # fmt: skip
+        write_result(store, job, result)
 
 
 def _rows(
@@ -285,7 +320,9 @@ def _of(entries: Sequence[Entry], store: Path) -> Iterator[Row]:
                     error=one["error"],
                     interval=tuple(one["interval"]) if one["interval"] else None,
                     seconds=one["seconds"],
-                    pretrain_seconds=trained["seconds"] if trained else 0.0,
+                    pretrain_seconds=(trained or {"seconds": known.get("pretrain_seconds", 0.0)})[
+                        "seconds"
+                    ],
                     key=job.key, machine=known["machine"], date=known["date"],
                 )  # fmt: skip
 
