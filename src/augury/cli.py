@@ -521,6 +521,70 @@ def evaluate(
 
 
 @app.command()
+def select(
+    ranking: Annotated[Path, typer.Argument(help="A ranking.json that `augury rank` wrote.")],
+    best: Annotated[int, typer.Option(min=0, help="The so many best relevant ones.")] = 0,
+    worst: Annotated[int, typer.Option(min=0, help="The so many worst.")] = 0,
+    greedy: Annotated[
+        int, typer.Option(min=0, help="So many good ones that are little alike.")
+    ] = 0,
+    mrmr: Annotated[
+        int, typer.Option(min=0, help="So many relevant ones that are little alike (mRMR).")
+    ] = 0,
+    random: Annotated[int, typer.Option(min=0, help="So many at random.")] = 0,
+    everything: Annotated[bool, typer.Option("--all", help="All that were ranked.")] = False,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Learn weights of the relevant ones by the measure itself: softmax, or sparsemax "
+            "(many are 0)."
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of --random.")] = 0,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="For --weights: where the manifest is now, if the ranking's has moved."),
+    ] = None,
+    store: Store = None,
+    jobs: Jobs = 0,
+    out_file: Annotated[
+        Path, typer.Option("--out", help="JSON for `augury pretrain --weights`.")
+    ] = Path("weights.json"),
+) -> None:
+    """Choose pseudo-labels to pretrain with together, from a ranking."""
+    with _plain_errors():
+        from augury import selection
+
+        counts = {"best": best, "worst": worst, "greedy": greedy, "mrmr": mrmr, "random": random}
+        asked = [name for name, k in counts.items() if k]
+        if len(asked) + everything + bool(weights) != 1:
+            raise ValueError(
+                "say how to choose: one of --best K, --worst K, --greedy K, --mrmr K, --random K, "
+                "--all, --weights softmax"
+            )
+        ranked = selection.read_ranking(ranking)
+        if weights:
+            with _progress() as progress:
+                found = selection.from_store(
+                    ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
+                    progress=progress,
+                )  # fmt: skip
+        elif everything:
+            found = selection.everything(ranked)
+        elif random:
+            found = selection.at_random(ranked, random, seed)
+        else:
+            found = getattr(selection, asked[0])(ranked, counts[asked[0]])
+        found.write(out_file)
+        for name, weight in found.weights.items():
+            out.print(f"{weight:.3f}  {name}", soft_wrap=True)
+        if "objective" in found.about:
+            first, last = (found.about["objective"][name] for name in ("equal", "learned"))
+            out.print(f"dependence given the label: {first:.4f} at equal weights, {last:.4f} so")
+        out.print(f"{found.method}: {out_file}", soft_wrap=True)
+
+
+@app.command()
 def validate(
     recipe: Annotated[Path, typer.Argument(help="A recipe in TOML; see the folder recipes.")],
     out_dir: Annotated[

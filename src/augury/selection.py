@@ -1,0 +1,395 @@
+"""Which of a ranking's pseudo-labels to pretrain with, together: groups, and learned weights.
+
+The paper's groups are the best and the worst few, each of weight 1. The follow-up (Zaiem et al.,
+arXiv 2107.00594) learns weights that sum to 1 by the measure itself; beside it stand choices that
+look at redundancy.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+
+from augury.assembly import Progress, assembled, selected
+from augury.hsic import classes
+from augury.kernels import doubly_centred, spaced, standardised, unit_rows
+from augury.readers import read_corpus
+from augury.settings import RankSettings
+from augury.store import write_atomically
+
+Vector = NDArray[np.float64]
+
+#: Points of a class that weights are learned on, at most.
+MOST = 400
+#: Steps of the search for weights, at most.
+STEPS = 200
+#: Weight of W's squares in the softmax's objective, which is 1 at equal weights.
+HOLD = 2e-2
+#: Weights below this are none.
+NONE = 1e-3
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Pseudo-labels with the weights of their workers."""
+
+    weights: dict[str, float]
+    method: str
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path | str) -> None:
+        """As `augury pretrain --weights` reads it."""
+        write_atomically(Path(path), json.dumps(self.weights, indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What a choice needs of a ranking.json."""
+
+    names: tuple[str, ...]  # ranked ones, best first
+    scores: Vector
+    relevance: Vector
+    relevant: NDArray[np.bool_]
+    alike: NDArray[np.float64]  # (names, names) |Spearman| between them; 0 where it is not known
+    settings: dict[str, Any]
+    command: str
+
+
+def read_ranking(path: Path | str) -> Ranked:
+    """A ranking.json; ValueError if it is none."""
+    path = Path(path)
+    try:
+        plain = json.loads(path.read_bytes())
+        there = [k for k, one in enumerate(plain["results"]) if one["status"] == "ranked"]
+        results = [plain["results"][k] for k in there]
+        rows = plain["redundancy"]
+        alike = np.array([[abs(float(rows[i][k] or 0.0)) for k in there] for i in there], float)
+        return Ranked(
+            tuple(str(one["name"]) for one in results),
+            np.array([float(one["score"]) for one in results]),
+            np.array([float(one["relevance"]) for one in results]),
+            np.array([one["relevant"] is not False for one in results], bool),
+            alike.reshape(len(there), len(there)),
+            dict(plain["settings"]),
+            str(plain["command"]),
+        )
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: not a ranking.json as `augury rank` writes it ({error!r})"
+        ) from error
+
+
+# ---------------------------------------------------------------------------------------- groups
+
+
+def best(ranked: Ranked, k: int) -> Selection:
+    """The k with the lowest scores (section 5 of the paper), of those relevant to the label."""
+    return _group(ranked, [int(i) for i in np.flatnonzero(ranked.relevant)], k, "best")
+
+
+def worst(ranked: Ranked, k: int) -> Selection:
+    """The k with the highest scores."""
+    return _group(ranked, list(range(len(ranked.names)))[::-1], k, "worst")
+
+
+def everything(ranked: Ranked) -> Selection:
+    """All that were ranked."""
+    return _group(ranked, list(range(len(ranked.names))), len(ranked.names), "all")
+
+
+def at_random(ranked: Ranked, k: int, seed: int = 0) -> Selection:
+    """k of them, whichever; the same for the same names and seed."""
+    order = sorted(range(len(ranked.names)), key=lambda i: ranked.names[i])
+    drawn = np.random.default_rng(seed).permutation(order).tolist()
+    return _group(ranked, drawn, k, f"random, seed {seed}")
+
+
+def mrmr(ranked: Ranked, k: int) -> Selection:
+    """One after the other the most relevant, less its mean likeness to those before.
+
+    Minimum redundancy, maximum relevance (Peng et al. 2005): relevance is HSIC(Z, Y), likeness
+    |Spearman|.
+    """
+    return _greedy(ranked, -ranked.relevance, k, "mRMR")
+
+
+def greedy(ranked: Ranked, k: int) -> Selection:
+    """One after the other the lowest score, plus its mean likeness to those before.
+
+    Scores count by their places, 0 the best and 1 the worst: they have no unit that likeness
+    has. Only what is relevant to the label is taken.
+    """
+    places = np.arange(len(ranked.names)) / max(len(ranked.names) - 1, 1)
+    return _greedy(ranked, np.where(ranked.relevant, places, np.inf), k, "greedy")
+
+
+def _greedy(ranked: Ranked, cost: Vector, k: int, method: str) -> Selection:
+    allowed = [int(i) for i in np.flatnonzero(np.isfinite(cost))]
+    taken: list[int] = []
+    while len(taken) < min(k, len(allowed)):
+        rest = [i for i in allowed if i not in taken]
+        alike = ranked.alike[np.ix_(rest, taken)].mean(axis=1) if taken else np.zeros(len(rest))
+        taken.append(rest[int(np.argmin(cost[rest] + alike))])
+    return _group(ranked, taken or allowed, k, method)
+
+
+def _group(ranked: Ranked, order: Sequence[int], k: int, method: str) -> Selection:
+    if k < 1:
+        raise ValueError(f"k is {k}, but a choice takes one at least")
+    if k > len(order):
+        raise ValueError(
+            f"{k} pseudo-labels are asked for, but {len(order)} of the {len(ranked.names)} ranked "
+            f"ones can be chosen ({method}); ask for fewer"
+        )
+    return Selection({ranked.names[i]: 1.0 for i in order[:k]}, method)
+
+
+# ------------------------------------------------------------------------------- learned weights
+
+
+def learned(
+    values: dict[str, NDArray],
+    x: Any,
+    y: ArrayLike,
+    *,
+    kind: str = "softmax",
+    normalised: bool = True,
+    width: float = 1.0,
+    most: int = MOST,
+) -> Selection:
+    """Weights λ that make the weighted pseudo-labels as independent of the speech as they can be.
+
+    One Gaussian kernel on the weighted distance, L = exp(−Σ_k λ_k d_k² / 2σ²), with d_k of
+    standardised values; the mean over classes, by their shares, of tr(KHLH)/n² with H = I − 11ᵀ/n
+    is minimised over λ = softmax(W) or sparsemax(W), from equal weights on.
+
+    Args:
+        values: pseudo-label → (n,) or (n, dims) values, or integer categories (n,), -1 for none.
+        x: (n, …) embeddings, or what gives them for x[rows].
+        y: (n,) the downstream label.
+        kind: "softmax" (weights never reach 0: stops after few steps, as theirs does) or
+            "sparsemax" (many are 0).
+        normalised: each class's HSIC unbiased and divided by √(HSIC(K,K)·HSIC(L,L)), as in
+            `hsic.robust`, so that a pseudo-label is not chosen for how it spreads. False: the
+            follow-up's own, which does that.
+        width: σ.
+        most: points of a class that are looked at, evenly spaced by their embeddings' norms.
+
+    Returns:
+        Weights that sum to 1. `about`: the objective at first and at last, points used and left
+        out, whether the search ended by itself.
+
+    Raises:
+        ValueError: fewer than two pseudo-labels, or no class of four points that all have.
+    """
+    if kind not in ("softmax", "sparsemax"):
+        raise ValueError(f"kind is {kind!r}, but must be softmax or sparsemax")
+    names = list(values)
+    if len(names) < 2:
+        raise ValueError("weights are for two pseudo-labels or more")
+    has = np.all([_has(z) for z in values.values()], axis=0)
+    rows = np.flatnonzero(has)
+    kept = [_scaled(values[name][rows]) for name in names]
+    groups = [one for one in classes(np.asarray(y)[rows]) if len(one) >= 4]
+    if not groups:
+        raise ValueError("no class has four segments with a value of every pseudo-label")
+    shares = np.array([len(one) for one in groups], float)
+    shares /= shares.sum()
+    parts = [_Part.of(x, rows, one, kept, most) for one in groups]
+    used = sum(len(part.A) for part in parts)
+
+    def objective(weights: Vector) -> tuple[float, Vector]:
+        value, slope = 0.0, np.zeros(len(names))
+        for share, part in zip(shares, parts, strict=True):
+            own, own_slope = part.value(weights, width, normalised=normalised)
+            value, slope = value + share * own, slope + share * own_slope
+        return value, slope
+
+    equal = np.full(len(names), 1 / len(names))
+    first = objective(equal)[0]
+    search = _softmax if kind == "softmax" else _on_simplex
+    weights, last, ended = search(objective, equal)
+    about = {
+        "objective": {"equal": float(first), "learned": float(last)}, "points": used,
+        "left_out": int((~has).sum()), "ended": ended,
+    }  # fmt: skip
+    found = {name: float(w) for name, w in zip(names, weights, strict=True) if w >= NONE}
+    total = sum(found.values())
+    return Selection({name: w / total for name, w in found.items()}, kind, about)
+
+
+def from_store(
+    ranked: Ranked,
+    *,
+    kind: str = "softmax",
+    manifest: Path | str | None = None,
+    store: Path | str | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Selection:
+    """`learned` weights of a ranking's relevant candidates, on the segments it was made on.
+
+    Noise is as independent as can be: only what is relevant to the label is weighed.
+
+    Args:
+        manifest: where it is now; where the ranking found it, if not given.
+        store, jobs, progress: as for `rank`; what it left in the store is not extracted again.
+
+    Raises:
+        ValueError: the manifest is not there, or see `learned`.
+    """
+    names = [name for name, has in zip(ranked.names, ranked.relevant, strict=True) if has]
+    if len(names) < 2:
+        raise ValueError(f"{len(names)} of the ranked candidates are relevant: nothing to weigh")
+    words = shlex.split(ranked.command)
+    where = Path(manifest or (words[2] if len(words) > 2 else ""))
+    given = {**ranked.settings, "candidates": names, "sensitivity": False}
+    settings = RankSettings.of(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    )
+    corpus = read_corpus(where, allow_outside="--allow-outside" in words)
+    with assembled(
+        selected(corpus, settings), settings, embeddings=(settings.base_embedding(),),
+        store=store, jobs=jobs, progress=progress,
+    ) as data:  # fmt: skip
+        return learned({name: data.values[name] for name in names}, data.x[0], data.y, kind=kind)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A class: its centred speech kernel, and each pseudo-label's squared distances."""
+
+    A: NDArray[np.float32]  # HKH (n, n)
+    U: NDArray[np.float32]  # K centred without its diagonal
+    norm: float  # √ Σ U²
+    distances: NDArray[np.float32]  # (pseudo-labels, n, n)
+
+    @classmethod
+    def of(cls, x: Any, rows: NDArray, members: NDArray, kept: list[NDArray], most: int) -> _Part:
+        own = members
+        if len(own) > most:
+            sizes = np.linalg.norm(np.asarray(x[rows[own]], float).reshape(len(own), -1), axis=1)
+            own = own[np.sort(spaced(sizes, most))]
+        unit = unit_rows(np.asarray(x[rows[own]], np.float64))
+        K = unit @ unit.T
+        U = _centred(K.copy())
+        distances = np.stack([_distances(z[own]) for z in kept]).astype(np.float32)
+        A = doubly_centred(K).astype(np.float32)
+        return cls(A, U.astype(np.float32), float(np.linalg.norm(U)), distances)
+
+    def value(self, weights: Vector, width: float, *, normalised: bool) -> tuple[float, Vector]:
+        """This class's HSIC and its derivatives by the weights."""
+        n = len(self.A)
+        factor = (-weights / (2 * width**2)).astype(np.float32)
+        L = np.exp(np.tensordot(factor, self.distances, 1))
+        if not normalised:
+            value, of_L = float(np.vdot(self.A, L)) / n**2, self.A / n**2
+        else:
+            centred = _centred(L.astype(np.float64))
+            norm = float(np.linalg.norm(centred))
+            if norm * self.norm < 1e-12:
+                return 0.0, np.zeros(len(weights))
+            value = float(np.vdot(self.U, L)) / (norm * self.norm)
+            of_L = self.U / (norm * self.norm) - value / norm**2 * centred
+        slope = np.tensordot(self.distances, (of_L * L).astype(np.float32), 2)
+        return value, -slope.astype(float) / (2 * width**2)
+
+
+def _centred(K: NDArray) -> NDArray:
+    """In its own memory, so that Σ centred(K) ∘ L is n (n − 3) times the unbiased HSIC.
+
+    The U-centring of Székely & Rizzo (2014).
+    """
+    n = len(K)
+    np.fill_diagonal(K, 0.0)
+    rows = K.sum(axis=1)
+    K += rows.sum() / ((n - 1) * (n - 2))
+    K -= rows / (n - 2)
+    K -= rows[:, None] / (n - 2)
+    np.fill_diagonal(K, 0.0)
+    return K
+
+
+def _softmax(
+    objective: Callable[[Vector], tuple[float, Vector]], start: Vector
+) -> tuple[Vector, float, bool]:
+    """W by L-BFGS; it is held near 0 a little, as otherwise the best has all the weight at last."""
+
+    def of(W: Vector) -> tuple[float, Vector]:
+        weights = np.exp(W - W.max())
+        weights /= weights.sum()
+        value, slope = objective(weights)
+        through = weights * (slope - weights @ slope)
+        return value / scale + HOLD * float(W @ W), through / scale + 2 * HOLD * W
+
+    scale = max(abs(objective(start)[0]), 1e-12)
+    found = minimize(of, np.zeros(len(start)), jac=True, method="L-BFGS-B",
+                     options={"maxiter": STEPS, "ftol": 1e-6, "gtol": 1e-4})  # fmt: skip
+    weights = np.exp(found.x - found.x.max())
+    weights /= weights.sum()
+    return weights, objective(weights)[0], bool(found.success)
+
+
+def _on_simplex(
+    objective: Callable[[Vector], tuple[float, Vector]], start: Vector
+) -> tuple[Vector, float, bool]:
+    """Projected gradient on λ itself: what sparsemax(W) reaches is the whole simplex."""
+    weights, (value, slope) = start, objective(start)
+    step = 0.1 / max(float(np.abs(slope).max()), 1e-12)
+    for _ in range(STEPS):
+        while True:
+            moved = sparsemax(weights - step * slope)
+            there, its_slope = objective(moved)
+            if there <= value - 1e-4 / step * float(np.square(moved - weights).sum()):
+                break
+            step /= 2
+            if step < 1e-12:
+                return weights, value, True
+        change, gained = float(np.abs(moved - weights).max()), value - there
+        weights, value, slope, step = moved, there, its_slope, 2 * step
+        if change < 1e-5 or gained < 1e-7 * abs(value):
+            return weights, value, True
+    return weights, value, False
+
+
+def sparsemax(W: ArrayLike) -> Vector:
+    """The point of the simplex nearest to W (Martins & Astudillo 2016)."""
+    W = np.asarray(W, np.float64)
+    ordered = np.sort(W)[::-1]
+    sums = np.cumsum(ordered) - 1
+    k = np.arange(1, len(W) + 1)
+    last = int(np.flatnonzero(ordered * k > sums)[-1])
+    return np.maximum(W - sums[last] / (last + 1), 0.0)
+
+
+def _has(z: NDArray) -> NDArray[np.bool_]:
+    if z.dtype.kind in "iu":
+        return np.asarray(z >= 0)
+    return np.asarray(np.isfinite(z).reshape(len(z), -1).all(axis=1))
+
+
+def _scaled(z: NDArray) -> NDArray:
+    """Standardised; dimensions share what one has."""
+    z = standardised(z)
+    if z.dtype.kind in "iu":
+        return z
+    z = z.reshape(len(z), -1)
+    return z / np.sqrt(z.shape[1])
+
+
+def _distances(z: NDArray) -> NDArray:
+    """Squared, of all pairs; of categories 2 for unlike ones, as standardised values have them."""
+    if z.dtype.kind in "iu":
+        return 2.0 * (z[:, None] != z[None])
+    squares = np.square(z).sum(axis=1)
+    return np.maximum(squares[:, None] + squares[None] - 2 * z @ z.T, 0.0)
