@@ -1,7 +1,6 @@
 """Speaker verification: trials, embeddings, and what comes of them on voices of the tests' own."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,22 +173,8 @@ def test_speakers_of_the_tests_own_are_told_apart(tmp_path):
 # --------------------------------------------------------------------------------- lists of trials
 
 
-def voxceleb(folder: Path):
-    """A tree of VoxCeleb1's layout with five speakers to train on and two to test on."""
-    import soundfile
-
-    rng = np.random.default_rng(0)
-    for speaker in (1, 2, 3, 4, 5, 270, 271):
-        for k in range(4):
-            place = folder / f"wav/id{10000 + speaker}/video{k % 2}"
-            place.mkdir(parents=True, exist_ok=True)
-            signal = toy.voice(rng, speaker % 3, 0.8)
-            soundfile.write(place / f"{k:05}.wav", signal, 16000)
-    return folder
-
-
 def test_the_official_list_of_trials(tmp_path):
-    corpus = read_corpus(voxceleb(tmp_path / "vox"))
+    corpus = read_corpus(toy.voxceleb(tmp_path / "vox"))
     lines = [
         "1 id10270/video0/00000.wav id10270/video1/00001.wav",
         "0 id10270/video0/00002.wav id10271/video0/00000.wav",

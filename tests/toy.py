@@ -159,3 +159,50 @@ def sentences(folder: Path, speakers: int = 6, each: int = 6, seed: int = 0) -> 
     for path, lines in zip(manifests, (whole, tones), strict=True):
         path.write_text("\n".join(lines) + "\n")
     return manifests
+
+
+def voxceleb(folder: Path) -> Path:
+    """A tree of VoxCeleb1's layout with five speakers to train on and two to test on."""
+    rng = np.random.default_rng(0)
+    for speaker in (1, 2, 3, 4, 5, 270, 271):
+        for k in range(4):
+            place = folder / f"wav/id{10000 + speaker}/video{k % 2}"
+            place.mkdir(parents=True, exist_ok=True)
+            soundfile.write(place / f"{k:05}.wav", voice(rng, speaker % 3, 0.8), 16000)
+    return folder
+
+
+def common_voice(folder: Path) -> Path:
+    """A language of Common Voice's layout: 16 clips to train on, by four speakers."""
+    rng = np.random.default_rng(1)
+    (folder / "clips").mkdir(parents=True)
+    names = ("client_id", "path", "sentence", "age", "gender", "accent", "locale")
+    for split, numbers in (("train", range(16)), ("dev", (16,)), ("test", (17,))):
+        lines = ["\t".join(names)]
+        for k in numbers:
+            name = f"common_voice_en_{k}.mp3"
+            soundfile.write(folder / "clips" / name, voice(rng, k % 3, 0.9), 16000)
+            lines.append("\t".join((f"speaker{k % 4}", name, "What is said.", "", "", "", "en")))
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def timit(folder: Path) -> Path:
+    """A tree of TIMIT's layout: four training speakers, two of dev and two of the core test."""
+    rng = np.random.default_rng(2)
+    phones = ("sh", "iy", "ae")
+    speakers = ("TRAIN/DR1/FCJF0", "TRAIN/DR1/MCPM0", "TRAIN/DR2/FAEM0", "TRAIN/DR2/MARC0")
+    for place in (*speakers, *(f"TEST/DR1/{one}" for one in ("FAKS0", "MMDB1", "MDAB0", "FELC0"))):
+        (folder / place).mkdir(parents=True)
+        for sentence in ("SA1", "SI648", "SX37", "SX127", "SX217"):
+            order = rng.permutation(3)
+            pieces = [voice(rng, int(one), 0.25) for one in order]
+            lines, at = [], 0
+            for one, piece in zip(order, pieces, strict=True):
+                lines.append(f"{at} {at + len(piece)} {phones[one]}")
+                at += len(piece)
+            (folder / place / f"{sentence}.PHN").write_text("\n".join(lines) + "\n")
+            (folder / place / f"{sentence}.TXT").write_text(f"0 {at} She had.\n")
+            path = folder / place / f"{sentence}.WAV"
+            soundfile.write(path, np.concatenate(pieces), 16000, format="NIST", subtype="PCM_16")
+    return folder

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from augury.results import Result as Result
     from augury.settings import PretrainSettings as PretrainSettings
     from augury.settings import RankSettings as RankSettings
+    from augury.validation.recipe import read_recipe as read_recipe
+    from augury.validation.validate import validate as validate
 
 #: Public names and where they live; imported when first used, so that `import augury` is quick.
 _PLACES = {
@@ -35,6 +37,8 @@ _PLACES = {
     "Evaluation": "augury.downstream.results",
     "RankSettings": "augury.settings",
     "rank": "augury.ranking",
+    "read_recipe": "augury.validation.recipe",
+    "validate": "augury.validation.validate",
     "Ranking": "augury.results",
     "Result": "augury.results",
     "PretrainSettings": "augury.settings",
@@ -62,7 +66,9 @@ __all__ = [
     "pretrain",
     "rank",
     "read_corpus",
+    "read_recipe",
     "read_trials",
+    "validate",
 ]
 __version__ = "0.1.0"
 

@@ -85,7 +85,8 @@ class Job:
     def key(self) -> str:
         """Names it: the same for the same settings and inputs, wherever they lie."""
         before = self.needs.key if self.needs else ""
-        return key("job", VERSION, self.kind, self.data.digest, self.settings, before)
+        settings = {name: value for name, value in self.settings.items() if name != "trials"}
+        return key("job", VERSION, self.kind, self.data.digest, settings, before)
 
     def folder(self, store: Path) -> Path:
         """Where what it makes lies."""

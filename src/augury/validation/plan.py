@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from augury.downstream.task import found
 from augury.settings import EvaluateSettings
+from augury.store import digest, key
 from augury.validation.jobs import Data, Job, data_of
 from augury.validation.recipe import BASELINES, RECONSTRUCTION, Judge, Recipe
 
@@ -52,7 +53,12 @@ def corpora(recipe: Recipe) -> Corpora:
             known[manifest, level] = data_of(manifest, level)
         return known[manifest, level]
 
-    tasks = {judge.name: one(judge.manifest, judge.level) for judge in recipe.tasks}
+    tasks = {}
+    for judge in recipe.tasks:
+        tasks[judge.name] = one(judge.manifest, judge.level)
+        if listed := judge.settings.get("trials"):  # what is in the list counts, not where it lies
+            content = key(tasks[judge.name].digest, digest(Path(listed).read_bytes()))
+            tasks[judge.name] = replace(tasks[judge.name], digest=content)
     return Corpora(one(recipe.pretrain.manifest, recipe.pretrain.level), tasks)
 
 

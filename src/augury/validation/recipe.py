@@ -16,6 +16,8 @@ Table = TypeVar("Table")
 
 #: Encoders that are judged beside those of candidates: what pretraining has to beat.
 BASELINES = ("mel", "random")
+#: Settings of tasks that may name a file.
+FILES = ("trials", "random_encoder")
 #: Name of the encoder that learned to give back the speech, and no pseudo-label.
 RECONSTRUCTION = "reconstruction"
 
@@ -184,11 +186,21 @@ def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
             raise ValueError(f"{what}: {name} is {value!r}, but must be a list of texts")
         if name == "manifest" and isinstance(value, str) and value:
             value = str((folder / value).resolve())
+        if name == "preset":
+            value = _found(value, folder)
+        if name == "settings" and isinstance(value, Mapping):
+            value = {k: _found(v, folder) if k in FILES else v for k, v in value.items()}
         given[name] = tuple(value) if isinstance(value, list) else value
     try:
         return cls(**given)
     except TypeError as error:  # what has no default
         raise ValueError(f"{what}: {str(error).rpartition('__init__() ')[2]}") from error
+
+
+def _found(value: Any, folder: Path) -> Any:
+    """A file beside the recipe by its path; anything else as it is."""
+    beside = folder / value if isinstance(value, str) and value else folder
+    return str(beside.resolve()) if beside.is_file() else value
 
 
 def _known(name: str, names: list[str], what: str) -> None:
