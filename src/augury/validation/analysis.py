@@ -177,7 +177,7 @@ class Analysis:
 
     @property
     def energy(self) -> float:
-        """kWh that a ranking saves, were it followed: all but one candidate's share."""
+        """kWh that pretraining and judging every candidate took, less what ranking took."""
         return (self.core_hours - self.ranking_hours) * WATTS / 1000
 
     def write(self, folder: Path, recipe: Recipe) -> Path:
