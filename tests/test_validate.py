@@ -179,6 +179,17 @@ def test_rows_are_enough_to_go_on_from_elsewhere(recipe, tmp_path, monkeypatch):
         run(recipe(text))
 
 
+def test_a_cluster_gives_the_same_tables(recipe, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    text = RECIPE.partition("[groups]")[0].replace("seeds = 2", "seeds = 1", 1)
+    here = run(recipe(text))
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "other-store"))
+    there = validate(read_recipe(recipe(text)), out=tmp_path / "there", cluster="local", jobs=2)
+    assert there.failed == ()
+    assert tables(there.folder) == tables(here.folder)
+    assert rows(there.folder) == rows(here.folder)
+
+
 def test_a_damaged_result_is_made_again(recipe, tmp_path):
     found = run(recipe(RECIPE.partition("[groups]")[0]))
     results = sorted((tmp_path / "store" / "jobs").glob("*/result.json"))

@@ -174,7 +174,7 @@ class Run(Generic[Plan, Data]):
         with (
             _asked_to_stop() as stop,
             torch.random.fork_rng(_gpus(self.group)),
-            _threads(self.state.threads),
+            with_threads(self.state.threads),
         ):
             self._began = self._saved = self._counted = time.monotonic()
             self._before, self._first = self.state.audio, self.state.step
@@ -423,7 +423,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def with_threads(count: int) -> Iterator[None]:
     """Inside, torch computes with so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -146,18 +146,20 @@ def perform(site: Site, chain: Sequence[Job]) -> list[Done]:
 
     A failure is a result too: only what needs the failed job is left out.
     """
+    from augury.learning.training import with_threads
+
     features = site.store / "jobs" / f"features-{chain[0].key}"
     found: list[Done] = []
     failed: set[str] = set()
-    for job in chain:
-        if job.needs and job.needs.key in failed:
-            failed.add(job.key)
-            found.append(Done(job, None, f"{job.needs.name} failed"))
-            continue
-        done = _one(site, job, features)
-        if done.result is None:
-            failed.add(job.key)
-        found.append(done)
+    with with_threads(1):  # wherever it runs: sums round by the number of threads
+        for job in chain:
+            if job.needs and job.needs.key in failed:
+                done = Done(job, None, f"{job.needs.name} failed")
+            else:
+                done = _one(site, job, features)
+            if done.result is None:
+                failed.add(job.key)
+            found.append(done)
     shutil.rmtree(features, ignore_errors=True)
     return found
 
