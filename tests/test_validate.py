@@ -22,7 +22,7 @@ from augury.validation.validate import planned, validate  # noqa: E402
 pytestmark = pytest.mark.usefixtures("own_store")
 
 RECIPE = """
-candidates = ["toy:level", "own:flux", "own:noise"]
+candidates = ["toy:pitch", "own:zero_crossings", "own:noise"]
 useless = "own:noise"
 
 [pretrain]
@@ -58,7 +58,7 @@ def recipe(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.toml").write_text(toy.preset(epochs=2))
-    toy.corpus(tmp_path)
+    toy.corpus(tmp_path, each=12)
     return write
 
 
@@ -90,7 +90,7 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     of = {(row["regime"], row["candidate"], row["pretrain_seed"]) for row in found_rows}
     assert ("baseline", "reconstruction", "1") in of
     assert ("alone", "own:noise", "0") in of
-    assert ("group pitch: all", "own:flux, own:noise, toy:level", "0") in of
+    assert ("group pitch: all", "own:zero_crossings, toy:pitch", "0") in of
     assert len(of) == 2 + 2 + 3 * 2 + 4
     (measured,) = found.analysis.measured
     assert measured.errors.shape == (3, 2)
@@ -105,6 +105,13 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert rows(again.folder) == found_rows
     page = (again.folder / "report.html").read_text()
     assert "Did the ranking tell the truth?" in page
+
+
+def test_groups_need_relevant_candidates(recipe):
+    said = []
+    found = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), tell=said.append)
+    assert found.analysis.groups == ()
+    assert any("no groups for pitch: 1 of 3 candidates are relevant" in line for line in said)
 
 
 def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
@@ -122,7 +129,7 @@ def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
 
 def test_what_fails_is_said_and_stops_nothing_else(recipe):
     said = []
-    text = RECIPE.replace('"own:flux"', '"toy:nothing"').partition("[groups]")[0]
+    text = RECIPE.replace('"own:zero_crossings"', '"toy:nothing"').partition("[groups]")[0]
     found = run(recipe(text), tell=said.append)
     failed = {done.job.name: done for done in found.failed}
     assert {"pretrain alone: toy:nothing, seed 0", "pretrain alone: toy:nothing, seed 1"} <= set(
@@ -134,7 +141,7 @@ def test_what_fails_is_said_and_stops_nothing_else(recipe):
     assert needed.reason == "pretrain alone: toy:nothing, seed 0 failed"
     assert any("failed: pretrain alone: toy:nothing, seed 0" in line for line in said)
     assert {row["candidate"] for row in rows(found.folder)} == {
-        "mel", "random", "reconstruction", "toy:level", "own:noise",
+        "mel", "random", "reconstruction", "toy:pitch", "own:noise",
     }  # fmt: skip
 
 

@@ -87,8 +87,9 @@ def group_entries(
         if groups.tasks and judge.name not in groups.tasks:
             continue
         made[judge.name] = []
-        for seed in range(groups.seeds):
-            for name, members in _groups(recipe, estimates[judge.name], seed).items():
+        order = relevant(estimates[judge.name])
+        for seed in range(groups.seeds if len(order) > 1 else 0):
+            for name, members in _groups(order, groups.size, seed).items():
                 weights = dict.fromkeys(members, 1.0)
                 settings = recipe.settings(regime, weights, seed=seed).to_dict()
                 entry = _pretrained(
@@ -99,13 +100,20 @@ def group_entries(
     return made
 
 
-def _groups(recipe: Recipe, estimates: Mapping[str, Any], seed: int) -> dict[str, list[str]]:
-    from augury.validation.estimators import RECOMMENDED
+def relevant(estimates: Mapping[str, Any]) -> list[str]:
+    """The candidates that are relevant to a task's label, best estimate first."""
+    from augury.validation.estimators import DEFAULT, RECOMMENDED
 
-    assert recipe.groups
-    values = {name: v for name, v in estimates["table"][RECOMMENDED].items() if v is not None}
-    order = sorted(values, key=lambda name: (values[name], name))
-    size = min(recipe.groups.size, len(order))
+    plain, recommended = (estimates["table"][name] for name in (DEFAULT, RECOMMENDED))
+    found = [name for name, value in recommended.items() if value is not None]
+    # Only of what is not relevant do the two differ.
+    found = [name for name in found if recommended[name] == plain[name]]
+    return sorted(found, key=lambda name: (plain[name], name))
+
+
+def _groups(order: list[str], size: int, seed: int) -> dict[str, list[str]]:
+    """Of what is relevant: with noise in it the worst group would be a straw man."""
+    size = min(size, len(order))
     drawn = np.random.default_rng(seed).permutation(sorted(order))[:size]
     return {
         "best": sorted(order[:size]),

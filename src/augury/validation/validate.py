@@ -12,7 +12,7 @@ import io
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,6 @@ class Validation:
     folder: Path
     analysis: Analysis
     failed: tuple[Done, ...] = ()
-    warnings: tuple[str, ...] = field(default_factory=tuple)
 
 
 def planned(recipe: Recipe, store: Path | str | None = None) -> Planned:
@@ -124,6 +123,10 @@ def validate(
         say(f"not all could be extracted at once: {error}")
     entries = plan.entries(recipe, data)
     groups = plan.group_entries(recipe, data, estimates) if recipe.groups else {}
+    for name, some in groups.items():
+        if not some:
+            count, of = len(plan.relevant(estimates[name])), len(recipe.candidates)
+            say(f"no groups for {name}: {count} of {of} candidates are relevant")
     every = [*entries, *(one for some in groups.values() for one in some)]
     _taken_over(folder / "results.csv", every, site.store)
     failed: list[Done] = []
@@ -313,6 +316,7 @@ def _of(entries: Sequence[Entry], store: Path) -> Iterator[Row]:
             known = job.known(store)
             if known is None:
                 continue
+            spent = trained["seconds"] if trained else known.get("pretrain_seconds", 0.0)
             for one in known["outcomes"]:
                 yield Row(
                     regime=entry.regime, candidate=entry.candidate, task=task, mode=mode,
@@ -320,9 +324,7 @@ def _of(entries: Sequence[Entry], store: Path) -> Iterator[Row]:
                     error=one["error"],
                     interval=tuple(one["interval"]) if one["interval"] else None,
                     seconds=one["seconds"],
-                    pretrain_seconds=(trained or {"seconds": known.get("pretrain_seconds", 0.0)})[
-                        "seconds"
-                    ],
+                    pretrain_seconds=spent,
                     key=job.key, machine=known["machine"], date=known["date"],
                 )  # fmt: skip
 
