@@ -523,15 +523,15 @@ def evaluate(
 @app.command()
 def select(
     ranking: Annotated[Path, typer.Argument(help="A ranking.json that `augury rank` wrote.")],
-    best: Annotated[int, typer.Option(min=0, help="The so many best relevant ones.")] = 0,
-    worst: Annotated[int, typer.Option(min=0, help="The so many worst.")] = 0,
-    greedy: Annotated[
-        int, typer.Option(min=0, help="So many good ones that are little alike.")
+    best: Annotated[
+        int, typer.Option(min=0, metavar="K", help="The K best that are relevant.")
     ] = 0,
+    worst: Annotated[int, typer.Option(min=0, metavar="K", help="The K worst.")] = 0,
+    greedy: Annotated[int, typer.Option(min=0, metavar="K", help="K good ones, little alike.")] = 0,
     mrmr: Annotated[
-        int, typer.Option(min=0, help="So many relevant ones that are little alike (mRMR).")
+        int, typer.Option(min=0, metavar="K", help="K relevant ones, little alike (mRMR).")
     ] = 0,
-    random: Annotated[int, typer.Option(min=0, help="So many at random.")] = 0,
+    random: Annotated[int, typer.Option(min=0, metavar="K", help="K at random.")] = 0,
     everything: Annotated[bool, typer.Option("--all", help="All that were ranked.")] = False,
     weights: Annotated[
         str,
