@@ -1,6 +1,5 @@
 import math
 
-import dcor
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,6 +78,8 @@ def test_estimators_do_not_depend_on_the_engine(monkeypatch, estimator):
 
 
 def test_unbiased_hsic_equals_its_definition_and_dcor():
+    import dcor  # compiles when imported: here, so that not every worker does it at once
+
     x, z, _ = data(n=9, classes=1)
     K, L = hsic.cosine_kernel(x), label_kernel(z, width=1.0)
     assert hsic.unbiased_hsic(K, L) == pytest.approx(
