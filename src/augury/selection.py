@@ -8,8 +8,9 @@ look at redundancy.
 from __future__ import annotations
 
 import json
+import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
+from scipy.special import softmax
 
 from augury.assembly import Progress, assembled, selected
 from augury.hsic import classes
-from augury.kernels import doubly_centred, spaced, standardised, unit_rows
+from augury.kernels import doubly_centred, standardised, unit_rows
 from augury.readers import read_corpus
 from augury.settings import RankSettings
 from augury.store import write_atomically
@@ -31,10 +33,12 @@ Vector = NDArray[np.float64]
 MOST = 400
 #: Steps of the search for weights, at most.
 STEPS = 200
-#: Weight of W's squares in the softmax's objective, which is 1 at equal weights.
+#: Weight of W's squares in the softmax's objective, which is 1 at most at equal weights.
 HOLD = 2e-2
 #: Weights below this are none.
 NONE = 1e-3
+#: Bytes of distances between points that are kept; more are made anew at every step.
+KEPT = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Ranked:
     alike: NDArray[np.float64]  # (names, names) |Spearman| between them; 0 where it is not known
     settings: dict[str, Any]
     command: str
+    label: str = ""
 
 
 def read_ranking(path: Path | str) -> Ranked:
@@ -70,23 +75,47 @@ def read_ranking(path: Path | str) -> Ranked:
         plain = json.loads(path.read_bytes())
         there = [k for k, one in enumerate(plain["results"]) if one["status"] == "ranked"]
         results = [plain["results"][k] for k in there]
-        rows = plain["redundancy"]
-        alike = np.array([[abs(float(rows[i][k] or 0.0)) for k in there] for i in there], float)
+        names = tuple(str(one["name"]) for one in results)
+        if len(set(names)) < len(names):
+            raise ValueError("a candidate is ranked twice")
+        relevant = [one["relevant"] for one in results]
+        if not all(one is None or isinstance(one, bool) for one in relevant):
+            raise ValueError("relevant is neither true nor false")
         return Ranked(
-            tuple(str(one["name"]) for one in results),
-            np.array([float(one["score"]) for one in results]),
-            np.array([float(one["relevance"]) for one in results]),
-            np.array([one["relevant"] is not False for one in results], bool),
-            alike.reshape(len(there), len(there)),
+            names,
+            np.array([_number(one["score"]) for one in results]),
+            np.array([_number(one["relevance"]) for one in results]),
+            np.array([one is not False for one in relevant], bool),
+            _alike(plain["redundancy"], len(plain["results"]))[np.ix_(there, there)],
             dict(plain["settings"]),
             str(plain["command"]),
+            str(plain["label"]),
         )
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         raise ValueError(
             f"{path}: not a ranking.json as `augury rank` writes it ({error!r})"
         ) from error
+
+
+def _alike(rows: Any, count: int) -> NDArray[np.float64]:
+    """|Spearman| of a ranking's table, (count, count); what is not known is 0."""
+    if len(rows) != count or any(len(row) != count for row in rows):
+        raise ValueError(f"redundancy is not {count} × {count}")
+    found = [[0.0 if one is None else abs(_number(one)) for one in row] for row in rows]
+    # A little above 1 is rounding.
+    if any(one > 1 + 1e-6 for row in found for one in row):
+        raise ValueError("redundancy is beyond 1")
+    return np.array(found, np.float64).reshape(count, count)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("not a number where one must be")
+    return float(value)
 
 
 # ---------------------------------------------------------------------------------------- groups
@@ -158,14 +187,16 @@ def _group(ranked: Ranked, order: Sequence[int], k: int, method: str) -> Selecti
 
 
 def learned(
-    values: dict[str, NDArray],
+    values: Mapping[str, NDArray],
     x: Any,
     y: ArrayLike,
+    names: Sequence[str] | None = None,
     *,
     kind: str = "softmax",
     normalised: bool = True,
     width: float = 1.0,
     most: int = MOST,
+    seed: int = 0,
 ) -> Selection:
     """Weights λ that make the weighted pseudo-labels as independent of the speech as they can be.
 
@@ -177,55 +208,97 @@ def learned(
         values: pseudo-label → (n,) or (n, dims) values, or integer categories (n,), -1 for none.
         x: (n, …) embeddings, or what gives them for x[rows].
         y: (n,) the downstream label.
-        kind: "softmax" (weights never reach 0: stops after few steps, as theirs does) or
-            "sparsemax" (many are 0).
+        names: those to weigh; all of `values` if None.
+        kind: "softmax" (W is held near 0 a little, so that all have some weight) or "sparsemax"
+            (many are 0).
         normalised: each class's HSIC unbiased and divided by √(HSIC(K,K)·HSIC(L,L)), as in
             `hsic.robust`, so that a pseudo-label is not chosen for how it spreads. False: the
             follow-up's own, which does that.
-        width: σ.
-        most: points of a class that are looked at, evenly spaced by their embeddings' norms.
+        width: σ. Every d_k² has a mean of about 2, and so has their weighted sum whatever the
+            weights: with 1, L is far from both 0 and 1.
+        most: points of a class that are looked at; of larger classes so many are drawn.
+        seed: of that draw.
 
     Returns:
-        Weights that sum to 1. `about`: the objective at first and at last, points used and left
-        out, whether the search ended by itself.
+        Weights that sum to 1. `about`: the objective at first and at last, what chance gives it
+        (the standard deviation for one independent pseudo-label, where normalised; a gain of this
+        order says nothing), points used, left out for want of a value, and in classes of fewer
+        than four, pseudo-labels left without weight, whether the search ended by itself.
 
     Raises:
-        ValueError: fewer than two pseudo-labels, or no class of four points that all have.
+        ValueError: fewer than two pseudo-labels, one that does not vary (all weight on it would
+            hide the others), or no class of four points that all have.
     """
-    if kind not in ("softmax", "sparsemax"):
-        raise ValueError(f"kind is {kind!r}, but must be softmax or sparsemax")
-    names = list(values)
-    if len(names) < 2:
-        raise ValueError("weights are for two pseudo-labels or more")
-    has = np.all([_has(z) for z in values.values()], axis=0)
+    names = list(values if names is None else names)
+    _check(values, names, kind, width, most)
+    has = np.all([_has(values[name]) for name in names], axis=0)
     rows = np.flatnonzero(has)
-    kept = [_scaled(values[name][rows]) for name in names]
     groups = [one for one in classes(np.asarray(y)[rows]) if len(one) >= 4]
     if not groups:
         raise ValueError("no class has four segments with a value of every pseudo-label")
-    shares = np.array([len(one) for one in groups], float)
-    shares /= shares.sum()
-    parts = [_Part.of(x, rows, one, kept, most) for one in groups]
-    used = sum(len(part.A) for part in parts)
+    kept = [_scaled(values[name][rows]) for name in names]
+    if flat := [name for name, z in zip(names, kept, strict=True) if (z == z[0]).all()]:
+        raise ValueError(
+            f"{', '.join(flat)}: the same for all {len(rows)} segments that have a value of every "
+            "pseudo-label; leave it out"
+        )
+    counts = np.array([len(one) for one in groups], float)
+    shares = counts / counts.sum()
+    rng = np.random.default_rng(seed)
+    drawn = [one if len(one) <= most else np.sort(rng.permutation(one)[:most]) for one in groups]
+    sizes = np.array([len(own) for own in drawn], float)
+    fits = 4 * len(names) * np.cumsum(np.square(sizes)) <= KEPT
+    parts = [
+        _Part.of(x[rows[own]], [z[own] for z in kept], normalised, bool(keep))
+        for own, keep in zip(drawn, fits, strict=True)
+    ]
 
     def objective(weights: Vector) -> tuple[float, Vector]:
         value, slope = 0.0, np.zeros(len(names))
         for share, part in zip(shares, parts, strict=True):
-            own, own_slope = part.value(weights, width, normalised=normalised)
+            own, own_slope = part.value(weights, width)
             value, slope = value + share * own, slope + share * own_slope
         return value, slope
 
-    equal = np.full(len(names), 1 / len(names))
-    first = objective(equal)[0]
-    search = _softmax if kind == "softmax" else _on_simplex
-    weights, last, ended = search(objective, equal)
+    # As in `hsic.robust`.
+    chance = math.sqrt(float(np.sum(shares**2 * 2 / (sizes * (sizes - 3).clip(1)))))
+    first = objective(np.full(len(names), 1 / len(names)))[0]
+    # Where there is nothing to gain but chance, nothing is magnified.
+    unit = max(abs(first), chance if normalised else 0.0, 1e-12)
+    weights, last, ended = (
+        _softmax(objective, len(names), unit)
+        if kind == "softmax"
+        else _on_simplex(objective, len(names))
+    )
     about = {
-        "objective": {"equal": float(first), "learned": float(last)}, "points": used,
-        "left_out": int((~has).sum()), "ended": ended,
-    }  # fmt: skip
+        "objective": {"equal": float(first), "learned": float(last)},
+        "chance": chance if normalised else None,
+        "points": int(sizes.sum()),
+        "left_out": int((~has).sum()),
+        "in_small_classes": len(rows) - int(counts.sum()),
+        "without_weight": [name for name, w in zip(names, weights, strict=True) if w < NONE],
+        "ended": ended,
+    }
     found = {name: float(w) for name, w in zip(names, weights, strict=True) if w >= NONE}
     total = sum(found.values())
     return Selection({name: w / total for name, w in found.items()}, kind, about)
+
+
+def _check(
+    values: Mapping[str, NDArray], names: Sequence[str], kind: str, width: float, most: int
+) -> None:
+    if kind not in ("softmax", "sparsemax"):
+        raise ValueError(f"kind is {kind!r}, but must be softmax or sparsemax")
+    if unknown := [name for name in names if name not in values]:
+        raise ValueError(f"no values of {', '.join(unknown)}; there are {', '.join(values)}")
+    if len(names) < 2:
+        raise ValueError("weights are for two pseudo-labels or more")
+    if len(set(names)) < len(names):
+        raise ValueError(f"a pseudo-label is named twice: {', '.join(names)}")
+    if not (width > 0 and math.isfinite(width)):
+        raise ValueError(f"width is {width}, but must be above 0")
+    if most < 4:
+        raise ValueError(f"most is {most}, but four points of a class are needed")
 
 
 def from_store(
@@ -267,42 +340,44 @@ def from_store(
 
 @dataclass(frozen=True)
 class _Part:
-    """A class: its centred speech kernel, and each pseudo-label's squared distances."""
+    """A class: its centred speech kernel, and what the pseudo-labels' distances are made of."""
 
-    A: NDArray[np.float32]  # HKH (n, n)
-    U: NDArray[np.float32]  # K centred without its diagonal
-    norm: float  # √ Σ U²
-    distances: NDArray[np.float32]  # (pseudo-labels, n, n)
+    K: NDArray[np.float32]  # (n, n) HKH, or U-centred where normalised
+    normalised: bool
+    zs: list[NDArray]  # each pseudo-label's values
+    kept: list[NDArray[np.float32]]  # their squared distances (n, n), or none
 
     @classmethod
-    def of(cls, x: Any, rows: NDArray, members: NDArray, kept: list[NDArray], most: int) -> _Part:
-        own = members
-        if len(own) > most:
-            sizes = np.linalg.norm(np.asarray(x[rows[own]], float).reshape(len(own), -1), axis=1)
-            own = own[np.sort(spaced(sizes, most))]
-        unit = unit_rows(np.asarray(x[rows[own]], np.float64))
-        K = unit @ unit.T
-        U = _centred(K.copy())
-        distances = np.stack([_distances(z[own]) for z in kept]).astype(np.float32)
-        A = doubly_centred(K).astype(np.float32)
-        return cls(A, U.astype(np.float32), float(np.linalg.norm(U)), distances)
+    def of(cls, x: Any, zs: list[NDArray], normalised: bool, keep: bool) -> _Part:
+        unit = unit_rows(np.asarray(x, np.float64))
+        K = (_centred if normalised else doubly_centred)(unit @ unit.T)
+        kept = [_distances(z) for z in zs] if keep else []
+        return cls(K.astype(np.float32), normalised, zs, kept)
 
-    def value(self, weights: Vector, width: float, *, normalised: bool) -> tuple[float, Vector]:
+    def distances(self) -> Iterable[NDArray[np.float32]]:
+        return self.kept or map(_distances, self.zs)
+
+    def value(self, weights: Vector, width: float) -> tuple[float, Vector]:
         """This class's HSIC and its derivatives by the weights."""
-        n = len(self.A)
-        factor = (-weights / (2 * width**2)).astype(np.float32)
-        L = np.exp(np.tensordot(factor, self.distances, 1))
-        if not normalised:
-            value, of_L = float(np.vdot(self.A, L)) / n**2, self.A / n**2
+        n = len(self.K)
+        factors = (-weights / (2 * width**2)).astype(np.float32)
+        L = np.zeros((n, n), np.float32)
+        for factor, distance in zip(factors, self.distances(), strict=True):
+            L += factor * distance
+        np.exp(L, out=L)
+        if not self.normalised:
+            value, of_L = float(np.vdot(self.K, L)) / n**2, self.K / n**2
         else:
             centred = _centred(L.astype(np.float64))
             norm = float(np.linalg.norm(centred))
-            if norm * self.norm < 1e-12:
+            both = norm * float(np.linalg.norm(self.K))
+            if both < 1e-12:  # nothing varies
                 return 0.0, np.zeros(len(weights))
-            value = float(np.vdot(self.U, L)) / (norm * self.norm)
-            of_L = self.U / (norm * self.norm) - value / norm**2 * centred
-        slope = np.tensordot(self.distances, (of_L * L).astype(np.float32), 2)
-        return value, -slope.astype(float) / (2 * width**2)
+            value = float(np.vdot(self.K, L)) / both
+            of_L = self.K / both - value / norm**2 * centred
+        of_L = (of_L * L).astype(np.float32)
+        slope = np.array([float(np.vdot(of_L, distance)) for distance in self.distances()])
+        return value, -slope / (2 * width**2)
 
 
 def _centred(K: NDArray) -> NDArray:
@@ -321,30 +396,33 @@ def _centred(K: NDArray) -> NDArray:
 
 
 def _softmax(
-    objective: Callable[[Vector], tuple[float, Vector]], start: Vector
+    objective: Callable[[Vector], tuple[float, Vector]], count: int, unit: float
 ) -> tuple[Vector, float, bool]:
     """W by L-BFGS; it is held near 0 a little, as otherwise the best has all the weight at last."""
-
-    def of(W: Vector) -> tuple[float, Vector]:
-        weights = np.exp(W - W.max())
-        weights /= weights.sum()
-        value, slope = objective(weights)
-        through = weights * (slope - weights @ slope)
-        return value / scale + HOLD * float(W @ W), through / scale + 2 * HOLD * W
-
-    scale = max(abs(objective(start)[0]), 1e-12)
-    found = minimize(of, np.zeros(len(start)), jac=True, method="L-BFGS-B",
-                     options={"maxiter": STEPS, "ftol": 1e-6, "gtol": 1e-4})  # fmt: skip
-    weights = np.exp(found.x - found.x.max())
-    weights /= weights.sum()
+    found = minimize(
+        lambda W: through_softmax(objective, W, unit), np.zeros(count), jac=True,
+        method="L-BFGS-B", options={"maxiter": STEPS, "ftol": 1e-6, "gtol": 1e-4},
+    )  # fmt: skip
+    weights = softmax(found.x)
     return weights, objective(weights)[0], bool(found.success)
 
 
+def through_softmax(
+    objective: Callable[[Vector], tuple[float, Vector]], W: Vector, unit: float
+) -> tuple[float, Vector]:
+    """The objective of softmax(W) in that unit, with what holds W near 0; and its derivatives."""
+    weights = softmax(W)
+    value, slope = objective(weights)
+    through = weights * (slope - weights @ slope)
+    return value / unit + HOLD * float(W @ W), through / unit + 2 * HOLD * W
+
+
 def _on_simplex(
-    objective: Callable[[Vector], tuple[float, Vector]], start: Vector
+    objective: Callable[[Vector], tuple[float, Vector]], count: int
 ) -> tuple[Vector, float, bool]:
     """Projected gradient on λ itself: what sparsemax(W) reaches is the whole simplex."""
-    weights, (value, slope) = start, objective(start)
+    weights = np.full(count, 1 / count)
+    value, slope = objective(weights)
     step = 0.1 / max(float(np.abs(slope).max()), 1e-12)
     for _ in range(STEPS):
         while True:
@@ -387,9 +465,13 @@ def _scaled(z: NDArray) -> NDArray:
     return z / np.sqrt(z.shape[1])
 
 
-def _distances(z: NDArray) -> NDArray:
+def _distances(z: NDArray) -> NDArray[np.float32]:
     """Squared, of all pairs; of categories 2 for unlike ones, as standardised values have them."""
     if z.dtype.kind in "iu":
-        return 2.0 * (z[:, None] != z[None])
+        return (2 * (z[:, None] != z[None])).astype(np.float32)
+    if z.shape[1] == 1:
+        one = z.astype(np.float32)
+        return np.square(one - one.T)
     squares = np.square(z).sum(axis=1)
-    return np.maximum(squares[:, None] + squares[None] - 2 * z @ z.T, 0.0)
+    found = squares[:, None] + squares[None] - 2 * z @ z.T
+    return np.maximum(found, 0.0).astype(np.float32)
