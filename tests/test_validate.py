@@ -1,6 +1,7 @@
 """The experiment whole, on a toy corpus: what it leaves, what it never does twice, how it fails."""
 
 import csv
+import pickle
 import random
 import signal
 import subprocess
@@ -17,6 +18,8 @@ import toy
 
 torch = pytest.importorskip("torch")
 
+from augury.learning.training import Stopped  # noqa: E402
+from augury.validation import jobs  # noqa: E402
 from augury.validation.validate import planned, validate  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("own_store")
@@ -195,6 +198,18 @@ def test_a_cluster_gives_the_same_tables(recipe, tmp_path, monkeypatch):
     assert there.failed == ()
     assert tables(there.folder) == tables(here.folder)
     assert rows(there.folder) == rows(here.folder)
+
+
+def test_an_experiment_that_is_asked_to_stop_does_not_call_it_a_failure(tmp_path, monkeypatch):
+    def stopped(*_):
+        raise Stopped("stopped in epoch 1", signal.SIGTERM)
+
+    monkeypatch.setitem(jobs.KINDS, "pretrain", stopped)
+    chain = [jobs.Job("one", "pretrain", jobs.Data("m.csv", "", "d"), {})]
+    with pytest.raises(Stopped) as error:
+        jobs.perform(jobs.Site(tmp_path), chain)
+    again = pickle.loads(pickle.dumps(error.value))  # as a worker sends it
+    assert (str(again), again.signal) == ("stopped in epoch 1", signal.SIGTERM)
 
 
 def test_a_damaged_result_is_made_again(recipe, tmp_path):

@@ -77,7 +77,7 @@ Cluster = Annotated[
         "file with such a configuration."
     ),
 ]
-Trained = Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")]
 Minutes = Annotated[
     float, typer.Option(min=0.01, help="Between checkpoints; each epoch ends with one too.")
 ]
@@ -279,7 +279,7 @@ def pretrain(
     allow_outside: AllowOutside = False,
     store: Store = None,
     jobs: Jobs = 0,
-    device: Trained = "",
+    device: Device = "",
     minutes: Minutes = 10.0,
     prepare_only: Annotated[
         bool,
@@ -461,7 +461,7 @@ def evaluate(
     allow_outside: AllowOutside = False,
     store: Store = None,
     jobs: Jobs = 0,
-    device: Trained = "",
+    device: Device = "",
     minutes: Minutes = 10.0,
 ) -> None:
     """Train and score a downstream task on pretrained encoders: what did pretraining help?
@@ -580,7 +580,10 @@ def select(
             out.print(f"{weight:.3f}  {name}", soft_wrap=True)
         if "objective" in found.about:
             first, last = (found.about["objective"][name] for name in ("equal", "learned"))
-            out.print(f"dependence given the label: {first:.4f} at equal weights, {last:.4f} so")
+            out.print(
+                f"dependence given the label: {first:.4f} at equal weights, {last:.4f} so; of what "
+                f"is independent chance makes ± {found.about['chance']:.4f}"
+            )
         out.print(f"{found.method}: {out_file}", soft_wrap=True)
 
 
@@ -598,7 +601,7 @@ def validate(
         int, typer.Option(min=0, help="Jobs at a time, a core each; 0: as many as cores.")
     ] = 0,
     cluster: Cluster = "",
-    device: Trained = "",
+    device: Device = "",
     minutes: Minutes = 2.0,
 ) -> None:
     """See whether rankings tell the truth: pretrain with every candidate, judge, correlate.
@@ -617,7 +620,7 @@ def validate(
             _show_plan(planned(read, store), jobs)
             return
         _usable("--out", out_dir)
-        with _progress() as progress:
+        with _progress() as progress, _training():
             done = validated(
                 read,
                 out=out_dir,

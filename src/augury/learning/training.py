@@ -44,6 +44,10 @@ class Stopped(RuntimeError):
         super().__init__(message)
         self.signal = received
 
+    def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
+        """As another process gets it: with the signal."""
+        return Stopped, (str(self), self.signal)
+
 
 class Task(Protocol[Plan, Data]):
     """What is trained: which batches, and what they cost."""

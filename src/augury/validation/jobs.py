@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Job:
     settings: dict[str, Any]  # plain values: all that the result depends on, beside the data
     needs: Job | None = None  # whose result it starts from
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names it: the same for the same settings and inputs, wherever they lie."""
         before = self.needs.key if self.needs else ""
@@ -181,16 +182,16 @@ def _one(site: Site, job: Job, features: Path) -> Done:
             break
         except Busy:  # what a killed run left behind is still at it, or another run
             time.sleep(PATIENCE)
-        except Stopped as stopped:
+        except Stopped as stopped:  # it is the experiment that was asked to stop
             log.write(str(stopped))
-            return Done(job, None, str(stopped), log.path)
+            raise
         except Exception as error:
             # Whatever it is: the others go on, and the log says all.
             log.write(traceback.format_exc())
             return Done(job, None, f"{type(error).__name__}: {error}".splitlines()[0], log.path)
     result |= {
         "job_seconds": round(time.monotonic() - began, 1),
-        "machine": f"{platform.processor() or platform.machine()}",
+        "machine": platform.processor() or platform.machine(),
         "date": str(date.today()),
     }
     write_result(site.store, job, result)
