@@ -145,6 +145,19 @@ class Said:
             if k < LISTED or v.kind == "baseline" or v.estimator in always
         ]
 
+    def words(self, one: Verdict) -> str:
+        """What an estimator is."""
+        from augury.validation.estimators import ESTIMATORS
+
+        return ESTIMATORS[one.estimator].words
+
+    @property
+    def watts(self) -> str:
+        """Of a core, as energy is reckoned."""
+        from augury.validation.analysis import WATTS
+
+        return plain(WATTS)
+
     def number(self, value: float | None, decimals: int = 2) -> str:
         """A number, or a dash."""
         return NONE if value is None else decimal(value, decimals)

@@ -171,20 +171,16 @@ def settings_of(judge: Judge) -> EvaluateSettings:
     return found(judge.task).Settings.of(judge.preset, judge.task, **given)
 
 
-def seconds(job: Job, store: Path, hours: float, known: Mapping[str, Sequence[float]]) -> float:
-    """About how long a job will take: as long as others of its kind and settings did, or a guess.
+def seconds(job: Job, known: Mapping[str, Sequence[float]]) -> float:
+    """About how long a job will take: as long as others like it did, or a guess.
 
-    Args:
-        hours: of audio that it learns from.
-        known: what jobs took so far, by `likeness`.
+    `known`: what jobs took so far, by `likeness`.
     """
-    if job.known(store):
-        return 0.0
     before = known.get(likeness(job))
     if before:
         return float(np.mean(before))
     runs = job.settings.get("seeds", 1) * max(1, job.settings.get("folds", 0))
-    return hours * 3600 * job.settings["epochs"] * runs / SPEEDS[job.kind]
+    return job.data.hours * 3600 * job.settings["epochs"] * runs / SPEEDS[job.kind]
 
 
 def likeness(job: Job) -> str:

@@ -66,13 +66,16 @@ def planned(recipe: Recipe, store: Path | str | None = None) -> Planned:
     data = plan.corpora(recipe)
     jobs = [_estimates_job(recipe, judge) for judge in recipe.tasks]
     jobs += _unique(plan.entries(recipe, data))
-    known = _history(jobs, site.store)
+    known = {job.key: job.known(site.store) for job in jobs}
+    history: dict[str, list[float]] = defaultdict(list)
+    for job in jobs:
+        if job.kind != "estimates" and (result := known[job.key]):
+            history[plan.likeness(job)].append(result["job_seconds"])
     rows = []
     for job in jobs:
-        guess = (
-            0.0 if job.kind == "estimates" else plan.seconds(job, site.store, job.data.hours, known)
-        )
-        rows.append((job, job.known(site.store) is not None, guess))
+        done = known[job.key] is not None
+        guess = 0.0 if done or job.kind == "estimates" else plan.seconds(job, history)
+        rows.append((job, done, guess))
     later = 0
     if recipe.groups:
         tasks = recipe.groups.tasks or tuple(one.name for one in recipe.tasks)
@@ -130,13 +133,12 @@ def validate(
     every = [*entries, *(one for some in groups.values() for one in some)]
     _taken_over(folder / "results.csv", every, site.store)
     failed: list[Done] = []
+    rows, of_groups = _written(folder, entries, groups, site.store)
     for done in _performed(site, every, processes, cluster, say):
         failed += [one for one in done if one.result is None]
-        write_atomically(folder / "results.csv", _table(entries, groups, site.store))
-    rows, of_groups = _rows(entries, groups, site.store)
+        rows, of_groups = _written(folder, entries, groups, site.store)
     found = analysed(recipe, estimates, rows, of_groups)
     found.write(folder, recipe)
-    write_atomically(folder / "results.csv", _table(entries, groups, site.store))
     return Validation(recipe, folder, found, tuple(failed))
 
 
@@ -187,11 +189,7 @@ def _estimated(
         given, settings, embeddings=embeddings, which=range(len(embeddings)),
         store=site.store, jobs=jobs, cluster=cluster, progress=progress,
     ) as data:  # fmt: skip
-        result: dict[str, Any] = {
-            "table": estimators.estimates(data),
-            "segments": len(data.corpus),
-            "classes": len(data.classes),
-        }
+        result: dict[str, Any] = {"table": estimators.estimates(data)}
     result["job_seconds"] = round(time.monotonic() - began, 1)
     write_result(site.store, job, result)
     return result
@@ -224,15 +222,6 @@ def _extracted(
 
 def _unique(entries: Sequence[Entry]) -> list[Job]:
     return list({job.key: job for entry in entries for job in entry.chain}.values())
-
-
-def _history(jobs: Sequence[Job], store: Path) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = defaultdict(list)
-    for job in jobs:
-        known = job.known(store)
-        if known and job.kind != "estimates":
-            found[plan.likeness(job)].append(known["job_seconds"])
-    return found
 
 
 def _performed(
@@ -302,11 +291,22 @@ def _taken_over(path: Path, entries: Sequence[Entry], store: Path) -> None:
         write_result(store, job, result)
 
 
-def _rows(
-    entries: Sequence[Entry], groups: Mapping[str, Sequence[Entry]], store: Path
+def _written(
+    folder: Path, entries: Sequence[Entry], groups: Mapping[str, Sequence[Entry]], store: Path
 ) -> tuple[list[Row], dict[str, list[Row]]]:
-    of_groups = {name: list(_of(some, store)) for name, some in groups.items()}
-    return list(_of(entries, store)), of_groups
+    """The errors known so far, and those of groups by task, after writing them to results.csv."""
+    rows, of_groups = (
+        list(_of(entries, store)),
+        {name: list(_of(some, store)) for name, some in groups.items()},
+    )
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(Row.NAMES)
+    table.writerows(one.cells() for one in rows)
+    for name, some in of_groups.items():  # there the regime says whose the group is
+        table.writerows(replace(one, regime=f"group {name}: {one.regime}").cells() for one in some)
+    write_atomically(folder / "results.csv", text.getvalue())
+    return rows, of_groups
 
 
 def _of(entries: Sequence[Entry], store: Path) -> Iterator[Row]:
@@ -327,15 +327,3 @@ def _of(entries: Sequence[Entry], store: Path) -> Iterator[Row]:
                     pretrain_seconds=spent,
                     key=job.key, machine=known["machine"], date=known["date"],
                 )  # fmt: skip
-
-
-def _table(entries: Sequence[Entry], groups: Mapping[str, Sequence[Entry]], store: Path) -> str:
-    """A line for each encoder, task and seed; of groups, the regime says whose they are."""
-    rows, of_groups = _rows(entries, groups, store)
-    for name, some in of_groups.items():
-        rows += [replace(one, regime=f"group {name}: {one.regime}") for one in some]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(Row.NAMES)
-    table.writerows(one.cells() for one in rows)
-    return text.getvalue()
