@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
 
 from augury import read_corpus
 from augury.assembly import assembled, selected
@@ -75,6 +77,33 @@ def test_h_score_is_the_correlation_ratio_in_one_dimension():
     wide = np.stack([z, rng.standard_normal(90)], axis=1)
     turned = wide @ np.array([[2.0, 1.0], [0.5, -3.0]])  # no basis is special
     assert estimators.h_score(turned, y) == pytest.approx(estimators.h_score(wide, y))
+
+
+def test_log_me_is_the_largest_evidence_of_a_gaussian_model():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 60)
+    z = rng.standard_normal((60, 2)) * [1, 50] + y[:, None] + 7
+    features = np.column_stack([np.ones(60), (z - z.mean(axis=0)) / z.std(axis=0)])
+
+    def least(truth):
+        def minus(logs):
+            spread = np.eye(60) / np.exp(logs[1]) + features @ features.T / np.exp(logs[0])
+            return -multivariate_normal(np.zeros(60), spread).logpdf(truth)
+
+        return minimize(minus, [0.0, 0.0], method="Nelder-Mead").fun
+
+    expected = -np.mean([least((y == c).astype(float)) for c in range(3)]) / 60
+    assert estimators.log_me(z, y) == pytest.approx(expected, abs=1e-6)
+    assert estimators.log_me(z * 3 - 2, y) == pytest.approx(estimators.log_me(z, y))
+
+
+def test_log_me_prefers_what_tells_the_classes():
+    y = np.arange(300) % 3
+    noise = np.random.default_rng(0).standard_normal(300)
+    assert estimators.log_me(y + 0.1 * noise, y) > estimators.log_me(y + noise, y)
+    assert estimators.log_me(y + noise, y) > estimators.log_me(noise, y)
+    assert estimators.log_me(y, y) > 1  # a copy: of categories nothing is left to explain
+    assert np.isfinite(estimators.log_me(np.ones(300), y))
 
 
 def test_mutual_information_of_a_copy_and_of_nothing():

@@ -14,11 +14,12 @@ import toy
 torch = pytest.importorskip("torch")
 
 from augury.learning.workers import (  # noqa: E402
-    SPAN,
+    GIVEN,
     Batch,
     Pretraining,
     Worker,
-    hidden,
+    around,
+    neighbours,
     read_batch,
 )
 
@@ -184,21 +185,63 @@ def test_targets_are_not_rounded_by_autocast():
     np.testing.assert_allclose(rounded.detach(), plain.detach(), rtol=1e-3)
 
 
-def test_about_the_asked_share_of_frames_is_hidden_in_spans():
-    torch.manual_seed(0)
-    found = hidden((40, 500), 0.3, torch.device("cpu"))
-    assert found.float().mean().item() == pytest.approx(0.3, abs=0.02)  # 20,000 frames
-    for row in found.tolist():
-        text = "".join("x" if one else "." for one in row)
-        assert all(len(run) >= SPAN for run in text.strip("x").replace(".", " ").split())
+def test_frames_around_are_evenly_apart_and_the_frame_itself_is_one():
+    assert around(0) == (0,)
+    assert around(2) == (-2, -1, 0, 1, 2)
+    assert around(8) == (-8, -6, -4, -2, 0, 2, 4, 6, 8)
+    for context in range(101):
+        found = around(context)
+        assert 0 in found
+        assert found == tuple(-one for one in found[::-1])
+        assert max(found) == context
+        assert len(set(found)) == len(found) <= GIVEN
 
 
-def test_frames_are_hidden_in_training_alone():
-    made, data = model(masked=0.5), batch([60, 60])
+def test_neighbours_never_leave_their_clip():
+    offsets = (-2, 0, 3)
+    expected = []
+    for first, count in ((0, 1), (1, 4), (5, 7)):
+        for frame in range(count):
+            row = [min(max(frame + offset, 0), count - 1) + first for offset in offsets]
+            expected.append(row)
+    assert neighbours(torch.tensor([1, 4, 7]), offsets).tolist() == expected
+
+
+@pytest.mark.parametrize("context", [0, 1, 8])
+def test_with_a_context_the_loss_is_that_of_a_plain_loop_over_neighbours(context):
+    lengths = [5, 30]
+    made = model(target("z"), target("c", 3, "abc"), context=context).eval()
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((35, 1)).astype(np.float32)
+    z[7] = np.nan
+    codes = rng.integers(-1, 3, 35)
+    data = batch(lengths, z=torch.from_numpy(z), c=torch.from_numpy(codes))
     with torch.no_grad():
-        torch.testing.assert_close(made.eval()(data), model().eval()(data), rtol=0, atol=0)
-    made.train()
-    torch.manual_seed(0)
-    one = made(data)[0]
-    torch.manual_seed(1)
-    assert not torch.equal(made(data)[0], one)
+        sums, counts = made(data)
+        features = made.encoder(data.mel, data.lengths)
+        wanted = made.wanted(data, torch.arange(30) < data.lengths[:, None])
+        offsets = around(context)
+        expected = dict.fromkeys(wanted, 0.0)
+        number = dict.fromkeys(wanted, 0)
+        for clip, first in enumerate([0, 5]):
+            for frame in range(lengths[clip]):
+                for k, offset in enumerate(offsets):
+                    at = first + min(max(frame + offset, 0), lengths[clip] - 1)
+                    for worker in made.workers:
+                        dims = worker.linear.out_features // len(offsets)
+                        guess = worker.activation(worker.linear(features[clip, frame]))
+                        guess, truth = guess[k * dims : (k + 1) * dims], wanted[worker.name][at]
+                        if worker.name == "c":
+                            if truth < 0:
+                                continue
+                            cost = -guess.log_softmax(0)[truth]
+                        else:
+                            apart = guess - truth
+                            if bool(apart.isnan().any()):
+                                continue
+                            cost = (apart.abs() if worker.name == "z" else apart.square()).mean()
+                        expected[worker.name] += float(cost)
+                        number[worker.name] += 1
+    names = [worker.name for worker in made.workers]
+    np.testing.assert_allclose(sums, [expected[name] for name in names], rtol=1e-4)
+    assert counts.tolist() == [number[name] for name in names]

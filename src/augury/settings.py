@@ -146,7 +146,7 @@ class PretrainSettings:
     mfcc: float = 1.0  # weight of the worker for MFCCs; 0: none
     coefficients: int = 40  # MFCCs
     unvoiced: str = "published"  # frames without voice: as openSMILE writes them, or no target
-    masked: float = 0.0  # share of frames hidden from the encoder while it learns; the paper: none
+    context: int = 0  # frames on either side whose targets a frame has to give, too; the paper: none
     epochs: int = 10
     batch_seconds: float = 80.0  # of a batch, padding included; the authors' 16 clips are about 80
     longest: float = 10.0  # seconds; longer clips are left out
@@ -173,6 +173,7 @@ class PretrainSettings:
         for name, low, high in (
             ("coefficients", 1, self.encoder.bands),
             ("epochs", 1, 100_000),
+            ("context", 0, 100),
             ("patience", 0, 100_000),
             ("max_skipped", 0, 10**9),
             ("seed", 0, 2**31),
@@ -188,7 +189,6 @@ class PretrainSettings:
             ("epsilon", 1e-30, 1),
             ("clip", 1e-6, 1e6),
             ("max_bad", 0, 1),
-            ("masked", 0, 0.9),
         ):
             _within(self, name, low, high)
         for name, weight in self.pseudo_labels.items():
@@ -273,6 +273,7 @@ class EvaluateSettings:
         among(self, "schedule", SCHEDULES)
         for name, low, high in (
             ("epochs", 1, 100_000),
+            ("context", 0, 100),
             ("patience", 0, 100_000),
             ("max_skipped", 0, 10**9),
             ("folds", 0, 1000),

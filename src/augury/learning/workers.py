@@ -2,7 +2,9 @@
 
 One worker a target: a linear layer and a PReLU. Speech itself (log-mel, MFCC) costs the squared
 error, a pseudo-label the absolute one, both of values with mean 0 and deviation 1 over the training
-frames; a category costs its cross-entropy.
+frames; a category costs its cross-entropy. With a `context`, a frame has to give the targets of
+frames around it, too, as PASE+ (Ravanelli et al. 2020) has its workers do: log-mel that is to give
+back itself alone may be passed through, and teaches an encoder little.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from augury.settings import PretrainSettings
 
 #: Deviations from the mean beyond which a value is none: only a broken one is.
 _FAR = 1e6
-#: Frames that are hidden together: about a phone.
-SPAN = 8
+#: Frames, at most, whose targets one frame has to give: see `around`.
+GIVEN = 9
 
 SPEECH = ("mel", "mfcc")  # targets computed from the encoder's own input
 
@@ -73,22 +75,23 @@ def read_batch(clips: Clips, targets: Sequence[Target], chosen: NDArray[np.int64
 
 
 class Worker(nn.Module):
-    """Predicts one target from the features of a frame."""
+    """Predicts one target from the features of a frame: that frame's, or those around it."""
 
-    def __init__(self, width: int, target: Target) -> None:
+    def __init__(self, width: int, target: Target, given: int = 1) -> None:
         super().__init__()
         self.name = target.name
         self.categories = bool(target.categories)
-        self.linear = nn.Linear(width, target.dims)
+        self.given = given  # frames whose target it predicts
+        self.linear = nn.Linear(width, given * target.dims)
         # What goes into a softmax needs no PReLU.
         self.activation = nn.Identity() if self.categories else nn.PReLU()
 
     def forward(self, features: Tensor) -> Tensor:
-        """(frames, width) to (frames, dims)."""
-        return self.activation(self.linear(features))
+        """(frames, width) to (frames * given, dims)."""
+        return self.activation(self.linear(features)).unflatten(1, (self.given, -1)).flatten(0, 1)
 
     def loss(self, predicted: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Summed over the frames that have a target, and how many these are."""
+        """Summed over the predictions that have a target, and how many these are."""
         if self.categories:
             total = F.cross_entropy(predicted, wanted, ignore_index=-1, reduction="sum")
             return total, (wanted >= 0).sum()
@@ -117,20 +120,22 @@ class Pretraining(nn.Module):
         cosines = audio.cosines(settings.encoder.bands, settings.coefficients)
         # torch's own memory: where NumPy's happens to begin, a product may round the last bit by.
         self.register_buffer("cosines", torch.tensor(cosines), persistent=False)
-        self.masked = settings.masked
+        self.around = around(settings.context)
         self.targets = [one for one in targets if one.weight]
-        self._workers = [Worker(settings.encoder.dimensions, one) for one in self.targets]
+        self._workers = [
+            Worker(settings.encoder.dimensions, one, len(self.around)) for one in self.targets
+        ]
         self.workers = nn.ModuleList(self._workers)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Each worker's loss summed over the batch's frames (workers,), and their number."""
+        """Each worker's loss summed over what it predicts (workers,), and how much that is."""
         inside = mask(batch.lengths, batch.mel.shape[1])
-        mel = self.encoder.normalised(batch.mel)
-        if self.training and self.masked:
-            mel = mel * ~hidden(mel.shape[:2], self.masked, mel.device)[..., None]
-        features = self.encoder.packed(mel, batch.lengths, inside)
+        features = self.encoder.packed(self.encoder.normalised(batch.mel), batch.lengths, inside)
         with torch.autocast(batch.mel.device.type, enabled=False):  # bfloat16 would round dB
             wanted = self.wanted(batch, inside)
+            if len(self.around) > 1:
+                at = neighbours(batch.lengths, self.around).flatten()
+                wanted = {one.name: wanted[one.name][at] for one in self.targets}
         found = [
             worker.loss(worker(features).float(), wanted[worker.name]) for worker in self._workers
         ]
@@ -162,16 +167,23 @@ class Pretraining(nn.Module):
         return _stacked(found)
 
 
-def hidden(shape: Sequence[int], share: float, device: torch.device) -> Tensor:
-    """Which frames (batch, frames) the encoder is not shown: spans at random, about that share.
+def around(context: int) -> tuple[int, ...]:
+    """Which frames, counted from its own, a frame has to give: `GIVEN` at most, evenly apart."""
+    steps = np.linspace(-context, context, min(GIVEN, 2 * context + 1))
+    return tuple(np.rint(steps).astype(int).tolist())
 
-    What it is to give back there has to be told from the frames around (as in Mockingjay, Liu et
-    al. 2020): one that sees every frame may do with copying it.
+
+def neighbours(lengths: Tensor, offsets: Sequence[int]) -> Tensor:
+    """Places (frames, offsets) of the frames around each, among those of all clips of a batch.
+
+    Args:
+        lengths: (clips,) frames. Beyond a clip's end its last frame stands for what would follow,
+            before its beginning its first.
     """
-    # A frame is seen if no span begins on it or on one of the SPAN - 1 before.
-    begins = torch.rand(*shape, device=device) < 1 - (1 - share) ** (1 / SPAN)
-    padded = F.pad(begins.float()[:, None], (SPAN - 1, 0))
-    return F.max_pool1d(padded, SPAN, stride=1)[:, 0] > 0
+    begin = (lengths.cumsum(0) - lengths).repeat_interleave(lengths)[:, None]
+    last = begin + lengths.repeat_interleave(lengths)[:, None] - 1
+    at = torch.arange(len(begin), device=lengths.device)[:, None]
+    return (at + torch.tensor(offsets, device=lengths.device)).maximum(begin).minimum(last)
 
 
 def _stacked(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

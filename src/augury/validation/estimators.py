@@ -22,13 +22,15 @@ from augury.scoring import RELEVANT, alike
 from augury.threads import Run
 
 #: Changes when the same data would give other estimates.
-VERSION = 1
+VERSION = 2
 #: Equally filled bins of a pseudo-label whose mutual information with the label is taken.
 BINS = 10
 #: Folds of recordings, and rows at most, of the linear probe.
 FOLDS, PROBED = 5, 20_000
 #: Ridge of the linear probe, as a share of the mean square of the embeddings' entries.
 RIDGE = 1e-2
+#: Steps at most, and the least sum of squares that is divided by, of LogME's fixed point.
+ROUNDS, TINY = 100, 1e-12
 
 
 #: What `augury rank` orders by, unless told otherwise.
@@ -74,6 +76,7 @@ def _named() -> dict[str, Estimator]:
         ("spread, robust", "baseline", "the same at the median distance, standardised"),
         ("variance", "baseline", "variance in the pseudo-label's units, lower first"),
         ("H-score", "baseline", "share of the variance between classes, higher first"),
+        ("LogME", "baseline", "log evidence of the classes, linear in Z (You et al. 2021), higher first"),
         ("mutual information", "baseline", f"of Y and Z in {BINS} bins, higher first"),
         ("linear probe", "baseline", "R² of Z from the mean log-mel, held out, higher first"),
     ]
@@ -164,6 +167,7 @@ def _of(
     single: tuple[tuple[str, Callable[[NDArray], float]], ...] = (
         ("variance", variance),
         ("H-score", lambda z: -h_score(z, y)),
+        ("LogME", lambda z: -log_me(z, y)),
         ("mutual information", lambda z: -mutual_information(z, y)),
     )
     for name, function in single:
@@ -191,6 +195,44 @@ def h_score(z: NDArray, y: NDArray) -> float:
     between = (means * counts[:, None]).T @ means
     whole = centred.T @ centred
     return float(np.trace(np.linalg.pinv(whole, hermitian=True) @ between) / values.shape[1])
+
+
+def log_me(z: NDArray, y: NDArray) -> float:
+    """Largest log evidence a sample that a Bayesian linear model gives the classes; nats.
+
+    LogME (You, Liu, Wang, Long 2021): each class's indicator as a Gaussian about a linear function
+    of the pseudo-label, whose weights have a Gaussian prior; both precisions maximised over, by the
+    fixed point of Algorithm 3; the mean over classes. With a constant beside the pseudo-label.
+    """
+    values = _numbers(z)
+    scale = values.std(axis=0)
+    values = (values - values.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
+    count = len(values)
+    features = np.concatenate([np.ones((count, 1)), values], axis=1)
+    left, sigma, _ = np.linalg.svd(features, full_matrices=False)
+    square = np.square(sigma)
+    codes = np.unique(y, return_inverse=True)[1]
+    found = []
+    for k in range(codes.max() + 1):
+        truth = (codes == k).astype(np.float64)
+        inside = left.T @ truth
+        outside = max(float(truth @ truth - inside @ inside), 0.0)  # what no weights can reach
+        alpha = beta = 1.0
+        for _ in range(ROUNDS):
+            before = alpha / beta
+            weights = sigma * inside / (square + before)
+            rest = outside + float(np.square(before * inside / (square + before)).sum())
+            known = float((square / (square + before)).sum())
+            alpha = known / max(float(weights @ weights), TINY)
+            beta = (count - known) / max(rest, TINY)
+            if abs(alpha / beta - before) <= 1e-6 * before:
+                break
+        evidence = (
+            len(sigma) * np.log(alpha) + count * np.log(beta / (2 * np.pi))
+            - np.log(alpha + beta * square).sum() - beta * rest - alpha * (weights @ weights)
+        ) / 2  # fmt: skip
+        found.append(evidence / count)
+    return float(np.mean(found))
 
 
 def mutual_information(z: NDArray, y: NDArray) -> float:
