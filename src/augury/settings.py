@@ -146,7 +146,7 @@ class PretrainSettings:
     mfcc: float = 1.0  # weight of the worker for MFCCs; 0: none
     coefficients: int = 40  # MFCCs
     unvoiced: str = "published"  # frames without voice: as openSMILE writes them, or no target
-    context: int = 0  # frames on either side whose targets a frame has to give, too; the paper: none
+    context: int = 0  # frames on either side whose targets a frame gives, too; the paper: 0
     epochs: int = 10
     batch_seconds: float = 80.0  # of a batch, padding included; the authors' 16 clips are about 80
     longest: float = 10.0  # seconds; longer clips are left out

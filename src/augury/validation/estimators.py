@@ -76,7 +76,7 @@ def _named() -> dict[str, Estimator]:
         ("spread, robust", "baseline", "the same at the median distance, standardised"),
         ("variance", "baseline", "variance in the pseudo-label's units, lower first"),
         ("H-score", "baseline", "share of the variance between classes, higher first"),
-        ("LogME", "baseline", "log evidence of the classes, linear in Z (You et al. 2021), higher first"),
+        ("LogME", "baseline", "log evidence of Y, linear in Z (You et al. 2021), higher first"),
         ("mutual information", "baseline", f"of Y and Z in {BINS} bins, higher first"),
         ("linear probe", "baseline", "R² of Z from the mean log-mel, held out, higher first"),
     ]
