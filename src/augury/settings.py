@@ -273,7 +273,6 @@ class EvaluateSettings:
         among(self, "schedule", SCHEDULES)
         for name, low, high in (
             ("epochs", 1, 100_000),
-            ("context", 0, 100),
             ("patience", 0, 100_000),
             ("max_skipped", 0, 10**9),
             ("folds", 0, 1000),
