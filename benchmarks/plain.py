@@ -144,7 +144,8 @@ def speaker(folder: Path, epochs: int | None) -> None:
         return nn.functional.cross_entropy(model.out(embeddings), wanted)
 
     found = trained(model, data, loss, epochs or settings.epochs)
-    pairs = trials(test, whose[test], corpus.label("gender"), settings.made)
+    gender = corpus.label("gender")
+    pairs = trials(test, whose[test], corpus.recording, gender, settings.made)
     x = nn.functional.normalize(torch.stack(found)).numpy()
     at = {k: row for row, k in enumerate(test.tolist())}
     one, other = ([at[k] for k in some.tolist()] for some in (pairs.enrol, pairs.test))

@@ -123,6 +123,15 @@ def test_the_papers_encoder_has_the_authors_number_of_parameters():
     assert count == 1_790_800 + 93_440 + 12_079_104 + 198_144 == 14_161_488
 
 
+def test_without_dense_layers_the_features_are_the_lstms():
+    sizes = {"recurrent_layers": 1, "recurrent_units": 7, "dense_layers": 0, "dimensions": 14}
+    model = encoder(EncoderSettings(channels=(4,), convolutions=1, pools=(8,), **sizes)).eval()
+    given = []
+    model.recurrent[0].register_forward_hook(lambda module, x, y: given.append(y))
+    features = model(torch.randn(2, 9, 80))
+    assert torch.equal(features, given[0].transpose(0, 1))
+
+
 def test_gradients_reach_every_parameter():
     model = encoder().train()
     model(*padded(utterances((9, 5)))).square().sum().backward()
@@ -197,6 +206,8 @@ def test_frame_norm_alone_is_batch_norm():
         ({"channels": (4,), "pools": (81,)}, "leave none of 80 bands"),
         ({"channels": "4", "pools": (1,)}, "list of whole numbers"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"dense_layers": 0}, "the LSTM's 512 numbers"),
+        ({"dense_layers": 0, "dimensions": 512, "recurrent_layers": 0}, "at least 1"),
         ({"recurrent_units": 2.5}, "recurrent_units is 2.5"),
     ],
 )

@@ -61,6 +61,7 @@ def test_what_is_not_said_is_filled_in(written, tmp_path):
         ("seeds = 3", "seeds = 0", "seeds is 0, but must be from 1"),
         ("seeds = 3", "sedes = 3", "did you mean seeds"),
         ("mel = 0.0", "mal = 0.0", "mal: no such setting of pretraining"),
+        ("mel = 0.0", "encoder = { dimensions = 8 }", "sizes of the encoder belong into a preset"),
         ('name = "alone"', 'name = "reconstruction"', "name each regime otherwise"),
         ('regime = "alone"', 'regime = "aline"', "did you mean alone"),
         ("size = 2", 'tasks = ["digits"]', "did you mean digit"),

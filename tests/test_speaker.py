@@ -12,6 +12,7 @@ import toy
 torch = pytest.importorskip("torch")
 
 from augury import evaluate, plda  # noqa: E402
+from augury.downstream import speaker as speakers  # noqa: E402
 from augury.downstream.data import Batch  # noqa: E402
 from augury.downstream.speaker import (  # noqa: E402
     Speaker,
@@ -36,13 +37,15 @@ def own_store(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------ trials
 
 
-def made(speakers=8, each=6, count=400, gender=True):
+def made(speakers=8, each=6, count=400, gender=True, per_recording=1):
     speaker = np.array([f"s{k}" for k in range(speakers) for _ in range(each)], object)
     places = np.arange(100, 100 + len(speaker))
     genders = np.full(100 + len(speaker), "", object)
     genders[places] = [("f", "m")[int(one[1:]) % 2] for one in speaker]
     of = dict(zip(places.tolist(), speaker.tolist(), strict=True))
-    return trials(places, speaker, genders if gender else None, count), of, genders
+    recording = np.arange(100 + len(speaker)) // per_recording
+    found = trials(places, speaker, recording, genders if gender else None, count)
+    return found, of, genders
 
 
 def test_trials_are_balanced_and_each_is_one_of_its_kind():
@@ -77,10 +80,26 @@ def test_trials_are_the_same_on_every_run():
 def test_where_there_are_fewer_trials_all_are_taken():
     found, _, _ = made(speakers=2, each=3, count=1000, gender=False)
     assert (found.is_target.sum(), (~found.is_target).sum()) == (6, 9)
-    with pytest.raises(ValueError, match="has 1 speakers and 4 recordings, of which no trials"):
+    with pytest.raises(ValueError, match="has 1 speakers and 4 segments, of which no trials"):
         made(speakers=1, each=4)
     with pytest.raises(ValueError, match="no trials can be made"):
         made(speakers=4, each=1)
+
+
+def test_no_trial_is_within_a_recording():
+    found, _, _ = made(speakers=2, each=6, count=1000, per_recording=2)  # 100 // 2: none is cut
+    assert not (found.enrol // 2 == found.test // 2).any()
+    assert (found.is_target.sum(), (~found.is_target).sum()) == (2 * (15 - 3), 36)
+    with pytest.raises(ValueError, match="two recordings of one speaker"):
+        made(speakers=2, each=2, per_recording=2)
+
+
+def test_of_many_pairs_few_are_drawn_and_none_twice(monkeypatch):
+    monkeypatch.setattr(speakers, "MANY", 10)
+    found, of, _ = made(count=240)
+    pairs = list(zip(found.enrol.tolist(), found.test.tolist(), strict=True))
+    assert len({frozenset(pair) for pair in pairs}) == 240
+    assert [of[a] == of[b] for a, b in pairs] == found.is_target.tolist()
 
 
 # -------------------------------------------------------------------------------------- the network

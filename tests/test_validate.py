@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from augury.cli import app
-from augury.validation.recipe import read_recipe
+from augury.validation.recipe import BASELINES, read_recipe
 
 import toy
 
@@ -41,7 +41,7 @@ settings = { mel = 0.0, mfcc = 0.0 }
 task = "classify"
 manifest = "manifest.csv"
 label = "label"
-settings = { epochs = 2, random_encoder = "tiny.toml" }
+settings = { epochs = 2 }
 
 [groups]
 regime = "alone"
@@ -78,6 +78,25 @@ def rows(folder):
 def tables(folder):
     names = ("gates", "correlations", "confirmed", "groups", "estimates")
     return {name: (folder / f"{name}.csv").read_bytes() for name in names}
+
+
+def test_random_encoders_are_of_the_sizes_of_the_pretrained_wherever_these_are_written(
+    recipe, tmp_path
+):
+    def keys():
+        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        return {name: found[f"pitch (frozen) on baseline: {name}, seed 0"] for name in BASELINES}
+
+    path = recipe()
+    before = keys()
+    (tmp_path / "other.toml").write_text((tmp_path / "tiny.toml").read_text())
+    recipe(RECIPE.replace("tiny.toml", "other.toml"))
+    assert keys() == before
+    larger = toy.preset(epochs=2).replace("recurrent_units = ", "recurrent_units = 1")
+    (tmp_path / "other.toml").write_text(larger)
+    after = keys()
+    assert after["mel"] == before["mel"]
+    assert after["random"] != before["random"]
 
 
 def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):

@@ -105,7 +105,7 @@ class EncoderSettings:
     pools: tuple[int, ...] = (2, 2, 2)  # neighbouring bands merged after each block
     recurrent_layers: int = 5
     recurrent_units: int = 256  # in each direction
-    dense_layers: int = 2
+    dense_layers: int = 2  # 0: the features are what the LSTM gives
     dimensions: int = 256  # of the features
     dropout: float = 0.15
 
@@ -117,7 +117,7 @@ class EncoderSettings:
             ("convolutions", 1, 10),
             ("recurrent_layers", 0, 20),
             ("recurrent_units", 1, 10_000),
-            ("dense_layers", 1, 20),
+            ("dense_layers", 0, 20),
             ("dimensions", 1, 100_000),
         ):
             _within(self, name, low, high, whole=True)
@@ -130,6 +130,12 @@ class EncoderSettings:
         merged = math.prod(self.pools)
         if merged > self.bands:
             raise ValueError(f"pools {list(self.pools)} leave none of {self.bands} bands")
+        wide = 2 * self.recurrent_units
+        if not self.dense_layers and not (self.recurrent_layers and self.dimensions == wide):
+            raise ValueError(
+                f"without dense layers the features are the LSTM's {wide} numbers: let dimensions "
+                "be that, and recurrent_layers at least 1"
+            )
 
 
 OPTIMISERS = ("adadelta", "adam")
@@ -147,6 +153,7 @@ class PretrainSettings:
     coefficients: int = 40  # MFCCs
     unvoiced: str = "published"  # frames without voice: as openSMILE writes them, or no target
     context: int = 0  # frames on either side whose targets a frame gives, too; the paper: 0
+    worker_units: int = 0  # of a hidden layer in each worker; the paper: none
     epochs: int = 10
     batch_seconds: float = 80.0  # of a batch, padding included; the authors' 16 clips are about 80
     longest: float = 10.0  # seconds; longer clips are left out
@@ -174,6 +181,7 @@ class PretrainSettings:
             ("coefficients", 1, self.encoder.bands),
             ("epochs", 1, 100_000),
             ("context", 0, 100),
+            ("worker_units", 0, 10_000),
             ("patience", 0, 100_000),
             ("max_skipped", 0, 10**9),
             ("seed", 0, 2**31),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +30,8 @@ from augury.readers.voxceleb import read_trials
 from augury.settings import EvaluateSettings, among
 from augury.store import digest
 
+#: Pairs in a group from which some are drawn without putting all in order.
+MANY = 10_000
 #: Trials that went most wrong, that a report shows: of each kind.
 WORST = 5
 
@@ -177,8 +179,8 @@ class Speaker(Task):
 
     def _made(self) -> Compared:
         places = np.flatnonzero(self.part == TEST)
-        gender = self._gender()
-        return trials(places, self.speaker[places], gender, self.settings.made)
+        recording = self.corpus.recording
+        return trials(places, self.speaker[places], recording, self._gender(), self.settings.made)
 
     def _gender(self) -> NDArray | None:
         """Of each segment, where the corpus says."""
@@ -198,13 +200,16 @@ class Speaker(Task):
         return text.getvalue()
 
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
-        corpus, gender, compared = self.corpus, self._gender(), self.compared
+        gender, compared = self._gender(), self.compared
         for own, a, b in zip(compared.is_target, compared.enrol, compared.test, strict=True):
             kind = ""
             if gender is not None and gender[a] and gender[b]:
                 kind = "same" if gender[a] == gender[b] else "cross"
-            one, other = (corpus.names[corpus.recording[k]] for k in (a, b))
-            yield str(int(own)), one, other, kind
+            yield str(int(own)), self._named(a), self._named(b), kind
+
+    def _named(self, place: int) -> str:
+        name, start = self.corpus.names[self.corpus.recording[place]], self.corpus.start[place]
+        return name if np.isnan(start) else f"{name}@{start:.2f}"
 
     def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:
         """The speaker (segments,) of each, -1 if not trained on."""
@@ -284,23 +289,39 @@ class Speaker(Task):
 
 
 def trials(
-    places: NDArray[np.int64], speaker: NDArray, gender: NDArray | None, count: int, seed: int = 0
+    places: NDArray[np.int64],
+    speaker: NDArray,
+    recording: NDArray[np.int64],
+    gender: NDArray | None,
+    count: int,
+    seed: int = 0,
 ) -> Compared:
-    """Trials between recordings, half of them of one speaker; the same on every run.
+    """Trials between segments, half of them of one speaker; the same on every run.
+
+    Args:
+        places: (segments,) in the corpus, of the test part.
+        speaker: (segments,) of each of these.
+        recording, gender: of all segments of the corpus; no gender where it is not known.
+        count: trials.
 
     Speakers have equally many target trials, or all that they have; pairs of speakers equally many
-    nontarget ones, half of these of one gender where genders are known (`gender` of all segments).
-    No trial is there twice, and none compares a recording with itself.
+    nontarget ones, half of these of one gender where genders are known. No trial is there twice,
+    and none is within one recording: what is alike there may be anything but the speaker.
     """
     rng = np.random.default_rng(seed)
     names = sorted(set(speaker.tolist()), key=lambda one: digest(str(one).encode()))
     by = [places[speaker == name] for name in names]
-    targets = _even([_pairs(one, one, rng) for one in by], count // 2)
+    of_one = []
+    for one in by:
+        a, b = np.triu_indices(len(one), 1)
+        apart = recording[one[a]] != recording[one[b]]
+        of_one.append(np.stack([one[a[apart]], one[b[apart]]], axis=1))
+    targets = _even([len(one) for one in of_one], lambda k, some: of_one[k][some], count // 2, rng)
     first, second = np.triu_indices(len(by), 1)
     if not len(targets) or not len(first):
         raise ValueError(
-            f"the test part has {len(by)} speakers and {len(places)} recordings, of which no "
-            "trials can be made: it takes two of one speaker, and two speakers"
+            f"the test part has {len(by)} speakers and {len(places)} segments, of which no trials "
+            "can be made: it takes two recordings of one speaker, and two speakers"
         )
     whose = np.array([gender[one[0]] if gender is not None else "" for one in by], object)
     alike = np.asarray(whose[first] == whose[second], bool)
@@ -309,33 +330,42 @@ def trials(
     for kind in kinds:
         wanted = count // 2 // len(kinds)
         chosen = rng.permutation(kind)[:wanted]
-        others.append(_even([_pairs(by[first[k]], by[second[k]], rng) for k in chosen], wanted))
+        sizes = [len(by[first[k]]) * len(by[second[k]]) for k in chosen]
+
+        def of_two(k: int, some: NDArray, chosen: NDArray = chosen) -> NDArray[np.int64]:
+            a, b = by[first[chosen[k]]], by[second[chosen[k]]]
+            return np.stack([a[some // len(b)], b[some % len(b)]], axis=1)
+
+        others.append(_even(sizes, of_two, wanted, rng))
     pairs = np.concatenate([targets, *others])
     is_target = np.arange(len(pairs)) < len(targets)
     return Compared(pairs[:, 0], pairs[:, 1], is_target)
 
 
-def _pairs(
-    first: NDArray[np.int64], second: NDArray[np.int64], rng: np.random.Generator
+def _even(
+    sizes: list[int],
+    pairs: Callable[[int, NDArray[np.int64]], NDArray[np.int64]],
+    count: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """All pairs (n, 2) of two speakers' recordings, or of one's, in random order."""
-    if first is second:
-        one, other = np.triu_indices(len(first), 1)
-    else:
-        one, other = np.divmod(np.arange(len(first) * len(second)), len(second))
-    order = rng.permutation(len(one))
-    return np.stack([first[one[order]], second[other[order]]], axis=1)
+    """As many pairs (n, 2) of each group as of the others, as far as they go; `count`, or fewer.
 
-
-def _even(groups: list[NDArray[np.int64]], count: int) -> NDArray[np.int64]:
-    """As many of each group as of the others, as far as they go; `count` in all, or fewer."""
-    sizes, each = np.array([len(one) for one in groups]), 0
-    while np.minimum(sizes, each).sum() < min(count, sizes.sum()):
+    `pairs` gives some of a group's, by their places among its own; groups may have millions.
+    """
+    each = 0
+    while np.minimum(sizes, each).sum() < min(count, sum(sizes)):
         each += 1
-    taken = [np.column_stack([np.arange(len(one)), one])[:each] for one in groups]
-    rows = np.concatenate([np.empty((0, 3), np.int64), *taken])
+    rounds, found = [], []
+    for k, size in enumerate(sizes):
+        number = min(each, size)
+        few = size <= MANY
+        some = rng.permutation(size)[:number] if few else rng.choice(size, number, replace=False)
+        found.append(pairs(k, some))
+        rounds.append(np.arange(number))
+    if not found:
+        return np.empty((0, 2), np.int64)
     # Of the last round, some groups have one less.
-    return rows[np.argsort(rows[:, 0], kind="stable")][:count, 1:]
+    return np.concatenate(found)[np.argsort(np.concatenate(rounds), kind="stable")][:count]
 
 
 def _cosine(train: NDArray, test: NDArray, enrol: NDArray, other: NDArray) -> NDArray:

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +24,12 @@ import numpy as np
 from augury import audio
 from augury.corpus import Corpus
 from augury.provenance import segments_digest
+from augury.settings import PretrainSettings
 from augury.store import digest, key, write_atomically
+from augury.validation.recipe import FILES
 
 #: Changes when the same job would give another result.
-VERSION = 1
+VERSION = 2
 #: Recordings whose headers tell how long a corpus is.
 LOOKED = 100
 #: Seconds between two looks at whether another process has let go of a job.
@@ -86,7 +88,11 @@ class Job:
     def key(self) -> str:
         """Names it: the same for the same settings and inputs, wherever they lie."""
         before = self.needs.key if self.needs else ""
-        settings = {name: value for name, value in self.settings.items() if name != "trials"}
+        # Where a file lies is not what a result depends on.
+        settings = {name: value for name, value in self.settings.items() if name not in FILES}
+        if settings.get("encoder") == "random":
+            sizes = PretrainSettings.of(self.settings["random_encoder"], {}).encoder
+            settings["sizes"] = asdict(sizes)
         return key("job", VERSION, self.kind, self.data.digest, settings, before)
 
     def folder(self, store: Path) -> Path:

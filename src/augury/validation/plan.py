@@ -152,7 +152,7 @@ def _judged(
 ) -> Entry:
     jobs: dict[tuple[str, str], Job] = {}
     for judge in judges or recipe.tasks:
-        settings = settings_of(judge).to_dict()
+        settings = settings_of(recipe, judge).to_dict()
         for mode in modes or (settings["mode"],):
             jobs[judge.name, mode] = Job(
                 f"{judge.name} ({mode}) on {regime}: {candidate}, seed {seed}",
@@ -165,9 +165,13 @@ def _judged(
     return Entry(regime, candidate, seed, pretrain, jobs)
 
 
-def settings_of(judge: Judge) -> EvaluateSettings:
-    """A task's settings, all of them; ValueError says what is wrong with the recipe's."""
-    given: dict[str, Any] = {"label": judge.label} | judge.settings
+def settings_of(recipe: Recipe, judge: Judge) -> EvaluateSettings:
+    """A task's settings, all of them; ValueError says what is wrong with the recipe's.
+
+    Random encoders are of the sizes of those that are pretrained, unless the task says otherwise.
+    """
+    given: dict[str, Any] = {"label": judge.label, "random_encoder": recipe.pretrain.preset}
+    given |= judge.settings
     return found(judge.task).Settings.of(judge.preset, judge.task, **given)
 
 

@@ -103,6 +103,11 @@ class Recipe:
             if others:
                 raise ValueError(f"{where}{others[0]} of {regime.name} is not in candidates")
             self.settings(regime, {self.candidates[0]: 1.0})  # what is no setting is said now
+        if any("encoder" in one.settings for one in (self.pretrain, *self.regimes)):
+            raise ValueError(
+                f"{where}sizes of the encoder belong into a preset, a TOML file beside the recipe: "
+                "the random encoder is to have the same"
+            )
         if self.useless and self.useless not in self.candidates:
             raise ValueError(f"{where}useless names {self.useless}, which is not in candidates")
         names = [one.name for one in self.tasks]
