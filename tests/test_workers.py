@@ -207,10 +207,10 @@ def test_neighbours_never_leave_their_clip():
     assert neighbours(torch.tensor([1, 4, 7]), offsets).tolist() == expected
 
 
-@pytest.mark.parametrize(("context", "units"), [(0, 0), (1, 5), (8, 0)])
-def test_with_a_context_the_loss_is_that_of_a_plain_loop_over_neighbours(context, units):
+@pytest.mark.parametrize(("context", "prelu"), [(0, True), (1, False), (8, True)])
+def test_with_a_context_the_loss_is_that_of_a_plain_loop_over_neighbours(context, prelu):
     lengths = [5, 30]
-    made = model(target("z"), target("c", 3, "abc"), context=context, worker_units=units).eval()
+    made = model(target("z"), target("c", 3, "abc"), context=context, prelu=prelu).eval()
     rng = np.random.default_rng(0)
     z = rng.standard_normal((35, 1)).astype(np.float32)
     z[7] = np.nan
@@ -229,9 +229,9 @@ def test_with_a_context_the_loss_is_that_of_a_plain_loop_over_neighbours(context
                     at = first + min(max(frame + offset, 0), lengths[clip] - 1)
                     for worker in made.workers:
                         dims = worker.linear.out_features // len(offsets)
-                        guess = worker.activation(
-                            worker.linear(worker.hidden(features[clip, frame]))
-                        )
+                        guess = worker.linear(features[clip, frame])
+                        if prelu and worker.name != "c":
+                            guess = torch.where(guess < 0, 0.25 * guess, guess)
                         guess, truth = guess[k * dims : (k + 1) * dims], wanted[worker.name][at]
                         if worker.name == "c":
                             if truth < 0:

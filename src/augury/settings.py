@@ -153,7 +153,7 @@ class PretrainSettings:
     coefficients: int = 40  # MFCCs
     unvoiced: str = "published"  # frames without voice: as openSMILE writes them, or no target
     context: int = 0  # frames on either side whose targets a frame gives, too; the paper: 0
-    worker_units: int = 0  # of a hidden layer in each worker; the paper: none
+    prelu: bool = True  # after each worker's linear layer, as in the authors' code
     epochs: int = 10
     batch_seconds: float = 80.0  # of a batch, padding included; the authors' 16 clips are about 80
     longest: float = 10.0  # seconds; longer clips are left out
@@ -181,7 +181,6 @@ class PretrainSettings:
             ("coefficients", 1, self.encoder.bands),
             ("epochs", 1, 100_000),
             ("context", 0, 100),
-            ("worker_units", 0, 10_000),
             ("patience", 0, 100_000),
             ("max_skipped", 0, 10**9),
             ("seed", 0, 2**31),

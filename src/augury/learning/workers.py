@@ -1,11 +1,11 @@
 """What an encoder is pretrained to predict, frame by frame, and how wrong it is.
 
-One worker a target: a linear layer and a PReLU, as in the authors' code, or with `worker_units` a
-linear layer after these. Speech itself (log-mel, MFCC) costs the squared error, a pseudo-label the
-absolute one, both of values with mean 0 and deviation 1 over the training frames; a category costs
-its cross-entropy. With a `context`, a frame has to give the targets of frames around it, too, as
-PASE+ (Ravanelli et al. 2020) has its workers do: log-mel that is to give back itself alone may be
-passed through, and teaches little.
+One worker a target: a linear layer, and a PReLU as in the authors' code unless a preset leaves it
+out. Speech itself (log-mel, MFCC) costs the squared error, a pseudo-label the absolute one, both of
+values with mean 0 and deviation 1 over the training frames; a category costs its cross-entropy.
+With a `context`, a frame has to give the targets of frames around it, too, as PASE+ (Ravanelli et
+al. 2020) has its workers do: log-mel that is to give back itself alone may be passed through, and
+teaches little.
 """
 
 from __future__ import annotations
@@ -78,20 +78,18 @@ def read_batch(clips: Clips, targets: Sequence[Target], chosen: NDArray[np.int64
 class Worker(nn.Module):
     """Predicts one target from the features of a frame: that frame's, or those around it."""
 
-    def __init__(self, width: int, target: Target, given: int = 1, units: int = 0) -> None:
+    def __init__(self, width: int, target: Target, given: int = 1, *, prelu: bool = True) -> None:
         super().__init__()
         self.name = target.name
         self.categories = bool(target.categories)
         self.given = given  # frames whose target it predicts
-        hidden = [nn.Linear(width, units), nn.PReLU()] if units else []
-        self.hidden = nn.Sequential(*hidden)
-        self.linear = nn.Linear(units or width, given * target.dims)
-        # What goes into a softmax needs no PReLU, nor what comes after one.
-        self.activation = nn.Identity() if self.categories or units else nn.PReLU()
+        self.linear = nn.Linear(width, given * target.dims)
+        # What goes into a softmax needs no PReLU.
+        self.activation = nn.PReLU() if prelu and not self.categories else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         """(frames, width) to (frames * given, dims)."""
-        found = self.activation(self.linear(self.hidden(features)))
+        found = self.activation(self.linear(features))
         return found.unflatten(1, (self.given, -1)).flatten(0, 1)
 
     def loss(self, predicted: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,7 +125,7 @@ class Pretraining(nn.Module):
         self.around = around(settings.context)
         self.targets = [one for one in targets if one.weight]
         self._workers = [
-            Worker(settings.encoder.dimensions, one, len(self.around), settings.worker_units)
+            Worker(settings.encoder.dimensions, one, len(self.around), prelu=settings.prelu)
             for one in self.targets
         ]
         self.workers = nn.ModuleList(self._workers)
