@@ -33,8 +33,8 @@ def run(manifest, name="out", **choices):
     return evaluate("asr", corpus, out=manifest.parent / name, **(given | choices))
 
 
-# What never looks has 1, or .67 by guessing. Measured with two seeds: .36 and .36 by CTC, which takes
-# longer to find out where symbols are, .03 and .00 with attention.
+# What never looks has 1, or .67 by guessing. Measured with two seeds: .36 and .36 by CTC, which
+# takes longer to find out where symbols are, .03 and .00 with attention.
 @pytest.mark.parametrize(("decoder", "most"), [("ctc", 0.5), ("attention", 0.2)])
 def test_sentences_of_tones_are_recognised(tmp_path, decoder, most):
     whole, _ = toy.sentences(tmp_path, speakers=6, each=12)
