@@ -211,6 +211,15 @@ class Asr(Task):
             "are errors whatever is recognised"
             for name, count in unknown.items()
         ]
+        if settings.exclude:
+            everything = replace(settings, exclude=())
+            texts = set(corpus.label(settings.label).tolist())
+            there = {token for text in texts for token in everything.tokens(text)}
+            self.warnings += [
+                f"no transcript has the {name!r} that is to be left out"
+                for name in settings.exclude
+                if name not in there
+            ]
 
     def _counted(self, chosen: NDArray[np.bool_]) -> Counter[str]:
         places = np.flatnonzero(chosen).tolist()
