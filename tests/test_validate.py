@@ -20,6 +20,8 @@ torch = pytest.importorskip("torch")
 
 from augury.learning.training import Stopped  # noqa: E402
 from augury.validation import jobs  # noqa: E402
+from augury.validation import validate as experiment  # noqa: E402
+from augury.validation.analysis import Analysis  # noqa: E402
 from augury.validation.validate import planned, validate  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("own_store")
@@ -149,7 +151,10 @@ def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
     assert set((tmp_path / "store" / "jobs").iterdir()) == jobs  # planning does nothing
 
 
-def test_what_fails_is_said_and_stops_nothing_else(recipe):
+def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
+    monkeypatch.setattr(experiment, "REPORTED", -1.0)
+    written, write = [], Analysis.write
+    monkeypatch.setattr(Analysis, "write", lambda *given: written.append(0) or write(*given))
     said = []
     text = RECIPE.replace('"own:zero_crossings"', '"toy:nothing"').partition("[groups]")[0]
     found = run(recipe(text), tell=said.append)
@@ -165,10 +170,11 @@ def test_what_fails_is_said_and_stops_nothing_else(recipe):
     assert {row["candidate"] for row in rows(found.folder)} == {
         "mel", "random", "reconstruction", "toy:pitch", "own:noise",
     }  # fmt: skip
+    assert len(written) == 2 + 2 + 3 * 2 + 1  # what is known so far, after each encoder
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_tables(recipe, tmp_path, monkeypatch):
-    path = recipe(RECIPE.replace("epochs = 2,", "epochs = 4,"))
+    path = recipe(RECIPE.replace("epochs = 2 }", "epochs = 4 }"))
     whole = run(path, "whole")
     monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "other-store"))
     command = [

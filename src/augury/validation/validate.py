@@ -1,14 +1,15 @@
 """The experiment whole: rank, pretrain with every candidate, judge, and see who was right.
 
 `validate` fills a folder as it goes: results.csv (a row for each encoder, task and seed), and from
-it, at the end, the tables, figures and report. All else lies in the store: whoever calls it again
-goes on where it was, with another folder too.
+it, every ten minutes and at the end, the tables, figures and report. All else lies in the store:
+whoever calls it again goes on where it was, with another folder too.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 #: As the released code embeds, and by SVCCA, beside the settings' own embedding.
 OTHERS = (Embedding("released", 10, 0.07), Embedding("svcca", 20, 0.07))
+#: Seconds between two reports of what is known so far.
+REPORTED = 600.0
 
 
 @dataclass(frozen=True)
@@ -133,11 +136,14 @@ def validate(
     every = [*entries, *(one for some in groups.values() for one in some)]
     _taken_over(folder / "results.csv", every, site.store)
     failed: list[Done] = []
-    rows, of_groups = _written(folder, entries, groups, site.store)
+    found = analysed(recipe, estimates, *_written(folder, entries, groups, site.store))
+    reported = -math.inf
     for done in _performed(site, every, processes, cluster, say):
         failed += [one for one in done if one.result is None]
-        rows, of_groups = _written(folder, entries, groups, site.store)
-    found = analysed(recipe, estimates, rows, of_groups)
+        found = analysed(recipe, estimates, *_written(folder, entries, groups, site.store))
+        if time.monotonic() - reported > REPORTED:  # there is something to look at meanwhile
+            found.write(folder, recipe)
+            reported = time.monotonic()
     found.write(folder, recipe)
     return Validation(recipe, folder, found, tuple(failed))
 
