@@ -1,6 +1,9 @@
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -90,3 +93,32 @@ def test_a_caller_that_stops_early_waits_for_nobody():
     results.close()  # as Ctrl-C, or an error in the loop over them, does
     names = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert not any("LokyProcess" in name for name in names)
+
+
+def sleep_and_say(folder, item):
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+
+import test_compute
+from augury import compute
+
+list(compute.spread(test_compute.sleep_and_say, Path(sys.argv[1]), range(4), jobs=2))
+"""
+
+
+def test_workers_end_with_a_parent_that_was_killed(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    parent = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env=environment)
+    until = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    workers = [psutil.Process(int(one.name)) for one in tmp_path.iterdir()]
+    parent.kill()
+    parent.wait()
+    assert len(workers) == 2
+    assert not psutil.wait_procs(workers, timeout=30)[1]  # they look every second

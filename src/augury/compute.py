@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -149,7 +151,7 @@ def _pool(jobs: int, cluster: Cluster | None) -> Iterator[Callable[..., Future[A
             yield submit
         return
     pool = ProcessPoolExecutor(
-        max_workers=jobs, timeout=60, env=ONE_THREAD, initializer=_leave_interrupts
+        max_workers=jobs, timeout=60, env=ONE_THREAD, initializer=_begin, initargs=(os.getpid(),)
     )
     try:
         yield pool.submit
@@ -159,6 +161,14 @@ def _pool(jobs: int, cluster: Cluster | None) -> Iterator[Callable[..., Future[A
     pool.shutdown()
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches workers too: it is for the parent, which then ends them."""
+def _begin(parent: int) -> None:
+    """In a new worker: Ctrl-C reaches it, but is for the parent, which then ends its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A parent that was killed ends nobody: its workers would go on, in the way of the next."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
