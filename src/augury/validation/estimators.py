@@ -218,6 +218,7 @@ def log_me(z: NDArray, y: NDArray) -> float:
         inside = left.T @ truth
         outside = max(float(truth @ truth - inside @ inside), 0.0)  # what no weights can reach
         alpha = beta = 1.0
+        weights, rest = inside, outside
         for _ in range(ROUNDS):
             before = alpha / beta
             weights = sigma * inside / (square + before)
