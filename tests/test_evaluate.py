@@ -262,6 +262,10 @@ def test_what_can_not_be_is_told(spoken, tmp_path):
     assert found.data["left_out"]["no-label"] == sum(",low," in line for line in lines)
     with pytest.raises(ValueError, match=r"can't be used \(\d+ no-label\)"):
         run(spoken[1], name="empty2")
+    spoken[1].write_text("path,phone\n../elsewhere.wav,a\n")
+    with pytest.raises(ValueError, match=r"1 of 1 segments can't be used.*elsewhere"):
+        run(spoken[1], name="outside")
+    assert "elsewhere" in (spoken[1].parent / "outside/quarantine.csv").read_text()
 
 
 def test_broken_recordings_are_named(spoken):

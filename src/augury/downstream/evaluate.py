@@ -229,6 +229,17 @@ def _in_turn(here: Group) -> Iterator[None]:
             here.wait()
 
 
+def _refuse_too_many(
+    rejected: tuple[Rejected, ...], kept: int, settings: EvaluateSettings, folder: Path, here: Group
+) -> None:
+    try:
+        refuse_too_many(rejected, kept, settings.max_bad)
+    except TooManyBad as error:
+        if not here.rank:
+            write_quarantine(error.rejected, folder / "quarantine.csv")
+        raise
+
+
 def _prepared(
     name: str,
     what: type[Task],
@@ -241,6 +252,8 @@ def _prepared(
     progress: Progress | None,
 ) -> _Prepared:
     source = corpus.source
+    if not len(corpus):  # its reader refused all, and has said why
+        _refuse_too_many(corpus.rejected, 0, settings, folder, here)
     corpus, rejected = what.labelled(settings, corpus)
     rejected += corpus.rejected
     if not len(corpus):
@@ -256,12 +269,7 @@ def _prepared(
     nothing = np.ones(len(corpus), bool)  # is to be summed up
     got = gathered(corpus, nothing, wanted, processes, None if here.rank else progress)
     rejected += [corpus.refused(*problem) for problem in got.problems]
-    try:
-        refuse_too_many(tuple(rejected), len(corpus) - len(got.problems), settings.max_bad)
-    except TooManyBad as error:
-        if not here.rank:
-            write_quarantine(error.rejected, folder / "quarantine.csv")
-        raise
+    _refuse_too_many(tuple(rejected), len(corpus) - len(got.problems), settings, folder, here)
     usable = np.flatnonzero(got.frames > 0)
     before = {path: r for r, path in enumerate(corpus.recordings)}
     corpus, parts = corpus.select(usable), [part[usable] for part in parts]
