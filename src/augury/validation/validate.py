@@ -136,14 +136,15 @@ def validate(
     every = [*entries, *(one for some in groups.values() for one in some)]
     _taken_over(folder / "results.csv", every, site.store)
     failed: list[Done] = []
-    found = analysed(recipe, estimates, *_written(folder, entries, groups, site.store))
+    rows = _written(folder, entries, groups, site.store)
     reported = -math.inf
     for done in _performed(site, every, processes, cluster, say):
         failed += [one for one in done if one.result is None]
-        found = analysed(recipe, estimates, *_written(folder, entries, groups, site.store))
+        rows = _written(folder, entries, groups, site.store)
         if time.monotonic() - reported > REPORTED:  # there is something to look at meanwhile
-            found.write(folder, recipe)
+            analysed(recipe, estimates, *rows).write(folder, recipe)
             reported = time.monotonic()
+    found = analysed(recipe, estimates, *rows)
     found.write(folder, recipe)
     return Validation(recipe, folder, found, tuple(failed))
 
