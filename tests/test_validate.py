@@ -171,6 +171,10 @@ def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
         "mel", "random", "reconstruction", "toy:pitch", "own:noise",
     }  # fmt: skip
     assert len(written) == 2 + 2 + 3 * 2 + 1  # what is known so far, after each encoder
+    page = (found.folder / "report.html").read_text()
+    assert "So far 4 of 6 errors of candidates are measured." in page
+    # Reconstruction need not help here; where nothing is worth judging by, nothing predicts best.
+    assert ("predicts best" in page) == any(gate.open for gate in found.analysis.gates)
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_tables(recipe, tmp_path, monkeypatch):

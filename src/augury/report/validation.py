@@ -102,13 +102,26 @@ class Said:
             f"{len(good)} of {len(gates)} settings (a task in a regime) are worth judging by: "
             "pretraining helps there, the order repeats, and what is useless comes last."
         )
+        if (known := self.known()) < (wanted := self.wanted()):
+            text = f"So far {known} of {wanted} errors of candidates are measured. {text}"
         best = self.best()
-        if best:
+        if not good:
+            text += " So no estimator is judged: what follows is no more than a hint."
+        elif best:
             text += (
-                f" Over all, {best[0]} predicts best, with a mean Spearman of {best[1]:.2f}; what "
+                f" There, {best[0]} predicts best, with a mean Spearman of {best[1]:.2f}; what "
                 f"Augury recommends by gives {best[2]:.2f}."
             )
         return text
+
+    def known(self) -> int:
+        """Errors of candidates that are measured, one a task, regime and seed."""
+        return sum(int(np.isfinite(one.errors).sum()) for one in self.analysis.measured)
+
+    def wanted(self) -> int:
+        """How many there will be."""
+        each = sum(len(self.recipe.of(regime)) for regime in self.recipe.regimes)
+        return each * len(self.recipe.tasks) * self.recipe.pretrain.seeds
 
     def best(self) -> tuple[str, float, float] | None:
         """The estimator with the highest mean Spearman, that, and the recommended one's."""
@@ -121,10 +134,11 @@ class Said:
         return name, means[name], means.get(RECOMMENDED, float("nan"))
 
     def means(self) -> dict[str, float]:
-        """Estimator → mean Spearman over all settings."""
+        """Estimator → mean Spearman over the settings that are worth judging by."""
+        good = {(one.task, one.regime) for one in self.analysis.gates if one.open}
         by: dict[str, list[float]] = {}
         for one in self.analysis.verdicts:
-            if one.spearman is not None:
+            if one.spearman is not None and (one.task, one.regime) in good:
                 by.setdefault(one.estimator, []).append(one.spearman)
         return {name: float(np.mean(values)) for name, values in by.items()}
 
