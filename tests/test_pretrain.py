@@ -353,10 +353,12 @@ def test_the_best_of_a_ranking(manifest, tmp_path):
 def made(tmp_path, results, **other):
     found = {
         "results": [
-            {"name": name, "status": "ranked", "relevant": relevant} for name, relevant in results
+            {"name": name, "status": "ranked", "relevant": relevant, "score": 0.1, "relevance": 0.2}
+            for name, relevant in results
         ],
+        "redundancy": [[0.0] * len(results)] * len(results),
         "label": "speaker", "estimator": "robust", "versions": {"opensmile": "0.1"},
-        "inputs": {"audio": "x"},
+        "inputs": {"audio": "x"}, "settings": {}, "command": "augury rank",
     }  # fmt: skip
     path = tmp_path / "ranking.json"
     path.write_text(json.dumps(found | other))

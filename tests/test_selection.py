@@ -11,6 +11,7 @@ from augury.cli import app
 from augury.hsic import unbiased_hsic
 from augury.learning.choice import read_weights
 from augury.selection import Ranked, learned, sparsemax
+from augury.store import digest
 
 import oracles
 import toy
@@ -413,6 +414,9 @@ GOOD = {
     "settings": {"label": "phone"},
     "command": "augury rank m.csv",
     "label": "phone",
+    "estimator": "robust",
+    "versions": {"augury": "1"},
+    "inputs": {"audio": "x"},
 }  # fmt: skip
 
 
@@ -427,6 +431,9 @@ def test_what_is_read_of_a_ranking(tmp_path):
     assert ranked.alike.tolist() == [[1.0, 0.5, 0.2], [0.5, 1.0, 0.0], [0.2, 0.0, 1.0]]
     assert (ranked.label, ranked.command) == ("phone", "augury rank m.csv")
     assert ranked.settings == {"label": "phone"}
+    assert (ranked.estimator, ranked.versions) == ("robust", {"augury": "1"})
+    assert ranked.inputs == {"audio": "x"}
+    assert ranked.digest == digest(path.read_bytes())
 
 
 def damaged(**places):

@@ -25,7 +25,7 @@ from augury.hsic import classes
 from augury.kernels import doubly_centred, standardised, unit_rows
 from augury.readers import read_corpus
 from augury.settings import RankSettings
-from augury.store import write_atomically
+from augury.store import digest, write_atomically
 
 Vector = NDArray[np.float64]
 
@@ -66,13 +66,18 @@ class Ranked:
     settings: dict[str, Any]
     command: str
     label: str = ""
+    estimator: str = ""
+    versions: dict[str, str] = field(default_factory=dict)  # of the libraries it was made with
+    inputs: dict[str, str] = field(default_factory=dict)  # digests of what it was made of
+    digest: str = ""  # of the file
 
 
 def read_ranking(path: Path | str) -> Ranked:
     """A ranking.json; ValueError if it is none."""
     path = Path(path)
     try:
-        plain = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        plain = json.loads(content)
         there = [k for k, one in enumerate(plain["results"]) if one["status"] == "ranked"]
         results = [plain["results"][k] for k in there]
         names = tuple(str(one["name"]) for one in results)
@@ -90,6 +95,10 @@ def read_ranking(path: Path | str) -> Ranked:
             dict(plain["settings"]),
             str(plain["command"]),
             str(plain["label"]),
+            str(plain["estimator"]),
+            {str(name): str(one) for name, one in plain["versions"].items()},
+            {str(name): str(one) for name, one in plain["inputs"].items()},
+            digest(content),
         )
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from augury import pseudolabels
 from augury.provenance import versions
-from augury.store import digest
+from augury.selection import read_ranking
 
 
 @dataclass(frozen=True)
@@ -53,42 +53,33 @@ def from_ranking(
     path = Path(path)
     if top < 1:
         raise ValueError(f"top is {top}, but must be 1 or more")
-    try:
-        text = path.read_bytes()
-        found = json.loads(text)
-        results = [
-            (str(one["name"]), one["relevant"])
-            for one in found["results"]
-            if one["status"] == "ranked"
-        ]
-        label, estimator = str(found["label"]), str(found["estimator"])
-        made_with = {str(name): str(one) for name, one in found["versions"].items()}
-        inputs = {str(name): str(one) for name, one in found["inputs"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    found = read_ranking(path)
+    relevant = [name for name, counts in zip(found.names, found.relevant, strict=True) if counts]
+    if unknown := [name for name in weights or () if name not in found.names]:
         raise ValueError(
-            f"{path}: not a ranking.json as `augury rank` writes it ({error!r})"
-        ) from error
-    relevant = [name for name, is_relevant in results if is_relevant is not False]
-    ranked = [name for name, _ in results]
-    if unknown := [name for name in weights or () if name not in ranked]:
-        raise ValueError(f"{path}: did not rank {', '.join(unknown)}; it has {', '.join(ranked)}")
+            f"{path}: did not rank {', '.join(unknown)}; it has {', '.join(found.names)}"
+        )
     if not weights and top > len(relevant):
         raise ValueError(
-            f"{path}: top {top}, but only {len(relevant)} of its {len(results)} ranked candidates "
-            f"are relevant to {label}; ask for fewer, or name others with --pseudo-labels"
+            f"{path}: top {top}, but only {len(relevant)} of its {len(found.names)} ranked "
+            f"candidates are relevant to {found.label}; ask for fewer, or name others with "
+            "--pseudo-labels"
         )
     taken = list(weights or relevant[:top])
     here = versions(pseudolabels.candidates(taken))
-    then = made_with.get("opensmile")
+    then = found.versions.get("opensmile")
     if "opensmile" in here and then != here["opensmile"]:
         raise ValueError(
             f"{path}: ranked with openSMILE {then}, and this is {here['opensmile']}: the same name "
             "may not be the same value; rank again here"
         )
-    last = 0 if weights else ranked.index(taken[-1])
-    passed = tuple(name for name, is_relevant in results[:last] if is_relevant is False)
-    about = {"file": path.name, "digest": digest(text), "label": label, "estimator": estimator}
-    about |= {"inputs": inputs, "top": 0 if weights else top}  # 0: weights were given
+    last = 0 if weights else found.names.index(taken[-1])
+    passed = tuple(name for name in found.names[:last] if name not in relevant)
+    about = {
+        "file": path.name, "digest": found.digest, "label": found.label,
+        "estimator": found.estimator, "inputs": found.inputs,
+        "top": 0 if weights else top,  # 0: weights were given
+    }  # fmt: skip
     return Choice(dict(weights or dict.fromkeys(taken, 1.0)), about, passed)
 
 

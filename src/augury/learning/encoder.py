@@ -171,8 +171,12 @@ class Pooled(torch.autograd.Function):
     def backward(ctx, grad: Tensor):  # type: ignore[override]
         """The gradient with respect to x; equal largest ones share none, but all get it."""
         x, y = ctx.saved_tensors
-        grad = ((x == y[:, :, :, None]) * grad[:, :, :, None]).flatten(2, 3)
-        return (F.pad(grad, (0, 0, 0, ctx.left)) if ctx.left else grad), None
+        found = torch.empty_like(x)
+        for k in range(x.shape[3]):  # slices: a product over all at once has too short inner loops
+            torch.eq(x[:, :, :, k], y, out=found[:, :, :, k])
+            found[:, :, :, k] *= grad
+        found = found.flatten(2, 3)
+        return (F.pad(found, (0, 0, 0, ctx.left)) if ctx.left else found), None
 
 
 class Bidirectional(nn.Module):
