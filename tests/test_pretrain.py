@@ -286,6 +286,7 @@ def test_the_encoder_comes_back_in_eval_mode_with_its_statistics(manifest):
     signal = toy.voice(np.random.default_rng(0), 1, 1.0)
     features = encode(encoder, signal)
     assert features.shape == (len(audio.log_mel(signal)), 16)
+    np.testing.assert_allclose(features, encoder(torch.from_numpy(signal))[0].detach(), atol=1e-5)
     assert np.array_equal(features, encode(load_encoder(done.folder), signal))
 
 

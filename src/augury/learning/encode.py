@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
@@ -21,6 +22,9 @@ from augury.store import write_atomically
 #: an encoder of short clips has not seen long ones, and would need memory for all their frames.
 PIECE = 2000
 CONTEXT = 200
+#: Frames that a piece's length is filled up to a multiple of: torch makes kernels for each length
+#: it meets, which takes as long as encoding a few seconds.
+FILLED = 16
 
 
 def load_encoder(folder: Path | str) -> Encoder:
@@ -70,7 +74,9 @@ def features_of(encoder: Encoder, mel: NDArray[np.float32]) -> NDArray[np.float3
         for first in range(0, len(mel), PIECE):
             begin = max(0, first - CONTEXT)
             piece = torch.from_numpy(mel[begin : first + PIECE + CONTEXT]).to(encoder.mean.device)
-            features = encoder(piece[None])[0, first - begin :][:PIECE]
+            frames = torch.tensor([len(piece)], device=piece.device)
+            filled = F.pad(piece, (0, 0, 0, -len(piece) % FILLED))[None]
+            features = encoder(filled, frames)[0, first - begin : len(piece)][:PIECE]
             pieces.append(features.float().cpu().numpy())
     return np.concatenate(pieces)
 
