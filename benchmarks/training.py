@@ -42,7 +42,7 @@ from augury.learning.prepare import prepare
 from augury.learning.pretrain import _optimiser
 from augury.learning.targets import Target
 from augury.learning.workers import Batch, Pretraining, read_batch
-from augury.settings import EncoderSettings, PretrainSettings
+from augury.settings import PretrainSettings
 from augury.store import packed
 
 from measure import machine, peak_memory
@@ -53,24 +53,6 @@ KINDS = {
     "batch norm": "batch_norm", "activation": "relu", "dropout": "bernoulli", "optimiser": "Optim",
     "pooling": "maximum", "indexing, copying": "index", "copying": "copy",
 }  # fmt: skip
-
-
-def flop(encoder: EncoderSettings, outputs: int) -> int:
-    """Multiply-adds a frame, forward, times 2."""
-    bands, channels, total = encoder.bands, 1, 0
-    for wider, pool in zip(encoder.channels, encoder.pools, strict=True):
-        for _ in range(encoder.convolutions):
-            total += bands * 9 * channels * wider
-            channels = wider
-        bands //= pool
-    width = channels * bands
-    for _ in range(encoder.recurrent_layers):
-        total += 2 * 4 * encoder.recurrent_units * (width + encoder.recurrent_units)
-        width = 2 * encoder.recurrent_units
-    for _ in range(encoder.dense_layers):
-        total += width * encoder.dimensions
-        width = encoder.dimensions
-    return 2 * (total + width * outputs)
 
 
 class Step:
@@ -146,7 +128,9 @@ def one(preset: str, device: str) -> None:
     top = peak(device)
     seconds = best(lambda: step(batch), 3 if preset == "paper" and device == "cpu" else 10)
     top = max(top, peak(device))
-    work = 3 * flop(step.settings.encoder, step.outputs) * frames
+    encoder = step.settings.encoder
+    forward = encoder.operations + 2 * encoder.dimensions * step.outputs
+    work = 3 * forward * frames
     kind = "float32" if device == "cpu" else "bfloat16"
     print(
         f"{preset} on {device}: {seconds:.3f} s for "

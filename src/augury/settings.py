@@ -137,6 +137,24 @@ class EncoderSettings:
                 "be that, and recurrent_layers at least 1"
             )
 
+    @property
+    def operations(self) -> int:
+        """Multiplications and additions that a frame costs, forward; training costs thrice that."""
+        bands, channels, products = self.bands, 1, 0
+        for wider, pool in zip(self.channels, self.pools, strict=True):
+            for _ in range(self.convolutions):
+                products += bands * 9 * channels * wider
+                channels = wider
+            bands //= pool
+        width = channels * bands
+        for _ in range(self.recurrent_layers):
+            products += 2 * 4 * self.recurrent_units * (width + self.recurrent_units)
+            width = 2 * self.recurrent_units
+        for _ in range(self.dense_layers):
+            products += width * self.dimensions
+            width = self.dimensions
+        return 2 * products
+
 
 OPTIMISERS = ("adadelta", "adam")
 SCHEDULES = ("constant", "linear", "cosine")

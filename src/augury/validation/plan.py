@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from augury import audio
 from augury.downstream.task import found
-from augury.settings import EvaluateSettings
+from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings
 from augury.store import digest, key
 from augury.validation.jobs import Data, Job, data_of
 from augury.validation.recipe import BASELINES, RECONSTRUCTION, Judge, Recipe
 
-#: × real time of one core that jobs are taken to run at before any was done: training an encoder,
-#: and a task on one; preset small, measured on an AMD EPYC core.
-SPEEDS = {"pretrain": 150.0, "evaluate": 250.0}
+#: Of one core, before any job was done: operations a second, and the seconds that a frame costs
+#: beside them. With these `small`, `paper` and the encoders of recipes/speechocean762.toml train at
+#: × 85, 1.4 and 190 real time; measured were 91, 2 and 140.
+OPERATIONS, BESIDE = 6e10, 2.5e-5
+#: × real time at which a task learns from features, a core and an epoch.
+LEARNED = 400.0
 
 
 @dataclass(frozen=True)
@@ -183,8 +187,27 @@ def seconds(job: Job, known: Mapping[str, Sequence[float]]) -> float:
     before = known.get(likeness(job))
     if before:
         return float(np.mean(before))
-    runs = job.settings.get("seeds", 1) * max(1, job.settings.get("folds", 0))
-    return job.data.hours * 3600 * job.settings["epochs"] * runs / SPEEDS[job.kind]
+    settings = job.settings
+    audible = job.data.hours * 3600
+    if job.kind == "pretrain":
+        return audible * settings["epochs"] * 3 * _encoded(settings["encoder"])
+    runs = settings["seeds"] * max(1, settings.get("folds", 0))
+    learned = audible * settings["epochs"] * runs / LEARNED
+    if job.needs:
+        encoded = _encoded(job.needs.settings["encoder"])
+    elif settings["encoder"] == "random":
+        sizes = PretrainSettings.of(settings["random_encoder"], {}).encoder
+        encoded = _encoded(asdict(sizes))
+    else:  # the log-mel
+        return learned
+    times = 1 if settings["mode"] == "frozen" else 3 * settings["epochs"] * runs
+    return learned + audible * times * encoded
+
+
+def _encoded(sizes: Mapping[str, Any]) -> float:
+    """Seconds of a core that an encoder takes for a second of speech."""
+    operations = EncoderSettings(**sizes).operations
+    return (operations / OPERATIONS + BESIDE / 3) / audio.HOP
 
 
 def likeness(job: Job) -> str:
