@@ -421,7 +421,9 @@ def evaluate(
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(min=2, help="Test on each of so many parts of the speakers in turn."),
+        typer.Option(
+            min=2, help="Test on each of so many parts of the speakers in turn; not for speaker."
+        ),
     ] = None,
     shared_speakers: Annotated[
         bool, typer.Option("--shared-speakers", help="Let speakers be in train and test both.")
@@ -526,10 +528,12 @@ def select(
     best: Annotated[
         int, typer.Option(min=0, metavar="K", help="The K best that are relevant.")
     ] = 0,
-    worst: Annotated[int, typer.Option(min=0, metavar="K", help="The K worst.")] = 0,
+    worst: Annotated[
+        int, typer.Option(min=0, metavar="K", help="The K worst, relevant or not.")
+    ] = 0,
     greedy: Annotated[int, typer.Option(min=0, metavar="K", help="K good ones, little alike.")] = 0,
     mrmr: Annotated[
-        int, typer.Option(min=0, metavar="K", help="K relevant ones, little alike (mRMR).")
+        int, typer.Option(min=0, metavar="K", help="K of high relevance, little alike (mRMR).")
     ] = 0,
     random: Annotated[int, typer.Option(min=0, metavar="K", help="K at random.")] = 0,
     everything: Annotated[bool, typer.Option("--all", help="All that were ranked.")] = False,
