@@ -70,8 +70,14 @@ def test_gates_are_open_where_all_is_as_it_should_be():
             "does not help: reconstruction gives 55.0%, log-mel 50.0%",
         ),
         (rows(random=0.3), "a random encoder 30.0%"),
+        (rows(mel=0.35, random=0.3), "a random encoder 30.0%"),
+        ([one for one in rows() if one.candidate != "mel"], "log-mel, a random encoder or"),
+        (
+            [one for one in rows() if (one.candidate, one.pretrain_seed) != (NAMES[1], 1)],
+            "1 of 10 errors are missing",
+        ),
         (rows(noise=0.3), "the order does not repeat: Spearman"),
-        ([one for one in rows() if one.pretrain_seed == 0], "one seed says nothing"),
+        ([one for one in rows() if one.pretrain_seed == 0], "too few have two seeds"),
         (
             [replace(one, error=0.15) if one.candidate == "own:noise" else one for one in rows()],
             "own:noise is no worse than 75% of the other",
@@ -110,7 +116,7 @@ def test_chosen_on_one_task_and_tried_on_the_other():
     assert by["a"].elsewhere == pytest.approx(1)
     assert by["a"].here == pytest.approx(1 - 6 * 6 / 120)
     assert by["b"].estimator == DEFAULT
-    assert by["b"].default == pytest.approx(-0.7)  # what is recommended was given backwards
+    assert by["b"].recommended == pytest.approx(-0.7)  # what is recommended was given backwards
 
 
 def test_groups_and_what_a_ranking_saves():

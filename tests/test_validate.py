@@ -77,6 +77,10 @@ def rows(folder):
     return [{k: v for k, v in row.items() if k not in TIMES} for row in found]
 
 
+def found_key(line):
+    return line.split(",")[-3]
+
+
 def tables(folder):
     names = ("gates", "correlations", "confirmed", "groups", "estimates")
     return {name: (folder / f"{name}.csv").read_bytes() for name in names}
@@ -99,6 +103,20 @@ def test_random_encoders_are_of_the_sizes_of_the_pretrained_wherever_these_are_w
     after = keys()
     assert after["mel"] == before["mel"]
     assert after["random"] != before["random"]
+
+
+def test_another_code_of_a_function_is_another_encoder(recipe, monkeypatch):
+    def keys():
+        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        names = ("toy:pitch", "own:noise")
+        return [found[f"pitch (frozen) on alone: {name}, seed 0"] for name in names]
+
+    path = recipe()
+    before = keys()
+    monkeypatch.setattr("augury.pseudolabels.function_version", lambda one: "as edited")
+    pitch, noise = keys()
+    assert pitch != before[0]
+    assert noise == before[1]
 
 
 def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
@@ -206,6 +224,8 @@ def test_rows_are_enough_to_go_on_from_elsewhere(recipe, tmp_path, monkeypatch):
     lost = [line for line in lines if "own:noise" in line and ",1,0,error," in line]
     assert len(lost) == 1
     kept = "".join(line for line in lines if line not in lost)
+    # A row twice, as of two groups with the same members, and one of another experiment.
+    kept += lines[2] + lines[1].replace(found_key(lines[1]), "0" * 64)
     (found.folder / "results.csv").write_text(kept)
     said = []
     run(recipe(text), tell=said.append)
@@ -213,6 +233,8 @@ def test_rows_are_enough_to_go_on_from_elsewhere(recipe, tmp_path, monkeypatch):
     logs = [one.read_text() for one in (tmp_path / "empty" / "jobs").glob("*/log.txt")]
     assert sum("pretrain" in log for log in logs) == 1  # nothing else was trained
     assert rows(found.folder) == before
+    assert (found.folder / "results-before.csv").read_text() == kept
+    assert any("rows of 1 jobs that this recipe does not ask for" in one for one in said)
     (found.folder / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="as this version writes it"):
         run(recipe(text))

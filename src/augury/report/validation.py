@@ -100,7 +100,8 @@ class Said:
         good = [one for one in gates if one.open]
         text = (
             f"{len(good)} of {len(gates)} settings (a task in a regime) are worth judging by: "
-            "pretraining helps there, the order repeats, and what is useless comes last."
+            "all is measured, pretraining helps, the order repeats"
+            + (", and what is useless comes last." if self.recipe.useless else ".")
         )
         if (known := self.known()) < (wanted := self.wanted()):
             text = f"So far {known} of {wanted} errors of candidates are measured. {text}"

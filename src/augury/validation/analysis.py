@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from augury.store import write_atomically
 from augury.validation import statistics
 from augury.validation.estimators import ESTIMATORS, RECOMMENDED
-from augury.validation.recipe import RECONSTRUCTION, Recipe
+from augury.validation.recipe import BASELINE, RECONSTRUCTION, Recipe
 
 #: The order of two seeds that an experiment should repeat at least, as a Spearman correlation.
 CEILING = 0.8
@@ -138,7 +138,7 @@ class Confirmed:
     estimator: str
     elsewhere: float  # mean Spearman on the tasks it was chosen on
     here: float | None
-    default: float | None  # what the default gave here
+    recommended: float | None  # what the recommended estimator gave here
 
 
 @dataclass(frozen=True)
@@ -257,26 +257,33 @@ def _measured(
 def _gate(one: Measured, rows: Sequence[Row], recipe: Recipe) -> Gate:
     base = {
         name: [
-            r.error for r in rows if (r.task, r.regime, r.candidate) == (one.task, "baseline", name)
+            r.error for r in rows if (r.task, r.regime, r.candidate) == (one.task, BASELINE, name)
         ]
         for name in ("mel", "random", RECONSTRUCTION)
     }
     mel, random, reconstruction = (float(np.mean(e)) if e else None for e in base.values())
     reasons: list[str] = []
     learns = None
-    if reconstruction is not None and mel is not None and random is not None:
+    if reconstruction is None or mel is None or random is None:
+        reasons.append("log-mel, a random encoder or reconstruction was not judged")
+    else:
         learns = reconstruction < min(mel, random)
         if not learns:
-            worse = "log-mel" if mel <= reconstruction else "a random encoder"
+            worse = "log-mel" if mel <= random else "a random encoder"
             reasons.append(
                 f"pretraining does not help: reconstruction gives {reconstruction:.1%}, {worse} "
                 f"{min(mel, random):.1%}"
             )
     ceiling = statistics.noise_ceiling(one.errors)
     if ceiling is None:
-        reasons.append("one seed says nothing of whether the order repeats")
+        reasons.append("too few have two seeds to see whether the order repeats")
     elif ceiling < CEILING:
         reasons.append(f"the order does not repeat: Spearman {ceiling:.2f} between seeds")
+    regime = next(r for r in recipe.regimes if r.name == one.regime)
+    wanted = len(recipe.of(regime)) * recipe.pretrain.seeds
+    if missing := wanted - int(np.isfinite(one.errors).sum()):
+        # Means over other seeds are not to be compared, nor is an order of a few one of all.
+        reasons.append(f"{missing} of {wanted} errors are missing")
     place = None
     if recipe.useless in one.candidates and len(one.candidates) > 1:
         mean = one.mean
@@ -352,6 +359,8 @@ def _groups(of_groups: Mapping[str, Sequence[Row]]) -> list[Group]:
         for mode in dict.fromkeys(one.mode for one in rows):
             for group in dict.fromkeys(one.regime for one in rows):
                 mine = [one for one in rows if (one.mode, one.regime) == (mode, group)]
+                if not mine:
+                    continue
                 seeds = sorted({one.pretrain_seed for one in mine})
                 errors = tuple(
                     float(np.mean([one.error for one in mine if one.pretrain_seed == seed]))

@@ -83,6 +83,7 @@ class Job:
     data: Data
     settings: dict[str, Any]  # plain values: all that the result depends on, beside the data
     needs: Job | None = None  # whose result it starts from
+    code: Mapping[str, str] = field(default_factory=dict)  # function → version, of the user's
 
     @cached_property
     def key(self) -> str:
@@ -93,7 +94,8 @@ class Job:
         if settings.get("encoder") == "random":
             sizes = PretrainSettings.of(self.settings["random_encoder"], {}).encoder
             settings["sizes"] = asdict(sizes)
-        return key("job", VERSION, self.kind, self.data.digest, settings, before)
+        code = [dict(self.code)] if self.code else []
+        return key("job", VERSION, self.kind, self.data.digest, settings, before, *code)
 
     def folder(self, store: Path) -> Path:
         """Where what it makes lies."""
@@ -155,7 +157,8 @@ def perform(site: Site, chain: Sequence[Job]) -> list[Done]:
     """
     from augury.learning.training import with_threads
 
-    features = site.store / "jobs" / f"features-{chain[0].key}"
+    # Another chain may judge the same encoder by another task.
+    features = site.store / "jobs" / f"features-{key(*(job.key for job in chain))}"
     found: list[Done] = []
     failed: set[str] = set()
     with with_threads(1):  # wherever it runs: sums round by the number of threads

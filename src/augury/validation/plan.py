@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from augury import audio
+from augury import audio, pseudolabels
 from augury.downstream.task import found
 from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings
 from augury.store import digest, key
 from augury.validation.jobs import Data, Job, data_of
-from augury.validation.recipe import BASELINES, RECONSTRUCTION, Judge, Recipe
+from augury.validation.recipe import BASELINE, BASELINES, RECONSTRUCTION, Judge, Recipe
 
 #: Of one core, before any job was done: operations a second, and the seconds that a frame costs
 #: beside them. With these `small`, `paper` and the encoders of recipes/speechocean762.toml train at
@@ -68,10 +68,10 @@ def corpora(recipe: Recipe) -> Corpora:
 
 def entries(recipe: Recipe, data: Corpora) -> list[Entry]:
     """Baselines, reconstruction, and the candidates of each regime; a seed after the other."""
-    made = [_judged(recipe, data, "baseline", name, 0, None, name) for name in BASELINES]
+    made = [_judged(recipe, data, BASELINE, name, 0, None, name) for name in BASELINES]
     for seed in range(recipe.pretrain.seeds):
         settings = recipe.settings(None, {}, seed=seed).to_dict()
-        made.append(_pretrained(recipe, data, "baseline", RECONSTRUCTION, seed, settings))
+        made.append(_pretrained(recipe, data, BASELINE, RECONSTRUCTION, seed, settings))
         for regime in recipe.regimes:
             for name in recipe.of(regime):
                 settings = recipe.settings(regime, {name: 1.0}, seed=seed).to_dict()
@@ -139,8 +139,18 @@ def _pretrained(
     modes: Sequence[str] = (),
 ) -> Entry:
     name = f"{regime}: {candidate}, seed {seed}"
-    job = Job(f"pretrain {name}", "pretrain", data.pretrain, settings)
+    # Of the user's; where ours change, `jobs.VERSION` does.
+    code = functions([one for one in settings["pseudo_labels"] if not one.startswith("own:")])
+    job = Job(f"pretrain {name}", "pretrain", data.pretrain, settings, code=code)
     return _judged(recipe, data, regime, candidate, seed, job, "", judges, modes)
+
+
+def functions(names: Collection[str]) -> dict[str, str]:
+    """The versions of the functions among some candidates."""
+    chosen = pseudolabels.candidates(list(names)) if names else []
+    return {
+        one.name: pseudolabels.function_version(one) for one in chosen if one.kind == "function"
+    }
 
 
 def _judged(

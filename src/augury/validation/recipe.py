@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from augury import pseudolabels
-from augury.settings import PretrainSettings
+from augury.settings import MODES, PretrainSettings
 
 Table = TypeVar("Table")
 
@@ -20,6 +20,8 @@ BASELINES = ("mel", "random")
 FILES = ("trials", "random_encoder")
 #: Name of the encoder that learned to give back the speech, and no pseudo-label.
 RECONSTRUCTION = "reconstruction"
+#: The regime that these are said to be of.
+BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,14 @@ class Recipe:
         regimes = [one.name for one in self.regimes]
         if not names or not regimes:
             raise ValueError(f"{where}a recipe has at least one table tasks.NAME and one regime")
-        if RECONSTRUCTION in regimes or len(set(regimes)) < len(regimes):
-            raise ValueError(f"{where}name each regime otherwise, and none {RECONSTRUCTION}")
+        if BASELINE in regimes or len(set(regimes)) < len(regimes):
+            raise ValueError(f"{where}name each regime otherwise, and none {BASELINE}")
         if self.groups:
             for one in self.groups.tasks:
                 _known(one, names, f"{where}a task of groups")
             _known(self.groups.regime, regimes, f"{where}regime of groups")
+            for mode in self.groups.modes:
+                _known(mode, list(MODES), f"{where}a mode of groups")
 
     def of(self, regime: Regime) -> tuple[str, ...]:
         """A regime's candidates."""

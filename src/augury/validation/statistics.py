@@ -283,7 +283,9 @@ def _middle(found: Vector) -> tuple[float, float] | None:
 
 
 def noise_ceiling(errors: ArrayLike) -> float | None:
-    """Mean ρ of the orders that two seeds give the candidates: what one run lets a ranking reach.
+    """Mean ρ of the orders that two seeds give the candidates: how far one run can be believed.
+
+    A reliability: of one run a perfect ranking reaches about its square root.
 
     Args:
         errors: (candidates, seeds), NaN where a run failed: a pair of seeds is compared on the

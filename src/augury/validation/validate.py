@@ -118,6 +118,7 @@ def validate(
     site = Site(Path(store or default_store()).absolute(), device or "", minutes)
     folder = Path(out)
     data = plan.corpora(recipe)
+    entries = plan.entries(recipe, data)  # what is no setting is said before hours of work
     processes = jobs or max(1, compute.enough() - 1)
     estimates: dict[str, Any] = {}
     for judge in recipe.tasks:
@@ -127,14 +128,13 @@ def validate(
         _extracted(recipe, data, site, jobs, progress)
     except ValueError as error:  # of one candidate: the job that needs it says so too
         say(f"not all could be extracted at once: {error}")
-    entries = plan.entries(recipe, data)
     groups = plan.group_entries(recipe, data, estimates) if recipe.groups else {}
     for name, some in groups.items():
         if not some:
             count, of = len(plan.relevant(estimates[name])), len(recipe.candidates)
             say(f"no groups for {name}: {count} of {of} candidates are relevant")
     every = [*entries, *(one for some in groups.values() for one in some)]
-    _taken_over(folder / "results.csv", every, site.store)
+    _taken_over(folder / "results.csv", every, site.store, say)
     failed: list[Done] = []
     rows = _written(folder, entries, groups, site.store)
     reported = -math.inf
@@ -156,12 +156,10 @@ def _estimates_job(recipe: Recipe, judge: Judge) -> Job:
     labelled = judge.rank
     settings = _rank_settings(recipe, judge)
     chosen = pseudolabels.candidates(list(recipe.candidates))
-    functions = {
-        one.name: pseudolabels.function_version(one) for one in chosen if one.kind == "function"
-    }
     about = {
         "settings": settings.to_dict(), "estimators": list(estimators.ESTIMATORS),
-        "functions": functions, "versions": versions(chosen), "version": estimators.VERSION,
+        "functions": plan.functions(recipe.candidates), "versions": versions(chosen),
+        "version": estimators.VERSION,
     }  # fmt: skip
     data = data_of(labelled.manifest, labelled.level)
     return Job(f"estimates for {judge.name}", "estimates", data, about)
@@ -214,8 +212,9 @@ def _extracted(
 
     chosen = [one for one in recipe.candidates if not one.startswith("column:")]
     settings = recipe.settings(None, dict.fromkeys(chosen, 1.0), mel=1.0).to_dict()
-    job = Job("extraction", "extraction", data.pretrain, settings)
-    if job.known(site.store):
+    code = plan.functions([one for one in chosen if not one.startswith("own:")])
+    job = Job("extraction", "extraction", data.pretrain, settings, code=code)
+    if job.known(site.store) is not None:
         return
     pretrain(
         data.pretrain.read(), settings.pop("pseudo_labels"), out=job.folder(site.store),
@@ -267,22 +266,27 @@ def _performed(
 # --------------------------------------------------------------------------------------- results
 
 
-def _taken_over(path: Path, entries: Sequence[Entry], store: Path) -> None:
+def _taken_over(path: Path, entries: Sequence[Entry], store: Path, say: Tell) -> None:
     """Let the store know the rows of an earlier run, wherever that was; ValueError for no table."""
     if not path.exists():
         return
-    before: dict[str, list[Row]] = defaultdict(list)
+    before: dict[str, dict[int, Row]] = defaultdict(dict)
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for cells in csv.DictReader(file):
                 row = Row.of(cells)
-                before[row.key].append(row)
+                before[row.key][row.seed] = row  # the same job may stand there twice
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(
             f"{path}: not a results.csv as this version writes it ({error})"
         ) from error
-    for job in (job for entry in entries for job in entry.evaluate.values()):
-        rows = before.get(job.key, [])
+    asked = {job.key: job for entry in entries for job in entry.evaluate.values()}
+    if strange := len(before.keys() - asked):
+        kept = path.with_name("results-before.csv")
+        write_atomically(kept, path.read_bytes())
+        say(f"{path} has rows of {strange} jobs that this recipe does not ask for: kept as {kept}")
+    for job in asked.values():
+        rows = list(before.get(job.key, {}).values())
         if len(rows) != job.settings["seeds"] or job.known(store):
             continue
         outcomes = [
