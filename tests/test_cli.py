@@ -38,6 +38,7 @@ def test_rank_writes_its_files_and_says_where(tmp_path):
     assert done.exit_code == 0, done.output
     assert f"report: {out / 'report.html'}" in done.output
     assert "no relevance" in done.output
+    assert "No estimator is shown to predict" in done.output
     names = {path.name for path in out.iterdir()}
     assert names == {
         "ranking.json", "ranking.csv", "report.html", "quarantine.csv", "timings.json",

@@ -176,6 +176,7 @@ CASES = {
 def case(request: pytest.FixtureRequest) -> tuple[Ranking, str, Page]:
     found = CASES[request.param]()
     source = render(found)
+    assert "No estimator is shown to predict" in source
     return found, source, Page(source)
 
 

@@ -915,6 +915,9 @@ def _show(ranking: Ranking) -> None:
         from augury.report.wording import resampled_said
 
         out.print(f"95 %: of {resampled_said(ranking)}. Within a tier the order is not settled.")
+    from augury.report.wording import UNPROVEN
+
+    out.print(UNPROVEN)
     for warning in ranking.warnings:
         out.print(f"! {warning}", style="yellow")
     if ranking.quarantine:

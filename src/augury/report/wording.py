@@ -17,6 +17,11 @@ if TYPE_CHECKING:  # a ranking is written with its report: the import goes the o
     from augury.results import Ranking, Result, Sensitivity
 
 NONE = "–"  # how an undefined value is printed
+#: What our experiment found (docs/validation.md), for whoever reads a ranking.
+UNPROVEN = (
+    "No estimator is shown to predict downstream error yet: a good rank is a reason to try a "
+    "candidate first, not a promise."
+)
 #: Candidates that agree at least this well (|Spearman|) are named as redundant.
 REDUNDANT = 0.8
 #: Up to this many classes are drawn one by one; of more, only the LARGEST.
