@@ -878,6 +878,8 @@ def _licence(names: tuple[str, ...]) -> None:
 
 
 def _show(ranking: Ranking) -> None:
+    from augury.report.wording import UNPROVEN, resampled_said
+
     raw = "" if ranking.estimator == "robust" else ", in raw units"
     title = (
         f"{ranking.label}: {ranking.segments:,} segments, {len(ranking.class_names):,} classes · "
@@ -912,11 +914,7 @@ def _show(ranking: Ranking) -> None:
         if result.score is None:
             out.print(f"not ranked: {result.name}, {result.status}: {result.note}")
     if sure:
-        from augury.report.wording import resampled_said
-
         out.print(f"95 %: of {resampled_said(ranking)}. Within a tier the order is not settled.")
-    from augury.report.wording import UNPROVEN
-
     out.print(UNPROVEN)
     for warning in ranking.warnings:
         out.print(f"! {warning}", style="yellow")

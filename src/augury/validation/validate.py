@@ -23,7 +23,7 @@ from augury.cluster import opened
 from augury.extract import Embedding
 from augury.provenance import versions
 from augury.settings import RankSettings
-from augury.store import default_store, write_atomically
+from augury.store import default_store, digest, write_atomically
 from augury.validation import estimators, plan
 from augury.validation.analysis import Analysis, Row, analysed
 from augury.validation.jobs import Done, Job, Site, data_of, perform, write_result
@@ -212,7 +212,7 @@ def _extracted(
 
     chosen = [one for one in recipe.candidates if not one.startswith("column:")]
     settings = recipe.settings(None, dict.fromkeys(chosen, 1.0), mel=1.0).to_dict()
-    code = plan.functions([one for one in chosen if not one.startswith("own:")])
+    code = plan.users_functions(chosen)
     job = Job("extraction", "extraction", data.pretrain, settings, code=code)
     if job.known(site.store) is not None:
         return
@@ -282,8 +282,9 @@ def _taken_over(path: Path, entries: Sequence[Entry], store: Path, say: Tell) ->
         ) from error
     asked = {job.key: job for entry in entries for job in entry.evaluate.values()}
     if strange := len(before.keys() - asked):
-        kept = path.with_name("results-before.csv")
-        write_atomically(kept, path.read_bytes())
+        content = path.read_bytes()
+        kept = path.with_name(f"results-{digest(content)[:8]}.csv")  # each by a name of its own
+        write_atomically(kept, content)
         say(f"{path} has rows of {strange} jobs that this recipe does not ask for: kept as {kept}")
     for job in asked.values():
         rows = list(before.get(job.key, {}).values())
