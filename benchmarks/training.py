@@ -1,7 +1,7 @@
 """Speed of a training step: share of the machine's matrix-product peak, and where the rest goes.
 
     python benchmarks/training.py [small] [paper] [batches FOLDER] [hour MANIFEST] [read MANIFEST]
-        [index] [device=cuda]
+        [index] [encode] [device=cuda]
 
 small, paper   a training step of the preset on a batch of 80 s: FLOP/s as a share of the fastest
                float32 product (on a GPU: bfloat16) seen in the same run, × real time, memory, and
@@ -12,6 +12,8 @@ batches        an epoch's batches of recordings in FOLDER (by their lengths), on
 hour           an hour of the manifest's recordings, ten epochs of `small` on two pseudo-labels of
                openSMILE's, from nothing: extraction included.
 read           batches of that hour, read back from the store on one core.
+encode         300 clips of 2 to 10 s encoded one by one with the encoder of speechocean762.toml, of
+               their own lengths and filled up to `FILLED`, in processes in turn, one thread.
 index          the index of 600,000 clips (Common Voice's 900 h), and an epoch of it in batches.
 
 FLOP: 2 for each multiply-add of convolutions, LSTM and linear layers, 3 times that for a step
@@ -36,8 +38,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from augury import Corpus, audio, compute, pretrain, pseudolabels, read_corpus
 from augury.extract import Plan
+from augury.learning import encode
 from augury.learning.batches import batches, padding
 from augury.learning.clips import Clips
+from augury.learning.encoder import Encoder
 from augury.learning.prepare import prepare
 from augury.learning.pretrain import _optimiser
 from augury.learning.targets import Target
@@ -250,9 +254,40 @@ def index(count: int = 600_000) -> None:
     )
 
 
+def encoding(filled: int) -> None:
+    """Processor seconds for 300 clips; a process of its own, as kernels are kept."""
+    torch.set_num_threads(1)
+    encode.FILLED = filled
+    recipe = Path(__file__).parents[1] / "recipes" / "speechocean762-encoder.toml"
+    encoder = Encoder(PretrainSettings.of(recipe, {}).encoder).eval()
+    rng = np.random.default_rng(0)
+    clips = [
+        rng.standard_normal((n, audio.BANDS)).astype(np.float32)
+        for n in rng.integers(200, 1000, 300)
+    ]
+    began = time.process_time()
+    for clip in clips:
+        encode.features_of(encoder, clip)
+    print(time.process_time() - began)
+
+
+def fillings(times: int = 5) -> None:
+    found: dict[int, list[float]] = {1: [], encode.FILLED: []}
+    for _ in range(times):
+        for filled, spent in found.items():
+            command = [sys.executable, __file__, "encoding", str(filled)]
+            spent.append(float(subprocess.run(command, check=True, capture_output=True).stdout))
+    own, filled = (float(np.median(spent)) for spent in found.values())
+    print(
+        f"300 clips: of their own lengths {own:.2f} s, filled up {filled:.2f} s: {filled / own:.2f}"
+    )
+
+
 def main() -> None:
     words = sys.argv[1:]
     device = next((w.removeprefix("device=") for w in words if w.startswith("device=")), "cpu")
+    if "encoding" in words:
+        return encoding(int(words[1]))
     if "alone" in words:
         return one(words[0], device)
     print(machine(), f"torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
@@ -264,6 +299,8 @@ def main() -> None:
         bucketing(Path(words[words.index("batches") + 1]))
     if "read" in words:
         reading(Path(words[words.index("read") + 1]))
+    if "encode" in words:
+        fillings()
     if "index" in words:
         index()
     if "hour" in words:
