@@ -41,6 +41,8 @@ SEED: Mark = ("o", SURFACE, SECOND)
 DPI = 144
 #: Estimators that a table on the page lists; all are in correlations.csv.
 LISTED = 12
+#: Of more candidates than these a scatter has numbers instead of names.
+NAMED = 10
 
 
 def render(analysis: Analysis, recipe: Recipe) -> str:
@@ -99,8 +101,8 @@ class Said:
             return "No encoder was judged yet."
         good = [one for one in gates if one.open]
         text = (
-            f"{len(good)} of {len(gates)} settings (a task in a regime) are worth judging by: "
-            "all is measured, pretraining helps, the order repeats"
+            f"{len(good)} of {len(gates)} settings (a task in a regime) are worth judging by. It "
+            "takes that all is measured, pretraining helps, the order repeats"
             + (", and what is useless comes last." if self.recipe.useless else ".")
         )
         if (known := self.known()) < (wanted := self.wanted()):
@@ -207,7 +209,7 @@ def pair(analysis: Analysis, one: Measured, width: int) -> Canvas | None:
     if len(names) < 2:
         return None
     narrow = width < WIDE
-    names = [short(name, 14 if narrow else 24) for name in names]
+    names = [f"{k} {short(name, 14 if narrow else 24)}" for k, name in enumerate(names, 1)]
     below = max(extent(name) for name in names) + 16
     canvas = Canvas(width, round(300 + below))
     left, right, top, bottom = 52, width - 52, 44, 300
@@ -260,9 +262,11 @@ def scatter(analysis: Analysis, one: Measured, width: int) -> Canvas | None:
     for k in range(errors.shape[1]):
         canvas.marks(x, up(100 * errors[:, k]), SEED, 5)
     canvas.marks(x, up(mean), ERROR, 7)
-    for place, height, name in zip(x, up(mean), names, strict=True):
-        canvas.text(float(place) + 7, float(height), short(name, 12 if narrow else 22), SMALL, INK,
-                    va="center_baseline")  # fmt: skip
+    # Many names would lie on each other: their places in the order are told, as `pair` has them.
+    labels = [short(name, 12 if narrow else 22) for name in names]
+    labels = labels if len(names) <= NAMED else [str(k) for k in range(1, len(names) + 1)]
+    for place, height, label in zip(x, up(mean), labels, strict=True):
+        canvas.text(float(place) + 7, float(height), label, SMALL, INK, va="center_baseline")
     canvas.text(4, 16, f"{one.metric}, %", SIZE, SECOND, weight="bold")
     canvas.text(right, canvas.height - 8, "CI estimate →", SMALL, FIRST, ha="right", weight="bold")
     return canvas

@@ -278,7 +278,7 @@ def _gate(one: Measured, rows: Sequence[Row], recipe: Recipe) -> Gate:
     if ceiling is None:
         reasons.append("too few have two seeds to see whether the order repeats")
     elif ceiling < CEILING:
-        reasons.append(f"the order does not repeat: Spearman {ceiling:.2f} between seeds")
+        reasons.append(f"the order does not repeat: Spearman {ceiling:.3f} between seeds")
     regime = next(r for r in recipe.regimes if r.name == one.regime)
     wanted = len(recipe.of(regime)) * recipe.pretrain.seeds
     if missing := wanted - int(np.isfinite(one.errors).sum()):
