@@ -48,4 +48,6 @@ def test_chance_is_judged_by_p_where_there_is_one():
     assert weak in said(replace(ONE, p_value=None, shuffled_sd=0.05), TWO)
     assert weak not in said(replace(ONE, p_value=None, shuffled_sd=0.03), TWO)
     assert weak not in said(replace(ONE, p_value=None, shuffled_sd=None), TWO)
-    assert "one: no relevance beyond chance (p ≥ .01)" in said(replace(ONE, relevant=False), TWO)
+    assert "one: no relevance beyond that of noise (p ≥ .01)" in said(
+        replace(ONE, relevant=False), TWO
+    )

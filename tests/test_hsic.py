@@ -237,7 +237,34 @@ def test_noise_has_no_relevance_and_a_label_has():
     assert label.value > 30 * label.shuffled_sd
 
 
+def test_noise_averaged_over_segments_has_the_relevance_told():
+    """Three standard errors of 60 draws, whose lengths spread by label, within, or not at all."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 8, 1500)
+    for by_label, within in ((0.5, 0.5), (1.5, 0.2), (0.0, 0.5)):
+        shift = by_label * rng.standard_normal(8)
+        frames = np.ceil(np.exp(rng.normal(3 + shift[y], within)))
+        draws = [rng.standard_normal(1500) / np.sqrt(frames) for _ in range(60)]
+        _, found = hsic.ingredients(np.ones((1500, 1)), draws, y)
+        values = np.array([one.value for one in found])
+        expected, sd = hsic.noise_relevance(frames / 100, y)
+        deviation = math.hypot(sd, found[0].shuffled_sd)
+        assert abs(values.mean() - expected) < 3 * deviation / math.sqrt(60) + 0.03 * expected
+        assert 0.6 < values.std() / deviation < 1.4
+        assert np.mean([one.p_above(expected, sd) < 0.05 for one in found]) < 0.2
+        # Whatever the unit of length.
+        assert hsic.noise_relevance(frames, y) == pytest.approx((expected, sd), rel=1e-6, abs=1e-9)
+
+
 # ---------------------------------------------------------------------------------- odd cases
+
+
+def test_lengths_that_are_equal_or_impossible():
+    y = np.arange(40) % 4
+    assert hsic.noise_relevance(np.full(40, 0.5), y) == pytest.approx((0, 0), abs=1e-9)
+    for lengths, labels in ((np.zeros(40), y), (np.full(40, np.nan), y), (np.ones(40), y * 0)):
+        with pytest.raises(ValueError, match="longer than 0 s, and two classes"):
+            hsic.noise_relevance(lengths, labels)
 
 
 def test_one_point_two_points_and_constant_labels():
@@ -371,4 +398,4 @@ def test_a_sample_of_one_class_is_irrelevant_and_no_error():
     for seed in range(3):
         z = np.random.default_rng(seed).standard_normal((5000, 9))
         _, (relevance,) = hsic.ingredients(rng.standard_normal((5000, 3)), [z], y)
-        assert np.isfinite(relevance.p_value)
+        assert np.isfinite(relevance.p_above())

@@ -38,6 +38,7 @@ def candidate(name: str, score: float | None, classes: int, **fields: object) ->
         total=0.5 if ranked else None,
         relevance=0.3 if ranked else None,
         chance_sd=0.002 if ranked else None,
+        noise_relevance=0.0 if ranked else None,
         relevance_p=0.0 if ranked else None,
         relevant=True if ranked else None,
         error=3e-9 if ranked else None,

@@ -30,10 +30,11 @@ def data(n=N, seed=1):
     return x, y, values
 
 
-def result_of(x, y, values, units=None, **choices):
-    chosen = [Candidate(name, "column", "", name) for name in values]
+def result_of(x, y, values, units=None, seconds=None, kind="function", **choices):
+    chosen = [Candidate(name, kind, "", name) for name in values]
     settings = RankSettings(label="phone", **choices)
-    return scored(chosen, values, x, y, units, settings, threads)
+    lengths = np.ones(len(y)) if seconds is None else seconds
+    return scored(chosen, values, x, y, lengths, units, settings, threads)
 
 
 def by_name(found):
@@ -68,6 +69,24 @@ def test_what_is_relevant_is_told_by_p():
     assert not found["noise"].relevant
     assert found["noise"].relevance_p > 0.01
     assert found["noise"].note == "no relevance: it says nothing of phone"
+
+
+def test_noise_is_not_relevant_though_lengths_depend_on_the_label():
+    rng = np.random.default_rng(0)
+    y = np.arange(4000) % 8
+    frames = 3 + 4 * y
+    noise = rng.standard_normal(len(y)) / np.sqrt(frames)
+    x = rng.standard_normal((len(y), 3))
+    values = {"noise": noise, "label": noise + 0.3 * (y % 2)}
+    found = by_name(result_of(x, y, values, seconds=frames / 100))
+    assert found["noise"].relevance == pytest.approx(found["noise"].noise_relevance, rel=0.3)
+    assert found["noise"].noise_relevance > 10 * found["noise"].chance_sd
+    assert not found["noise"].relevant
+    assert found["label"].relevant
+    # What the manifest gives is no mean over frames.
+    column = by_name(result_of(x, y, values, seconds=frames / 100, kind="column"))
+    assert column["noise"].noise_relevance == 0
+    assert column["noise"].relevant
 
 
 def test_a_candidate_without_some_values_is_scored_on_the_others_alone():

@@ -41,6 +41,7 @@ class Assembled:
     y: NDArray[np.int64]  # (segments,) codes of the label
     classes: NDArray  # its names
     counts: NDArray[np.int64]  # segments of each
+    seconds: NDArray[np.float64]  # (segments,) their lengths
     rejected: tuple[Rejected, ...]
     timings: dict[str, float]  # seconds by kind of work
     run: Run  # who runs work on the segments: a cluster, or threads here
@@ -124,6 +125,7 @@ def assembled(
             y=y,
             classes=classes,
             counts=counts,
+            seconds=_lengths(given, outcomes)[keep],
             rejected=rejected,
             timings=timings,
             run=partial(_over, there, scratch) if there else here,
@@ -195,6 +197,12 @@ def _extracted(
         if progress:
             progress(done, len(works), seconds)
     return outcomes
+
+
+def _lengths(given: Corpus, outcomes: list[Outcome]) -> NDArray[np.float64]:
+    """Seconds of each segment that lie in its recording."""
+    whole = np.array([outcome.duration for outcome in outcomes])[given.recording]
+    return np.fmin(given.end, whole) - np.nan_to_num(given.start)
 
 
 def _usable(

@@ -68,12 +68,7 @@ def doubts(
             f"{_names(weak)}: no dependence on the speech beyond chance. A low score is then "
             "no merit by itself: pure noise has one too. Look at the relevance."
         )
-    useless = [r for r in ranked if r.relevant is False]
-    if useless:
-        found.append(
-            f"{_names(useless)}: no relevance beyond chance (p ≥ .01). What says nothing of "
-            f"{label} can't help it, however low its score."
-        )
+    found += _irrelevant(ranked, label)
     useful = [r for r in ranked if r.relevant is not False]
     best = [r for r in useful if r.tier is not None and r.tier == useful[0].tier]
     if len(best) > 1:
@@ -109,6 +104,28 @@ def doubts(
             f"{_names(gaps)}: scored on fewer segments, for want of a value on the others."
         )
     return tuple(found)
+
+
+def _irrelevant(ranked: Sequence[Result], label: str) -> list[str]:
+    found = []
+    useless = [r for r in ranked if r.relevant is False]
+    if useless:
+        found.append(
+            f"{_names(useless)}: no relevance beyond that of noise (p ≥ .01). What says nothing of "
+            f"{label} can't help it, however low its score."
+        )
+    by_length = [
+        r.noise_relevance
+        for r in ranked
+        if r.noise_relevance and r.chance_sd and r.noise_relevance > 3 * r.chance_sd
+    ]
+    if by_length:
+        found.append(
+            f"The segments' lengths depend on {label}: pure noise, averaged over them, has a "
+            f"relevance of {max(by_length):.2g}. What is not clearly above it counts as not "
+            "relevant."
+        )
+    return found
 
 
 def _weak(result: Result) -> bool:

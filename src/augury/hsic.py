@@ -17,11 +17,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaincc, ndtr
+from scipy.optimize import brentq
+from scipy.special import erf, gammaincc, ndtr
 
 from augury.engines import dense, sums_of, sums_of_all, survey
 from augury.factors import Factor
-from augury.kernels import doubly_centred, median_distance, spaced, standardised, unit_rows
+from augury.kernels import (
+    doubly_centred,
+    gaussian,
+    median_distance,
+    spaced,
+    standardised,
+    unit_rows,
+)
 from augury.moments import Moments
 from augury.sums import ClassSums, PairSums, SpeechSums, Wanted, normalised, unbiased
 from augury.threads import Run, alone, threads
@@ -32,6 +40,8 @@ Labels = NDArray[np.int64]
 
 #: Relative error of a class's value that factors of L aim at; a result's `error` is its bound.
 TOLERANCE = 1e-6
+#: Steps of length that `noise_relevance` tells apart.
+LENGTHS = 32
 #: Rows taken at once by passes over the labels alone.
 BLOCK = 4096
 
@@ -57,7 +67,12 @@ class Ingredient:
 
     value: float
     shuffled_sd: float  # its exact standard deviation when the points are shuffled (mean 0)
-    p_value: float  # of independence, by moments
+    skew: float  # and its skewness then
+
+    def p_above(self, value: float = 0.0, sd: float = 0.0) -> float:
+        """How probable one so far above `value`, itself known to `sd`, is by chance, by moments."""
+        variance = self.shuffled_sd**2 + sd**2
+        return _tail(self.value - value, variance, self.skew * self.shuffled_sd**3)
 
 
 # ------------------------------------------------------------------- eqs. 2, 3 and 4, as written
@@ -394,7 +409,66 @@ def _label_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
 def _ingredient(one: SpeechSums, pair: PairSums, n: int) -> Ingredient:
     value, *_ = _correlation(one, pair, n)
     variance, third = 2 / (n * (n - 3)), 8 / n**3 * one.skew * pair.skew
-    return Ingredient(value, float(np.sqrt(variance)), _tail(value, variance, third))
+    return Ingredient(value, float(np.sqrt(variance)), float(third / variance**1.5))
+
+
+def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
+    """The relevance that pure noise has, a number a frame, once it is averaged over segments.
+
+    The mean of m frames of noise varies by 1/m of what one varies: where lengths depend on the
+    label, how far such means lie from 0 does, too. (Frames that resemble their neighbours count as
+    fewer frames.)
+
+    Args:
+        seconds: (n,) lengths of the segments, in any unit; `LENGTHS` steps are told apart.
+        y: (n,) label.
+
+    Returns:
+        The relevance expected of normal noise in the kernel of its median distance, on the scale of
+        `ingredients` and at least 0; and its standard deviation, beside that of chance.
+    """
+    seconds = np.asarray(seconds, np.float64)
+    labels = np.unique(np.asarray(y), return_inverse=True)[1]
+    n = len(seconds)
+    if n < 4 or labels.max() == 0 or not (seconds > 0).all():
+        raise ValueError("needs at least four segments longer than 0 s, and two classes")
+    edges = np.unique(np.quantile(seconds, np.linspace(0, 1, LENGTHS + 1)[1:-1]))
+    step = np.unique(np.searchsorted(edges, seconds), return_inverse=True)[1]
+    sizes = np.bincount(step).astype(np.float64)
+    cells = np.bincount(labels * len(sizes) + step, minlength=(labels.max() + 1) * len(sizes))
+    cells = cells.reshape(-1, len(sizes)).astype(np.float64)
+    counts = cells.sum(axis=1)
+
+    # Noise of each length on a grid of values, and the kernel there.
+    deviations = np.sqrt(np.bincount(step, 1 / seconds) / sizes)
+    grid = np.linspace(-4, 4, 129) * deviations.max()
+    P = np.exp(-((grid / deviations[:, None]) ** 2) / 2)
+    P /= P.sum(axis=1, keepdims=True)
+    every = sizes / n @ P
+    apart = np.hypot(deviations[:, None], deviations) / np.sqrt(2)
+    pairs = np.outer(sizes, sizes) / n**2
+    width = brentq(lambda w: (pairs * erf(w / 2 / apart)).sum() - 0.5, 0, 10 * apart.max())
+    L = gaussian(grid[:, None], grid[:, None], np.sqrt(2) * width)
+
+    # The U-statistic with Y's kernel is linear in L.
+    expected = P @ L @ P.T
+    own = np.diag(expected)
+    a, rows = counts - 1, expected @ sizes - own
+    KL = float((cells @ expected * cells).sum() - sizes @ own)
+    KL += float(a @ counts) * float(rows @ sizes) / ((n - 1) * (n - 2))
+    KL -= 2 * float(a @ (cells @ rows)) / (n - 2)
+    of_label, _ = _label_sums(counts)
+    KK = unbiased(of_label.KK, of_label.aa, of_label.a, of_label.a, n)
+    towards = L @ every
+    L += every @ towards - towards - towards[:, None]
+    LL = n * (n - 3) * float(every @ L**2 @ every)
+
+    # A point of class c at a value has a mean of K∘L, both centred, of `points`.
+    shares, among = counts / n, cells @ P
+    points = (among / n) @ L - shares**2 @ (among / counts[:, None] @ L)
+    variance = float((among * points**2).sum()) / n - (float((among * points).sum()) / n) ** 2
+    sd = normalised(2 * n * np.sqrt(max(variance, 0.0) * n), KK, LL, n)
+    return max(normalised(KL, KK, LL, n), 0.0), sd
 
 
 def _from_matrices(x: Any, rows: Labels, z: NDArray) -> Ingredient:

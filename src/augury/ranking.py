@@ -81,7 +81,9 @@ def rank(
         groups = len(kept) if units is None else len(np.unique(units))
         x = OnDevice(data.x[0], device) if device else data.x[0]
         with compute.timed(timings, "HSIC"):
-            found = scored(data.candidates, data.values, x, data.y, units, settings, data.run)
+            found = scored(
+                data.candidates, data.values, x, data.y, data.seconds, units, settings, data.run
+            )
         results = found.results
     with compute.timed(timings, "sensitivity"):
         sensitivity = _sensitivity(data, variants, settings)

@@ -30,7 +30,8 @@ class Result:
     total: float | None  # HSIC(X,Z), unbiased and normalised: 0 independent, 1 fully dependent
     relevance: float | None  # HSIC(Z,Y), the same scale; near 0 the candidate says nothing of Y
     chance_sd: float | None  # sd of total and relevance when the points are shuffled (mean 0)
-    relevance_p: float | None  # of the relevance if z and the label were independent
+    noise_relevance: float | None  # what noise averaged over the segments has, by their lengths
+    relevance_p: float | None  # of a relevance so far above that by chance
     relevant: bool | None  # relevance_p below .01
     error: float | None  # bound on the score's relative error by approximation, not rounding
     classes: tuple[float | None, ...]  # each class's value (robust: normalised HSIC), class order
@@ -105,8 +106,8 @@ class Ranking:
     def _table(self) -> str:
         columns = [
             "name", "source", "status", "score", "p_value", "tier", "shuffled", "shuffled_sd",
-            "spread", "total", "relevance", "chance_sd", "relevance_p", "relevant", "error", "dims",
-            "missing", "note",
+            "spread", "total", "relevance", "chance_sd", "noise_relevance", "relevance_p",
+            "relevant", "error", "dims", "missing", "note",
         ]  # fmt: skip
         ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]

@@ -17,7 +17,7 @@ from augury.rows import Selected
 from augury.settings import RankSettings
 from augury.threads import Run
 
-#: A candidate says something of the label if its relevance would be this rare by chance.
+#: A candidate says something of the label if a relevance so far above noise's is rarer by chance.
 RELEVANT = 0.01
 
 
@@ -34,6 +34,7 @@ def scored(
     values: dict[str, NDArray],
     x: Any,
     y: NDArray[np.int64],
+    seconds: NDArray[np.float64],
     units: NDArray[np.int64] | None,
     settings: RankSettings,
     run: Run,
@@ -44,6 +45,7 @@ def scored(
         values: candidate → its value for every segment; NaN, or -1 for categories: none.
         x: (segments, …) embeddings, or what gives them for x[rows].
         y: (segments,) codes of the label.
+        seconds: (segments,) their lengths.
         units: (segments,) codes of what is resampled whole; None: segments inside their classes.
         run: who runs the work, see `augury.threads`.
     """
@@ -59,11 +61,12 @@ def scored(
         at = Selected.of(x, rows)
         zs = [values[one.name][rows] for one in members]
         found = _assessed(at, zs, y[rows], settings, run)
+        noise = noise_relevances(members, seconds[rows], y[rows])
         p_values = [one.p_value for one in found[0]]
         if settings.permutations:
             p_values = _shuffled(at, zs, y[rows], found[0], settings, run)
         where = np.searchsorted(labels, np.unique(y[rows]))
-        for one, z, c, t, r, p in zip(members, zs, *found, p_values, strict=True):
+        for one, z, c, t, r, p, floor in zip(members, zs, *found, p_values, noise, strict=True):
             if not np.isfinite([c.score, t.value, r.value]).all():
                 raise ArithmeticError(f"{one.name}: a score is not finite; please report this")
             if c.influence is not None:
@@ -71,7 +74,8 @@ def scored(
             places[one.name] = len(places)
             classes = np.full(len(labels), np.nan)
             classes[where] = c.classes
-            relevant = r.p_value < RELEVANT
+            relevance_p = r.p_above(*floor)
+            relevant = relevance_p < RELEVANT
             results.append(
                 Result(
                     name=one.name,
@@ -88,7 +92,8 @@ def scored(
                     total=t.value,
                     relevance=r.value,
                     chance_sd=r.shuffled_sd,
-                    relevance_p=r.p_value,
+                    noise_relevance=floor[0],
+                    relevance_p=relevance_p,
                     relevant=relevant,
                     error=c.error,
                     classes=tuple(None if np.isnan(v) else float(v) for v in classes),
@@ -109,6 +114,17 @@ def scored(
         units,
         settings,
     )
+
+
+def noise_relevances(
+    members: Sequence[Candidate], seconds: NDArray[np.float64], y: NDArray[np.int64]
+) -> list[tuple[float, float]]:
+    """What each candidate's relevance must exceed, and its deviation.
+
+    A column's values are no means over frames: 0.
+    """
+    noise = hsic.noise_relevance(seconds, y)
+    return [(0.0, 0.0) if one.kind == "column" else noise for one in members]
 
 
 def _assessed(
@@ -247,7 +263,8 @@ def _unranked(one: Candidate, status: str, z: NDArray | None, has: NDArray[np.bo
     nothing = dict.fromkeys(
         (
             "score", "interval", "rank_interval", "tier", "p_value", "shuffled", "shuffled_sd",
-            "spread", "total", "relevance", "chance_sd", "relevance_p", "relevant", "error",
+            "spread", "total", "relevance", "chance_sd", "noise_relevance", "relevance_p",
+            "relevant", "error",
         )
     )  # fmt: skip
     return Result(

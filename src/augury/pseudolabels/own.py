@@ -68,9 +68,7 @@ def slope(signal: NDArray[np.float32], rate: int) -> Frames:
 def noise(signal: NDArray[np.float32], rate: int) -> Frames:
     """Gaussian noise that knows nothing of the signal: a useless candidate to compare with.
 
-    Its seed is a digest of the samples, so that it is the same each time. Its mean over a segment
-    spreads less the longer the segment, so labels that differ in duration may find it faintly
-    relevant.
+    Its seed is a digest of the samples, so that it is the same each time.
     """
     frames = len(_windows(signal, rate))
     seed = int.from_bytes(hashlib.blake2b(signal.tobytes(), digest_size=8).digest(), "little")

@@ -164,7 +164,7 @@ def ingredients(ranking: Ranking, width: int) -> Canvas | None:
         [
             (BEST, f"relevance: about {short(ranking.label, 16)}"),
             (TOTAL, "total: about the speech"),
-            *([(IDLE, "relevance, not beyond chance (p ≥ .01)")] if idle.any() else []),
+            *([(IDLE, "relevance, not beyond noise’s (p ≥ .01)")] if idle.any() else []),
         ]
     )
     return canvas

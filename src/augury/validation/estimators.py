@@ -18,7 +18,7 @@ from augury import hsic
 from augury.assembly import Assembled
 from augury.kernels import standardised
 from augury.rows import Selected
-from augury.scoring import RELEVANT, alike
+from augury.scoring import RELEVANT, alike, noise_relevances
 from augury.threads import Run
 
 #: Changes when the same data would give other estimates.
@@ -101,8 +101,9 @@ def estimates(data: Assembled) -> dict[str, dict[str, float | None]]:
         rows = np.flatnonzero(has)
         zs = [data.values[one.name][rows] for one in members]
         x = [Selected.of(one, rows) for one in data.x]
-        recording = data.corpus.recording[rows]
-        for name, values in _of(x, zs, data.y[rows], recording, data.run).items():
+        recording, y = data.corpus.recording[rows], data.y[rows]
+        noise = noise_relevances(members, data.seconds[rows], y)
+        for name, values in _of(x, zs, y, noise, recording, data.run).items():
             for one, value in zip(members, values, strict=True):
                 if not np.isfinite(value):
                     raise ArithmeticError(f"{name} of {one.name} is {value}; please report this")
@@ -114,7 +115,12 @@ def estimates(data: Assembled) -> dict[str, dict[str, float | None]]:
 
 
 def _of(
-    x: Sequence[Any], zs: list[NDArray], y: NDArray, recording: NDArray, run: Run
+    x: Sequence[Any],
+    zs: list[NDArray],
+    y: NDArray,
+    noise: Sequence[tuple[float, float]],
+    recording: NDArray,
+    run: Run,
 ) -> dict[str, list[float]]:
     gaussian, of_released, svcca = x
     alike_units = [standardised(z) for z in zs]
@@ -161,7 +167,11 @@ def _of(
         "dependence − CI": ci - total,
         "CI − relevance": ci - relevance,
         # No correlation is above 1: whatever is not relevant comes after all that is.
-        RECOMMENDED: ci + [2.0 * (one.p_value >= RELEVANT) for one in relevances],
+        RECOMMENDED: ci
+        + [
+            2.0 * (one.p_above(*floor) >= RELEVANT)
+            for one, floor in zip(relevances, noise, strict=True)
+        ],
     }
     found |= {name: values.tolist() for name, values in joined.items()}
     single: tuple[tuple[str, Callable[[NDArray], float]], ...] = (
