@@ -22,7 +22,7 @@ from augury.scoring import RELEVANT, alike, noise_relevances
 from augury.threads import Run
 
 #: Changes when the same data would give other estimates.
-VERSION = 2
+VERSION = 3
 #: Equally filled bins of a pseudo-label whose mutual information with the label is taken.
 BINS = 10
 #: Folds of recordings, and rows at most, of the linear probe.
