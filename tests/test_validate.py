@@ -169,6 +169,25 @@ def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
     assert set((tmp_path / "store" / "jobs").iterdir()) == jobs  # planning does nothing
 
 
+def test_the_rows_of_results_csv_count_as_done(recipe, tmp_path):
+    path = recipe(RECIPE.partition("[groups]")[0])
+    folder = run(path).folder
+    elsewhere = tmp_path / "elsewhere"
+    plan = planned(read_recipe(path), elsewhere, folder)
+    todo = [job for job, known, _ in plan.jobs if not known]
+    assert {job.kind for job in todo} == {"estimates"}
+    table = folder / "results.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if "toy:pitch,pitch,frozen,1," not in line))
+    plan = planned(read_recipe(path), elsewhere, folder)
+    todo = [job.name for job, known, _ in plan.jobs if not known and job.kind != "estimates"]
+    assert todo == [
+        "pretrain alone: toy:pitch, seed 1", "pitch (frozen) on alone: toy:pitch, seed 1",
+    ]  # fmt: skip
+    assert 0 < plan.seconds < 60  # as the others took
+    assert not elsewhere.exists()
+
+
 def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
     monkeypatch.setattr(experiment, "REPORTED", -1.0)
     written, write = [], Analysis.write

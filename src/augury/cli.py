@@ -621,7 +621,7 @@ def validate(
         read = read_recipe(recipe)
         _usable("--store", store)
         if plan:
-            _show_plan(planned(read, store), jobs)
+            _show_plan(planned(read, store, out_dir), jobs)
             return
         _usable("--out", out_dir)
         with _progress() as progress, _training():

@@ -63,13 +63,34 @@ class Validation:
     failed: tuple[Done, ...] = ()
 
 
-def planned(recipe: Recipe, store: Path | str | None = None) -> Planned:
-    """The jobs of a recipe, and about how long each will take; nothing is done."""
+def planned(
+    recipe: Recipe, store: Path | str | None = None, out: Path | str | None = None
+) -> Planned:
+    """The jobs of a recipe, and about how long each will take; nothing is done.
+
+    Args:
+        recipe: from `read_recipe`.
+        store: folder of jobs that are done.
+        out: folder of an experiment whose results.csv counts, too.
+
+    Raises:
+        ValueError: something in the recipe that can't be, or a results.csv that is none.
+    """
     site = Site(Path(store or default_store()).absolute())
     data = plan.corpora(recipe)
-    jobs = [_estimates_job(recipe, judge) for judge in recipe.tasks]
-    jobs += _unique(plan.entries(recipe, data))
+    entries = plan.entries(recipe, data)
+    jobs = [_estimates_job(recipe, judge) for judge in recipe.tasks] + _unique(entries)
     known = {job.key: job.known(site.store) for job in jobs}
+    before = _before(Path(out) / "results.csv") if out else {}
+    for entry in entries:
+        judged = [
+            known[job.key] or _result(job, before.get(job.key, ()))
+            for job in entry.evaluate.values()
+        ]
+        known |= zip((job.key for job in entry.evaluate.values()), judged, strict=True)
+        if entry.pretrain and known[entry.pretrain.key] is None and None not in judged:
+            spent = max(one.get("pretrain_seconds", 0.0) for one in judged if one)
+            known[entry.pretrain.key] = {"job_seconds": spent}
     history: dict[str, list[float]] = defaultdict(list)
     for job in jobs:
         if job.kind != "estimates" and (result := known[job.key]):
@@ -268,18 +289,7 @@ def _performed(
 
 def _taken_over(path: Path, entries: Sequence[Entry], store: Path, say: Tell) -> None:
     """Let the store know the rows of an earlier run, wherever that was; ValueError for no table."""
-    if not path.exists():
-        return
-    before: dict[str, dict[int, Row]] = defaultdict(dict)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for cells in csv.DictReader(file):
-                row = Row.of(cells)
-                before[row.key][row.seed] = row  # the same job may stand there twice
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(
-            f"{path}: not a results.csv as this version writes it ({error})"
-        ) from error
+    before = _before(path)
     asked = {job.key: job for entry in entries for job in entry.evaluate.values()}
     if strange := len(before.keys() - asked):
         content = path.read_bytes()
@@ -287,20 +297,42 @@ def _taken_over(path: Path, entries: Sequence[Entry], store: Path, say: Tell) ->
         write_atomically(kept, content)
         say(f"{path} has rows of {strange} jobs that this recipe does not ask for: kept as {kept}")
     for job in asked.values():
-        rows = list(before.get(job.key, {}).values())
-        if len(rows) != job.settings["seeds"] or job.known(store):
-            continue
-        outcomes = [
-            {"seed": one.seed, "error": one.error, "interval": one.interval, "seconds": one.seconds}
-            for one in rows
-        ]
-        first = rows[0]
-        result = {
-            "metric": first.metric, "outcomes": outcomes, "machine": first.machine,
-            "date": first.date, "pretrain_seconds": first.pretrain_seconds,
-            "job_seconds": sum(one.seconds for one in rows),
-        }  # fmt: skip
-        write_result(store, job, result)
+        result = _result(job, before.get(job.key, ()))
+        if result and not job.known(store):
+            write_result(store, job, result)
+
+
+def _before(path: Path) -> dict[str, list[Row]]:
+    """The rows of a results.csv by their jobs' keys; ValueError for another table."""
+    found: dict[str, dict[int, Row]] = defaultdict(dict)
+    if not path.exists():
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for cells in csv.DictReader(file):
+                row = Row.of(cells)
+                found[row.key][row.seed] = row  # the same job may stand there twice
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path}: not a results.csv as this version writes it ({error})"
+        ) from error
+    return {key: list(rows.values()) for key, rows in found.items()}
+
+
+def _result(job: Job, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """An evaluation's result from its rows, where there is one for each seed."""
+    if len(rows) != job.settings["seeds"]:
+        return None
+    outcomes = [
+        {"seed": one.seed, "error": one.error, "interval": one.interval, "seconds": one.seconds}
+        for one in rows
+    ]
+    first = rows[0]
+    return {
+        "metric": first.metric, "outcomes": outcomes, "machine": first.machine,
+        "date": first.date, "pretrain_seconds": first.pretrain_seconds,
+        "job_seconds": sum(one.seconds for one in rows),
+    }  # fmt: skip
 
 
 def _written(
