@@ -70,6 +70,7 @@ def test_what_is_not_said_is_filled_in(written, tmp_path):
         ('task = "classify"', "task = 3", "task is 3, but must be a text"),
         ("[pretrain]", "[pretrain", "not TOML"),
         ('split = "train"', 'exclude = "x"', "must be a list of texts"),
+        ('split = "train"', 'settings = { estimator = "paper" }', "max_bad, not estimator"),
         ("[tasks.digit.rank]", "[other]", "other, but a setting"),
     ],
 )

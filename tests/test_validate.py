@@ -149,6 +149,12 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert "Did the ranking tell the truth?" in page
 
 
+def test_groups_that_overlap_are_told(recipe):
+    said = []
+    run(recipe(RECIPE.replace("size = 1", "size = 2")), tell=said.append)
+    assert any("best and worst of pitch overlap: 2 of 3 candidates" in line for line in said)
+
+
 def test_groups_need_relevant_candidates(recipe):
     said = []
     found = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), tell=said.append)

@@ -18,6 +18,8 @@ Table = TypeVar("Table")
 BASELINES = ("mel", "random")
 #: Settings of tasks that may name a file.
 FILES = ("trials", "random_encoder")
+#: Settings of `augury.rank` that a task may choose: what no estimator's name says.
+RANKED = ("parts", "downsampling_width", "unvoiced", "max_bad")
 #: Name of the encoder that learned to give back the speech, and no pseudo-label.
 RECONSTRUCTION = "reconstruction"
 #: The regime that these are said to be of.
@@ -53,7 +55,7 @@ class Labelled:
     label: str = ""
     split: str = ""
     exclude: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)  # of `augury.rank`
+    settings: dict[str, Any] = field(default_factory=dict)  # of `augury.rank`, see `RANKED`
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,8 @@ def _judge(name: str, plain: Any, folder: Path) -> Judge:
     if not isinstance(plain, Mapping):
         raise ValueError(f"{where} is {plain!r}, but must be a table")
     ranked = _made(Labelled, plain.get("rank", {}), f"{where}.rank", folder)
+    for one in ranked.settings:  # every estimator is tried, each as its name says
+        _known(one, list(RANKED), f"{where}.rank: settings has {one}, but a setting")
     judge = _made(Judge, {**plain, "name": name, "rank": ranked}, where, folder)
     exclude = ranked.exclude or tuple(judge.settings.get("exclude", ()))
     rank = Labelled(

@@ -151,9 +151,11 @@ def validate(
         say(f"not all could be extracted at once: {error}")
     groups = plan.group_entries(recipe, data, estimates) if recipe.groups else {}
     for name, some in groups.items():
+        count, of = len(plan.relevant(estimates[name])), len(recipe.candidates)
         if not some:
-            count, of = len(plan.relevant(estimates[name])), len(recipe.candidates)
             say(f"no groups for {name}: {count} of {of} candidates are relevant")
+        elif recipe.groups and count < 2 * recipe.groups.size:
+            say(f"best and worst of {name} overlap: {count} of {of} candidates are relevant")
     every = [*entries, *(one for some in groups.values() for one in some)]
     _taken_over(folder / "results.csv", every, site.store, say)
     failed: list[Done] = []
