@@ -337,8 +337,18 @@ def test_p_values_are_never_nothing(p: float | None, text: str) -> None:
 
 def test_candidates_without_relevance_are_marked_beside_it() -> None:
     source = render(noisy())
-    assert "not beyond chance (p ≥ .01)" in source
-    assert "not beyond chance" not in render(seven())
+    assert "not beyond noise’s (p ≥ .01)" in source
+    assert "not beyond noise" not in render(seven())
+
+
+def test_the_share_that_is_relevant_orders_those_that_are() -> None:
+    one = candidate("one", 0.1, 3, relevance=0.2, total=0.8)
+    other = candidate("other", 0.2, 3, relevance=0.1, total=0.2)
+    noise = candidate("noise", 0.0, 3, relevance=0.001, total=0.0, relevant=False)
+    text = wording.ingredients_said(ranking((noise, one, other)))
+    assert text.startswith("one says most about phone")
+    assert text.endswith("was not confirmed, the order is other and one.")
+    assert "not confirmed" not in wording.ingredients_said(ranking((noise, one)))
 
 
 def test_verdict_sets_noise_aside() -> None:
