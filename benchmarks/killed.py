@@ -51,7 +51,7 @@ def main() -> None:
         ended = 0
         for k in range(kills):
             process = started(recipe, killed)
-            moment = chance.uniform(0.02, 0.3) * spent
+            moment = chance.uniform(0.02, 0.15) * spent
             try:
                 process.wait(moment)
                 ended += 1
