@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from augury import embed, extract, rank, read_corpus
+from augury import embed, extract, hsic, rank, read_corpus
 from augury.corpus import TooManyBad
 
 import oracles
@@ -235,6 +235,26 @@ def test_segments_of_a_single_recording_are_resampled_and_doubted(tmp_path):
     for result in ranking.results:
         low, high = result.interval
         assert low < result.score < high
+
+
+def test_noise_is_expected_to_have_what_lengths_say(tmp_path):
+    """Of segments with both ends, with one, and with none, by hand."""
+    lines = cut(tmp_path, files=6, each=4).read_text().splitlines()
+    rows = [line.split(",") for line in lines[1:]]
+    lengths, labels = [], []
+    for k, (path, start, end, label) in enumerate(rows):
+        end = "" if k % 4 == 3 else end if k % 4 else "0.6"  # the last runs to the recording's end
+        start = "" if k % 4 == 0 else start
+        rows[k] = [path, start, end, label]
+        lengths.append((float(end) if end else 1.6) - (float(start) if start else 0.0))
+        labels.append(label)
+    (tmp_path / "cut.csv").write_text("\n".join([lines[0], *map(",".join, rows)]))
+    corpus = read_corpus(tmp_path / "cut.csv")
+    ranking = rank(corpus, ("own:rms", "own:noise"), label="label", jobs=1)
+    expected, _ = hsic.noise_relevance(lengths, labels)
+    assert expected > 0
+    for result in ranking.results:
+        assert result.noise_relevance == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_segment_is_its_frames_by_time():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from augury import compute, pseudolabels
 from augury.cluster import Cluster, opened
 from augury.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
-from augury.extract import Embedding, Gathered, Outcome, Plan, Work, extract, gather
+from augury.extract import Embedding, Gathered, Outcome, Plan, Work, edges, extract, gather
 from augury.provenance import segments_digest
 from augury.pseudolabels import Candidate
 from augury.pseudolabels.columns import columns
@@ -202,7 +202,8 @@ def _extracted(
 def _lengths(given: Corpus, outcomes: list[Outcome]) -> NDArray[np.float64]:
     """Seconds of each segment that lie in its recording."""
     whole = np.array([outcome.duration for outcome in outcomes])[given.recording]
-    return np.fmin(given.end, whole) - np.nan_to_num(given.start)
+    begin, stop = edges(given.start, given.end, whole)
+    return stop - begin
 
 
 def _usable(

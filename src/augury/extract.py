@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from augury import audio, embed, pseudolabels
 from augury.corpus import SLACK
@@ -199,7 +199,7 @@ def _embedded(
 ) -> dict[str, NDArray]:
     """One recording's embedding artefact: its usable segments, and what is wrong with others."""
     problem = segment_problems(work, duration)
-    start, end = (edge[problem == 0] for edge in edges(work, duration))
+    start, end = (edge[problem == 0] for edge in edges(work.start, work.end, duration))
     first, stop = frame_range(start, end, audio.WINDOW / 2, audio.HOP, len(mel))
     embeddings = [one.of(mel, first, stop) for one in _embeddings(plan, work)]
     finite = np.ones(len(first), bool)
@@ -261,16 +261,16 @@ def segment_problems(work: Work, duration: float) -> NDArray[np.uint8]:
     """What is wrong with each segment: 0, or a code of `SEGMENT_PROBLEMS`."""
     start, end = np.array(work.start), np.array(work.end)
     outside = (start >= duration) | (end > duration + SLACK)
-    begin, stop = edges(work, duration)
+    begin, stop = edges(work.start, work.end, duration)
     short = stop - begin < audio.WINDOW - 1e-9
     return np.where(outside, 1, np.where(short, 2, 0)).astype(np.uint8)
 
 
-def edges(work: Work, duration: float) -> tuple[NDArray, NDArray]:
-    """Each segment's beginning and end inside the recording, seconds."""
-    start, end = np.array(work.start), np.array(work.end)
-    start = np.where(np.isnan(start), 0.0, start)
-    return start, np.where(np.isnan(end), duration, np.minimum(end, duration))
+def edges(
+    start: ArrayLike, end: ArrayLike, duration: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Segments' beginnings and ends inside recordings so long, all in seconds; NaN: its own."""
+    return np.nan_to_num(np.asarray(start, np.float64)), np.fmin(end, duration)
 
 
 # ----------------------------------------------------------------------- back from the store
@@ -333,7 +333,7 @@ def gather(
             embeddings = [empty((count, *shape)) for shape in shapes]
         for k, into in zip(which, embeddings, strict=True):
             into[rows] = arrays[f"embedding{k}"]
-        start, end = (edge[good] for edge in edges(work, outcome.duration))
+        start, end = (edge[good] for edge in edges(work.start, work.end, outcome.duration))
         ranges: dict[tuple[float, float, int], tuple[NDArray, NDArray]] = {}
         for one in candidates:
             if one.kind == "column":

@@ -439,7 +439,7 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     cells = cells.reshape(-1, len(sizes)).astype(np.float64)
     counts = cells.sum(axis=1)
 
-    # Noise of each length on a grid of values, and the kernel there.
+    # Noise of each length on a grid of values, and the kernel there, centred.
     deviations = np.sqrt(np.bincount(step, 1 / seconds) / sizes)
     grid = np.linspace(-4, 4, 129) * deviations.max()
     P = np.exp(-((grid / deviations[:, None]) ** 2) / 2)
@@ -449,19 +449,17 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     pairs = np.outer(sizes, sizes) / n**2
     width = brentq(lambda w: (pairs * erf(w / 2 / apart)).sum() - 0.5, 0, 10 * apart.max())
     L = gaussian(grid[:, None], grid[:, None], np.sqrt(2) * width)
-
-    # The U-statistic with Y's kernel is linear in L.
-    expected = P @ L @ P.T
-    own = np.diag(expected)
-    a, rows = counts - 1, expected @ sizes - own
-    KL = float((cells @ expected * cells).sum() - sizes @ own)
-    KL += float(a @ counts) * float(rows @ sizes) / ((n - 1) * (n - 2))
-    KL -= 2 * float(a @ (cells @ rows)) / (n - 2)
-    of_label, _ = _label_sums(counts)
-    KK = unbiased(of_label.KK, of_label.aa, of_label.a, of_label.a, n)
     towards = L @ every
     L += every @ towards - towards - towards[:, None]
     LL = n * (n - 3) * float(every @ L**2 @ every)
+
+    # The U-statistic with Y's kernel is linear in L, and so expected where L is.
+    expected = P @ L @ P.T
+    of_label, a = _label_sums(counts)
+    b = np.diag(expected)
+    inner, ab = float((cells @ expected * cells).sum()), float(a @ cells @ b)
+    KL = unbiased(inner, ab, of_label.a, float(sizes @ b), n)
+    KK = unbiased(of_label.KK, of_label.aa, of_label.a, of_label.a, n)
 
     # A point of class c at a value has a mean of K∘L, both centred, of `points`.
     shares, among = counts / n, cells @ P

@@ -184,7 +184,9 @@ def _measured(wanted: Wanted, item: _Item) -> _Found:
     name = extract.mel_key(outcome.digest)
     found, frames = extract.stored(plan, work, outcome.digest, name, wanted.candidates)
     mel = found["mel"]
-    start, end = (edge[problems == 0] for edge in extract.edges(work, outcome.duration))
+    start, end = (
+        edge[problems == 0] for edge in extract.edges(work.start, work.end, outcome.duration)
+    )
     first, stop = extract.frame_range(start, end, audio.WINDOW / 2, audio.HOP, len(mel))
     used = np.array(item.training)[problems == 0] & (stop - first <= wanted.longest)
     sums: dict[str, Summary] = {}
