@@ -63,6 +63,7 @@ def test_what_is_not_said_is_filled_in(written, tmp_path):
         ("mel = 0.0", "mal = 0.0", "mal: no such setting of pretraining"),
         ("mel = 0.0", "encoder = { dimensions = 8 }", "sizes of the encoder belong into a preset"),
         ('name = "alone"', 'name = "baseline"', "name each regime otherwise"),
+        ('name = "alone"', 'name = "alone"\ntasks = ["digits"]', "task of alone .* mean digit"),
         ('regime = "alone"', 'regime = "aline"', "did you mean alone"),
         ("size = 2", 'tasks = ["digits"]', "did you mean digit"),
         ("size = 2", 'modes = ["fintune"]', "did you mean finetune"),

@@ -149,6 +149,28 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert "Did the ranking tell the truth?" in page
 
 
+def test_a_regime_is_judged_by_its_tasks_only(recipe):
+    text, _, _ = RECIPE.partition("[groups]")
+    text += """
+[tasks.again]
+task = "classify"
+manifest = "manifest.csv"
+label = "label"
+settings = { epochs = 1 }
+
+[[regime]]
+name = "whole"
+tasks = ["pitch"]
+"""
+    found = run(recipe(text))
+    of = {(one.task, one.regime) for one in found.analysis.measured}
+    assert of == {("pitch", "alone"), ("again", "alone"), ("pitch", "whole")}
+    of = {(row["task"], row["regime"]) for row in rows(found.folder)}
+    assert ("again", "baseline") in of
+    assert ("again", "whole") not in of
+    assert "So far" not in (found.folder / "report.html").read_text()  # nothing is missing
+
+
 def test_groups_that_overlap_are_told(recipe):
     said = []
     run(recipe(RECIPE.replace("size = 1", "size = 2")), tell=said.append)

@@ -123,8 +123,9 @@ class Said:
 
     def wanted(self) -> int:
         """How many there will be."""
-        each = sum(len(self.recipe.of(regime)) for regime in self.recipe.regimes)
-        return each * len(self.recipe.tasks) * self.recipe.pretrain.seeds
+        of = self.recipe
+        each = (len(of.of(regime)) * len(of.judges(regime)) for regime in of.regimes)
+        return sum(each) * of.pretrain.seeds
 
     def best(self) -> tuple[str, float, float] | None:
         """The estimator with the highest mean Spearman, that, and the recommended one's."""

@@ -218,6 +218,7 @@ def analysed(
         one
         for judge in recipe.tasks
         for regime in recipe.regimes
+        if judge in recipe.judges(regime)
         if (one := _measured(rows, judge.name, regime.name, recipe.of(regime)))
     ]
     verdicts = tuple(one for some in measured for one in _verdicts(some, tables[some.task]))

@@ -75,7 +75,10 @@ def entries(recipe: Recipe, data: Corpora) -> list[Entry]:
         for regime in recipe.regimes:
             for name in recipe.of(regime):
                 settings = recipe.settings(regime, {name: 1.0}, seed=seed).to_dict()
-                made.append(_pretrained(recipe, data, regime.name, name, seed, settings))
+                entry = _pretrained(
+                    recipe, data, regime.name, name, seed, settings, judges=recipe.judges(regime)
+                )
+                made.append(entry)
     return made
 
 

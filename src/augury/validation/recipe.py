@@ -43,6 +43,7 @@ class Regime:
 
     name: str
     candidates: tuple[str, ...] = ()  # none: all of the recipe's
+    tasks: tuple[str, ...] = ()  # that judge them; none: all of the recipe's
     settings: dict[str, Any] = field(default_factory=dict)  # such as mel = 0: no reconstruction
 
 
@@ -118,6 +119,9 @@ class Recipe:
         regimes = [one.name for one in self.regimes]
         if not names or not regimes:
             raise ValueError(f"{where}a recipe has at least one table tasks.NAME and one regime")
+        for regime in self.regimes:
+            for one in regime.tasks:
+                _known(one, names, f"{where}a task of {regime.name}")
         if BASELINE in regimes or len(set(regimes)) < len(regimes):
             raise ValueError(f"{where}name each regime otherwise, and none {BASELINE}")
         if self.groups:
@@ -130,6 +134,10 @@ class Recipe:
     def of(self, regime: Regime) -> tuple[str, ...]:
         """A regime's candidates."""
         return regime.candidates or self.candidates
+
+    def judges(self, regime: Regime) -> tuple[Judge, ...]:
+        """The tasks that judge a regime's encoders."""
+        return tuple(one for one in self.tasks if one.name in regime.tasks or not regime.tasks)
 
     def settings(
         self, regime: Regime | None, weights: Mapping[str, float], **choices: Any
