@@ -125,7 +125,7 @@ def test_groups_and_what_a_ranking_saves():
     found = analysed(RECIPE, estimates(), rows(), {"a": groups})
     best, worst = found.groups
     assert (best.group, best.mean, best.deviation) == ("best", 0.1, 0.0)
-    assert worst.errors == (0.3, 0.3)
+    assert (worst.errors, worst.members) == ((0.3, 0.3), ("x", "x"))
     # An encoder's pretraining counts once, whatever the number of tasks that judge it.
     assert found.core_hours == pytest.approx((13 * 120 + 26 * 60) / 3600)
     assert found.ranking_hours == pytest.approx(72 / 3600)

@@ -31,7 +31,7 @@ from augury.report.wording import NONE, decimal, plain
 if TYPE_CHECKING:  # an analysis is written with its report: the import goes the other way
     from markupsafe import Markup
 
-    from augury.validation.analysis import Analysis, Gate, Measured, Verdict
+    from augury.validation.analysis import Analysis, Gate, Group, Measured, Verdict
     from augury.validation.recipe import Recipe
 
 ESTIMATE: Mark = ("s", FIRST, FIRST)
@@ -162,6 +162,15 @@ class Said:
             for k, v in enumerate(mine)
             if k < LISTED or v.kind == "baseline" or v.estimator in always
         ]
+
+    def members(self, one: Group) -> str:
+        """Of what pseudo-labels a group is."""
+        if len(set(one.members)) > 1:
+            return "drawn anew for each seed"
+        names = one.members[0].split(", ")
+        if len(names) > NAMED:
+            return f"{len(names)} pseudo-labels"
+        return ", ".join(short(name, 32) for name in names)
 
     def words(self, one: Verdict) -> str:
         """What an estimator is."""

@@ -148,6 +148,7 @@ class Group:
     task: str
     mode: str
     group: str  # "best", "worst", "all", "random"
+    members: tuple[str, ...]  # the pseudo-labels, between commas, one a seed
     errors: tuple[float, ...]  # one a seed
 
     @property
@@ -363,11 +364,10 @@ def _groups(of_groups: Mapping[str, Sequence[Row]]) -> list[Group]:
                 if not mine:
                     continue
                 seeds = sorted({one.pretrain_seed for one in mine})
-                errors = tuple(
-                    float(np.mean([one.error for one in mine if one.pretrain_seed == seed]))
-                    for seed in seeds
-                )
-                found.append(Group(task, mode, group, errors))
+                each = [[one for one in mine if one.pretrain_seed == seed] for seed in seeds]
+                members = tuple(some[0].candidate for some in each)
+                errors = tuple(float(np.mean([one.error for one in some])) for some in each)
+                found.append(Group(task, mode, group, members, errors))
     return found
 
 
