@@ -418,7 +418,7 @@ def ingredients_said(ranking: Ranking) -> str:
 
 
 def hinted_said(ranking: Ranking) -> str:
-    """The order by what docs/validation.md found to go best with errors, unconfirmed as it is."""
+    """The order by what docs/validation.md found to go best with errors, gates shut as they are."""
     shares = {
         r.name: r.relevance / max(r.total, r.chance_sd)
         for r in ranked(ranking)
@@ -429,7 +429,8 @@ def hinted_said(ranking: Ranking) -> str:
     order = sorted(shares, key=lambda name: -shares[name])
     return (
         " By relevance as a share of total dependence, which went best with downstream errors in "
-        f"our experiment but was not confirmed, the order is {listed(order)}."
+        "our experiment, though no task there passed as worth judging by, the order is "
+        f"{listed(order)}."
     )
 
 
