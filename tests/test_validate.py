@@ -138,7 +138,7 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert measured.errors.shape == (3, 2)
     assert {one.group for one in found.analysis.groups} == {"best", "worst", "all", "random"}
     page = (found.folder / "report.html").read_text()
-    assert 'all <span class="more">own:zero_crossings, toy:pitch</span>' in page
+    assert 'pitch, frozen: all <span class="more">own:zero_crossings, toy:pitch</span>' in page
     assert not list((tmp_path / "store" / "jobs").glob("features-*"))  # gone with their jobs
     logs = {one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")}
     before = tables(found.folder)

@@ -41,7 +41,7 @@ SEED: Mark = ("o", SURFACE, SECOND)
 DPI = 144
 #: Estimators that a table on the page lists; all are in correlations.csv.
 LISTED = 12
-#: Of more candidates than these a scatter has numbers instead of names.
+#: More candidates than these are not named: a scatter has numbers, a group its size.
 NAMED = 10
 
 
@@ -164,7 +164,7 @@ class Said:
         ]
 
     def members(self, one: Group) -> str:
-        """Of what pseudo-labels a group is."""
+        """The pseudo-labels of a group."""
         if len(set(one.members)) > 1:
             return "drawn anew for each seed"
         names = one.members[0].split(", ")
