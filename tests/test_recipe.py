@@ -73,6 +73,18 @@ def test_what_is_not_said_is_filled_in(written, tmp_path):
         ('split = "train"', 'exclude = "x"', "must be a list of texts"),
         ('split = "train"', 'settings = { estimator = "paper" }', "max_bad, not estimator"),
         ("[tasks.digit.rank]", "[other]", "other, but a setting"),
+        ("[[regime]]", "[regime]", r"a table of its own, \[\[regime\]\]"),
+        ("[tasks.digit.rank]", "[[tasks.digit.rank]]", "rank is .* must be a table"),
+        ("settings = { mel = 0.0, mfcc = 0.0 }", "settings = 3", "settings is 3, but must be a t"),
+        ('settings = { exclude = ["x"] }', 'settings = ["x"]', "settings is .* must be a table"),
+        ('exclude = ["x"]', "exclude = 3", "exclude is 3, but must be a list"),
+        ('exclude = ["x"]', "trials = 3", "trials is 3, but must be a text"),
+        ('"own:rms", ', '" own:rms", ', "' own:rms' is no candidate; leave out the spaces"),
+        (
+            'name = "alone"',
+            'name = "alone"\ncandidates = ["own:rms", "own:rms"]',
+            "same candidate; give it once",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(written, before, after, message):
@@ -81,6 +93,11 @@ def test_what_is_wrong_is_named(written, before, after, message):
     with pytest.raises(ValueError, match=message) as error:
         read_recipe(path)
     assert "r.toml" in str(error.value)
+
+
+def test_tasks_are_tables_with_names(written):
+    with pytest.raises(ValueError, match=r"a table \[tasks\.NAME\]"):
+        read_recipe(written(GOOD.partition("[tasks.digit]")[0] + "[[tasks]]\n"))
 
 
 def test_no_such_recipe(tmp_path):

@@ -392,6 +392,11 @@ def test_the_command_line(ranking, tmp_path):
     assert code == 2
     assert "say how to choose" in text
     assert run("--best", "9")[0] == 2
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",low,", ",high,", 1))
+    code, text = run("--weights", "softmax")
+    assert code == 2
+    assert "does not hold what was ranked: the segments differ" in text
 
 
 def one(name, score, relevance, relevant: bool | None = True, status="ranked"):

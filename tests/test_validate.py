@@ -11,6 +11,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
+from augury import compute
 from augury.cli import app
 from augury.validation.recipe import BASELINES, read_recipe
 
@@ -119,6 +120,88 @@ def test_another_code_of_a_function_is_another_encoder(recipe, monkeypatch):
     assert noise == before[1]
 
 
+def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
+    def keys():
+        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        return [found[f"{name} (frozen) on baseline: mel, seed 0"] for name in ("pitch", "mine")]
+
+    mine = RECIPE.replace("tasks.pitch", "tasks.mine").partition("[tasks.mine]")[2]
+    mine = mine.replace('"classify"', '"augury.downstream.classify:Classify"')
+    path = recipe(RECIPE + "[tasks.mine]" + mine.partition("[groups]")[0])
+    before = keys()
+    monkeypatch.setattr("augury.downstream.task.source_version", lambda *_: "as edited")
+    shipped, own = keys()
+    assert shipped == before[0]
+    assert own != before[1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('label = "label"', 'label = "labels"', "tasks.pitch: .*'labels'.*did you mean"),
+        ("epochs = 2", 'epochs = 2, train = "none"', "tasks.pitch: .*'split'"),
+        ("epochs = 2 }", 'epochs = 2 }\n[tasks.pitch.rank]\nlabel = "no"', "tasks.pitch: .* no "),
+        ("seeds = 2", 'seeds = 2\nsettings = { split = "none" }', "split"),
+    ],
+)
+def test_what_is_not_in_the_data_is_said_before_hours_of_work(recipe, before, after, message):
+    path = recipe(RECIPE.replace(before, after, 1))
+    with pytest.raises(ValueError, match=message):
+        planned(read_recipe(path))
+
+
+def test_what_is_not_finite_is_a_failure_of_that_job(tmp_path, monkeypatch):
+    monkeypatch.setitem(jobs.KINDS, "pretrain", lambda *_: {"loss": float("nan")})
+    chain = [jobs.Job("one", "pretrain", jobs.Data("m.csv", "", "d"), {})]
+    (done,) = jobs.perform(jobs.Site(tmp_path), chain)
+    assert done.result is None
+    assert "finite" in done.reason
+    assert done.log
+
+
+def test_of_a_dead_worker_only_what_it_had_not_done_has_failed(recipe, monkeypatch):
+    spread = compute.spread
+
+    def dying(function, site, chains, **how):
+        if function is not jobs.perform:
+            yield from spread(function, site, chains, **how)
+            return
+        for index, chain in enumerate(chains):
+            lost = "toy:pitch, seed 1" in chain[0].name
+            done = jobs.perform(site, chain[:1] if lost else chain)
+            yield index, compute.WorkerDied("died twice") if lost else done
+
+    monkeypatch.setattr(compute, "spread", dying)
+    found = run(recipe(RECIPE.partition("[groups]")[0]))
+    (failed,) = found.failed
+    assert failed.job.name == "pitch (frozen) on alone: toy:pitch, seed 1"
+    assert "died twice" in failed.reason
+
+
+def test_what_was_begun_with_another_noise_is_begun_again(recipe, tmp_path, monkeypatch):
+    chain = next(
+        [job]
+        for job, *_ in planned(read_recipe(recipe())).jobs
+        if job.name == "pretrain alone: own:noise, seed 0"
+    )
+    site = jobs.Site(tmp_path / "store")
+    folder = chain[0].folder(site.store) / "encoder"
+    jobs.pretrained(chain[0], folder, store=site.store, jobs=1, prepare_only=True)
+    monkeypatch.setattr("augury.pseudolabels.function_version", lambda one: "as edited")
+    (done,) = jobs.perform(site, chain)
+    assert done.result, done.reason
+
+
+def test_what_cannot_be_ranked_is_named(recipe, tmp_path):
+    path = recipe()
+    for one in ("low-0.wav", "low-3.wav"):
+        (tmp_path / one).unlink()
+    done = CliRunner().invoke(app, ["validate", str(path), "--out", "out", "--jobs", "1"])
+    assert done.exit_code == 2
+    assert "in a recipe, max_bad" in done.output
+    assert "low-3.wav" in (tmp_path / "out" / "quarantine.csv").read_text()
+
+
 def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     said = []
     found = run(recipe(), tell=said.append)
@@ -148,6 +231,10 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     }
     assert tables(again.folder) == before
     assert rows(again.folder) == found_rows
+    plan = planned(read_recipe(recipe()))
+    assert plan.later == 0
+    assert all(known for _, known, _ in plan.jobs)
+    assert any("on all: " in job.name for job, *_ in plan.jobs)
     page = (again.folder / "report.html").read_text()
     assert "Did the ranking tell the truth?" in page
 
@@ -195,7 +282,7 @@ def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
     todo = [job.name for job, known, _ in plan.jobs if not known]
     assert todo
     assert all(name.endswith("seed 1") for name in todo)
-    assert plan.later == 1 * 4 * 2
+    assert plan.later == 0  # rankings, and so groups, are known
     assert plan.seconds > 0
     assert set((tmp_path / "store" / "jobs").iterdir()) == jobs  # planning does nothing
 

@@ -178,7 +178,6 @@ def rank(
     ] = "",
 ) -> None:
     """Rank candidate pseudo-labels for a labelled set: lower is better, nothing is trained."""
-    from augury.corpus import TooManyBad
     from augury.pseudolabels import SEVEN
     from augury.ranking import rank as ranked
     from augury.readers import read_corpus
@@ -189,38 +188,32 @@ def rank(
         corpus = read_corpus(manifest, allow_outside=allow_outside)
         for option, folder in (("--out", out_dir), ("--store", store)):
             _usable(option, folder)  # now, not after the work
-        try:
-            with _progress() as progress:
-                ranking = ranked(
-                    corpus,
-                    names,
-                    label=label,
-                    store=store,
-                    jobs=jobs or None,
-                    cluster=cluster or None,
-                    device=device or None,
-                    progress=progress,
-                    estimator=estimator,
-                    embedding=embedding,
-                    parts=parts,
-                    downsampling_width=downsampling_width,
-                    kernel_width=kernel_width,
-                    unvoiced=unvoiced,
-                    split=split,
-                    exclude=tuple(exclude or ()),
-                    max_bad=max_bad,
-                    sensitivity=sensitivity,
-                    tolerance=tolerance,
-                    bootstrap=bootstrap,
-                    group=group,
-                    permutations=permutations,
-                    seed=seed,
-                )
-        except TooManyBad as error:
-            from augury.corpus import write_quarantine
-
-            write_quarantine(error.rejected, out_dir / "quarantine.csv")
-            raise
+        with _progress() as progress, _quarantined(out_dir):
+            ranking = ranked(
+                corpus,
+                names,
+                label=label,
+                store=store,
+                jobs=jobs or None,
+                cluster=cluster or None,
+                device=device or None,
+                progress=progress,
+                estimator=estimator,
+                embedding=embedding,
+                parts=parts,
+                downsampling_width=downsampling_width,
+                kernel_width=kernel_width,
+                unvoiced=unvoiced,
+                split=split,
+                exclude=tuple(exclude or ()),
+                max_bad=max_bad,
+                sensitivity=sensitivity,
+                tolerance=tolerance,
+                bootstrap=bootstrap,
+                group=group,
+                permutations=permutations,
+                seed=seed,
+            )
         report = ranking.write(out_dir)
         _show(ranking)
         out.print(f"report: {report}", soft_wrap=True)
@@ -568,7 +561,7 @@ def select(
             )
         ranked = selection.read_ranking(ranking)
         if weights:
-            with _progress() as progress:
+            with _progress() as progress, _quarantined(out_file.parent):
                 found = selection.from_store(
                     ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
                     progress=progress,
@@ -624,7 +617,7 @@ def validate(
             _show_plan(planned(read, store, out_dir), jobs)
             return
         _usable("--out", out_dir)
-        with _progress() as progress, _training():
+        with _progress() as progress, _training(), _quarantined(out_dir):
             done = validated(
                 read,
                 out=out_dir,
@@ -1160,6 +1153,18 @@ def _show_pretrained(done: Pretrained) -> None:
         _warn(
             f"{len(done.skipped)} batches were not finite and were skipped; the report names them"
         )
+
+
+@contextmanager
+def _quarantined(folder: Path) -> Iterator[None]:
+    """Where too much can't be used, quarantine.csv in the folder says what and why."""
+    from augury.corpus import TooManyBad, write_quarantine
+
+    try:
+        yield
+    except TooManyBad as error:
+        write_quarantine(error.rejected, folder / "quarantine.csv")
+        raise
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def refuse_too_many(rejected: tuple[Rejected, ...], kept: int, max_bad: float) -
     reasons = Counter(one.reason for one in rejected)
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     enough = -(-len(rejected) * 100 // total) / 100
-    hint = f"; --max-bad {enough:g} would go on without them" if kept else ""
+    hint = f"; --max-bad {enough:g} (in a recipe, max_bad) would go on without them" if kept else ""
     if reasons["lone-label"] > total / 2:
         hint = "; nearly every row has a label of its own: is this a column of classes?"
     raise TooManyBad(

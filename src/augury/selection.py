@@ -328,7 +328,7 @@ def from_store(
         store, jobs, progress: as for `rank`; what it left in the store is not extracted again.
 
     Raises:
-        ValueError: the manifest is not there, or see `learned`.
+        ValueError: the manifest is not there, or is not what was ranked; or see `learned`.
     """
     names = [name for name, has in zip(ranked.names, ranked.relevant, strict=True) if has]
     if len(names) < 2:
@@ -344,6 +344,16 @@ def from_store(
         selected(corpus, settings), settings, embeddings=(settings.base_embedding(),),
         store=store, jobs=jobs, progress=progress,
     ) as data:  # fmt: skip
+        unlike = [
+            name
+            for name, one in data.inputs(settings.label).items()
+            if one != ranked.inputs.get(name, one)
+        ]
+        if unlike:
+            raise ValueError(
+                f"{where} does not hold what was ranked: the {' and the '.join(unlike)} differ; "
+                "rank it again"
+            )
         return learned({name: data.values[name] for name in names}, data.x[0], data.y, kind=kind)
 
 

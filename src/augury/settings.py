@@ -59,6 +59,7 @@ class RankSettings:
             ("bootstrap", 0, 100_000),
             ("permutations", 0, 100_000),
             ("seed", 0, 2**63),
+            ("max_bad", 0, 1),
         ):
             whole = name in ("parts", "bootstrap", "permutations", "seed")
             _within(self, name, low, high, whole=whole)
@@ -75,8 +76,6 @@ class RankSettings:
             raise ValueError(
                 f"bootstrap is {self.bootstrap}, but 95 % need at least 100; or 0: none"
             )
-        if not 0 <= self.max_bad <= 1:
-            raise ValueError(f"max_bad is {self.max_bad}, but is a share between 0 and 1")
         if self.estimator == "released" and self.embedding == "svcca":
             raise ValueError("the released code embeds by Gaussian downsampling only; drop svcca")
 

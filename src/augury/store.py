@@ -9,13 +9,16 @@ file is there whole or not at all, and one that was damaged later is recognised 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import secrets
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -34,6 +37,15 @@ def digest(data: bytes) -> str:
 def key(*parts: object) -> str:
     """The name of what is computed from `parts` (anything JSON can write, in that order)."""
     return digest(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
+
+
+def source_version(what: Any, module: str) -> str:
+    """A digest of the file that a function or class is defined in: edited, it is another."""
+    try:
+        file = inspect.getsourcefile(what)
+    except TypeError:  # a callable object: the module it is named in will do
+        file = getattr(sys.modules[module], "__file__", None)
+    return digest(Path(file).read_bytes())[:16] if file else "no-source"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from augury.downstream import results
 from augury.downstream.data import Batch, Encoded, Mel, Source, Stretches
 from augury.downstream.parts import PARTS, TEST, TRAIN, VALIDATION, assigned
 from augury.downstream.results import Contender, Evaluation, Outcome
-from augury.downstream.task import Downstream, Task, found
+from augury.downstream.task import Downstream, Task, code, found
 from augury.extract import Plan
 from augury.learning import checkpoint, config
 from augury.learning.batches import ahead
@@ -290,6 +290,8 @@ def _prepared(
         "audio": key(*got.digests),
         "left_out": dict(_reasons(rejected)),
     }
+    if version := code(name):
+        about["code"] = version[name]
     tested = np.any([part == TEST for part in parts], axis=0)
     for one in PARTS:
         stretches = made[0].stretches

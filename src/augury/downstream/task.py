@@ -18,6 +18,7 @@ from augury.downstream.results import Metric, Outcome
 from augury.downstream.segments import with_label
 from augury.learning.encoder import Encoder, mask
 from augury.settings import EvaluateSettings
+from augury.store import source_version
 
 #: The tasks that ship with Augury: a module each.
 NAMES = ("asr", "speaker", "classify")
@@ -107,6 +108,11 @@ def found(name: str) -> type[Task]:
         return getattr(importlib.import_module(module), what)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{name}: {error}; is the module's folder on PYTHONPATH?") from error
+
+
+def code(name: str) -> dict[str, str]:
+    """The version of a task's source, by its name; none of those that ship with Augury."""
+    return {} if name in NAMES else {name: source_version(found(name), name.partition(":")[0])}
 
 
 class Downstream(nn.Module):

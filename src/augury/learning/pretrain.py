@@ -54,6 +54,10 @@ class Pretrained:
         return self.config.result
 
 
+class AnotherRun(ValueError):
+    """A folder holds what was trained otherwise."""
+
+
 def pretrain(
     corpus: Corpus,
     pseudo_labels: Choice | Mapping[str, float] | Sequence[str],
@@ -92,7 +96,7 @@ def pretrain(
 
     Raises:
         ValueError: a pseudo-label, choice or column that does not exist; a folder with another run
-            in it, or a damaged checkpoint.
+            in it (`AnotherRun`), or a damaged checkpoint.
         TooManyBad: a larger share than `max_bad` of the clips can't be used.
         Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
         FloatingPointError: too many batches were not finite.
@@ -164,7 +168,7 @@ def _prepared(
         unlike += config.differences(asked, data, "data.")
         unlike += config.differences(choice.ranking, known.ranking, "ranking.")
         if unlike:
-            raise ValueError(
+            raise AnotherRun(
                 f"{folder} holds another run: {'; '.join(unlike[:5])} there. Give those again to "
                 "go on with it, or choose another --out"
             )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import cast
 
 import numpy as np
 
-from augury.store import digest
+from augury.store import source_version
 
 #: Table 1 of the paper, and the openSMILE columns behind it.
 SEVEN = {
@@ -123,12 +122,7 @@ def load_function(one: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
 
 def function_version(one: Candidate) -> str:
     """A digest of the file a function is defined in: edited, it is computed anew."""
-    function = load_function(one)
-    try:
-        file = inspect.getsourcefile(function)
-    except TypeError:  # a callable object: the module it is named in will do
-        file = getattr(sys.modules[one.where], "__file__", None)
-    return digest(Path(file).read_bytes())[:16] if file else "no-source"
+    return source_version(load_function(one), one.where)
 
 
 def frames_of(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:

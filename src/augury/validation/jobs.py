@@ -47,15 +47,19 @@ class Data:
 
     def read(self) -> Corpus:
         """The corpus."""
-        from augury.readers import read_corpus
-
-        # Whoever writes a recipe says where audio lies.
-        return read_corpus(self.manifest, allow_outside=True, level=self.level or None)
+        return read_again(self.manifest, self.level)
 
 
-def data_of(manifest: str, level: str = "") -> Data:
-    """A manifest's corpus by its digest. Audio is not read: a file counts by its name and size."""
-    corpus = Data(manifest, level, "").read()
+def read_again(manifest: str, level: str) -> Corpus:
+    """A corpus that a recipe names."""
+    from augury.readers import read_corpus
+
+    # Whoever writes a recipe says where audio lies.
+    return read_corpus(manifest, allow_outside=True, level=level or None)
+
+
+def data_of(corpus: Corpus, manifest: str, level: str) -> Data:
+    """A corpus by its digest. Audio is not read: a file counts by its name and size."""
     sizes = [path.stat().st_size if path.exists() else -1 for path in corpus.recordings]
     columns = sorted(corpus.columns)
     content = key(segments_digest(corpus, *columns), columns, sizes)
@@ -188,7 +192,14 @@ def _one(site: Site, job: Job, features: Path) -> Done:
     while True:
         try:
             result = KINDS[job.kind](site, job, features, log)
-            break
+            result |= {
+                "job_seconds": round(time.monotonic() - began, 1),
+                "machine": platform.processor() or platform.machine(),
+                "date": str(date.today()),
+            }
+            write_result(site.store, job, result)
+            log.write("done")
+            return Done(job, result)
         except Busy:  # what a killed run left behind is still at it, or another run
             time.sleep(PATIENCE)
         except Stopped as stopped:  # it is the experiment that was asked to stop
@@ -198,19 +209,14 @@ def _one(site: Site, job: Job, features: Path) -> Done:
             # Whatever it is: the others go on, and the log says all.
             log.write(traceback.format_exc())
             return Done(job, None, f"{type(error).__name__}: {error}".splitlines()[0], log.path)
-    result |= {
-        "job_seconds": round(time.monotonic() - began, 1),
-        "machine": platform.processor() or platform.machine(),
-        "date": str(date.today()),
-    }
-    write_result(site.store, job, result)
-    log.write("done")
-    return Done(job, result)
 
 
 def write_result(store: Path, job: Job, result: Mapping[str, Any]) -> None:
-    """Let the job be known."""
-    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    """Let the job be known; ValueError where a number of its result is not finite."""
+    try:
+        text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(f"not every number of what came out is finite: {result}") from error
     write_atomically(job.folder(store) / "result.json", f"{digest(text.encode())}\n{text}")
 
 
@@ -218,16 +224,25 @@ def write_result(store: Path, job: Job, result: Mapping[str, Any]) -> None:
 
 
 def _pretrain(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]:
-    from augury.learning.pretrain import pretrain
-
-    settings = dict(job.settings)
-    done = pretrain(
-        job.data.read(), settings.pop("pseudo_labels"), out=job.folder(site.store) / "encoder",
-        store=site.store, jobs=1, device=site.device or None, minutes=site.minutes,
-        watch=log.watch, warn=log.write, **settings,
+    done = pretrained(
+        job, job.folder(site.store) / "encoder", store=site.store, jobs=1,
+        device=site.device or None, minutes=site.minutes, watch=log.watch, warn=log.write,
     )  # fmt: skip
     assert done
     return {name: done.result[name] for name in ("best_epoch", "seconds", "validation", "training")}
+
+
+def pretrained(job: Job, out: Path, **where: Any) -> Any:
+    """`augury.pretrain` as a job says, in a folder that is its own."""
+    from augury.learning.pretrain import AnotherRun, pretrain
+
+    settings = dict(job.settings)
+    names = settings.pop("pseudo_labels")
+    try:
+        return pretrain(job.data.read(), names, out=out, **settings, **where)
+    except AnotherRun:  # begun with what counts as the same here, such as another own:noise
+        shutil.rmtree(out)
+        return pretrain(job.data.read(), names, out=out, **settings, **where)
 
 
 def _evaluate(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]:

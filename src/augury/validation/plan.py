@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from augury import audio, pseudolabels
-from augury.downstream.task import found
-from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings
+from augury.assembly import selected
+from augury.corpus import Corpus, TooManyBad
+from augury.downstream.parts import assigned
+from augury.downstream.task import code, found
+from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings, RankSettings
 from augury.store import digest, key
-from augury.validation.jobs import Data, Job, data_of
+from augury.validation.jobs import Data, Job, data_of, read_again
 from augury.validation.recipe import BASELINE, BASELINES, RECONSTRUCTION, Judge, Recipe
 
 #: Of one core, before any job was done: operations a second, and the seconds that a frame costs
@@ -45,25 +48,44 @@ class Corpora:
     """The corpora of a recipe, each looked at once."""
 
     pretrain: Data
-    tasks: dict[str, Data]
+    tasks: dict[str, Data]  # that each is trained and scored on
+    ranked: dict[str, Data]  # that candidates are ranked on for it
 
 
 def corpora(recipe: Recipe) -> Corpora:
-    """Those of pretraining and of each task."""
-    known: dict[tuple[str, str], Data] = {}
+    """Those of pretraining and of each task.
 
-    def one(manifest: str, level: str) -> Data:
-        if (manifest, level) not in known:
-            known[manifest, level] = data_of(manifest, level)
-        return known[manifest, level]
+    Raises:
+        ValueError: a column, label or split that is not there: said now, not after hours of work.
+    """
+    read: dict[tuple[str, str], tuple[Corpus, Data]] = {}
 
-    tasks = {}
+    def one(manifest: str, level: str) -> tuple[Corpus, Data]:
+        if (manifest, level) not in read:
+            corpus = read_again(manifest, level)
+            read[manifest, level] = corpus, data_of(corpus, manifest, level)
+        return read[manifest, level]
+
+    tasks, ranked = {}, {}
     for judge in recipe.tasks:
-        tasks[judge.name] = one(judge.manifest, judge.level)
+        corpus, tasks[judge.name] = one(judge.manifest, judge.level)
+        labelled, ranked[judge.name] = one(judge.rank.manifest, judge.rank.level)
+        try:
+            selected(labelled, rank_settings(recipe, judge))
+            what, settings = found(judge.task), settings_of(recipe, judge)
+            corpus, _ = what.labelled(settings, corpus)
+            assigned(corpus, settings, known_speakers=what.known_speakers)
+        except TooManyBad:  # has with it what was refused
+            raise
+        except ValueError as error:
+            raise ValueError(f"tasks.{judge.name}: {error}") from error
         if listed := judge.settings.get("trials"):  # what is in the list counts, not where it lies
             content = key(tasks[judge.name].digest, digest(Path(listed).read_bytes()))
             tasks[judge.name] = replace(tasks[judge.name], digest=content)
-    return Corpora(one(recipe.pretrain.manifest, recipe.pretrain.level), tasks)
+    corpus, pretrain = one(recipe.pretrain.manifest, recipe.pretrain.level)
+    if split := recipe.settings(None, {}).split:
+        corpus.of_split(split)
+    return Corpora(pretrain, tasks, ranked)
 
 
 def entries(recipe: Recipe, data: Corpora) -> list[Entry]:
@@ -142,8 +164,8 @@ def _pretrained(
     modes: Sequence[str] = (),
 ) -> Entry:
     name = f"{regime}: {candidate}, seed {seed}"
-    code = users_functions(settings["pseudo_labels"])
-    job = Job(f"pretrain {name}", "pretrain", data.pretrain, settings, code=code)
+    versions = users_functions(settings["pseudo_labels"])
+    job = Job(f"pretrain {name}", "pretrain", data.pretrain, settings, code=versions)
     return _judged(recipe, data, regime, candidate, seed, job, "", judges, modes)
 
 
@@ -182,8 +204,18 @@ def _judged(
                 settings
                 | {"mode": mode, "task": judge.task, "seeds": judge.seeds, "encoder": encoder},
                 pretrain,
+                code(judge.task),
             )
     return Entry(regime, candidate, seed, pretrain, jobs)
+
+
+def rank_settings(recipe: Recipe, judge: Judge) -> RankSettings:
+    """Of a task's ranking."""
+    labelled = judge.rank
+    return RankSettings.of(
+        label=labelled.label, candidates=recipe.candidates, split=labelled.split,
+        exclude=labelled.exclude, sensitivity=False, **labelled.settings,
+    )  # fmt: skip
 
 
 def settings_of(recipe: Recipe, judge: Judge) -> EvaluateSettings:

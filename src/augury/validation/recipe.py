@@ -100,10 +100,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         where = f"{self.source}: "
-        pseudolabels.candidates(list(self.candidates))
+        self._named(self.candidates)
         if len(self.candidates) < 3:
             raise ValueError(f"{where}an order needs three candidates, and there are fewer")
         for regime in self.regimes:
+            self._named(regime.candidates)
             others = [one for one in regime.candidates if one not in self.candidates]
             if others:
                 raise ValueError(f"{where}{others[0]} of {regime.name} is not in candidates")
@@ -130,6 +131,13 @@ class Recipe:
             _known(self.groups.regime, regimes, f"{where}regime of groups")
             for mode in self.groups.modes:
                 _known(mode, list(MODES), f"{where}a mode of groups")
+
+    def _named(self, candidates: tuple[str, ...]) -> None:
+        for name in candidates:
+            if name != name.strip() or not name:
+                raise ValueError(f"{self.source}: {name!r} is no candidate; leave out the spaces")
+        if candidates:
+            pseudolabels.candidates(list(candidates))
 
     def of(self, regime: Regime) -> tuple[str, ...]:
         """A regime's candidates."""
@@ -159,6 +167,10 @@ def read_recipe(path: Path | str) -> Recipe:
     try:
         folder = path.absolute().parent
         regimes, tasks = plain.pop("regime", []), plain.pop("tasks", {})
+        if not isinstance(regimes, list):
+            raise ValueError("each regime is a table of its own, [[regime]], with a name")
+        if not isinstance(tasks, Mapping):
+            raise ValueError("each task is a table [tasks.NAME], of a name that you choose")
         made: dict[str, Any] = {
             "name": plain.pop("name", path.stem),
             "source": path,
@@ -181,7 +193,13 @@ def _judge(name: str, plain: Any, folder: Path) -> Judge:
     for one in ranked.settings:  # every estimator is tried, each as its name says
         _known(one, list(RANKED), f"{where}.rank: settings has {one}, but a setting")
     judge = _made(Judge, {**plain, "name": name, "rank": ranked}, where, folder)
-    exclude = ranked.exclude or tuple(judge.settings.get("exclude", ()))
+    given = judge.settings.get("exclude", ())
+    if not isinstance(given, list | tuple):
+        raise ValueError(f"{where}: exclude is {given!r}, but must be a list of texts")
+    for file in FILES:
+        if not isinstance(judge.settings.get(file, ""), str):
+            raise ValueError(f"{where}: {file} is {judge.settings[file]!r}, but must be a text")
+    exclude = ranked.exclude or tuple(given)
     rank = Labelled(
         ranked.manifest or judge.manifest, ranked.level or judge.level,
         ranked.label or judge.label, ranked.split, exclude, ranked.settings,
@@ -201,6 +219,8 @@ def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
             raise ValueError(f"{what}: {name} is {value!r}, but must be a text")
         if types[name] == "int" and (type(value) is not int or not 1 <= value <= 1000):
             raise ValueError(f"{what}: {name} is {value!r}, but must be from 1 to 1000")
+        if types[name].startswith("dict[") and not isinstance(value, Mapping):
+            raise ValueError(f"{what}: {name} is {value!r}, but must be a table")
         if types[name].startswith("tuple[str") and not (
             isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
         ):

@@ -22,11 +22,10 @@ from augury.assembly import assembled, selected
 from augury.cluster import opened
 from augury.extract import Embedding
 from augury.provenance import versions
-from augury.settings import RankSettings
 from augury.store import default_store, digest, write_atomically
 from augury.validation import estimators, plan
 from augury.validation.analysis import Analysis, Row, analysed
-from augury.validation.jobs import Done, Job, Site, data_of, perform, write_result
+from augury.validation.jobs import Done, Job, Site, perform, pretrained, write_result
 from augury.validation.plan import Corpora, Entry
 from augury.validation.recipe import Judge, Recipe
 
@@ -79,7 +78,16 @@ def planned(
     site = Site(Path(store or default_store()).absolute())
     data = plan.corpora(recipe)
     entries = plan.entries(recipe, data)
-    jobs = [_estimates_job(recipe, judge) for judge in recipe.tasks] + _unique(entries)
+    ranked = {judge.name: _estimates_job(recipe, judge, data) for judge in recipe.tasks}
+    estimates = {name: job.known(site.store) for name, job in ranked.items()}
+    later = 0
+    if recipe.groups and None not in estimates.values():
+        groups = plan.group_entries(recipe, data, estimates)
+        entries += [one for some in groups.values() for one in some]
+    elif recipe.groups:
+        tasks = recipe.groups.tasks or tuple(one.name for one in recipe.tasks)
+        later = len(tasks) * recipe.groups.seeds * 4 * (1 + len(recipe.groups.modes))
+    jobs = [*ranked.values(), *_unique(entries)]
     known = {job.key: job.known(site.store) for job in jobs}
     before = _before(Path(out) / "results.csv") if out else {}
     for entry in entries:
@@ -100,10 +108,6 @@ def planned(
         done = known[job.key] is not None
         guess = 0.0 if done or job.kind == "estimates" else plan.seconds(job, history)
         rows.append((job, done, guess))
-    later = 0
-    if recipe.groups:
-        tasks = recipe.groups.tasks or tuple(one.name for one in recipe.tasks)
-        later = len(tasks) * recipe.groups.seeds * 4 * (1 + len(recipe.groups.modes))
     return Planned(tuple(rows), later)
 
 
@@ -144,7 +148,7 @@ def validate(
     estimates: dict[str, Any] = {}
     for judge in recipe.tasks:
         say(f"estimates for {judge.name}")
-        estimates[judge.name] = _estimated(recipe, judge, site, jobs, cluster, progress)
+        estimates[judge.name] = _estimated(recipe, judge, data, site, jobs, cluster, progress)
     try:
         _extracted(recipe, data, site, jobs, progress)
     except ValueError as error:  # of one candidate: the job that needs it says so too
@@ -175,49 +179,40 @@ def validate(
 # ------------------------------------------------------------------------------------ estimates
 
 
-def _estimates_job(recipe: Recipe, judge: Judge) -> Job:
-    labelled = judge.rank
-    settings = _rank_settings(recipe, judge)
+def _estimates_job(recipe: Recipe, judge: Judge, data: Corpora) -> Job:
+    settings = plan.rank_settings(recipe, judge)
     chosen = pseudolabels.candidates(list(recipe.candidates))
     about = {
         "settings": settings.to_dict(), "estimators": list(estimators.ESTIMATORS),
         "functions": plan.functions(recipe.candidates), "versions": versions(chosen),
         "version": estimators.VERSION,
     }  # fmt: skip
-    data = data_of(labelled.manifest, labelled.level)
-    return Job(f"estimates for {judge.name}", "estimates", data, about)
-
-
-def _rank_settings(recipe: Recipe, judge: Judge) -> RankSettings:
-    labelled = judge.rank
-    return RankSettings.of(
-        label=labelled.label, candidates=recipe.candidates, split=labelled.split,
-        exclude=labelled.exclude, sensitivity=False, **labelled.settings,
-    )  # fmt: skip
+    return Job(f"estimates for {judge.name}", "estimates", data.ranked[judge.name], about)
 
 
 def _estimated(
     recipe: Recipe,
     judge: Judge,
+    data: Corpora,
     site: Site,
     jobs: int | None,
     cluster: str | Client | None,
     progress: Callable[[int, int, float], None] | None,
 ) -> dict[str, Any]:
     """What every estimator says of every candidate, for one task."""
-    job = _estimates_job(recipe, judge)
+    job = _estimates_job(recipe, judge, data)
     known = job.known(site.store)
     if known:
         return known
-    settings = _rank_settings(recipe, judge)
+    settings = plan.rank_settings(recipe, judge)
     given = selected(job.data.read(), settings)
     began = time.monotonic()
     embeddings = (settings.base_embedding(), *OTHERS)
     with assembled(
         given, settings, embeddings=embeddings, which=range(len(embeddings)),
         store=site.store, jobs=jobs, cluster=cluster, progress=progress,
-    ) as data:  # fmt: skip
-        result: dict[str, Any] = {"table": estimators.estimates(data)}
+    ) as there:  # fmt: skip
+        result: dict[str, Any] = {"table": estimators.estimates(there)}
     result["job_seconds"] = round(time.monotonic() - began, 1)
     write_result(site.store, job, result)
     return result
@@ -231,18 +226,14 @@ def _extracted(
     progress: Callable[[int, int, float], None] | None,
 ) -> None:
     """Extract every candidate of the speech that encoders learn from, with all processes."""
-    from augury.learning.pretrain import pretrain
-
     chosen = [one for one in recipe.candidates if not one.startswith("column:")]
     settings = recipe.settings(None, dict.fromkeys(chosen, 1.0), mel=1.0).to_dict()
     code = plan.users_functions(chosen)
     job = Job("extraction", "extraction", data.pretrain, settings, code=code)
     if job.known(site.store) is not None:
         return
-    pretrain(
-        data.pretrain.read(), settings.pop("pseudo_labels"), out=job.folder(site.store),
-        store=site.store, jobs=jobs, prepare_only=True, progress=progress, **settings,
-    )  # fmt: skip
+    where = job.folder(site.store)
+    pretrained(job, where, store=site.store, jobs=jobs, prepare_only=True, progress=progress)
     write_result(site.store, job, {})
 
 
@@ -261,13 +252,18 @@ def _performed(
     say: Tell,
 ) -> Iterator[list[Done]]:
     """Chains as they end; first those that are known."""
-    open_ = [
-        entry.chain
-        for entry in entries
-        if any(job.known(site.store) is None for job in entry.evaluate.values())
-    ]
-    if len(open_) < len(entries):
-        say(f"{len(entries) - len(open_)} of {len(entries)} encoders were judged before")
+    chains: dict[str, dict[str, Job]] = {}
+    before = 0
+    for entry in entries:
+        if all(job.known(site.store) for job in entry.evaluate.values()):
+            before += 1
+            continue
+        # Groups of two tasks may be the same: one chain, so that none waits for the other.
+        chain = chains.setdefault(entry.chain[0].key, {})
+        chain |= {job.key: job for job in entry.chain}
+    if before:
+        say(f"{before} of {len(entries)} encoders were judged before")
+    open_ = [list(chain.values()) for chain in chains.values()]
     began, ended = time.monotonic(), 0
     with opened(cluster, processes) as there:
         for index, done in compute.spread(
@@ -275,7 +271,7 @@ def _performed(
         ):
             ended += 1
             if isinstance(done, compute.WorkerDied):
-                done = [Done(job, None, str(done)) for job in open_[index]]
+                done = [_left(site, job, str(done)) for job in open_[index]]
             spent = time.monotonic() - began
             left = spent / ended * (len(open_) - ended)
             for one in done:
@@ -284,6 +280,13 @@ def _performed(
                     say(f"failed: {one.job.name}: {one.reason}{where}")
             say(f"{ended} of {len(open_)}: {open_[index][0].name}; about {left / 60:.0f} min left")
             yield done
+
+
+def _left(site: Site, job: Job, reason: str) -> Done:
+    """What became of a job whose worker died on the way."""
+    log = job.folder(site.store) / "log.txt"
+    known = job.known(site.store)
+    return Done(job, known, "" if known else reason, log if log.exists() else None)
 
 
 # --------------------------------------------------------------------------------------- results
