@@ -12,7 +12,8 @@ from pathlib import Path
 
 
 def main() -> None:
-    folder, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    # Not resolved: where `shared` is a link, segments have the same names, and rows of results count.
+    folder, out = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute()
     with out.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("path", "digit", "speaker"))

@@ -17,7 +17,8 @@ NO_WORD = ("<sil>", "")
 
 
 def main() -> None:
-    phones, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
+    # Not resolved: where `shared` is a link, segments have the same names, and rows of results count.
+    phones, out = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute()
     with phones.open(newline="") as file, out.open("w", newline="") as into:
         table = csv.writer(into)
         table.writerow(("path", "start", "end", "word", "speaker", "split"))
