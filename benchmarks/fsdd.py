@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    # Not resolved: where `shared` is a link, segments have the same names, and rows of results count.
+    # Not resolved: also where `shared` is a link, segments are to have the same names.
     folder, out = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute()
     with out.open("w", newline="") as file:
         table = csv.writer(file)

@@ -17,7 +17,7 @@ NO_WORD = ("<sil>", "")
 
 
 def main() -> None:
-    # Not resolved: where `shared` is a link, segments have the same names, and rows of results count.
+    # Not resolved: also where `shared` is a link, segments are to have the same names.
     phones, out = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).absolute()
     with phones.open(newline="") as file, out.open("w", newline="") as into:
         table = csv.writer(into)
