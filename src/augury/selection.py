@@ -347,7 +347,7 @@ def from_store(
         unlike = [
             name
             for name, one in data.inputs(settings.label).items()
-            if one != ranked.inputs.get(name, one)
+            if one != ranked.inputs.get(name)
         ]
         if unlike:
             raise ValueError(

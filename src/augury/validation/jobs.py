@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from augury.provenance import segments_digest
 from augury.settings import PretrainSettings
 from augury.store import digest, key, write_atomically
 from augury.validation.recipe import FILES
+
+if TYPE_CHECKING:
+    from augury.learning.pretrain import Pretrained
 
 #: Changes when the same job would give another result.
 VERSION = 2
@@ -232,7 +235,7 @@ def _pretrain(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]
     return {name: done.result[name] for name in ("best_epoch", "seconds", "validation", "training")}
 
 
-def pretrained(job: Job, out: Path, **where: Any) -> Any:
+def pretrained(job: Job, out: Path, **where: Any) -> Pretrained | None:
     """`augury.pretrain` as a job says, in a folder that is its own."""
     from augury.learning.pretrain import AnotherRun, pretrain
 
