@@ -225,13 +225,16 @@ class Mine(Classify):
         return made
 
 
-def test_a_task_of_ones_own(spoken, tmp_path):
+def test_a_task_of_ones_own(spoken, tmp_path, monkeypatch):
     (tmp_path / "mine.toml").write_text("louder = 2.0\n")
     found = run(spoken[1], task="test_evaluate:Mine", preset=tmp_path / "mine.toml")
     assert found.task == "test_evaluate:Mine"
     assert found.settings["louder"] == 2.0
     assert found.contenders[0].mean < 0.2
     assert run(spoken[1], task="test_evaluate:Mine", name="own").settings["louder"] == 1.0
+    monkeypatch.setattr("augury.downstream.task.source_version", lambda *_: "as edited")
+    with pytest.raises(ValueError, match=r"holds another evaluation: data\.code as edited, not"):
+        run(spoken[1], task="test_evaluate:Mine", name="own")
 
 
 # --------------------------------------------------------------------------------- what is refused

@@ -488,6 +488,9 @@ def test_wrong_names_say_what_there_is(manifest):
         rank(corpus, OWN, label="label", estimator="robus")
     with pytest.raises(ValueError, match="did you mean max_bad"):
         rank(corpus, OWN, label="label", maxbad=0.1)
+    for value in ("x", 2):
+        with pytest.raises(ValueError, match=f"max_bad is {value!r}, but must be a number from 0"):
+            rank(corpus, OWN, label="label", max_bad=value)
     with pytest.raises(ValueError, match="no segment has this label"):
         rank(corpus, OWN, label="label", exclude=("SIL",))
     with pytest.raises(ValueError, match="age"):

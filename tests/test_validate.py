@@ -140,8 +140,8 @@ def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
     [
         ('label = "label"', 'label = "labels"', "tasks.pitch: .*'labels'.*did you mean"),
         ("epochs = 2", 'epochs = 2, train = "none"', "tasks.pitch: .*'split'"),
-        ("epochs = 2 }", 'epochs = 2 }\n[tasks.pitch.rank]\nlabel = "no"', "tasks.pitch: .* no "),
-        ("seeds = 2", 'seeds = 2\nsettings = { split = "none" }', "split"),
+        ("epochs = 2 }", 'epochs = 2 }\n[tasks.pitch.rank]\nlabel = "no"', "tasks.pitch: .*'no'"),
+        ("seeds = 2", 'seeds = 2\nsettings = { split = "none" }', "no label column 'split'"),
     ],
 )
 def test_what_is_not_in_the_data_is_said_before_hours_of_work(recipe, before, after, message):
@@ -259,6 +259,18 @@ tasks = ["pitch"]
     assert ("again", "baseline") in of
     assert ("again", "whole") not in of
     assert "So far" not in (found.folder / "report.html").read_text()  # nothing is missing
+
+
+def test_the_same_encoder_is_one_chain_whoever_asks_for_it(recipe):
+    said = []
+    mine = RECIPE.partition("[tasks.pitch]")[2].partition("[groups]")[0]
+    text = RECIPE.replace("seeds = 2", "seeds = 1").replace(
+        "[groups]", f"[tasks.again]{mine}[groups]"
+    )
+    found = run(recipe(text), tell=said.append)
+    # Groups of one are encoders of that regime; "all" is the same for both tasks.
+    assert any(line.startswith("7 of 7: ") for line in said), said
+    assert len({one.task for one in found.analysis.groups}) == 2
 
 
 def test_groups_that_overlap_are_told(recipe):
