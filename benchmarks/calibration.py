@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from augury import hsic, uncertainty
+from augury import hsic
+from augury.hsic import uncertainty
 
 from measure import machine
 

@@ -21,8 +21,8 @@ from typing import TypeVar, cast
 import numpy as np
 
 from augury import hsic
-from augury.kernels import label_kernel
-from augury.rows import Stored
+from augury.embeddings import Stored
+from augury.hsic.kernels import label_kernel
 
 from measure import current_memory, machine, peak_memory
 

@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from augury import hsic
-from augury.rows import OnDevice
+from augury.embeddings import OnDevice
 from engines import label, speech
 
 from measure import machine

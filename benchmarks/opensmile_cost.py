@@ -16,8 +16,8 @@ import numpy as np
 import opensmile
 
 from augury import audio
-from augury.pseudolabels import SEVEN
 from augury.pseudolabels import opensmile as ours
+from augury.pseudolabels.candidate import SEVEN
 
 from measure import machine
 

@@ -19,10 +19,11 @@ import torch
 from torch import nn
 
 import augury
-from augury import audio, metrics, transcripts
-from augury.downstream.asr import AsrSettings, joined
-from augury.downstream.parts import assigned
-from augury.downstream.speaker import SpeakerSettings, trials
+from augury import audio
+from augury.downstream.scores import metrics, transcripts
+from augury.downstream.splits import assigned
+from augury.downstream.tasks.asr import AsrSettings, joined
+from augury.downstream.tasks.speaker import SpeakerSettings, trials
 
 CLIPS = 16  # in a batch
 

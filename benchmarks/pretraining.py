@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from augury import pretrain, read_corpus
-from augury.pseudolabels import SEVEN
+from augury.pseudolabels.candidate import SEVEN
 from augury.store import write_atomically
 
 from measure import machine

@@ -13,8 +13,10 @@ import time
 
 import numpy as np
 
-from augury import embed, hsic, uncertainty
-from augury.kernels import standardised
+from augury import hsic
+from augury.extraction import embed
+from augury.hsic import uncertainty
+from augury.hsic.kernels import standardised
 
 from measure import machine, peak_memory
 

@@ -37,15 +37,15 @@ from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
 
 from augury import Corpus, audio, compute, pretrain, pseudolabels, read_corpus
-from augury.extract import Plan
-from augury.learning import encode
+from augury.extraction.extract import Plan
 from augury.learning.batches import batches, padding
-from augury.learning.clips import Clips
-from augury.learning.encoder import Encoder
-from augury.learning.prepare import prepare
-from augury.learning.pretrain import _optimiser
-from augury.learning.targets import Target
-from augury.learning.workers import Batch, Pretraining, read_batch
+from augury.pretraining import encode
+from augury.pretraining.clips import Clips
+from augury.pretraining.encoder import Encoder
+from augury.pretraining.prepare import prepare
+from augury.pretraining.pretrain import _optimiser
+from augury.pretraining.targets import Target
+from augury.pretraining.workers import Batch, Pretraining, read_batch
 from augury.settings import PretrainSettings
 from augury.store import packed
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from augury.metrics import bootstrap_eer, det, eer, min_dcf
+from augury.downstream.scores.metrics import bootstrap_eer, det, eer, min_dcf
 
 from measure import machine, peak_memory
 

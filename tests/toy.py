@@ -131,8 +131,8 @@ def leave(signal: np.ndarray, rate: int) -> np.ndarray:
 def prepared(manifest: Path, names: tuple[str, ...], store: Path, jobs: int = 1, **choices: object):
     """A manifest prepared for pretraining with the small preset."""
     from augury import pseudolabels, read_corpus
-    from augury.extract import Plan
-    from augury.learning.prepare import prepare
+    from augury.extraction.extract import Plan
+    from augury.pretraining.prepare import prepare
     from augury.settings import PretrainSettings
 
     settings = PretrainSettings.of("small", dict.fromkeys(names, 1.0), **choices)

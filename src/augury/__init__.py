@@ -6,21 +6,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from augury.corpus import Corpus as Corpus
-    from augury.corpus import check as check
+    from augury.corpus.corpus import Corpus as Corpus
+    from augury.corpus.corpus import check as check
+    from augury.corpus.read import prepare as prepare
+    from augury.corpus.read import read_corpus as read_corpus
+    from augury.corpus.read import read_trials as read_trials
     from augury.downstream.evaluate import evaluate as evaluate
-    from augury.downstream.results import Evaluation as Evaluation
-    from augury.learning.choice import from_ranking as from_ranking
-    from augury.learning.encode import encode as encode
-    from augury.learning.encode import load_encoder as load_encoder
-    from augury.learning.pretrain import Pretrained as Pretrained
-    from augury.learning.pretrain import pretrain as pretrain
-    from augury.ranking import rank as rank
-    from augury.readers import prepare as prepare
-    from augury.readers import read_corpus as read_corpus
-    from augury.readers import read_trials as read_trials
-    from augury.results import Ranking as Ranking
-    from augury.results import Result as Result
+    from augury.downstream.result import Evaluation as Evaluation
+    from augury.pretraining.choice import from_ranking as from_ranking
+    from augury.pretraining.encode import encode as encode
+    from augury.pretraining.encode import load_encoder as load_encoder
+    from augury.pretraining.pretrain import Pretrained as Pretrained
+    from augury.pretraining.pretrain import pretrain as pretrain
+    from augury.ranking.rank import rank as rank
+    from augury.ranking.result import Ranking as Ranking
+    from augury.ranking.result import Result as Result
     from augury.settings import PretrainSettings as PretrainSettings
     from augury.settings import RankSettings as RankSettings
     from augury.validation.recipe import read_recipe as read_recipe
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 
 #: Public names and where they live; imported when first used, so that `import augury` is quick.
 _PLACES = {
-    "Corpus": "augury.corpus",
-    "check": "augury.corpus",
-    "prepare": "augury.readers",
-    "read_corpus": "augury.readers",
-    "read_trials": "augury.readers",
+    "Corpus": "augury.corpus.corpus",
+    "check": "augury.corpus.corpus",
+    "prepare": "augury.corpus.read",
+    "read_corpus": "augury.corpus.read",
+    "read_trials": "augury.corpus.read",
     "evaluate": "augury.downstream.evaluate",
-    "Evaluation": "augury.downstream.results",
+    "Evaluation": "augury.downstream.result",
     "RankSettings": "augury.settings",
-    "rank": "augury.ranking",
+    "rank": "augury.ranking.rank",
     "read_recipe": "augury.validation.recipe",
     "validate": "augury.validation.validate",
-    "Ranking": "augury.results",
-    "Result": "augury.results",
+    "Ranking": "augury.ranking.result",
+    "Result": "augury.ranking.result",
     "PretrainSettings": "augury.settings",
-    "Pretrained": "augury.learning.pretrain",
-    "encode": "augury.learning.encode",
-    "from_ranking": "augury.learning.choice",
-    "load_encoder": "augury.learning.encode",
-    "pretrain": "augury.learning.pretrain",
+    "Pretrained": "augury.pretraining.pretrain",
+    "encode": "augury.pretraining.encode",
+    "from_ranking": "augury.pretraining.choice",
+    "load_encoder": "augury.pretraining.encode",
+    "pretrain": "augury.pretraining.pretrain",
 }
 
 __all__ = [

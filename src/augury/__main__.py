@@ -1,5 +1,5 @@
 """`python -m augury`: the command line."""
 
-from augury.cli import main
+from augury.cli.app import main
 
 main()

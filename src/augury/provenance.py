@@ -8,8 +8,8 @@ from importlib import metadata
 
 import numpy as np
 
-from augury.corpus import Corpus
-from augury.pseudolabels import Candidate
+from augury.corpus.corpus import Corpus
+from augury.pseudolabels.candidate import Candidate
 from augury.store import digest, key
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from augury.audio import BANDS
-from augury.extract import Embedding
-from augury.pseudolabels import SEVEN
+from augury.extraction.extract import Embedding
+from augury.pseudolabels.candidate import SEVEN
 
 Settings = TypeVar("Settings")
 
@@ -29,7 +29,7 @@ class RankSettings:
 
     label: str  # column with the downstream label
     candidates: tuple[str, ...] = tuple(SEVEN)
-    estimator: str = "robust"  # see augury.hsic
+    estimator: str = "robust"  # see augury.hsic.estimators
     embedding: str = "gaussian"  # or "svcca", the paper's robustness check
     parts: int = 0  # N; 0: 20, and 10 for `released` as in its TIMIT run
     downsampling_width: float = 0.07  # σ_gd, a fraction of a segment's length
@@ -271,7 +271,7 @@ class EvaluateSettings:
 
     label: str  # column with what is to be told
     mode: str = "frozen"  # or "finetune": the encoder is trained along
-    train: str = ""  # split to train on; "": see augury.downstream.parts, as for the next two
+    train: str = ""  # split to train on; "": see augury.downstream.splits, as for the next two
     validation: str = ""  # share of what there is to train on, or a split
     test: str = ""  # share of the speakers, or a split
     folds: int = 0  # tested on each of so many parts of the speakers in turn; 0: on one part

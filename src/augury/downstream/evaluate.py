@@ -26,22 +26,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury import audio, compute
-from augury.corpus import Corpus, Rejected, TooManyBad, refuse_too_many, write_quarantine
-from augury.downstream import data as given
-from augury.downstream import results
-from augury.downstream.data import Batch, Encoded, Mel, Source, Stretches
-from augury.downstream.parts import PARTS, TEST, TRAIN, VALIDATION, assigned
-from augury.downstream.results import Contender, Evaluation, Outcome
-from augury.downstream.task import Downstream, Task, code, found
-from augury.extract import Plan
-from augury.learning import checkpoint, config
+from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many, write_quarantine
+from augury.downstream import features as given
+from augury.downstream import result as results
+from augury.downstream.features import Batch, Encoded, Mel, Source, Stretches
+from augury.downstream.result import Contender, Evaluation, Outcome
+from augury.downstream.splits import PARTS, TEST, TRAIN, VALIDATION, assigned
+from augury.downstream.tasks.task import Downstream, Task, code, found
+from augury.extraction.extract import Plan
+from augury.learning import checkpoint
 from augury.learning.batches import ahead
-from augury.learning.clips import Clips
-from augury.learning.encode import load_encoder
-from augury.learning.encoder import Encoder
-from augury.learning.parallel import STATE, Group, alone, group
-from augury.learning.prepare import Gathered, Progress, Wanted, gathered
+from augury.learning.processes import STATE, Group, alone, group
 from augury.learning.training import Moment, Run, Schedule, State, summed
+from augury.pretraining import config
+from augury.pretraining.clips import Clips
+from augury.pretraining.encode import load_encoder
+from augury.pretraining.encoder import Encoder
+from augury.pretraining.prepare import Gathered, Progress, Wanted, gathered
 from augury.provenance import segments_digest, versions
 from augury.settings import EvaluateSettings, PretrainSettings
 from augury.store import default_store, digest, key, write_atomically
@@ -114,7 +115,7 @@ def evaluate(
 
     Args:
         task: "asr", "speaker", "classify", or your own as "module:Class" (see
-            `augury.downstream.task.Task`).
+            `augury.downstream.tasks.task.Task`).
         corpus: from `read_corpus`.
         encoders: folders that `pretrain` wrote; "mel" for the log-mel alone, "random" for an
             encoder that was never trained.

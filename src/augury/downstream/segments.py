@@ -10,8 +10,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from augury import audio, metrics
-from augury.corpus import Corpus, Rejected
+from augury import audio
+from augury.corpus.corpus import Corpus, Rejected
+from augury.downstream.scores import metrics
 
 #: Speakers that an interval takes at least.
 FEWEST = 5

@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from augury.learning import checkpoint
 from augury.learning.batches import ahead
-from augury.learning.parallel import Group
+from augury.learning.processes import Group
 from augury.store import write_atomically
 
 Plan = TypeVar("Plan")  # which clips make a batch

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.corpus import Corpus
-from augury.pseudolabels import LARGEST, Candidate
+from augury.corpus.corpus import Corpus
+from augury.pseudolabels.candidate import LARGEST, Candidate
 
 #: More categories than this are rather names, each on a row or two.
 MOST_CATEGORIES = 1000

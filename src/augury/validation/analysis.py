@@ -183,7 +183,7 @@ class Analysis:
 
     def write(self, folder: Path, recipe: Recipe) -> Path:
         """The tables as CSV, the figures, and report.html; the report's path."""
-        from augury.report.validation import figures, render
+        from augury.validation.report import figures, render
 
         tables = {
             "gates": self.gates, "correlations": self.verdicts, "confirmed": self.confirmed,

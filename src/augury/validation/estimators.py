@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import hsic
-from augury.assembly import Assembled
-from augury.kernels import standardised
-from augury.rows import Selected
-from augury.scoring import RELEVANT, alike, noise_relevances
-from augury.threads import Run
+from augury.compute.threads import Run
+from augury.embeddings import Selected
+from augury.hsic.kernels import standardised
+from augury.ranking.dataset import Assembled
+from augury.ranking.scoring import RELEVANT, alike, noise_relevances
 
 #: Changes when the same data would give other estimates.
 VERSION = 3

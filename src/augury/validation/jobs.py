@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augury import audio
-from augury.corpus import Corpus
+from augury.corpus.corpus import Corpus
 from augury.provenance import segments_digest
 from augury.settings import PretrainSettings
 from augury.store import digest, key, write_atomically
 from augury.validation.recipe import FILES
 
 if TYPE_CHECKING:
-    from augury.learning.pretrain import Pretrained
+    from augury.pretraining.pretrain import Pretrained
 
 #: Changes when the same job would give another result.
 VERSION = 2
@@ -55,7 +55,7 @@ class Data:
 
 def read_again(manifest: str, level: str) -> Corpus:
     """A corpus that a recipe names."""
-    from augury.readers import read_corpus
+    from augury.corpus.read import read_corpus
 
     # Whoever writes a recipe says where audio lies.
     return read_corpus(manifest, allow_outside=True, level=level or None)
@@ -185,7 +185,7 @@ def _one(site: Site, job: Job, features: Path) -> Done:
     known = job.known(site.store)
     if known:
         return Done(job, known)
-    from augury.learning.parallel import Busy
+    from augury.learning.processes import Busy
     from augury.learning.training import Stopped
 
     folder = job.folder(site.store)
@@ -237,7 +237,7 @@ def _pretrain(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]
 
 def pretrained(job: Job, out: Path, **where: Any) -> Pretrained | None:
     """`augury.pretrain` as a job says, in a folder that is its own."""
-    from augury.learning.pretrain import AnotherRun, pretrain
+    from augury.pretraining.pretrain import AnotherRun, pretrain
 
     settings = dict(job.settings)
     names = settings.pop("pseudo_labels")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from augury import audio, pseudolabels
-from augury.assembly import selected
-from augury.corpus import Corpus, TooManyBad
-from augury.downstream.parts import assigned
-from augury.downstream.task import code, found
+from augury.corpus.corpus import Corpus, TooManyBad
+from augury.downstream.splits import assigned
+from augury.downstream.tasks.task import code, found
+from augury.ranking.dataset import selected
 from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings, RankSettings
 from augury.store import digest, key
 from augury.validation.jobs import Data, Job, data_of, read_again

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augury import compute, pseudolabels
-from augury.assembly import assembled, selected
-from augury.cluster import opened
-from augury.extract import Embedding
+from augury.compute.cluster import opened
+from augury.extraction.extract import Embedding
 from augury.provenance import versions
+from augury.ranking.dataset import assembled, selected
 from augury.store import default_store, digest, write_atomically
 from augury.validation import estimators, plan
 from augury.validation.analysis import Analysis, Row, analysed
@@ -130,7 +130,7 @@ def validate(
         out: folder of the tables, figures and report.
         store: folder of extracted values, and of jobs: what was done once is not done again.
         jobs: processes, each with one thread; as many as there are cores if not given.
-        cluster: a Dask cluster that does the work instead, see `augury.cluster.opened`.
+        cluster: a Dask cluster that does the work instead, see `augury.compute.cluster.opened`.
         device: of torch, for training.
         minutes: between checkpoints.
         progress: called as recordings are extracted.

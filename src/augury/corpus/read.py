@@ -1,0 +1,153 @@
+"""Readers: one file per kind of source, each giving a `Corpus`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from augury.corpus.corpus import Corpus, write_manifest, write_quarantine
+from augury.corpus.readers import common_voice, folder, kaldi, table, timit, voxceleb
+from augury.corpus.readers.voxceleb import read_trials
+
+__all__ = [
+    "CORPORA",
+    "Count",
+    "Prepared",
+    "common_voice",
+    "folder",
+    "is_timit",
+    "kaldi",
+    "prepare",
+    "read_corpus",
+    "read_trials",
+    "table",
+    "timit",
+    "voxceleb",
+]
+
+#: What `prepare` reads.
+CORPORA = ("timit", "voxceleb1", "common_voice")
+
+
+def read_corpus(
+    source: Path | str, *, allow_outside: bool = False, level: str | None = None
+) -> Corpus:
+    """A corpus from a manifest (.csv, .tsv, .jsonl, .parquet), or a folder.
+
+    A folder is a Kaldi data folder, VoxCeleb1, a language of Common Voice, a TIMIT tree, or else
+    recordings without labels.
+
+    A row that can't be used is in the corpus's `rejected`, with its reason. A source that can't be
+    read at all raises ValueError or FileNotFoundError saying what to do. Recordings outside the
+    source's folder are refused unless `allow_outside`. `level`, "phone" or "utterance", is TIMIT's.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f"{source}: there is no such manifest or folder; check the path")
+    if level is not None and not is_timit(source):
+        raise ValueError(f"{source}: level={level!r} is for TIMIT, which this is not; leave it out")
+    if not source.is_dir():
+        return table.read(source, allow_outside=allow_outside)
+    for reader in (kaldi, voxceleb, common_voice):
+        if reader.recognised(source):
+            return reader.read(source, allow_outside=allow_outside)
+    if timit.recognised(source):
+        return timit.read(source, allow_outside=allow_outside, level=level or "phone")
+    return folder.read(source, allow_outside=allow_outside)
+
+
+def is_timit(source: Path) -> bool:
+    """Whether a source is a TIMIT tree, which can be read by phone or by utterance."""
+    if not source.is_dir():
+        return False
+    # These are asked first, as they need not look into every folder.
+    others = any(reader.recognised(source) for reader in (kaldi, voxceleb, common_voice))
+    return not others and timit.recognised(source)
+
+
+@dataclass(frozen=True)
+class Count:
+    """How much of a published split was found."""
+
+    what: str  # "dev utterances"
+    found: int
+    published: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A published corpus that was read and written as a manifest."""
+
+    corpus: Corpus
+    counts: tuple[Count, ...]  # none where no published ones are known
+    manifest: Path
+    quarantine: Path  # what can't be used, and why
+
+
+def prepare(
+    name: str,
+    root: Path | str,
+    out: Path | str,
+    *,
+    split: str | None = None,
+    level: str | None = None,
+    stats: Path | str | None = None,
+    allow_outside: bool = False,
+) -> Prepared:
+    """Reads a corpus of `CORPORA` from its own layout and writes its manifest (.csv) to `out`.
+
+    `split`, which of the published ones the column `split` is: TIMIT's "core" (default), "complete"
+    or "folders", VoxCeleb1's "verification" (default) or "identification". `level`: TIMIT's "phone"
+    (default) or "utterance". `stats`: see `common_voice.published`. What can't be used is written
+    beside the manifest, as NAME.quarantine.csv.
+    """
+    root, out = Path(root), Path(out)
+    if name not in CORPORA:
+        raise ValueError(f"{name!r} is no corpus known here; there are {', '.join(CORPORA)}")
+    for option, value, whose in (
+        ("level", level, ("timit",)),
+        ("split", split, ("timit", "voxceleb1")),
+        ("stats", stats, ("common_voice",)),
+    ):
+        if value is not None and name not in whose:
+            raise ValueError(f"{option}={value!r} is for {' and '.join(whose)}; leave it out")
+    if out.suffix.lower() != ".csv":
+        raise ValueError(f"{out}: the manifest is CSV; give it a name that ends in .csv")
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: there is no such folder; check the path")
+    if name == "timit":
+        split = split or "core"
+        corpus = timit.read(root, allow_outside=allow_outside, level=level or "phone", split=split)
+        counts = _counts(corpus, timit.PUBLISHED[split])
+    elif name == "voxceleb1":
+        split = split or "verification"
+        corpus = voxceleb.read(root, allow_outside=allow_outside, split=split)
+        counts = _counts(corpus, voxceleb.PUBLISHED[split])
+    else:
+        corpus = common_voice.read(root, allow_outside=allow_outside)
+        clips = common_voice.published(corpus, Path(stats) if stats else None)
+        counts = _counts(corpus, {split: (clips[split], None) for split in clips})
+    quarantine = out.with_suffix(".quarantine.csv")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_quarantine(corpus.rejected, quarantine)
+    if not len(corpus):
+        raise ValueError(
+            f"{root}: none of {len(corpus.rejected):,} segments can be used; {quarantine} names "
+            f"each. The first: {corpus.rejected[0].detail}"
+        )
+    write_manifest(corpus, out)
+    return Prepared(corpus, counts, out, quarantine)
+
+
+def _counts(corpus: Corpus, published: Mapping[str, tuple[int, int | None]]) -> tuple[Count, ...]:
+    """Utterances, and speakers where they are published, of each split."""
+    counts = []
+    for split, (utterances, speakers) in published.items():
+        of_split = corpus.label("split") == split
+        found = len(set(corpus.recording[of_split].tolist()))
+        counts.append(Count(f"{split} utterances", found, utterances))
+        if speakers is not None:
+            found = len(set(corpus.label("speaker")[of_split].tolist()))
+            counts.append(Count(f"{split} speakers", found, speakers))
+    return tuple(counts)

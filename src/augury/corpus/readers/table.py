@@ -1,0 +1,210 @@
+"""Manifests: CSV, TSV, JSON Lines and Parquet, one segment a row.
+
+Columns: `path`, relative to the manifest's folder; `start` and `end` in seconds, which may be
+left out; every other column is a label column.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from augury.corpus.corpus import RESERVED, Corpus, Rejected, assemble
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What a manifest holds: columns of equal length, each row's number, and rows refused."""
+
+    columns: Mapping[str, Sequence]
+    rows: Sequence[int]
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+def read(manifest: Path, *, allow_outside: bool = False) -> Corpus:
+    """A corpus from a manifest whose suffix says its format; errors as `read_corpus`."""
+    parse = SUFFIXES.get(manifest.suffix.lower())
+    if parse is None:
+        raise ValueError(
+            f"{manifest}: a manifest's name must end in {', '.join(SUFFIXES)}, not "
+            f"{manifest.suffix or 'nothing'!r}; rename or convert it"
+        )
+    if manifest.stat().st_size == 0:
+        raise ValueError(
+            f"{manifest}: the manifest is empty; write a header and a row for each segment"
+        )
+    table = parse(manifest)
+    _check_columns(manifest, list(table.columns))
+    if not table.rows and not table.rejected:
+        raise ValueError(f"{manifest}: a header and no rows; write a row for each segment")
+    columns = table.columns
+    return assemble(
+        manifest,
+        manifest.parent,
+        columns["path"],
+        starts=columns.get("start"),
+        ends=columns.get("end"),
+        columns={name: values for name, values in columns.items() if name not in RESERVED},
+        rows=table.rows,
+        rejected=table.rejected,
+        allow_outside=allow_outside,
+    )
+
+
+def _csv(manifest: Path) -> _Table:
+    return _separated(manifest, csv.reader(_lines(manifest), strict=True))
+
+
+def _tsv(manifest: Path) -> _Table:
+    """Tab-separated: quotes are text like any other, as Common Voice has them."""
+    reader = csv.reader(_lines(manifest), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    return _separated(manifest, reader)
+
+
+def _separated(manifest: Path, reader) -> _Table:
+    try:
+        lines = [line for line in reader if line]
+    except csv.Error as error:
+        raise ValueError(
+            f"{manifest}: line {reader.line_num} is no such table ({error}); correct its quotes"
+        ) from error
+    if not lines:
+        raise ValueError(f"{manifest}: only blank lines; write a header and a row for each segment")
+    header, *lines = lines
+    _check_columns(manifest, header)
+    width = len(header)
+    if all(len(line) == width for line in lines):
+        rows, rejected = range(1, len(lines) + 1), []
+    else:
+        rows = [row for row, line in enumerate(lines, 1) if len(line) == width]
+        rejected = [
+            _ragged(manifest, row, line, header)
+            for row, line in enumerate(lines, 1)
+            if len(line) != width
+        ]
+        lines = [line for line in lines if len(line) == width]
+    values = zip(*lines, strict=True) if lines else ((),) * width
+    return _Table(dict(zip(header, values, strict=True)), rows, rejected)
+
+
+def _ragged(manifest: Path, row: int, line: list[str], header: list[str]) -> Rejected:
+    place = header.index("path")
+    return Rejected(
+        row,
+        line[place] if place < len(line) else "",
+        None,
+        None,
+        "bad-row",
+        f"{manifest.name}, row {row}: {len(line)} cells, but the header has {len(header)}; "
+        "add or remove some, or quote a cell that holds the separator",
+    )
+
+
+def _json_lines(manifest: Path) -> _Table:
+    found = []
+    names: dict[str, None] = {}
+    for number, line in enumerate(_lines(manifest), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{manifest}: line {number} is no JSON ({error}); write one object a line"
+            ) from error
+        if not isinstance(entry, dict):
+            raise ValueError(
+                f"{manifest}: line {number} is a {type(entry).__name__}, not an object; write "
+                'lines like {"path": "a.wav", "speaker": "anna"}'
+            )
+        found.append(entry)
+        names.update(dict.fromkeys(entry))
+    columns = {name: [_json_text(entry.get(name)) for entry in found] for name in names}
+    for name, values in columns.items():
+        for row, value in enumerate(values, 1):
+            if not _encodable(value):
+                raise ValueError(
+                    f"{manifest}: row {row}, {name!r}: half of a surrogate pair, which is no text; "
+                    "correct it"
+                )
+    return _Table(columns, range(1, len(found) + 1))
+
+
+def _json_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _parquet(manifest: Path) -> _Table:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(manifest).read()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{manifest}: can't be read as Parquet ({error}); write it again"
+        ) from error
+    _check_columns(manifest, table.column_names)
+    columns: dict[str, Sequence] = {}
+    for name in table.column_names:
+        values = table.column(name).to_pylist()
+        columns[name] = values if name in ("start", "end") else [_text(value) for value in values]
+    return _Table(columns, range(1, table.num_rows + 1))
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _lines(manifest: Path) -> io.StringIO:
+    """The manifest's text, line by line, without its byte order mark."""
+    try:
+        return io.StringIO(manifest.read_bytes().decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{manifest}: byte {error.start} is not UTF-8; save the manifest as UTF-8"
+        ) from error
+
+
+def _check_columns(manifest: Path, names: Sequence[str]) -> None:
+    if "path" not in names:
+        near = difflib.get_close_matches("path", [name.strip().lower() for name in names], 1)
+        hint = next((n for n in names if near and n.strip().lower() == near[0]), None)
+        raise ValueError(
+            f"{manifest}: no column 'path'; there are {', '.join(map(repr, names)) or 'none'}; "
+            + (f"rename {hint!r}" if hint else "give each row's recording in a column of that name")
+        )
+    if "" in names:
+        raise ValueError(
+            f"{manifest}: column {list(names).index('') + 1} has no name; name it or leave it out "
+            "(pandas: index=False)"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{manifest}: the column {twice[0]!r} is there twice; rename one of them")
+
+
+SUFFIXES: dict[str, Callable[[Path], _Table]] = {
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".jsonl": _json_lines,
+    ".parquet": _parquet,
+}

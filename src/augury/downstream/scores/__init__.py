@@ -1,0 +1,1 @@
+"""Measures of how well a downstream task is solved."""

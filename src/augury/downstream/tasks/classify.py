@@ -1,0 +1,157 @@
+"""Classification of segments (digits, emotions, keywords, phones) by their mean and deviation.
+
+A linear probe, or with `hidden` a small network, on the features of a segment pooled over time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from augury.corpus.corpus import Corpus
+from augury.downstream.features import Batch
+from augury.downstream.result import Confusion, Metric, Outcome, Worst
+from augury.downstream.scores import metrics
+from augury.downstream.segments import described, interval, sound
+from augury.downstream.splits import TEST, TRAIN
+from augury.downstream.tasks.task import Head, Predict, Task, classified
+from augury.pretraining.encoder import FrameNorm
+from augury.settings import EvaluateSettings
+
+#: Predictions that went most wrong, that a report shows.
+WORST = 10
+
+
+@dataclass(frozen=True)
+class ClassifySettings(EvaluateSettings):
+    """How segments are classified."""
+
+    parts: int = 1  # of a segment in time, each pooled by itself
+    hidden: int = 0  # units of a hidden layer; 0: none, a linear probe
+    dropout: float = 0.0  # before the hidden layer and after it
+
+
+class Probe(Head):
+    """Mean and deviation of a segment's features, and what class they are of."""
+
+    def __init__(self, width: int, classes: int, settings: ClassifySettings) -> None:
+        super().__init__()
+        width *= 2 * settings.parts
+        self.pieces = settings.parts
+        layers: list[nn.Module] = [FrameNorm(width)]
+        if settings.hidden:
+            layers += [nn.Dropout(settings.dropout), nn.Linear(width, settings.hidden), nn.ReLU()]
+            width = settings.hidden
+        self.layers = nn.Sequential(
+            *layers, nn.Dropout(settings.dropout), nn.Linear(width, classes)
+        )
+
+    def forward(self, features: Tensor, batch: Batch) -> Tensor:
+        """(segments, classes) before the softmax."""
+        return self.layers(pooled(features, batch, self.pieces))
+
+    def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and errors."""
+        return classified(self(features, batch), batch.targets["class"])
+
+    def predict(self, features: Tensor, batch: Batch) -> list[NDArray[np.float32]]:
+        """Each segment's log probabilities (classes,)."""
+        return list(self(features, batch).float().log_softmax(1).cpu().numpy())
+
+
+def pooled(features: Tensor, batch: Batch, parts: int = 1) -> Tensor:
+    """Mean and deviation over the frames of each segment's parts: (segments, parts * 2 * width).
+
+    Parts are equally long, as far as whole frames go; where there are more of them than frames,
+    neighbours share one.
+    """
+    whole = (batch.stop - batch.first).clamp_min(1)[:, None]  # (segments, 1)
+    cuts = torch.arange(parts, device=whole.device)
+    begin = torch.div(cuts * whole, parts, rounding_mode="floor")  # (segments, parts)
+    end = torch.div((cuts + 1) * whole, parts, rounding_mode="floor").maximum(begin + 1)
+    count = (end - begin).flatten()
+    first, row = (batch.first[:, None] + begin).flatten(), batch.row.repeat_interleave(parts)
+    segment = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+    begins = count.cumsum(0) - count
+    frame = torch.arange(len(segment), device=count.device) - begins[segment] + first[segment]
+    x = features[row[segment], frame]  # (frames of all segments, width)
+    # About the mean: the difference of two large sums would lose what is left.
+    zeros = x.new_zeros(len(count), x.shape[1])
+    mean = zeros.index_add(0, segment, x) / count[:, None]
+    square = zeros.index_add(0, segment, (x - mean[segment]).square()) / count[:, None]
+    return torch.cat([mean, (square + 1e-8).sqrt()], dim=1).reshape(len(whole), -1)
+
+
+class Classify(Task):
+    """Which class a segment is of."""
+
+    Settings: ClassVar = ClassifySettings
+    metric = Metric("error", "share of segments whose class is wrong")
+
+    def __init__(
+        self, settings: ClassifySettings, corpus: Corpus, part: NDArray, frames: NDArray
+    ) -> None:
+        super().__init__(settings, corpus, part, frames)
+        self.labels = corpus.label(settings.label)
+        trained = set(self.labels[part == TRAIN].tolist())
+        if len(trained) < 2:
+            raise ValueError(
+                f"{settings.label} is {min(trained)!r} for all there is to train on: nothing to "
+                "tell apart; choose another column or split"
+            )
+        # Those of all parts: in another fold others may be trained on.
+        self.classes = sorted(set(self.labels.tolist()))
+        code = {name: k for k, name in enumerate(self.classes)}
+        self.codes = np.array([code[name] for name in self.labels.tolist()], np.int64)
+        counts = np.bincount(self.codes[part == TRAIN], minlength=len(self.classes))
+        wrong = self.codes[part == TEST] != counts.argmax()
+        self.metric = Metric(self.metric.name, self.metric.words, float(wrong.mean()))
+        unseen = sorted(set(self.labels[part == TEST].tolist()) - trained)
+        self.warnings = [f"{name!r} is tested on, but never trained on" for name in unseen]
+
+    def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The class (segments,) of each."""
+        return {"class": torch.from_numpy(self.codes[segments])}
+
+    def head(self, width: int) -> Probe:
+        """The probe."""
+        return Probe(width, len(self.classes), self.settings)
+
+    def score(self, predict: Predict, seed: int) -> Outcome:
+        """Error rate, with what is wrong."""
+        places, predicted = predict(TEST)
+        log_probs = np.stack(predicted)
+        truth = self.codes[places]
+        chosen = log_probs.argmax(axis=1)
+        wrong = truth != chosen
+        scores = {
+            "accuracy": metrics.accuracy(truth, chosen),
+            "balanced accuracy": metrics.balanced_accuracy(truth, chosen),
+            "macro F1": metrics.macro_f1(truth, chosen),
+        }
+        table = metrics.confusion(truth, chosen, len(self.classes))
+        # The surest of the wrong ones.
+        order = np.argsort(-log_probs.max(axis=1) + np.where(wrong, 0, np.inf), kind="stable")
+        worst = tuple(
+            Worst(
+                described(self.corpus, int(places[k])),
+                f"{np.exp(log_probs[k].max()):.0%} sure",
+                self.classes[truth[k]],
+                self.classes[chosen[k]],
+                sound(self.corpus, int(places[k])),
+            )
+            for k in order[: min(WORST, int(wrong.sum()))].tolist()
+        )
+        return Outcome(
+            seed,
+            float(wrong.mean()),
+            interval(self.corpus, places, wrong, np.ones(len(wrong))),
+            scores,
+            confusion=Confusion(tuple(self.classes), tuple(map(tuple, table.tolist()))),
+            worst=worst,
+        )

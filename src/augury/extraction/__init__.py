@@ -1,0 +1,1 @@
+"""From recordings to arrays: embeddings and pseudo-label values, through the store."""

@@ -1,0 +1,124 @@
+"""L as a product of few columns, L = Φ Φᵀ, so that sums over pairs become sums over points.
+
+A factor is a map from values of a pseudo-label to rows of Φ, made once for all points; it can then
+be used on any of them, chunk by chunk. What it leaves out, L − ΦΦᵀ, is positive semidefinite with
+a small diagonal, which bounds the error of every sum made with it:
+0 ≤ tr(K(L − ΦΦᵀ)) ≤ ‖K‖ · Σ (1 − ‖φᵢ‖²).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from augury.hsic.kernels import Array, gaussian, label_kernel, spaced
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+
+#: What the grid itself may change of an entry of L, before columns are left out: rounding.
+EXACT = 1e-15
+#: A factor of more columns than this is not worth its product; nor is looking for one.
+MOST = 512
+#: Points that the pivots of a vector-valued label are chosen from.
+AMONG = 4096
+
+
+@dataclass(frozen=True)
+class Factor:
+    """φ(z) = (exp(−‖z − p‖²/width²) for each p) @ transform."""
+
+    points: NDArray  # (p,) or (p, dims) float, or (p,) codes of categories
+    width: float
+    transform: Matrix  # (p, r)
+
+    def __len__(self) -> int:
+        """The number r of columns."""
+        return self.transform.shape[1]
+
+    def columns(self, z: Array) -> Array:
+        """Φ, (n, r) float64."""
+        xp = array_namespace(z)
+        points = xp.asarray(self.points, device=device(z))
+        near = gaussian(z, points, self.width)
+        if xp.isdtype(points.dtype, "integral"):
+            return near
+        return near @ xp.asarray(self.transform, device=device(z))
+
+
+def factor(z: NDArray, width: float, left_out: float, most: int | None = None) -> Factor | None:
+    """The factor of a pseudo-label's kernel, or None where it has none of few columns.
+
+    Args:
+        z: all its values: (n,) or (n, dims) float, or (n,) codes of categories.
+        width: σ of the kernel.
+        left_out: the largest 1 − ‖φ(z)‖² that is allowed.
+        most: columns beyond which one is of no use; MOST if None.
+    """
+    most = MOST if most is None else min(most, MOST)
+    if z.dtype.kind in "iu":
+        points = np.unique(z)
+        return Factor(points, 1.0, np.eye(len(points))) if len(points) <= most else None
+    if z.ndim == 1 or z.shape[1] == 1:
+        return _scalar(np.asarray(z, np.float64).ravel(), width, left_out)
+    return _vector(np.asarray(z, np.float64), width, left_out, most)
+
+
+def _scalar(z: Vector, width: float, left_out: float) -> Factor | None:
+    """A Gaussian is an integral of products of narrower ones, and the integral a sum on a grid.
+
+    exp(−(a−b)²/2σ²) = 1/(σ√(π/2)) ∫ exp(−(a−t)²/σ²) exp(−(b−t)²/σ²) dt, and the trapezoid rule with
+    step h is off by a factor of 2·exp(−π²σ²/2h²) at most. Columns with hardly any weight are then
+    rotated away, so that their number comes near the kernel's rank on the occupied range.
+    """
+    step = width * np.pi / np.sqrt(2 * np.log(2 / EXACT))
+    reach = int(np.ceil(width * np.sqrt(-np.log(EXACT)) / step))
+    low, high = float(z.min()), float(z.max())
+    if max(-low, high) > 1e5 * step:
+        return None  # rounding of the values would move them against the grid
+    cells = np.floor(z / step).astype(np.int64)
+    first, last = (int(np.floor(end / step)) for end in (low, high))
+    if last - first > 1e3 * MOST:
+        occupied = np.unique(cells)
+    else:
+        occupied = np.flatnonzero(np.bincount(cells - first, minlength=1)) + first
+    if len(occupied) > MOST:
+        return None
+    nodes = np.unique((occupied[:, None] + np.arange(-reach, reach + 2)).ravel())
+    if len(nodes) > MOST:
+        return None
+    points = nodes * step  # whole multiples of the step, whichever points are there
+    scale = np.sqrt(step / (width * np.sqrt(np.pi / 2)))
+    # Denser than the kernel's rank there, so that between them the columns reach as far.
+    tests = ((occupied[:, None] + np.linspace(0, 1, 17)) * step).ravel()
+    columns = scale * gaussian(tests, points, width)
+    rotation = np.linalg.eigh(columns.T @ columns)[1][:, ::-1]
+    kept = np.cumsum(np.square(columns @ rotation), axis=1)
+    enough = np.flatnonzero((kept[:, -1:] - kept).max(axis=0) <= left_out)[0] + 1
+    return Factor(points, width, scale * rotation[:, :enough])
+
+
+def _vector(z: Matrix, width: float, left_out: float, most: int) -> Factor | None:
+    """Pivoted Cholesky (Fine, Scheinberg 2001) on evenly spaced points, as a map of any point."""
+    z = z[np.sort(spaced(z, AMONG))]
+    left = np.ones(len(z))
+    columns = np.empty((len(z), most), order="F")
+    pivots: list[int] = []
+    while left.max() > max(left_out, 1e-12):
+        if len(pivots) == min(most, len(z)):
+            return None
+        pivot, rank = int(left.argmax()), len(pivots)
+        column = label_kernel(z, z[pivot : pivot + 1], width=width)[:, 0]
+        column -= columns[:, :rank] @ columns[pivot, :rank]
+        column /= np.sqrt(left[pivot])
+        columns[:, rank] = column
+        left -= column * column
+        left[pivot] = 0.0
+        pivots.append(pivot)
+    lower = np.tril(columns[pivots, : len(pivots)])  # of L among the pivots
+    transform = solve_triangular(lower, np.eye(len(pivots)), lower=True).T
+    return Factor(z[pivots], np.sqrt(2) * width, transform)

@@ -1,0 +1,186 @@
+"""What sums over pairs are made of where L = Φ Φᵀ: sums over points, which add up over chunks.
+
+Of each point there are its speech u, a unit row less an origin, and for each pseudo-label its row φ
+of the factor, less a centre. With a = ‖u‖² and b = ‖φ‖², all that HSIC, its unbiased form and their
+normalisers need of a set of points are sums of products of (u, a, 1) with (φ, b, 1). Origin and
+centre are fixed beforehand near the means, so that nothing large cancels, and moved to the very
+means at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_numpy_array
+from numpy.typing import NDArray
+
+from augury.hsic.factors import Factor
+from augury.hsic.kernels import Array, to_unit_rows
+
+Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
+
+#: Rows whose products are made in the embedding's own precision, before float64 takes over: so many
+#: that they stay in a core's cache, and more where the sums themselves are large.
+BLOCK, LARGE_BLOCK = 256, 1024
+#: The same where a GPU has to be kept busy.
+DEVICE_BLOCK = 65_536
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over some points, about an origin and a centre for each pseudo-label."""
+
+    n: int
+    origin: Vector  # (d,)
+    centres: tuple[Vector, ...]  # each (r,)
+    cross: tuple[Matrix, ...]  # each (d + 2, r + 2): Σ (u, a, 1) ⊗ (φ, b, 1)
+    labels: tuple[Matrix, ...]  # each (r + 2, r + 2): Σ (φ, b, 1) ⊗ (φ, b, 1)
+    ones: Vector  # (d + 2,): Σ (u, a, 1)
+    gram: Matrix | None  # (d, d): Σ u ⊗ u
+    cubes: Vector  # (d,): Σ a u
+    fourth: float  # Σ a²
+
+    def __add__(self, other: Moments) -> Moments:
+        """Of both sets of points together; about the same origin and centres."""
+        return Moments(
+            self.n + other.n,
+            self.origin,
+            self.centres,
+            tuple(a + b for a, b in zip(self.cross, other.cross, strict=True)),
+            tuple(a + b for a, b in zip(self.labels, other.labels, strict=True)),
+            self.ones + other.ones,
+            None if self.gram is None or other.gram is None else self.gram + other.gram,
+            self.cubes + other.cubes,
+            self.fourth + other.fourth,
+        )
+
+    def about(self, origin: Vector, centres: Sequence[Vector]) -> Moments:
+        """The same sums about another origin and other centres."""
+        t = origin - self.origin
+        shifts = [new - old for new, old in zip(centres, self.centres, strict=True)]
+        squared = float(t @ t)
+        u, a = self.ones[:-2], float(self.ones[-2])
+        gram, cubes, fourth = self.gram, self.cubes, self.fourth
+        if gram is not None:  # a' = a − 2 u·t + ‖t‖²
+            along = gram @ t
+            ut, ct = float(u @ t), float(self.cubes @ t)
+            fourth = fourth + 4 * float(along @ t) + self.n * squared**2
+            fourth += -4 * ct + 2 * squared * a - 4 * squared * ut
+            cubes = cubes - 2 * along + squared * u - t * (a - 2 * ut + self.n * squared)
+            half = np.stack([u - self.n / 2 * t, t])
+            gram = gram - half.T @ half[::-1]
+        return Moments(
+            self.n,
+            origin,
+            tuple(centres),
+            tuple(_moved(_moved(one, t).T, s).T for one, s in zip(self.cross, shifts, strict=True)),
+            tuple(
+                _moved(_moved(one, s).T, s).T for one, s in zip(self.labels, shifts, strict=True)
+            ),
+            _moved(self.ones[:, None], t)[:, 0],
+            gram,
+            cubes,
+            fourth,
+        )
+
+    def centred(self) -> Moments:
+        """About the means of the points."""
+        means = [
+            c + one[-1, :-2] / self.n for c, one in zip(self.centres, self.labels, strict=True)
+        ]
+        return self.about(self.origin + self.ones[:-2] / self.n, means)
+
+
+def _moved(sums: Matrix, t: Vector) -> Matrix:
+    """Σ (v − t, ‖v − t‖², 1) ⊗ … from Σ (v, ‖v‖², 1) ⊗ …"""
+    moved = sums.copy()
+    moved[:-2] -= np.outer(t, sums[-1])
+    moved[-2] += float(t @ t) * sums[-1] - 2 * (t @ sums[:-2])
+    return moved
+
+
+def rows_at_once(x: Array, large: bool) -> int:
+    """Rows whose products are made together; `large` where they are added up in large matrices."""
+    if not is_numpy_array(x):
+        return DEVICE_BLOCK
+    return LARGE_BLOCK if large else BLOCK
+
+
+def speech(x: Any, rows: NDArray[np.int64], origin: Vector | None = None) -> Array:
+    """Unit rows, less an origin: (len(rows), d), a copy."""
+    U = to_unit_rows(x[rows])
+    if origin is not None:
+        xp = array_namespace(U)
+        U -= xp.astype(xp.asarray(origin, device=device(U)), U.dtype)
+    return U
+
+
+def moments(
+    x: Any,
+    rows: NDArray[np.int64],
+    zs: Sequence[NDArray],
+    factors: Sequence[Factor],
+    origin: Vector,
+    centres: Sequence[Vector],
+    gram: bool,
+) -> Moments:
+    """The sums over these rows, read once and a block at a time.
+
+    Args:
+        x: (all, …) embeddings; anything that gives an array for x[rows].
+        rows: the points' places in it.
+        zs: their pseudo-labels.
+        factors: of each pseudo-label's kernel.
+        gram: whether the speech's own products are wanted, which costs n·d².
+    """
+    d = len(origin)
+    sizes = [len(one) + 2 for one in factors]
+    ends = np.cumsum([0, *sizes])
+    cross = np.zeros((d + 2, ends[-1] + 2))  # the last two columns: with a and 1
+    labels = [np.zeros((size, size)) for size in sizes]
+    square = np.zeros((d, d)) if gram else None
+    size = rows_at_once(x[rows[:1]], large=gram or ends[-1] > BLOCK)
+    for begin in range(0, len(rows), size):
+        own = slice(begin, begin + size)
+        U = speech(x, rows[own], origin)
+        xp, place = array_namespace(U), device(U)
+        a = xp.astype(xp.vecdot(U, U), xp.float64)
+        one = xp.ones((U.shape[0], 1), dtype=xp.float64, device=place)
+        parts = []
+        for k, (z, factor, centre) in enumerate(zip(zs, factors, centres, strict=True)):
+            phi = factor.columns(xp.asarray(z[own], device=place))
+            phi -= xp.asarray(centre, device=place)
+            part = xp.concat([phi, xp.vecdot(phi, phi)[:, None], one], axis=1)
+            labels[k] += as_numpy(part.T @ part)
+            parts.append(part)
+        right = xp.concat([*parts, a[:, None], one], axis=1)
+        cross[:-2] += as_numpy(U.T @ xp.astype(right, U.dtype))
+        cross[-2] += as_numpy(a @ right)
+        cross[-1] += as_numpy(xp.sum(right, axis=0))
+        if square is not None:
+            square += as_numpy(U.T @ U)
+    return Moments(
+        len(rows),
+        origin,
+        tuple(centres),
+        tuple(cross[:, i:j].copy() for i, j in pairwise(ends)),
+        tuple(labels),
+        cross[:, -1].copy(),
+        square,
+        cross[:-2, -2].copy(),
+        float(cross[-2, -2]),
+    )
+
+
+def as_numpy(array: Array) -> NDArray:
+    """An array of any library, here."""
+    return (
+        array
+        if is_numpy_array(array)
+        else np.asarray(array.cpu() if hasattr(array, "cpu") else array)
+    )

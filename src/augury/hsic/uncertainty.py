@@ -1,0 +1,287 @@
+"""How sure a ranking is: intervals, which orders are settled, and whether there is anything at all.
+
+Bootstrap: the scores' first-order expansion in the weights of the points is resampled, not the
+scores. A replicate then costs a sum over points, so that a thousand replicates of a million
+segments are a matter of seconds, and copies of a segment are never compared with each other, which
+would pull every replicate up. What is left out, the part quadratic in the weights, is of order 1/n
+in a class of n; classes of fewer than ten are resampled whole. Left out is, too, that the robust
+form's median width moves with the sample: in four classes of 400 the scores of fresh draws have a
+standard deviation of 0.0098, of 0.0090 with the width held, and the bootstrap's is 0.0085.
+
+Permutation: z is shuffled inside the classes, and the same statistic computed each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augury.compute.threads import Run, alone, threads
+from augury.embeddings import Rows
+from augury.hsic.engines import FEW, leading, sums_of_all
+from augury.hsic.factors import Factor
+from augury.hsic.kernels import doubly_centred, label_kernel, median_distance, spaced, standardised
+from augury.hsic.moments import as_numpy, speech
+from augury.hsic.sums import Wanted, normalised, unbiased
+
+Matrix = NDArray[np.float64]
+Vector = NDArray[np.float64]
+
+#: Classes of fewer points are resampled whole.
+SMALL = 10
+#: From so many units on their resampled sum is drawn from the normal distribution it has by then.
+MANY = 1000
+#: Share of a kernel's squared norm, and so of the null variance, that permutations leave out.
+LEFT_OUT = 1e-4
+#: Bytes of shuffled label columns made at once.
+BATCH = 32e6
+
+
+# --------------------------------------------------------------------------------- bootstrap
+
+
+@alone
+def bootstrap(
+    scores: Vector,
+    influence: Matrix,
+    groups: NDArray,
+    *,
+    within: bool,
+    replicates: int,
+    seed: int,
+) -> Matrix:
+    """Scores of all candidates under resampling, (replicates, candidates).
+
+    Args:
+        scores: (candidates,) as estimated.
+        influence: (points, candidates), the scores' derivatives by the weight of each point.
+        groups: (points,) codes. With `within`, points are resampled inside each group (the
+            classes); without, whole groups are (speakers, recordings), so that repeated measures of
+            one do not pass for evidence from many.
+    """
+    rng = np.random.default_rng(seed)
+    if within:
+        order = np.argsort(groups, kind="stable")
+        bounds = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1))
+        sets = [influence[order[i:j]] for i, j in pairwise(bounds)]
+        # To first order the points of a very small class have no weight: such classes are resampled
+        # whole, their spread standing for that of new points.
+        small = [one.sum(axis=0) for one in sets if len(one) < SMALL]
+        sets = [one for one in sets if len(one) >= SMALL] + ([np.stack(small)] if small else [])
+    else:
+        codes = np.unique(groups, return_inverse=True)[1]
+        sums = np.stack([np.bincount(codes, column) for column in influence.T], axis=1)
+        sets = [sums]
+    found = np.tile(scores, (replicates, 1))
+    for units in sets:
+        n = len(units)
+        if n > MANY:
+            centred = units - units.mean(axis=0)
+            values, vectors = np.linalg.eigh(centred.T @ centred)
+            root = vectors * np.sqrt(np.maximum(values, 0))
+            found += rng.standard_normal((replicates, len(scores))) @ root.T
+        else:
+            found += (rng.multinomial(n, np.full(n, 1 / n), replicates) - 1.0) @ units
+    return found
+
+
+def intervals(replicates: NDArray, level: float = 0.95) -> Matrix:
+    """(candidates, 2): the middle `level` of each candidate's replicates."""
+    ends = (1 - level) / 2
+    return np.quantile(replicates, [ends, 1 - ends], axis=0).T
+
+
+def ranks(replicates: Matrix) -> NDArray[np.int64]:
+    """(replicates, candidates) each candidate's rank, 1 for the lowest score."""
+    return np.argsort(np.argsort(replicates, axis=1, kind="stable"), axis=1, kind="stable") + 1
+
+
+def better(replicates: Matrix) -> Matrix:
+    """(candidates, candidates): the share of replicates in which the row's score is the lower."""
+    a, b = replicates[:, :, None], replicates[:, None, :]
+    return (a < b).mean(axis=0) + (a == b).mean(axis=0) / 2
+
+
+def tiers(scores: Vector, better: Matrix, level: float = 0.95) -> NDArray[np.int64]:
+    """(candidates,) tier of each, 1 the best: among which no order is settled.
+
+    Down the order of scores, a new tier begins with the first candidate that is worse than any of
+    the last tier in `level` of the replicates, two-sided: inside a tier no order is settled.
+    """
+    tier = np.zeros(len(scores), np.int64)
+    own: list[int] = []
+    number = 0
+    for k in np.argsort(scores, kind="stable"):
+        if not own or better[own, k].max() >= (1 + level) / 2:
+            own, number = [], number + 1
+        own.append(int(k))
+        tier[k] = number
+    return tier
+
+
+# ------------------------------------------------------------------------------- permutation
+
+
+@dataclass(frozen=True)
+class _Shuffled:
+    """One class as the permutations see it: the statistic is ‖AᵀB‖² less `pull` · Σ ab."""
+
+    A: NDArray[np.float32]  # (n, p) K's leading columns, K ≈ AAᵀ
+    a: Vector  # (n,)
+    B: NDArray[np.float32]  # (n, Σ r) those of every pseudo-label's L
+    ends: NDArray[np.int64]  # where each pseudo-label's columns begin
+    b: Matrix  # (n, candidates)
+    pull: float
+    weights: Vector  # (candidates,) of the class in the scores
+
+
+@alone
+def permutation_p(
+    x: Any,
+    zs: Sequence[NDArray],
+    groups: Sequence[Rows],
+    shares: Vector,
+    *,
+    widths: Sequence[float] | None,
+    permutations: int,
+    seed: int,
+    run: Run = threads,
+) -> Vector:
+    """P-values of the scores under shuffles of z inside the classes, (candidates,).
+
+    p = (1 + shuffles that score at least as high) / (1 + shuffles): exact for any number of them,
+    as the order as observed is one of them. The statistic is the score without the columns of K
+    and L that carry less than 1e-4 of their squared norms.
+
+    Args:
+        x, zs: as for `augury.hsic.estimators`.
+        groups: rows of each class that counts in the score.
+        shares: (classes,) factor of each class's tr(KHLH), or of its correlation where `widths` is
+            None.
+        widths: σ for the published forms; None for the robust one, which has its own.
+    """
+    robust = widths is None
+    if widths is None:
+        zs = [standardised(z) for z in zs]
+        widths = [median_distance(z) for z in zs]
+    largest = max(map(len, groups))
+    wanted = Wanted.of(zs, widths, largest, tolerance=1e-3, norms=True)
+    factors = [
+        one or (_nystrom(z, width) if largest > FEW else None)
+        for z, width, one in zip(zs, widths, wanted.factors, strict=True)
+    ]
+    seeds = np.random.SeedSequence(seed).spawn(len(groups))
+    observed, above = np.zeros(len(zs)), np.zeros((permutations, len(zs)))
+    for rows, share, own in zip(groups, shares, seeds, strict=True):
+        labels = [z[rows] for z in zs]
+        one = _shuffled(x, rows, labels, widths, factors, float(share), robust=robust, run=run)
+        observed += _statistic(one, np.arange(len(rows))[None])[0]
+        at_once = max(1, int(BATCH / (one.B.shape[1] * len(rows) * 4)))
+        counts = [min(at_once, permutations - k) for k in range(0, permutations, at_once)]
+        tasks = (
+            (_batch, one, count, child)
+            for count, child in zip(counts, own.spawn(len(counts)), strict=True)
+        )
+        above += np.concatenate(list(run(None, tasks)))
+    # Equal up to rounding counts as equal: with few points many shuffles are the same.
+    reached = above >= observed - 1e-6 * np.abs(observed)
+    return (1 + reached.sum(axis=0)) / (1 + permutations)
+
+
+def _batch(x: Any, one: _Shuffled, count: int, seed: np.random.SeedSequence) -> Matrix:
+    """The statistic of `count` shuffles; `x` of no effect."""
+    places = np.tile(np.arange(len(one.A)), (count, 1))
+    return _statistic(one, np.random.default_rng(seed).permuted(places, axis=1))
+
+
+def _statistic(one: _Shuffled, order: NDArray[np.int64]) -> Matrix:
+    """(shuffles, candidates) for orders of the pseudo-labels' points, (shuffles, n)."""
+    squares = np.square(one.A.T @ one.B[order]).sum(axis=1, dtype=np.float64)
+    inner = np.add.reduceat(squares, one.ends, axis=1)
+    diagonal = np.einsum("i,sik->sk", one.a, one.b[order])
+    return one.weights * (inner - one.pull * diagonal)
+
+
+def _shuffled(
+    x: Any,
+    rows: Rows,
+    zs: Sequence[NDArray],
+    widths: Sequence[float],
+    factors: Sequence[Factor | None],
+    share: float,
+    *,
+    robust: bool,
+    run: Run,
+) -> _Shuffled:
+    n = len(rows)
+    if n <= FEW:
+        U = as_numpy(speech(x, rows)).astype(np.float64)
+        U -= U.mean(axis=0)
+        a = np.vecdot(U, U)
+        K = U @ U.T
+        KK, A = float(np.vdot(K, K)), _carrying(K)
+    else:
+        sums = sums_of_all(x, rows, [], Wanted((), (), norms=True), run=run)
+        assert sums.gram is not None
+        KK, (vectors, _) = float(np.vdot(sums.gram, sums.gram)), leading(sums.gram, LEFT_OUT)
+        parts = list(run(x, _projections(rows, sums.origin, vectors)))
+        A, a = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
+    columns = []
+    for z, width, factor in zip(zs, widths, factors, strict=True):
+        if n <= FEW:
+            L = doubly_centred(label_kernel(z, width=width))
+            columns.append((_carrying(L), np.diag(L), float(np.vdot(L, L))))
+        else:
+            assert factor is not None
+            phi = factor.columns(z)
+            phi -= phi.mean(axis=0)
+            gram = phi.T @ phi
+            vectors, _ = leading(gram, LEFT_OUT)
+            columns.append((phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))))
+    b = np.stack([diagonal for _, diagonal, _ in columns], axis=1)
+    ends = np.cumsum([0, *(B.shape[1] for B, _, _ in columns)])[:-1]
+    weights = np.full(len(zs), share)
+    if robust:  # each class's statistic is a correlation
+        norms = [_unbiased(LL, b_k) for _, b_k, LL in columns]
+        weights = np.array([normalised(share, _unbiased(KK, a), LL, n) for LL in norms])
+    B = np.concatenate([B for B, _, _ in columns], axis=1)
+    pull = n / (n - 2) if robust else 0.0
+    return _Shuffled(A.astype(np.float32), a, B.astype(np.float32), ends, b, pull, weights)
+
+
+def _unbiased(squares: float, a: Vector) -> float:
+    """`unbiased` of a kernel with itself, from its squared norm and its diagonal."""
+    return unbiased(squares, float(a @ a), float(a.sum()), float(a.sum()), len(a))
+
+
+def _projections(rows: Rows, origin: Vector, vectors: Matrix) -> Iterator[tuple[Any, ...]]:
+    for begin in range(0, len(rows), FEW):
+        yield _projected, rows[begin : begin + FEW], origin, vectors
+
+
+def _projected(x: Any, rows: Rows, origin: Vector, vectors: Matrix) -> tuple[Matrix, Vector]:
+    U = as_numpy(speech(x, rows, origin))
+    return U @ vectors.astype(U.dtype), np.vecdot(U, U).astype(np.float64)
+
+
+def _carrying(kernel: Matrix) -> Matrix:
+    """Columns C with CCᵀ the kernel, but for 1e-4 of its squared norm."""
+    vectors, values = leading(kernel, LEFT_OUT)
+    return vectors * np.sqrt(np.maximum(values, 0))
+
+
+def _nystrom(z: NDArray, width: float) -> Factor:
+    """Leading columns of a kernel of high rank, from spaced points (Williams and Seeger 2001)."""
+    if z.dtype.kind in "iu":
+        codes = np.unique(z)
+        return Factor(codes, 1.0, np.eye(len(codes)))
+    points = z[np.sort(spaced(z, FEW))]
+    values, vectors = np.linalg.eigh(label_kernel(points, width=width))
+    kept = values > 1e-6 * values[-1]
+    transform = vectors[:, kept] / np.sqrt(values[kept])
+    return Factor(points, float(np.sqrt(2) * width), transform)

@@ -1,0 +1,1 @@
+"""Pretraining an encoder to predict pseudo-labels (the paper's second step)."""

@@ -1,0 +1,108 @@
+"""Which pseudo-labels to pretrain with: named, weighted, or the best of a ranking."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from augury import pseudolabels
+from augury.provenance import versions
+from augury.ranking.selection import read_ranking
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Pseudo-labels with the weights of their workers, and the ranking they came from."""
+
+    weights: dict[str, float]
+    ranking: dict[str, Any] = field(default_factory=dict)  # empty: they were named
+    passed_over: tuple[str, ...] = ()  # ranked before the last one taken, but not relevant
+
+
+def chosen(pseudo_labels: Choice | Mapping[str, float] | Sequence[str]) -> Choice:
+    """What was asked for, each pseudo-label once; ValueError for a name that stands for nothing."""
+    if isinstance(pseudo_labels, Choice):
+        return pseudo_labels
+    if isinstance(pseudo_labels, str):
+        raise ValueError(f"pseudo_labels is {pseudo_labels!r}, but must be a list of names")
+    if not isinstance(pseudo_labels, Mapping):
+        pseudo_labels = dict.fromkeys(pseudo_labels, 1.0)
+    if pseudo_labels:
+        pseudolabels.candidates(list(pseudo_labels))
+    return Choice({name: float(weight) for name, weight in pseudo_labels.items()})
+
+
+def from_ranking(
+    path: Path | str, *, top: int = 1, weights: Mapping[str, float] | None = None
+) -> Choice:
+    """The best candidates of a ranking.json, or those that `weights` names, weighted so.
+
+    It may be of another corpus than the one to pretrain on: the paper ranks on TIMIT and pretrains
+    on Common Voice. What it was made on is kept with the encoder.
+
+    A candidate that the ranking found irrelevant to the label is passed over: pure noise has the
+    lowest score of all.
+
+    Raises:
+        ValueError: no ranking, one made with another openSMILE, fewer relevant candidates, or
+            weights of what it did not rank.
+    """
+    path = Path(path)
+    if top < 1:
+        raise ValueError(f"top is {top}, but must be 1 or more")
+    found = read_ranking(path)
+    relevant = [name for name, counts in zip(found.names, found.relevant, strict=True) if counts]
+    if unknown := [name for name in weights or () if name not in found.names]:
+        raise ValueError(
+            f"{path}: did not rank {', '.join(unknown)}; it has {', '.join(found.names)}"
+        )
+    if not weights and top > len(relevant):
+        raise ValueError(
+            f"{path}: top {top}, but only {len(relevant)} of its {len(found.names)} ranked "
+            f"candidates are relevant to {found.label}; ask for fewer, or name others with "
+            "--pseudo-labels"
+        )
+    taken = list(weights or relevant[:top])
+    here = versions(pseudolabels.candidates(taken))
+    then = found.versions.get("opensmile")
+    if "opensmile" in here and then != here["opensmile"]:
+        raise ValueError(
+            f"{path}: ranked with openSMILE {then}, and this is {here['opensmile']}: the same name "
+            "may not be the same value; rank again here"
+        )
+    last = 0 if weights else found.names.index(taken[-1])
+    passed = tuple(name for name in found.names[:last] if name not in relevant)
+    about = {
+        "file": path.name, "digest": found.digest, "label": found.label,
+        "estimator": found.estimator, "inputs": found.inputs,
+        "top": 0 if weights else top,  # 0: weights were given
+    }  # fmt: skip
+    return Choice(dict(weights or dict.fromkeys(taken, 1.0)), about, passed)
+
+
+def read_weights(text: str) -> dict[str, float]:
+    """Weights written as F0=0.5,zcr=0.2, or a JSON file of names and numbers."""
+    if "=" not in text:
+        path = Path(text)
+        try:
+            found = json.loads(path.read_bytes())
+            return {str(name): float(weight) for name, weight in found.items()}
+        except FileNotFoundError:
+            raise ValueError(
+                f"--weights {text}: no such file; write NAME=WEIGHT,… or name a JSON file"
+            ) from None
+        except (UnicodeDecodeError, ValueError, AttributeError, TypeError) as error:
+            raise ValueError(f"{path}: not a JSON object of names and numbers") from error
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = part.rpartition("=")
+        if name.strip() in weights:
+            raise ValueError(f"--weights: {name.strip()} is given twice")
+        try:
+            weights[name.strip()] = float(number)
+        except ValueError:
+            raise ValueError(f"--weights: {part!r} is not NAME=WEIGHT") from None
+    return weights

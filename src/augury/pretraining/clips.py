@@ -1,0 +1,145 @@
+"""Unlabelled speech as clips: log-mel and pseudo-labels frame by frame, aligned by time.
+
+Clips are read from the store that `augury rank` uses too: memory holds an index, never the corpus.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augury import audio, pseudolabels
+from augury.extraction import extract
+from augury.extraction.extract import Plan, Work
+from augury.pseudolabels.candidate import Candidate
+from augury.store import Store
+
+#: Seconds beyond which a recording, once it has been read whole, is read in parts.
+_LONG = 60.0
+#: Batches are read by several threads, and openSMILE knows no threads.
+_EXTRACTING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Where each clip is to be had. A clip is one segment of the corpus."""
+
+    plan: Plan
+    candidates: tuple[Candidate, ...]
+    unvoiced: str
+    recordings: tuple[Path, ...]
+    names: tuple[str, ...]  # of the recordings, as the manifest wrote them
+    digests: tuple[str, ...]  # of the recordings' bytes, by which the store knows them
+    recording: NDArray[np.int64]  # (clips,) which one a clip is cut from
+    first: NDArray[np.int64]  # (clips,) frame of the recording that a clip begins with
+    frames: NDArray[np.int64]  # (clips,)
+    held_out: NDArray[np.bool_]  # (clips,) whether it is for validation
+    columns: dict[str, NDArray] = field(default_factory=dict)  # (clips,) numbers, or codes
+    _whole: set[int] = field(default_factory=set)  # long recordings found undamaged
+
+    def __len__(self) -> int:
+        return len(self.recording)
+
+    def name(self, clip: int) -> str:
+        """The clip in words: its recording, and from when."""
+        return f"{self.names[self.recording[clip]]} at {self.first[clip] * audio.HOP:.2f} s"
+
+    def described(self, clips: NDArray[np.int64]) -> str:
+        """Some clips in words; of many, the first ones."""
+        names = [self.name(int(clip)) for clip in clips[:5]]
+        return ", ".join(names) + (f" and {len(clips) - 5} more" if len(clips) > 5 else "")
+
+    def read(self, clip: int) -> tuple[NDArray[np.float32], dict[str, NDArray]]:
+        """One clip from the store.
+
+        Returns:
+            Its log-mel (frames, bands) in dB, and each pseudo-label at those frames: (frames,) or
+            (frames, dims) in its own units, NaN where it has no value, or codes (frames,), -1 for
+            none.
+        """
+        r = int(self.recording[clip])
+        first, count = int(self.first[clip]), int(self.frames[clip])
+        mel, frames, duration = self._stored(r)
+        targets: dict[str, NDArray] = {}
+        for one in self.candidates:
+            if one.kind == "column":
+                targets[one.name] = np.full(count, self.columns[one.name][clip])
+            else:
+                values, timing = extract.of_candidate(
+                    self.plan, one, frames, duration, self.unvoiced
+                )
+                targets[one.name] = aligned(values, *timing, first, count)
+        return mel[first : first + count].astype(np.float32), targets
+
+    def read_whole(self, clip: int) -> NDArray[np.float32]:
+        """The log-mel (frames, bands) in dB of all of the recording that a clip is cut from."""
+        return self._stored(int(self.recording[clip]))[0].astype(np.float32)
+
+    def _stored(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
+        """A recording's log-mel, the candidates' frames by source, and its length in seconds."""
+        content, name = self.digests[r], extract.mel_key(self.digests[r])
+        store = Store(self.plan.store)
+        # A short clip of a long recording should not cost all of it.
+        read = store.mapped if r in self._whole else store.read
+        found = read(name)
+        frames = extract.stored_frames(self.plan, content, self.candidates, read)
+        if found is None or frames is None:
+            work = Work(self.recordings[r], self.names[r], (), (), False)
+            with _EXTRACTING:
+                found, frames = extract.stored(self.plan, work, content, name, self.candidates)
+        duration = float(found["duration"][0])
+        if duration > _LONG:
+            self._whole.add(r)
+        return found["mel"], frames, duration
+
+    def arrays(self) -> dict[str, NDArray]:
+        """All but plan and candidates, as arrays to be kept."""
+        texts = [[str(path) for path in self.recordings], self.names, self.digests]
+        kept = {"texts": np.frombuffer(json.dumps(texts).encode(), np.uint8)}
+        for name in ("recording", "first", "frames", "held_out"):
+            kept[name] = getattr(self, name)
+        return kept | {f"column {name}": values for name, values in self.columns.items()}
+
+    @classmethod
+    def of_arrays(
+        cls, kept: dict[str, NDArray], plan: Plan, candidates: Sequence[Candidate], unvoiced: str
+    ) -> Clips:
+        """The same from what `arrays` gave."""
+        paths, names, digests = json.loads(kept["texts"].tobytes())
+        return cls(
+            plan, tuple(candidates), unvoiced, tuple(map(Path, paths)), tuple(names),
+            tuple(digests), kept["recording"], kept["first"], kept["frames"], kept["held_out"],
+            {one.name: kept[f"column {one.name}"] for one in candidates if one.kind == "column"},
+        )  # fmt: skip
+
+
+def aligned(
+    values: NDArray, centre: float, hop: float, first: int, count: int
+) -> NDArray[np.float64]:
+    """Of frames of any timing, the one nearest in time to each frame of the log-mel.
+
+    Nearest, not between two: a pitch halfway to openSMILE's 0 for "no voice" is no pitch.
+
+    Args:
+        values: (frames,) or (frames, dims).
+        centre, hop: seconds from the recording's beginning to the middle of their frame 0, and
+            from one to the next.
+        first, count: frames of the log-mel.
+
+    Returns:
+        (count,) or (count, dims); NaN where no frame is within half a hop, or its value is not
+        finite, or beyond 1e100.
+    """
+    times = audio.WINDOW / 2 + audio.HOP * np.arange(first, first + count)
+    at = np.rint((times - centre) / hop).astype(np.int64)
+    there = (at >= 0) & (at < len(values))
+    found = np.full((count, *values.shape[1:]), np.nan)
+    known = values[at[there]].astype(np.float64)
+    found[there] = np.where(np.abs(known) < pseudolabels.LARGEST, known, np.nan)
+    return found

@@ -1,0 +1,385 @@
+"""Pretraining: an encoder learns to predict pseudo-labels of unlabelled speech (the second step).
+
+`pretrain` prepares the corpus, trains, and writes a folder: model.safetensors, config.toml, a model
+card, log.jsonl, report.html. Called again with the same settings it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from augury import audio, compute, pseudolabels
+from augury.corpus.corpus import Corpus, TooManyBad, write_quarantine
+from augury.extraction.extract import Plan
+from augury.learning import batches, checkpoint
+from augury.learning.processes import STATE, Group, alone, group
+from augury.learning.training import Moment, Run, Schedule, State, summed
+from augury.pretraining import config
+from augury.pretraining.choice import Choice, chosen
+from augury.pretraining.clips import Clips
+from augury.pretraining.prepare import Progress, prepare
+from augury.pretraining.report import card, render
+from augury.pretraining.workers import SPEECH, Batch, Pretraining, read_batch
+from augury.provenance import segments_digest, versions
+from augury.settings import PretrainSettings
+from augury.store import default_store, packed, unpacked, write_atomically
+
+#: Frames that medians are taken of.
+MEDIANS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A finished pretraining."""
+
+    folder: Path
+    config: config.Config  # with its result
+    history: list[dict[str, Any]]  # an entry an epoch: mean training and validation losses
+    skipped: tuple[str, ...]  # batches that were not finite, in words
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What config.toml says of the training: best epoch, losses, time."""
+        return self.config.result
+
+
+class AnotherRun(ValueError):
+    """A folder holds what was trained otherwise."""
+
+
+def pretrain(
+    corpus: Corpus,
+    pseudo_labels: Choice | Mapping[str, float] | Sequence[str],
+    *,
+    out: Path | str,
+    preset: str | Path = "small",
+    store: Path | str | None = None,
+    jobs: int | None = None,
+    device: str | None = None,
+    minutes: float = 10.0,
+    tensorboard: bool = False,
+    prepare_only: bool = False,
+    progress: Progress | None = None,
+    watch: Callable[[Moment], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+    **choices: Any,
+) -> Pretrained | None:
+    """Pretrain an encoder on unlabelled speech to predict pseudo-labels; go on where a run was.
+
+    Args:
+        corpus: from `read_corpus`; each segment is a clip, labels are not looked at.
+        pseudo_labels: names, or names with the weights of their workers; or `from_ranking`'s
+            choice. None at all: reconstruction alone.
+        out: folder of the encoder. Where it holds a run of the same settings, that one goes on.
+        preset: "paper", "small", or a TOML file.
+        store: folder in which extracted values are kept; the one that `rank` uses.
+        jobs: processes that extract; enough to keep all cores busy if not given.
+        device: of torch; a GPU where there is one, if not given.
+        minutes: between checkpoints, which are also written at each epoch's end.
+        tensorboard: whether to write for TensorBoard too, into the folder's `tensorboard`.
+        prepare_only: extract and index, so that a GPU need not wait for it; returns None.
+        progress: called as recordings are extracted.
+        watch: called after every batch.
+        warn: called with a sentence where something went wrong that the run survives.
+        choices: fields of `PretrainSettings`, in place of the preset's.
+
+    Raises:
+        ValueError: a pseudo-label, choice or column that does not exist; a folder with another run
+            in it (`AnotherRun`), or a damaged checkpoint.
+        TooManyBad: a larger share than `max_bad` of the clips can't be used.
+        Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
+        FloatingPointError: too many batches were not finite.
+    """
+    choice = chosen(pseudo_labels)
+    settings = PretrainSettings.of(preset, choice.weights, **choices)
+    candidates = pseudolabels.candidates(list(choice.weights)) if choice.weights else []
+    place = Path(store or default_store()).absolute()
+    plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
+    folder = Path(out)
+    with group(device) as here, alone(folder, here):
+        watching = _Watchers(watch, folder if tensorboard and not here.rank else None)
+        if here.rank == 0:
+            _prepared(folder, corpus, choice, settings, candidates, plan, jobs, progress)
+        here.wait()  # the others read what the first has written
+        known = config.read(folder)
+        assert known
+        if prepare_only:
+            return None
+        if known.result:
+            return _finished(folder, known)
+        clips = _read_clips(folder, candidates, plan, settings)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(settings.seed)
+            model = Pretraining(settings, known.targets)
+        model = model.to(here.device)
+        task = _Task(clips, settings, model, here)
+        optimiser = _optimiser(model, settings)
+        run = Run(
+            task, model, [optimiser], _schedule(settings, minutes), folder / STATE,
+            folder / "log.jsonl", known.key(), here, watching, warn or (lambda message: None),
+        )  # fmt: skip
+        try:
+            trained = run.train()
+        finally:
+            watching.close()
+        if here.rank == 0:
+            _written(folder, known, model, task, trained)
+        here.wait()
+        written = config.read(folder)
+        assert written
+        return _finished(folder, written)
+
+
+# ------------------------------------------------------------------------------------ preparing
+
+
+def _prepared(
+    folder: Path,
+    corpus: Corpus,
+    choice: Choice,
+    settings: PretrainSettings,
+    candidates: list[pseudolabels.Candidate],
+    plan: Plan,
+    jobs: int | None,
+    progress: Progress | None,
+) -> None:
+    """See that the folder holds the configuration and the index of clips, of this very run."""
+    columns = [one.what for one in candidates if one.kind == "column"]
+    splits = ["split"] if "split" in corpus.columns else []
+    asked = {
+        "segments": segments_digest(corpus, *columns, *splits),
+        "functions": {one.name: version for one, version in plan.functions},
+    }
+    known = config.read(folder)
+    if known:
+        data = {name: known.data.get(name) for name in asked}
+        unlike = config.differences(settings.to_dict(), known.settings.to_dict())
+        unlike += config.differences(asked, data, "data.")
+        unlike += config.differences(choice.ranking, known.ranking, "ranking.")
+        if unlike:
+            raise AnotherRun(
+                f"{folder} holds another run: {'; '.join(unlike[:5])} there. Give those again to "
+                "go on with it, or choose another --out"
+            )
+        if known.result or _kept_clips(folder) is not None:
+            return
+    try:
+        found = prepare(
+            corpus, candidates, plan, settings, jobs=jobs or compute.enough(), progress=progress
+        )
+    except TooManyBad as error:
+        write_quarantine(error.rejected, folder / "quarantine.csv")
+        raise
+    write_quarantine(found.rejected, folder / "quarantine.csv")
+    write_atomically(folder / STATE / "clips", packed(found.clips.arrays()))
+    held_out = found.clips.held_out
+    data = asked | {
+        # A file's name need not be UTF-8, TOML must be.
+        "manifest": str(corpus.source).encode(errors="backslashreplace").decode(),
+        "clips": int((~held_out).sum()),
+        "hours": round(float(found.clips.frames[~held_out].sum() * audio.HOP / 3600), 4),
+        "validation_clips": int(held_out.sum()),
+        "validation_hours": round(float(found.clips.frames[held_out].sum() * audio.HOP / 3600), 4),
+        "left_out": dict(Counter(one.reason for one in found.rejected)),
+    }
+    made_with = versions(candidates, ("torch",))
+    config.Config(settings, found.targets, data, choice.ranking, made_with).write(folder)
+
+
+def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
+    try:
+        return unpacked((folder / STATE / "clips").read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _read_clips(
+    folder: Path, candidates: list[pseudolabels.Candidate], plan: Plan, settings: PretrainSettings
+) -> Clips:
+    kept = _kept_clips(folder)
+    if kept is None:
+        raise OSError(f"{folder / STATE / 'clips'}: what was just written can't be read back")
+    return Clips.of_arrays(kept, plan, candidates, settings.unvoiced)
+
+
+# ------------------------------------------------------------------------------------- training
+
+
+class _Task:
+    """Clips in, each worker's loss out."""
+
+    criterion = "loss"
+
+    def __init__(
+        self, clips: Clips, settings: PretrainSettings, model: Pretraining, here: Group
+    ) -> None:
+        self.clips, self.settings, self.model, self.here = clips, settings, model, here
+        self.parts = [one.name for one in model.targets]
+        self.weights = [one.weight for one in model.targets]
+        self.most = round(settings.batch_seconds / audio.HOP)
+        self.training = np.flatnonzero(~clips.held_out)
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        rng = np.random.default_rng((self.settings.seed, epoch))
+        return self._batches(self.training, rng)
+
+    def _batches(
+        self, places: NDArray[np.int64], rng: np.random.Generator | None
+    ) -> list[NDArray[np.int64]]:
+        if not len(places):
+            return []
+        least = self.here.size if rng else 1
+        found = batches.batches(self.clips.frames[places], self.most, rng=rng, least=least)
+        return [places[one] for one in found]
+
+    def read(self, plan: NDArray[np.int64]) -> Batch:
+        return read_batch(self.clips, self.model.targets, plan)
+
+    def losses(self, model: nn.Module, data: Batch) -> tuple[Tensor, Tensor]:
+        device = self.here.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            return model(data.to(device))
+
+    def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
+        mine = self._held_out()[self.here.rank :: self.here.size]
+        return self._summed(lambda data: self.losses(model, data), mine, stop)
+
+    def _held_out(self) -> list[NDArray[np.int64]]:
+        return self._batches(np.flatnonzero(self.clips.held_out), None)
+
+    def without_looking(self, medians: Mapping[str, Tensor] | None = None) -> dict[str, float]:
+        """The mean losses of a guess on all that is held out; see `Pretraining.without_looking`."""
+        device = self.here.device
+        sums, counts = self._summed(
+            lambda data: self.model.without_looking(data.to(device), medians), self._held_out()
+        )
+        found = zip(self.parts, sums.tolist(), counts.tolist(), strict=True)
+        return {name: total / count for name, total, count in found if count}
+
+    def medians(self) -> dict[str, Tensor]:
+        """Each pseudo-label's median on what is held out, or on some hours of it."""
+        found: dict[str, list[Tensor]] = {}
+        frames, plans = 0, self._held_out()
+        for k in np.random.default_rng(0).permutation(len(plans)):  # they are sorted by length
+            plan = plans[k]
+            if frames > MEDIANS:
+                break
+            frames += int(self.clips.frames[plan].sum())
+            labels = self.read(plan).labels
+            for target in self.model.targets:
+                if target.name not in SPEECH and not target.categories:
+                    found.setdefault(target.name, []).append(labels[target.name])
+        return {
+            name: torch.cat(parts).nanmedian(dim=0)[0].nan_to_num() for name, parts in found.items()
+        }
+
+    def _summed(
+        self,
+        losses: Callable[[Batch], tuple[Tensor, Tensor]],
+        plans: list[NDArray[np.int64]],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[Tensor, Tensor]:
+        read = batches.ahead(self.read, plans)
+        return summed(losses, read, self.here.device, stop, parts=len(self.parts))
+
+    def seconds(self, plan: NDArray[np.int64]) -> float:
+        return float(self.clips.frames[plan].sum() * audio.HOP)
+
+    def described(self, plan: NDArray[np.int64]) -> str:
+        return self.clips.described(plan)
+
+
+def _optimiser(model: nn.Module, settings: PretrainSettings) -> torch.optim.Optimizer:
+    rate, epsilon = settings.learning_rate, settings.epsilon
+    if settings.optimiser == "adadelta":
+        return torch.optim.Adadelta(model.parameters(), rate, rho=settings.rho, eps=epsilon)
+    return torch.optim.Adam(model.parameters(), rate, eps=epsilon)
+
+
+def _schedule(settings: PretrainSettings, minutes: float) -> Schedule:
+    return Schedule(
+        settings.epochs, settings.learning_rate, settings.schedule, settings.clip,
+        settings.patience, settings.max_skipped, settings.seed, minutes,
+    )  # fmt: skip
+
+
+class _Watchers:
+    """Whoever looks on: the caller, and TensorBoard if asked for."""
+
+    def __init__(self, watch: Callable[[Moment], None] | None, folder: Path | None) -> None:
+        self.watch, self.board = watch, None
+        if folder:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ModuleNotFoundError(
+                    "TensorBoard is not installed; pip install tensorboard, or leave it out"
+                ) from error
+            self.board = SummaryWriter(str(folder / "tensorboard"))
+
+    def __call__(self, moment: Moment) -> None:
+        if self.watch:
+            self.watch(moment)
+        if self.board:
+            for name, value in moment.losses.items():
+                with suppress(OSError):  # a full disk is no reason to stop
+                    self.board.add_scalar(f"training/{name}", value, moment.step)
+
+    def close(self) -> None:
+        if self.board:
+            self.board.close()
+
+
+# -------------------------------------------------------------------------------- what comes out
+
+
+def _written(
+    folder: Path, known: config.Config, model: Pretraining, task: _Task, trained: State
+) -> None:
+    """The weights of the best epoch, the finished configuration, card and report."""
+    best = checkpoint.load(folder / STATE / "best", model, key=known.key())
+    # Where no best could be written (a full disk), what the model now holds: the last epoch.
+    kept = best["epoch"] if best else trained.epoch
+    entry = trained.history[kept - 1]
+    weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
+    write_atomically(folder / "model.safetensors", safetensors.numpy.save(weights))
+    result = {
+        "epochs": trained.epoch,
+        "best_epoch": kept,
+        "batches": trained.step,
+        "skipped": trained.skipped,
+        "training": entry["training"],
+        "validation": entry["validation"],
+        "seconds": round(trained.wall, 1),
+        "audio_seconds": round(trained.audio, 1),
+        "parameters": sum(p.numel() for p in model.encoder.parameters()),
+    }
+    if task.clips.held_out.any():
+        result["predicting_mean"] = task.without_looking()
+        result["without_looking"] = task.without_looking(task.medians())
+    known = replace(known, result=result)
+    history = json.dumps(trained.history)
+    write_atomically(folder / "history.json", history + "\n")
+    write_atomically(folder / "report.html", render(known, trained.history))
+    write_atomically(folder / "README.md", card(known))
+    known.write(folder)  # last: it says that all is there
+    checkpoint.remove(folder / STATE / "checkpoint")
+    checkpoint.remove(folder / STATE / "best")
+    (folder / STATE / "clips").unlink(missing_ok=True)
+
+
+def _finished(folder: Path, known: config.Config) -> Pretrained:
+    history = json.loads((folder / "history.json").read_text("utf-8"))
+    return Pretrained(folder, known, history, tuple(known.result["skipped"]))

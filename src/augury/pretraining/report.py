@@ -1,0 +1,44 @@
+"""The report of a pretraining, and the model card: pages from config and history alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # a pretraining is written with its report: the import goes the other way
+    from markupsafe import Markup
+
+    from augury.pretraining.config import Config
+
+
+def render(config: Config, history: list[dict[str, Any]]) -> str:
+    """The report as a page of HTML; the same run always gives the same page.
+
+    Names come from users' files and are shown as they are, never read as markup.
+
+    Args:
+        history: an entry an epoch: its "epoch", and "training" and "validation" losses by worker.
+    """
+    from augury.pretraining import curves, losses
+    from augury.ranking import wording
+    from augury.report import canvas
+    from augury.report.page import filled
+
+    run = losses.Run.of(config, history)
+
+    def figure(name: str, message: str) -> Markup:
+        return canvas.both(getattr(curves, name), run, name, message)
+
+    return filled(
+        "pretraining.html.j2", config=config, run=run, figure=figure, words=wording, said=losses
+    )
+
+
+def card(config: Config) -> str:
+    """The model card, README.md beside the weights, in Markdown."""
+    from augury.pretraining import losses
+    from augury.pseudolabels.opensmile import LICENCE
+    from augury.ranking import wording
+    from augury.report.page import filled
+
+    run = losses.Run.of(config, [])
+    return filled("card.md.j2", config=config, run=run, words=wording, said=losses, licence=LICENCE)

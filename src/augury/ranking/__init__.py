@@ -1,0 +1,1 @@
+"""Ranking candidates without training (the paper's first step)."""

@@ -1,0 +1,284 @@
+"""The report of an experiment: a page, and its figures as PNG and SVG, that say who was right."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+from augury.ranking.wording import NONE, decimal, plain
+from augury.report.canvas import (
+    FIRST,
+    INK,
+    MUTED,
+    RULE,
+    SECOND,
+    SIZE,
+    SMALL,
+    SURFACE,
+    WIDE,
+    Canvas,
+    Mark,
+    drawing,
+    extent,
+    scale,
+    short,
+)
+
+if TYPE_CHECKING:  # an analysis is written with its report: the import goes the other way
+    from markupsafe import Markup
+
+    from augury.validation.analysis import Analysis, Gate, Group, Measured, Verdict
+    from augury.validation.recipe import Recipe
+
+ESTIMATE: Mark = ("s", FIRST, FIRST)
+ERROR: Mark = ("o", SECOND, SECOND)
+SEED: Mark = ("o", SURFACE, SECOND)
+#: Dots an inch of the PNG files.
+DPI = 144
+#: Estimators that a table on the page lists; all are in correlations.csv.
+LISTED = 12
+#: More candidates than these are not named: a scatter has numbers, a group its size.
+NAMED = 10
+
+
+def render(analysis: Analysis, recipe: Recipe) -> str:
+    """The report as a page of HTML; the same experiment always gives the same page."""
+    from augury.ranking import wording
+    from augury.report import canvas
+    from augury.report.page import filled
+
+    def figure(kind: str, one: Measured, message: str) -> Markup:
+        name = f"{kind}-{analysis.measured.index(one)}"
+        draw = {"pair": pair, "scatter": scatter}[kind]
+        return canvas.both(lambda shown, width: draw(analysis, shown, width), one, name, message)
+
+    page = filled(
+        "validation.html.j2", analysis=analysis, recipe=recipe, figure=figure, words=wording,
+        said=Said(analysis, recipe),
+    )  # fmt: skip
+    # A name need not be UTF-8, a page must be.
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def figures(analysis: Analysis) -> dict[str, bytes]:
+    """File name → content: each figure as PNG and SVG."""
+    found: dict[str, bytes] = {}
+    for one in analysis.measured:
+        for name, draw in (("pair", pair), ("scatter", scatter)):
+            stem = f"{name}-{one.task}-{one.regime}".replace(" ", "_").replace("/", "_")
+            with drawing(f"augury-{stem}"):
+                canvas = draw(analysis, one, WIDE)
+                if canvas is None:
+                    continue
+                canvas.figure.set_facecolor(SURFACE)
+                canvas.figure.set_frameon(True)
+                png, svg = io.BytesIO(), io.StringIO()
+                # No date, no version: the same experiment gives the same bytes.
+                FigureCanvasAgg(canvas.figure)
+                canvas.figure.set_dpi(DPI)
+                canvas.figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+                nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+                FigureCanvasSVG(canvas.figure).print_svg(svg, metadata=nothing)
+            found[f"{stem}.png"], found[f"{stem}.svg"] = png.getvalue(), svg.getvalue().encode()
+    return found
+
+
+# ----------------------------------------------------------------------------------------- words
+
+
+class Said:
+    """What the page says."""
+
+    def __init__(self, analysis: Analysis, recipe: Recipe) -> None:
+        self.analysis, self.recipe = analysis, recipe
+
+    def verdict(self) -> str:
+        """The experiment in a sentence or two."""
+        gates = self.analysis.gates
+        if not gates:
+            return "No encoder was judged yet."
+        good = [one for one in gates if one.open]
+        text = (
+            f"{len(good)} of {len(gates)} settings (a task in a regime) are worth judging by. It "
+            "takes that all is measured, pretraining helps, the order repeats"
+            + (", and what is useless comes last." if self.recipe.useless else ".")
+        )
+        if (known := self.known()) < (wanted := self.wanted()):
+            text = f"So far {known} of {wanted} errors of candidates are measured. {text}"
+        best = self.best()
+        if not good:
+            text += " So no estimator is judged: what follows is no more than a hint."
+        elif best:
+            text += (
+                f" There, {best[0]} predicts best, with a mean Spearman of {best[1]:.2f}; what "
+                f"Augury recommends by gives {best[2]:.2f}."
+            )
+        return text
+
+    def known(self) -> int:
+        """Errors of candidates that are measured, one a task, regime and seed."""
+        return sum(int(np.isfinite(one.errors).sum()) for one in self.analysis.measured)
+
+    def wanted(self) -> int:
+        """How many there will be."""
+        of = self.recipe
+        each = (len(of.of(regime)) * len(of.judges(regime)) for regime in of.regimes)
+        return sum(each) * of.pretrain.seeds
+
+    def best(self) -> tuple[str, float, float] | None:
+        """The estimator with the highest mean Spearman, that, and the recommended one's."""
+        from augury.validation.estimators import RECOMMENDED
+
+        means = self.means()
+        if not means:
+            return None
+        name = max(sorted(means), key=means.__getitem__)
+        return name, means[name], means.get(RECOMMENDED, float("nan"))
+
+    def means(self) -> dict[str, float]:
+        """Estimator → mean Spearman over the settings that are worth judging by."""
+        good = {(one.task, one.regime) for one in self.analysis.gates if one.open}
+        by: dict[str, list[float]] = {}
+        for one in self.analysis.verdicts:
+            if one.spearman is not None and (one.task, one.regime) in good:
+                by.setdefault(one.estimator, []).append(one.spearman)
+        return {name: float(np.mean(values)) for name, values in by.items()}
+
+    def gate(self, one: Gate) -> str:
+        """Why a setting is or is not worth judging by."""
+        return "; ".join(one.reasons) if one.reasons else "worth judging by"
+
+    def verdicts(self, one: Measured) -> list[Verdict]:
+        """Of a setting: baselines, what is recommended, and the best others."""
+        from augury.validation.estimators import DEFAULT, RECOMMENDED
+
+        mine = [v for v in self.analysis.verdicts if (v.task, v.regime) == (one.task, one.regime)]
+        mine.sort(key=lambda v: (-2.0 if v.spearman is None else -v.spearman, v.estimator))
+        always = {DEFAULT, RECOMMENDED, "paper 0.05"}
+        return [
+            v
+            for k, v in enumerate(mine)
+            if k < LISTED or v.kind == "baseline" or v.estimator in always
+        ]
+
+    def members(self, one: Group) -> str:
+        """The pseudo-labels of a group."""
+        if len(set(one.members)) > 1:
+            return "drawn anew for each seed"
+        names = one.members[0].split(", ")
+        if len(names) > NAMED:
+            return f"{len(names)} pseudo-labels"
+        return ", ".join(short(name, 32) for name in names)
+
+    def words(self, one: Verdict) -> str:
+        """What an estimator is."""
+        from augury.validation.estimators import ESTIMATORS
+
+        return ESTIMATORS[one.estimator].words
+
+    @property
+    def watts(self) -> str:
+        """Of a core, as energy is reckoned."""
+        from augury.validation.analysis import WATTS
+
+        return plain(WATTS)
+
+    def number(self, value: float | None, decimals: int = 2) -> str:
+        """A number, or a dash."""
+        return NONE if value is None else decimal(value, decimals)
+
+    def percent(self, value: float | None) -> str:
+        """An error rate."""
+        return NONE if value is None else f"{100 * value:.1f} %"
+
+    def p(self, value: float | None) -> str:
+        """An exact p-value."""
+        return NONE if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+# --------------------------------------------------------------------------------------- figures
+
+
+def _pairs(analysis: Analysis, one: Measured) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Candidates with a recommended estimate, in its order; estimates and errors (n, seeds)."""
+    from augury.validation.estimators import DEFAULT
+
+    table = analysis.estimates[one.task][DEFAULT]
+    there = [k for k, name in enumerate(one.candidates) if table.get(name) is not None]
+    there.sort(key=lambda k: (table[one.candidates[k]] or 0.0, one.candidates[k]))
+    names = [one.candidates[k] for k in there]
+    values = np.array([table[name] for name in names], float)
+    return names, values, one.errors[there]
+
+
+def pair(analysis: Analysis, one: Measured, width: int) -> Canvas | None:
+    """Figure 2 of the paper: each candidate's estimate and its error, on two axes."""
+    names, values, errors = _pairs(analysis, one)
+    if len(names) < 2:
+        return None
+    narrow = width < WIDE
+    names = [f"{k} {short(name, 14 if narrow else 24)}" for k, name in enumerate(names, 1)]
+    below = max(extent(name) for name in names) + 16
+    canvas = Canvas(width, round(300 + below))
+    left, right, top, bottom = 52, width - 52, 44, 300
+    mean = 100 * np.nanmean(errors, axis=1)
+    down, ticks = scale(float(values.min()), float(values.max()), bottom - 8, top + 8, 5)
+    over, marks = scale(100 * np.nanmin(errors), 100 * np.nanmax(errors), bottom - 8, top + 8, 5)
+    x = np.linspace(left + 20, right - 20, len(names))
+    canvas.lines([[(left, down(t)), (right, down(t))] for t in ticks], RULE, 1)
+    for t in ticks:
+        canvas.text(left - 8, down(t), plain(t), SMALL, FIRST, ha="right", va="center_baseline")
+    for t in marks:
+        canvas.text(right + 8, over(t), plain(t), SMALL, SECOND, va="center_baseline")
+    canvas.lines([list(zip(x, down(values), strict=True))], FIRST, 1.5)
+    canvas.lines([list(zip(x, over(mean), strict=True))], SECOND, 1.5)
+    canvas.marks(x, down(values), ESTIMATE, 7)
+    for k in range(errors.shape[1]):
+        canvas.marks(x, over(100 * errors[:, k]), SEED, 5)
+    canvas.marks(x, over(mean), ERROR, 7)
+    for place, name in zip(x, names, strict=True):
+        canvas.upright(float(place), bottom + 10, name, up=False)
+    canvas.text(4, 16, "CI estimate", SIZE, FIRST, weight="bold")
+    canvas.text(width - 4, 16, f"{one.metric}, %", SIZE, SECOND, ha="right", weight="bold")
+    return canvas
+
+
+def scatter(analysis: Analysis, one: Measured, width: int) -> Canvas | None:
+    """Predicted against measured: the estimate across, the error up, seeds as rings."""
+    names, values, errors = _pairs(analysis, one)
+    if len(names) < 2:
+        return None
+    narrow = width < WIDE
+    canvas = Canvas(width, 340 if narrow else 400)
+    left, right, top, bottom = 46, width - 12, 30, canvas.height - 46
+    low, high = float(values.min()), float(values.max())
+    across, x_ticks = scale(
+        low, high, left + 10, right - (60 if narrow else 110), 4 if narrow else 7
+    )
+    up, y_ticks = scale(100 * np.nanmin(errors), 100 * np.nanmax(errors), bottom - 8, top + 8, 5)
+    canvas.lines([[(left, up(t)), (right, up(t))] for t in y_ticks], RULE, 1)
+    canvas.lines([[(across(t), top), (across(t), bottom)] for t in x_ticks], RULE, 1)
+    for t in y_ticks:
+        canvas.text(left - 8, up(t), plain(t), SMALL, MUTED, ha="right", va="center_baseline")
+    for t in x_ticks:
+        canvas.text(across(t), bottom + 16, plain(t), SMALL, MUTED, ha="center")
+    x, mean = across(values), 100 * np.nanmean(errors, axis=1)
+    ends = [(100 * np.nanmin(row), 100 * np.nanmax(row)) for row in errors]
+    canvas.lines(
+        [[(a, up(e[0])), (a, up(e[1]))] for a, e in zip(x, ends, strict=True)], SECOND, 1.5
+    )
+    for k in range(errors.shape[1]):
+        canvas.marks(x, up(100 * errors[:, k]), SEED, 5)
+    canvas.marks(x, up(mean), ERROR, 7)
+    # Many names would lie on each other: their places in the order are told, as `pair` has them.
+    labels = [short(name, 12 if narrow else 22) for name in names]
+    labels = labels if len(names) <= NAMED else [str(k) for k in range(1, len(names) + 1)]
+    for place, height, label in zip(x, up(mean), labels, strict=True):
+        canvas.text(float(place) + 7, float(height), label, SMALL, INK, va="center_baseline")
+    canvas.text(4, 16, f"{one.metric}, %", SIZE, SECOND, weight="bold")
+    canvas.text(right, canvas.height - 8, "CI estimate →", SMALL, FIRST, ha="right", weight="bold")
+    return canvas

@@ -1,0 +1,218 @@
+import inspect
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from augury.cli.app import app
+from augury.cli.app import app as cli
+from augury.settings import RankSettings
+
+import toy
+
+RUN = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def python(*code):
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_rank_writes_its_files_and_says_where(tmp_path):
+    manifest, out = toy.corpus(tmp_path), tmp_path / "out"
+    done = RUN.invoke(
+        app,
+        ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,own:noise",
+         "--out", str(out), "--jobs", "1"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert f"report: {out / 'report.html'}" in done.output
+    assert "no relevance" in done.output
+    assert "No estimator is shown to predict" in done.output
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "ranking.json", "ranking.csv", "report.html", "quarantine.csv", "timings.json",
+    }  # fmt: skip
+    # The command in the result gives the same result.
+    kept = json.loads((out / "ranking.json").read_text())
+    words = kept["command"].split()[1:]
+    again = RUN.invoke(app, [*words, "--out", str(tmp_path / "again"), "--jobs", "1"])
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again" / "ranking.json").read_text() == (out / "ranking.json").read_text()
+
+
+def test_how_sure_the_ranking_is_can_be_asked_for_and_asked_for_again(tmp_path):
+    manifest = toy.corpus(tmp_path)
+    asked = {"bootstrap": 150, "group": "age", "permutations": 99, "seed": 3, "tolerance": 1e-4}
+    options = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    done = RUN.invoke(
+        app,
+        ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,own:noise",
+         "--no-sensitivity", "--jobs", "1", "--out", str(tmp_path / "out"), *options],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "out" / "ranking.json").read_text()
+    kept = json.loads(text)
+    assert asked.items() <= kept["settings"].items()
+    assert kept["resampled"] == "age"
+    words = shlex.split(kept["command"])[1:]
+    again = RUN.invoke(app, [*words, "--out", str(tmp_path / "again"), "--jobs", "1"])
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again" / "ranking.json").read_text() == text
+
+
+def test_the_table_fits_a_terminal_and_shows_what_is_known(tmp_path):
+    manifest = toy.corpus(tmp_path)
+    command = ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,toy:constant",
+               "--no-sensitivity", "--jobs", "1", "--out", str(tmp_path / "out")]  # fmt: skip
+    sure = RUN.invoke(app, command).output
+    head, row = sure.splitlines()[2:4]
+    assert head.split() == [
+        "tier", "rank", "95", "%", "candidate", "CI", "estimate", "95", "%", "p", "relevance",
+    ]  # fmt: skip
+    assert "1,000 resamples of 24 segments" in sure
+    assert "not ranked: toy:constant, constant: the same value everywhere" in sure
+    assert len(head) <= 90
+    assert row.split()[:4] == ["1", "1", "1", "own:rms"]
+    for options, columns in (
+        (["--bootstrap", "0"], "rank candidate CI estimate shuffled relevance"),
+        (["--estimator", "paper"],
+         "tier rank 95 % candidate CI estimate 95 % shuffled relevance"),
+        (["--estimator", "paper", "--permutations", "99"],
+         "tier rank 95 % candidate CI estimate 95 % p relevance"),
+    ):  # fmt: skip
+        output = RUN.invoke(app, [*command, *options]).output
+        assert " ".join(output.splitlines()[2].split()) == columns
+
+
+def test_options_have_the_defaults_of_the_settings():
+    settings = RankSettings(label="x", parts=10)
+    given = inspect.signature(cli.rank).parameters
+    names = [name for name in given if hasattr(settings, name)]
+    assert {"bootstrap", "group", "permutations", "seed", "tolerance"} <= set(names)
+    for name in set(names) - {"label", "candidates", "exclude", "parts"}:  # those are spelt else
+        assert given[name].default == getattr(settings, name), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such.csv", "--label", "x"], "no-such.csv"),
+        (["{}", "--label", "lable"], "label"),
+        (["{}", "--label", "label", "--candidates", "own:nois"], "did you mean noise?"),
+        (["{}", "--label", "label", "--estimator", "robus"], "did you mean robust?"),
+        (["{}", "--label", "label", "--exclude", "q"], "no segment has this label"),
+        (["{}", "--label", "label", "--bootstrap", "50"], "95 % need at least 100"),
+        (["{}", "--label", "label", "--group", "colours"], "colour"),
+        (["{}", "--label", "label", "--device", "abacus"], "--device abacus"),
+    ],
+)
+def test_a_wrong_word_is_one_line_and_status_2(tmp_path, arguments, message):
+    manifest = toy.corpus(tmp_path, each=2)
+    words = [word.format(manifest) for word in arguments]
+    done = RUN.invoke(app, ["rank", *words, "--jobs", "1"])
+    assert done.exit_code == 2
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+def test_too_much_bad_input_fails_and_leaves_the_quarantine(tmp_path):
+    manifest = toy.corpus(tmp_path, each=4)
+    (tmp_path / "low-0.wav").write_bytes(b"")
+    done = RUN.invoke(
+        app,
+        ["rank", str(manifest), "--label", "label", "--candidates", "own:rms", "--jobs", "1",
+         "--out", str(tmp_path / "out")],
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert "--max-bad" in done.output
+    assert "empty-file" in (tmp_path / "out" / "quarantine.csv").read_text()
+
+
+def test_nothing_in_a_name_is_markup(tmp_path):
+    manifest = toy.corpus(tmp_path, each=4)
+    manifest.write_text(manifest.read_text().replace("label", "[/x] :smile:", 1))
+    out = tmp_path / "o[best]"
+    done = RUN.invoke(
+        app,
+        ["rank", str(manifest), "--label", "[/x] :smile:", "--candidates", "own:rms", "--jobs", "1",
+         "--out", str(out)],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "[/x] :smile:" in done.output
+    assert f"report: {out / 'report.html'}" in done.output
+
+
+def test_a_folder_that_can_not_be_written_is_found_before_the_work(tmp_path):
+    manifest = toy.corpus(tmp_path, each=2)
+    (tmp_path / "file").write_text("")
+    for option in ("--out", "--store"):
+        done = RUN.invoke(
+            app, ["rank", str(manifest), "--label", "label", option, str(tmp_path / "file")]
+        )
+        assert done.exit_code == 2
+        assert f"{option} {tmp_path / 'file'}: not a folder" in done.output
+
+
+def test_version():
+    assert RUN.invoke(app, ["--version"]).output.startswith("augury 0.")
+
+
+def test_check_says_what_is_there_and_what_is_wrong(tmp_path):
+    manifest = toy.corpus(tmp_path, each=4)
+    done = RUN.invoke(app, ["check", str(manifest)])
+    assert done.exit_code == 0
+    assert "12 usable segments" in done.output
+    assert "no problems found" in done.output
+    (tmp_path / "low-0.wav").unlink()
+    done = RUN.invoke(app, ["check", str(manifest), "--out", str(tmp_path / "bad.csv")])
+    assert done.exit_code == 1
+    assert "missing-file" in (tmp_path / "bad.csv").read_text()
+
+
+def test_candidates_lists_what_can_be_ranked():
+    done = RUN.invoke(app, ["candidates"])
+    assert "opensmile:ComParE_2016:F0final_sma" in done.output
+    assert "own:noise" in done.output
+    pytest.importorskip("opensmile")
+    done = RUN.invoke(app, ["candidates", "eGeMAPSv02"])
+    assert "opensmile:eGeMAPSv02:Loudness_sma3" in done.output
+
+
+def test_demo_ranks_two_tasks_on_the_speech_that_ships(tmp_path):
+    pytest.importorskip("opensmile")
+    done = RUN.invoke(app, ["demo", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    for label, classes in (("speaker", 6), ("digit", 10)):
+        kept = json.loads((tmp_path / label / "ranking.json").read_text())
+        assert len(kept["results"]) == 7
+        assert len(kept["class_names"]) == classes
+        assert kept["segments"] == 480
+        assert (tmp_path / label / "report.html").exists()
+
+
+def test_openSMILE_missing_is_explained(tmp_path, monkeypatch):
+    manifest = toy.corpus(tmp_path, each=2)
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    done = RUN.invoke(app, ["rank", str(manifest), "--label", "label", "--jobs", "1"])
+    assert done.exit_code == 2
+    assert "augury[opensmile]" in done.output
+
+
+def test_importing_is_quick_and_pulls_in_no_torch():
+    """The time itself is for benchmarks; that nothing heavy is imported is what makes it small."""
+    heavy = {"torch", "scipy", "matplotlib", "pandas", "opensmile", "pyarrow", "numpy", "soundfile"}
+    found = python("import sys, augury", "print(*sys.modules)").split()
+    assert not heavy & set(found)
+    found = python("import sys, augury", "augury.rank", "print(*sys.modules)").split()
+    assert not {"torch", "matplotlib", "opensmile"} & set(found)

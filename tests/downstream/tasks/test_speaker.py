@@ -1,0 +1,231 @@
+"""Speaker verification: trials, embeddings, and what comes of them on voices of the tests' own."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from augury import read_corpus
+
+import toy
+
+torch = pytest.importorskip("torch")
+
+from augury import evaluate  # noqa: E402
+from augury.downstream.features import Batch  # noqa: E402
+from augury.downstream.scores import plda  # noqa: E402
+from augury.downstream.tasks import speaker as speakers  # noqa: E402
+from augury.downstream.tasks.speaker import Speaker, SpeakerSettings, XVector, _plda, trials  # noqa: E402
+from augury.pretraining.encoder import mask  # noqa: E402
+
+SIZES = {"channels": (6, 8), "kernels": (3, 1), "dilations": (2, 1), "dimensions": 5}
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "store"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+# ------------------------------------------------------------------------------------------ trials
+
+
+def made(speakers=8, each=6, count=400, gender=True, per_recording=1):
+    speaker = np.array([f"s{k}" for k in range(speakers) for _ in range(each)], object)
+    places = np.arange(100, 100 + len(speaker))
+    genders = np.full(100 + len(speaker), "", object)
+    genders[places] = [("f", "m")[int(one[1:]) % 2] for one in speaker]
+    of = dict(zip(places.tolist(), speaker.tolist(), strict=True))
+    recording = np.arange(100 + len(speaker)) // per_recording
+    found = trials(places, speaker, recording, genders if gender else None, count)
+    return found, of, genders
+
+
+def test_trials_are_balanced_and_each_is_one_of_its_kind():
+    found, of, gender = made(count=240)
+    pairs = list(zip(found.enrol.tolist(), found.test.tolist(), strict=True))
+    own = np.array([of[a] == of[b] for a, b in pairs])
+    assert (own == found.is_target).all()
+    assert own.sum() == 120
+    assert (
+        len({frozenset(pair) for pair in pairs}) == len(pairs) == 240
+    )  # none twice or with itself
+    per = [sum(of[a] == name for (a, _), t in zip(pairs, own, strict=True) if t) for name in
+           sorted(set(of.values()))]  # fmt: skip
+    assert per == [15] * 8
+    same = np.array([gender[a] == gender[b] for a, b in pairs])
+    assert same[~own].sum() == 60
+    counts = {}
+    for (a, b), target in zip(pairs, own, strict=True):
+        if not target:
+            both = frozenset((of[a], of[b]))
+            counts[both] = counts.get(both, 0) + 1
+    assert len(counts) == 28  # all pairs of speakers
+    assert max(counts.values()) - min(counts.values()) <= 2
+
+
+def test_trials_are_the_same_on_every_run():
+    one, other = made()[0], made()[0]
+    assert np.array_equal(one.enrol, other.enrol)
+    assert np.array_equal(one.test, other.test)
+
+
+def test_where_there_are_fewer_trials_all_are_taken():
+    found, _, _ = made(speakers=2, each=3, count=1000, gender=False)
+    assert (found.is_target.sum(), (~found.is_target).sum()) == (6, 9)
+    with pytest.raises(ValueError, match="has 1 speakers and 4 segments, of which no trials"):
+        made(speakers=1, each=4)
+    with pytest.raises(ValueError, match="no trials can be made"):
+        made(speakers=4, each=1)
+
+
+def test_no_trial_is_within_a_recording():
+    found, _, _ = made(speakers=2, each=6, count=1000, per_recording=2)  # 100 // 2: none is cut
+    assert not (found.enrol // 2 == found.test // 2).any()
+    assert (found.is_target.sum(), (~found.is_target).sum()) == (2 * (15 - 3), 36)
+    with pytest.raises(ValueError, match="two recordings of one speaker"):
+        made(speakers=2, each=2, per_recording=2)
+
+
+def test_of_many_pairs_few_are_drawn_and_none_twice(monkeypatch):
+    monkeypatch.setattr(speakers, "MANY", 10)
+    found, of, _ = made(count=240)
+    pairs = list(zip(found.enrol.tolist(), found.test.tolist(), strict=True))
+    assert len({frozenset(pair) for pair in pairs}) == 240
+    assert [of[a] == of[b] for a, b in pairs] == found.is_target.tolist()
+
+
+# -------------------------------------------------------------------------------------- the network
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_an_embedding_does_not_depend_on_its_batch(stride):
+    model = XVector(4, 3, SpeakerSettings(**SIZES, stride=stride)).eval()
+    lengths = torch.tensor([12, 1, 7])
+    x = torch.randn(3, 12, 4) * mask(lengths, 12)[..., None]
+    found = model(x, lengths)
+    for k, n in enumerate(lengths.tolist()):
+        alone = model(x[k : k + 1, :n], lengths[k : k + 1])[0]
+        torch.testing.assert_close(found[k], alone, rtol=0, atol=1e-5)
+    wider = model(torch.nn.functional.pad(x, (0, 0, 0, 5)), lengths)
+    torch.testing.assert_close(wider, found, rtol=0, atol=1e-6)
+
+
+def test_gradients_reach_every_parameter():
+    model = XVector(4, 3, SpeakerSettings(**SIZES))
+    lengths = torch.tensor([9, 8])
+    batch = Batch(torch.empty(0), lengths, *(lengths,) * 3, np.arange(2),
+                  {"speaker": torch.tensor([0, 2])})  # fmt: skip
+    model.losses(torch.randn(2, 9, 4), batch)[0][0].backward()
+    for name, one in model.named_parameters():
+        if name not in ("embedding.bias",):  # the batch norm after it takes it away
+            assert one.grad.abs().sum() > 0, name
+
+
+def test_the_papers_sizes():
+    model = XVector(80, 1211, SpeakerSettings.of("paper", "speaker"))
+    assert [one.out_channels for one in model.layers] == [512, 512, 512, 512, 1500]
+    assert model.embedding.in_features == 3000
+    assert model.embedding.out_features == 512
+
+
+# ------------------------------------------------------------------------------------------ scores
+
+
+def test_scores_of_listed_pairs_are_those_of_the_whole_table():
+    rng = np.random.default_rng(0)
+    speaker = np.repeat(np.arange(12), 6)
+    centres = rng.normal(size=(12, 7))
+    train = centres[speaker] + 0.5 * rng.normal(size=(72, 7))
+    test = rng.normal(size=(300, 7))
+    pairs = np.array(list(itertools.islice(itertools.product(range(0, 300, 7), range(300)), 900)))
+    pairs = pairs[rng.permutation(len(pairs))]
+    found = _plda(train, speaker, test, pairs[:, 0], pairs[:, 1], rank=5)
+    matrix, mean = plda.lda(train, speaker, dims=5)
+    a, b = (plda.length_normalised((x - mean) @ matrix) for x in (train, test))
+    table = plda.Plda.fit(a, speaker).score(b, b)
+    np.testing.assert_allclose(found, table[pairs[:, 0], pairs[:, 1]], rtol=1e-12)
+
+
+def run(folder, corpus, name="out", **choices):
+    given = {
+        **SIZES, "epochs": 25, "batch_seconds": 6.0, "longest": 3.0, "crop": 0.6, "jobs": 1,
+        "seeds": 1, "made": 200, "learning_rate": 0.01, "rank": 3,
+    }  # fmt: skip
+    return evaluate("speaker", corpus, out=folder / name, **(given | choices))
+
+
+def test_speakers_of_the_tests_own_are_told_apart(tmp_path):
+    corpus = read_corpus(toy.sentences(tmp_path, speakers=15, each=5)[0])
+    found = run(tmp_path, corpus)
+    outcome = found.contenders[0].outcomes[0]
+    assert outcome.score < 0.25  # by chance .5
+    assert "same gender" in outcome.groups
+    assert {"EER cosine", "EER PLDA", "minDCF 0.01 PLDA", "minDCF 0.05 cosine"} <= set(
+        outcome.scores
+    )
+    assert outcome.score == outcome.scores["EER PLDA"]
+    alarms, misses = outcome.det
+    assert (alarms[0], misses[0], alarms[-1], misses[-1]) == (1, 0, 0, 1)
+    assert len(outcome.worst) == 10
+    assert outcome.worst[0].audio.startswith("data:audio/ogg;base64,")
+    lines = (tmp_path / "out/trials.txt").read_text().splitlines()
+    assert sorted({line[0] for line in lines}) == ["0", "1"]
+    marked = (tmp_path / "out/trials.csv").read_text().splitlines()
+    assert len(marked) == len(lines) + 1
+    assert {line.rsplit(",", 1)[1] for line in marked[1:]} <= {"same", "cross"}
+    # The list that was made is a list to be given.
+    trials = tmp_path / "out/trials.txt"
+    cosine = run(tmp_path, corpus, name="cosine", backend="cosine", trials=str(trials))
+    assert (tmp_path / "cosine/trials.txt").read_text() == trials.read_text()
+    outcome = cosine.contenders[0].outcomes[0]
+    assert outcome.score == outcome.scores["EER cosine"]
+
+
+# --------------------------------------------------------------------------------- lists of trials
+
+
+def test_the_official_list_of_trials(tmp_path):
+    corpus = read_corpus(toy.voxceleb(tmp_path / "vox"))
+    lines = [
+        "1 id10270/video0/00000.wav id10270/video1/00001.wav",
+        "0 id10270/video0/00002.wav id10271/video0/00000.wav",
+        "1 id10271/video0/00000.wav id10271/video1/00003.wav",
+        "0 id10271/video1/00001.wav id10270/video0/00000.wav",
+    ]
+    path = tmp_path / "veri_test.txt"
+    path.write_text("\n".join(lines) + "\n")
+    found = run(tmp_path, corpus, trials=str(path), epochs=2)
+    assert found.data["test"] == {"segments": 8, "hours": 0.0017, "speakers": 2}
+    assert found.warnings == ()
+    assert found.contenders[0].outcomes[0].interval is None  # of two speakers it would say nothing
+    path.write_text("\n".join([*lines, "0 id10270/video0/00000.wav id10309/x/00001.wav"]) + "\n")
+    found = run(tmp_path, corpus, name="absent", trials=str(path), epochs=2)
+    assert "1 of 5 trials are left out" in found.warnings[0]
+    path.write_text("1 id10300/x/00000.wav id10300/y/00001.wav\n")
+    with pytest.raises(ValueError, match="the corpus has none of the recordings in these trials"):
+        run(tmp_path, corpus, name="none", trials=str(path))
+    path.write_text("1 id10001/video0/00000.wav id10001/video1/00001.wav\n" + lines[1] + "\n")
+    with pytest.raises(ValueError, match="that are not in the test part"):
+        run(tmp_path, corpus, name="shared", trials=str(path))
+    path.write_text("1 id10270\n")
+    with pytest.raises(ValueError, match="line 1 is no trial"):
+        run(tmp_path, corpus, name="bad", trials=str(path))
+
+
+def test_settings_that_can_not_be():
+    with pytest.raises(ValueError, match="each have one number a layer"):
+        SpeakerSettings(channels=(3,), kernels=(3, 1), dilations=(1,))
+    with pytest.raises(ValueError, match="folds is not for speakers"):
+        SpeakerSettings(folds=3)
+    with pytest.raises(ValueError, match="backend is 'lda', but must be plda or cosine"):
+        SpeakerSettings(backend="lda")
+
+
+def test_one_speaker_is_not_enough(tmp_path):
+    corpus = read_corpus(toy.sentences(tmp_path, speakers=2, each=4)[0])
+    with pytest.raises(ValueError, match="one speaker to train on"):
+        run(tmp_path, corpus)
+    assert Speaker.known_speakers

@@ -1,0 +1,338 @@
+"""Evaluation as a whole, on sentences of tones: what comes out, what goes on, what is refused."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from augury import pretrain, read_corpus
+from augury.cli.app import app
+
+import toy
+
+torch = pytest.importorskip("torch")
+
+from augury import evaluate  # noqa: E402
+from augury.downstream import result as results  # noqa: E402
+from augury.downstream.tasks.classify import Classify, ClassifySettings  # noqa: E402
+from augury.downstream.tasks.task import Downstream  # noqa: E402
+from augury.learning.training import Stopped  # noqa: E402
+from augury.pretraining.encode import load_encoder  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("own_store")
+
+
+@pytest.fixture
+def spoken(tmp_path):
+    """Manifests of sentences and of tones, and settings of a random encoder."""
+    (tmp_path / "tiny.toml").write_text(toy.preset(epochs=2, longest=3.0, dropout=0.2))
+    return toy.sentences(tmp_path)
+
+
+def run(manifest, encoders="mel", name="out", **choices):
+    folder = manifest.parent
+    given = {
+        "label": "phone", "jobs": 1, "seeds": 1, "epochs": 6, "batch_seconds": 10.0,
+        "longest": 3.0, "learning_rate": 0.01, "random_encoder": str(folder / "tiny.toml"),
+    }  # fmt: skip
+    task = choices.pop("task", "classify")
+    return evaluate(task, read_corpus(manifest), encoders, out=folder / name, **(given | choices))
+
+
+@pytest.fixture
+def encoder(spoken):
+    folder = spoken[0].parent
+    pretrain(
+        read_corpus(spoken[0]), ["toy:level"], out=folder / "encoder",
+        preset=folder / "tiny.toml", jobs=1,
+    )  # fmt: skip
+    return folder / "encoder"
+
+
+def weights(folder, name="mel-frozen", seed=0):
+    return (folder / "runs" / name / f"seed{seed}" / "model.safetensors").read_bytes()
+
+
+def test_a_folder_that_says_all(spoken, encoder):
+    found = run(spoken[1], ["mel", "random", encoder], seeds=2)
+    folder = spoken[1].parent / "out"
+    assert {path.name for path in folder.iterdir()} == {
+        "quarantine.csv", "report.html", "results.csv", "results.json", "runs", "state",
+    }  # fmt: skip
+    assert results.read(folder / "results.json") == found
+    assert [(one.name, one.pretrained) for one in found.contenders] == [
+        ("mel", None), ("random", None), ("encoder", ("toy:level",)),
+    ]  # fmt: skip
+    assert [one.baseline for one in found.contenders] == [True, True, False]
+    by = {one.name: one for one in found.contenders}
+    assert by["mel"].mean < 0.2  # of .67 by chance
+    assert by["mel"].outcomes[0].score != by["mel"].outcomes[1].score or by["mel"].deviation == 0
+    assert found.data["test"] == {"segments": 18, "hours": 0.0015, "speakers": 1}
+    assert found.data["left_out"] == {}
+    rows = list(csv.DictReader((folder / "results.csv").open()))
+    assert [(row["encoder"], row["seed"]) for row in rows] == [
+        (name, seed) for name in ("mel", "random", "encoder") for seed in "01"
+    ]
+    for one in found.contenders:
+        for outcome in one.outcomes:
+            assert sum(map(sum, outcome.confusion.counts)) == 18
+            assert outcome.about["seconds"] > 0
+            assert len(outcome.history) == 6
+
+
+def test_two_runs_with_one_seed_are_identical(spoken):
+    for name in ("a", "b"):
+        run(spoken[1], name=name)
+    assert weights(spoken[1].parent / "a") == weights(spoken[1].parent / "b")
+
+
+def test_finished_runs_are_read_and_others_added(spoken, monkeypatch):
+    first = run(spoken[1], seeds=1)
+    monkeypatch.setattr("augury.downstream.evaluate.Run", None)  # must not be called
+    again = run(spoken[1], seeds=1)
+    assert again == first
+    monkeypatch.undo()
+    both = run(spoken[1], "random", seeds=1, name="out")
+    assert [one.name for one in both.contenders] == ["mel", "random"]
+    assert both.contenders[0] == first.contenders[0]
+
+
+def test_stopped_it_goes_on_to_the_same_bytes(spoken):
+    whole = run(spoken[1], ["random"], name="whole", cache=False, folds=2)
+
+    def stop(moment):
+        if moment.step == stop.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for stop.at in (3, 1):  # in the first fold, and in the second
+        with pytest.raises(Stopped):
+            run(spoken[1], ["random"], name="stopped", cache=False, folds=2, watch=stop)
+        stop.at = None
+    again = run(spoken[1], ["random"], name="stopped", cache=False, folds=2)
+    assert again.contenders[0].outcomes[0].score == whole.contenders[0].outcomes[0].score
+    for name in ("model-0.safetensors", "model-1.safetensors"):
+        one, other = (
+            (spoken[1].parent / where / "runs/random-frozen/seed0" / name).read_bytes()
+            for where in ("whole", "stopped")
+        )
+        assert one == other
+
+
+def test_frozen_means_frozen(spoken, encoder):
+    before = {k: v.clone() for k, v in load_encoder(encoder).state_dict().items()}
+    kept = {}
+    for cache in (True, False):
+        name = f"cache-{cache}"
+        kept[cache] = run(spoken[1], encoder, name=name, cache=cache).contenders[0].outcomes[0]
+        if not cache:  # the encoder is in the model, and has not changed: no batch's statistics
+            from safetensors.torch import load
+
+            state = load(weights(spoken[1].parent / name, "encoder-frozen"))
+            for key, value in before.items():
+                assert torch.equal(state[f"encoder.{key}"], value), key
+    # Cached features are in half precision.
+    for one, other in zip(kept[True].history, kept[False].history, strict=True):
+        for part in ("cross_entropy", "error"):
+            assert one["training"][part] == pytest.approx(other["training"][part], abs=2e-2)
+
+
+def test_a_frozen_encoder_has_no_dropout(encoder):
+    class Nothing(torch.nn.Module):
+        pass
+
+    inside = load_encoder(encoder)
+    model = Downstream(Nothing(), np.zeros(16), np.ones(16), inside, frozen=True).train()
+    assert not any(one.training for one in model.encoder.modules())
+    assert not any(one.requires_grad for one in model.encoder.parameters())
+    tuned = Downstream(Nothing(), np.zeros(16), np.ones(16), inside, frozen=False).train()
+    assert all(one.training for one in tuned.encoder.modules())
+    assert all(one.requires_grad for one in tuned.encoder.parameters())
+
+
+def test_finetuning_trains_the_encoder_along(spoken, encoder):
+    from safetensors.torch import load
+
+    found = run(spoken[1], ["mel", encoder], mode="finetune", encoder_rate=0.05)
+    assert [(one.name, one.mode) for one in found.contenders] == [
+        ("mel", "frozen"), ("encoder", "finetune"),
+    ]  # fmt: skip
+    state = load(weights(spoken[1].parent / "out", "encoder-finetune"))
+    before = load_encoder(encoder).state_dict()
+    changed = [k for k, v in before.items() if not torch.equal(state[f"encoder.{k}"], v)]
+    assert "dense.0.weight" in changed
+    assert {"mean", "deviation"}.isdisjoint(changed)
+    # A folder holds what was frozen beside what was not.
+    both = run(spoken[1], ["mel", encoder], mode="frozen", encoder_rate=0.05)
+    assert [(one.name, one.mode) for one in both.contenders] == [
+        ("mel", "frozen"), ("encoder", "finetune"), ("encoder", "frozen"),
+    ]  # fmt: skip
+
+
+def test_folds_test_every_segment_once(spoken):
+    found = run(spoken[1], folds=3)
+    outcome = found.contenders[0].outcomes[0]
+    assert sum(map(sum, outcome.confusion.counts)) == 108
+    assert found.data["test"]["speakers"] == 6
+    assert outcome.interval is not None
+    assert outcome.interval[0] <= outcome.score <= outcome.interval[1]
+
+
+def test_another_evaluation_in_the_folder_is_refused(spoken, encoder):
+    run(spoken[1], encoder)
+    with pytest.raises(ValueError, match=r"holds another evaluation: epochs 3, not 6 there"):
+        run(spoken[1], epochs=3)
+    with pytest.raises(ValueError, match=r"holds another evaluation: task asr, not classify"):
+        run(spoken[0], task="asr", label="text")
+    path = encoder / "model.safetensors"
+    from safetensors.torch import load, save
+
+    state = load(path.read_bytes())
+    state["encoder.dense.0.bias"] += 1
+    path.write_bytes(save(state))
+    with pytest.raises(ValueError, match="the encoder encoder has changed since, perhaps"):
+        run(spoken[1], encoder)
+    (spoken[1].parent / "out/results.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"not a results\.json of this version"):
+        run(spoken[1], encoder)
+
+
+# ------------------------------------------------------------------------------- a user's own task
+
+
+@dataclass(frozen=True)
+class MineSettings(ClassifySettings):
+    """One more choice."""
+
+    louder: float = 1.0
+
+
+class Mine(Classify):
+    """A task of the user's, which is another's with another head."""
+
+    Settings: ClassVar = MineSettings
+
+    def head(self, width):
+        made = super().head(width)
+        made.layers[-1].weight.data *= self.settings.louder
+        return made
+
+
+def test_a_task_of_ones_own(spoken, tmp_path, monkeypatch):
+    (tmp_path / "mine.toml").write_text("louder = 2.0\n")
+    found = run(spoken[1], task="test_evaluate:Mine", preset=tmp_path / "mine.toml")
+    assert found.task == "test_evaluate:Mine"
+    assert found.settings["louder"] == 2.0
+    assert found.contenders[0].mean < 0.2
+    assert run(spoken[1], task="test_evaluate:Mine", name="own").settings["louder"] == 1.0
+    monkeypatch.setattr("augury.downstream.tasks.task.source_version", lambda *_: "as edited")
+    with pytest.raises(ValueError, match=r"holds another evaluation: data\.code as edited, not"):
+        run(spoken[1], task="test_evaluate:Mine", name="own")
+
+
+# --------------------------------------------------------------------------------- what is refused
+
+
+def test_what_can_not_be_is_told(spoken, tmp_path):
+    for choices, message in (
+        ({"task": "vad"}, "no such task; there are asr, speaker, classify, or your own"),
+        ({"task": "nowhere:Task"}, "nowhere:Task: .*PYTHONPATH"),
+        ({"task": "toy:Task"}, "toy:Task: .*PYTHONPATH"),
+        ({"label": "phon"}, "no label column 'phon'.*did you mean 'phone'"),
+        ({"epoch": 3}, "epoch: no such setting of the task classify; did you mean epochs"),
+        ({"preset": "smal"}, "no such preset.*did you mean small"),
+        ({"encoders": tmp_path}, r"no config\.toml here"),
+        ({"encoders": "mell"}, "mell: no such encoder; give a folder"),
+        ({"encoders": ["mel", "mel"]}, "two encoders are named mel"),
+        ({"encoders": []}, "there is no encoder"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"exclude": ("low", "lo")}, "no segment has the phone 'lo' that is to be left out"),
+        ({"exclude": ("low", "high")}, "phone is 'middle' for all there is to train on"),
+        ({"batch_seconds": 1.0}, "less than the longest stretch"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(spoken[1], name="no", **choices)
+    lines = spoken[1].read_text().splitlines()
+    spoken[1].write_text("\n".join(line.replace(",low,", ",,") for line in lines))
+    found = run(spoken[1], name="empty", max_bad=0.6)
+    assert found.data["left_out"]["no-label"] == sum(",low," in line for line in lines)
+    with pytest.raises(ValueError, match=r"can't be used \(\d+ no-label\)"):
+        run(spoken[1], name="empty2")
+    spoken[1].write_text("path,phone\n../elsewhere.wav,a\n")
+    with pytest.raises(ValueError, match=r"1 of 1 segments can't be used.*elsewhere"):
+        run(spoken[1], name="outside")
+    assert "elsewhere" in (spoken[1].parent / "outside/quarantine.csv").read_text()
+
+
+def test_broken_recordings_are_named(spoken):
+    (spoken[1].parent / "s0-0.wav").write_bytes(b"no sound")
+    found = run(spoken[1])
+    assert sum(found.data["left_out"].values()) == 3
+    text = (spoken[1].parent / "out/quarantine.csv").read_text()
+    assert text.count("s0-0.wav") >= 3
+    with pytest.raises(ValueError, match=r"more than the 0% allowed"):
+        run(spoken[1], name="strict", max_bad=0.0)
+    assert "s0-0.wav" in (spoken[1].parent / "strict/quarantine.csv").read_text()
+
+
+# --------------------------------------------------------------------------- torchrun, command line
+
+
+def test_two_processes_train_as_one(spoken):
+    """gloo on two CPU processes: the scores of one process, to rounding; and what it writes."""
+    folder = spoken[1].parent
+    common = [
+        "evaluate", "classify", str(spoken[1]), "--label", "phone", "--encoder", "random",
+        "--seeds", "1", "--epochs", "3", "--jobs", "1", "--device", "cpu", "--set",
+        "batch_seconds=10.0", "--set", "longest=3.0",
+        "--set", f"random_encoder={folder / 'tiny.toml'}",
+    ]  # fmt: skip
+    one = [sys.executable, "-m", "augury", *common, "--out", str(folder / "one")]
+    two = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "augury", *common, "--out", str(folder / "two"),
+    ]  # fmt: skip
+    for command in (one, two):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("report:") == 1
+    found = [results.read(folder / name / "results.json") for name in ("one", "two")]
+    for ours, theirs in zip(*(one.contenders[0].outcomes[0].history for one in found), strict=True):
+        for kind in ("training", "validation"):
+            for part in ("cross_entropy", "error"):
+                # Sums in another order; batch norm of two processes by sums of squares.
+                assert ours[kind][part] == pytest.approx(theirs[kind][part], rel=1e-4)
+
+
+def test_the_command_line(spoken, encoder):
+    folder = spoken[1].parent
+
+    def call(*words):
+        return CliRunner().invoke(app, ["evaluate", *words])
+
+    common = ["--label", "phone", "--seeds", "2", "--jobs", "1", "--out", str(folder / "cli")]
+    found = call("classify", str(spoken[1]), *common, "--epochs", "2", "--encoder", "mel",
+                 "--encoder", str(encoder), "--set", "hidden=8")  # fmt: skip
+    assert found.exit_code == 0, found.output
+    assert "lower is better" in found.output
+    assert "encoder" in found.output
+    assert json.loads((folder / "cli/results.json").read_text())["settings"]["hidden"] == 8
+    for words, message in (
+        (("asr", str(spoken[0])), "say with --label"),
+        (("classify", str(spoken[1]), "--label", "phone", "--set", "hidden"), "write NAME=VALUE"),
+        (
+            ("classify", str(spoken[1]), "--label", "phone", "--set", "hiden=1"),
+            "did you mean hidden",
+        ),
+        (("classify", str(spoken[1]), "--label", "phone", "--mode", "thaw"), "must be frozen or"),
+    ):
+        found = call(*words, "--out", str(folder / "no"))
+        assert found.exit_code == 2, found.output
+        assert message in found.output.replace("\n", " ")

@@ -1,0 +1,117 @@
+"""Stretches of recordings, and batches of them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from augury.downstream.features import AROUND, Stretches, planned, read_batch, spans  # noqa: E402
+
+
+def cut(recording, first, frames, whole, *, part=None, longest=1000, alone=False):
+    part = np.array(part or ["train"] * len(recording), object)
+    given = (np.array(one) for one in (recording, first, frames))
+    order, rows = spans(*given, part, np.array(whole), longest=longest, alone=alone)
+    return order.tolist(), rows.tolist()
+
+
+def test_a_short_recording_is_one_stretch():
+    order, rows = cut([0, 0, 1], [30, 10, 5], [10, 10, 20], [100, 40])
+    assert order == [1, 0, 2]  # in order of time
+    assert rows == [[0, 0, 100, 0, 2], [1, 0, 40, 2, 3]]
+
+
+def test_a_long_one_is_cut_between_segments():
+    first = [100, 200, 900, 1500]
+    order, rows = cut([0] * 4, first, [50] * 4, [5000], longest=500)
+    assert order == [0, 1, 2, 3]
+    assert rows == [
+        [0, 100 - AROUND, 150 + 2 * AROUND, 0, 2],
+        [0, 900 - AROUND, 50 + 2 * AROUND, 2, 3],
+        [0, 1500 - AROUND, 50 + 2 * AROUND, 3, 4],
+    ]
+    _, rows = cut([0], [4980], [20], [5000], longest=500)
+    assert rows == [[0, 4930, 70, 0, 1]]  # nothing beyond its end
+
+
+def test_parts_and_single_segments_are_kept_apart():
+    part = ["train", "test", "train"]
+    order, rows = cut([0, 0, 0], [0, 10, 20], [10] * 3, [30], part=part)
+    assert [[order[k] for k in range(*row[3:])] for row in rows] == [[1], [0, 2]]
+    _, rows = cut([0, 0], [0, 10], [10, 15], [30], alone=True)
+    assert rows == [[0, 0, 10, 0, 1], [0, 10, 15, 1, 2]]
+
+
+def test_every_segment_lies_in_its_stretch():
+    rng = np.random.default_rng(0)
+    recording = rng.integers(0, 5, 200)
+    first, frames = rng.integers(0, 3000, 200), rng.integers(1, 300, 200)
+    part = rng.choice(["train", "test"], 200).astype(object)
+    whole = np.full(5, 3400)
+    order, rows = spans(recording, first, frames, part, whole, longest=600, alone=False)
+    assert sorted(order.tolist()) == list(range(200))
+    for r, begin, count, a, b in rows.tolist():
+        inside = order[a:b]
+        assert (recording[inside] == r).all()
+        assert len(set(part[inside])) == 1
+        assert (first[inside] >= begin).all()
+        assert (first[inside] + frames[inside] <= begin + count).all()
+        assert 0 <= begin
+        assert begin + count <= 3400
+
+
+class Ramp:
+    """Frame t of stretch s holds 100 s + t."""
+
+    width = 2
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def read(self, stretch):
+        t = np.arange(self.frames[stretch], dtype=np.float32)
+        return np.stack([100 * stretch + t, -t], axis=1)
+
+
+def made():
+    frames = np.array([6, 3, 9])
+    clips = SimpleNamespace(frames=frames)
+    stretches = Stretches(
+        clips, np.array(["train"] * 3), np.array([7, 5, 4, 9]), np.array([0, 0, 1, 2]),
+        np.array([0, 2, 0, 1]), np.array([2, 4, 3, 8]),
+    )  # fmt: skip
+    return stretches, Ramp(frames)
+
+
+def test_a_batch_by_hand():
+    stretches, source = made()
+    plan = np.array([[2, 2, 4], [0, 0, 6]])  # four frames of the third from its third on
+    batch = read_batch(source, stretches, lambda places: {"p": torch.tensor(places)}, plan)
+    assert batch.lengths.tolist() == [4, 6]
+    assert batch.features[0, :, 0].tolist() == [202, 203, 204, 205, 0, 0]
+    assert batch.features[1, :, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert batch.row.tolist() == [0, 1, 1]
+    assert batch.segments.tolist() == batch.targets["p"].tolist() == [9, 7, 5]
+    # The segment from frame 1 to 9 is cut to the four frames that are there.
+    assert (batch.first.tolist(), batch.stop.tolist()) == ([0, 0, 2], [4, 2, 6])
+
+
+def test_plans():
+    stretches, _ = made()
+    everything = np.arange(3)
+    for plan in (planned(stretches, everything, 20), planned(stretches, everything, 20, crop=100)):
+        rows = np.concatenate(plan)
+        assert sorted(rows.tolist()) == [[0, 0, 6], [1, 0, 3], [2, 0, 9]]
+    seen = set()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        for stretch, first, count in np.concatenate(
+            planned(stretches, everything, 20, rng=rng, crop=4)
+        ).tolist():
+            assert count == min(4, stretches.clips.frames[stretch])
+            assert 0 <= first <= stretches.clips.frames[stretch] - count
+            seen.add((stretch, first))
+    assert len(seen) == 3 + 1 + 6  # from anywhere
+    assert planned(stretches, everything[:0], 20) == []

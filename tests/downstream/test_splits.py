@@ -1,0 +1,99 @@
+"""Which segments are trained on, validated on and tested on."""
+
+import numpy as np
+import pytest
+
+from augury.corpus.corpus import assemble
+from augury.downstream.splits import assigned
+from augury.settings import EvaluateSettings
+
+
+@pytest.fixture
+def made(tmp_path):
+    def make(**columns):
+        count = len(next(iter(columns.values())))
+        names = [f"{k}.wav" for k in range(count)]
+        for name in names:
+            (tmp_path / name).touch()
+        return assemble(
+            tmp_path, tmp_path, names, starts=None, ends=None,
+            columns={k: list(v) for k, v in columns.items()}, rows=range(1, count + 1),
+        )  # fmt: skip
+
+    return make
+
+
+def parts(corpus, *, known_speakers=False, fold=0, **choices):
+    settings = EvaluateSettings(label="label", **choices)
+    return assigned(corpus, settings, known_speakers=known_speakers, fold=fold).tolist()
+
+
+def test_published_splits_are_taken(made):
+    split = ["train", "test", "dev", "", "train"]
+    corpus = made(split=split, speaker=list("abcde"))
+    assert parts(corpus) == ["train", "test", "validation", "", "train"]
+
+
+def test_dev_is_trained_on_where_there_is_no_train(made):
+    """As VoxCeleb1 has it; validation is of the speakers trained on."""
+    split = ["dev"] * 20 + ["test"] * 4
+    speaker = [str(k % 4) for k in range(20)] + ["9"] * 4
+    found = parts(made(split=split, speaker=speaker), known_speakers=True)
+    assert found[20:] == ["test"] * 4
+    assert sorted(found[:20]) == ["train"] * 18 + ["validation"] * 2
+
+
+def test_without_splits_speakers_are_held_out_whole(made):
+    speaker = [f"s{k % 10}" for k in range(60)]
+    found = parts(made(speaker=speaker))
+    of = {}
+    for one, part in zip(speaker, found, strict=True):
+        of.setdefault(one, set()).add(part)
+    assert all(len(one) == 1 for one in of.values())
+    counts = sorted(next(iter(one)) for one in of.values())
+    assert counts == ["test"] * 2 + ["train"] * 7 + ["validation"]
+    assert found == parts(made(speaker=speaker))  # the same on every run
+
+
+def test_without_speakers_recordings_are(made):
+    found = parts(made(label=["x"] * 20))
+    assert sorted(found) == ["test"] * 4 + ["train"] * 14 + ["validation"] * 2
+
+
+def test_every_speaker_is_in_the_test_of_one_fold(made):
+    speaker = [f"s{k % 6}" for k in range(30)]
+    corpus = made(speaker=speaker, split=["train"] * 30)
+    tested = [np.array(parts(corpus, folds=3, fold=k)) == "test" for k in range(3)]
+    assert (np.sum(tested, axis=0) == 1).all()
+    assert [len({s for s, t in zip(speaker, one, strict=True) if t}) for one in tested] == [2, 2, 2]
+    with pytest.raises(ValueError, match="6 speakers or recordings make no 7 folds"):
+        parts(corpus, folds=7)
+
+
+def test_speakers_in_train_and_test_are_refused_unless_asked_for(made):
+    corpus = made(split=["train", "train", "dev", "test"], speaker=["a", "b", "c", "b"])
+    with pytest.raises(ValueError, match=r"1 speakers are in train and test both \(b.*--shared"):
+        parts(corpus)
+    assert parts(corpus, shared_speakers=True)[3] == "test"
+
+
+def test_what_can_not_be_is_told(made):
+    corpus = made(split=["train", "test", "test"], speaker=["a", "b", "c"])
+    with pytest.raises(ValueError, match="no segment is left to validation on"):
+        parts(corpus)
+    with pytest.raises(ValueError, match="no segment is of split 'eval'"):
+        parts(corpus, test="eval")
+    with pytest.raises(ValueError, match=r"test is 1\.5, but is a share"):
+        parts(corpus, test="1.5")
+
+
+def test_settings_that_contradict_each_other():
+    with pytest.raises(ValueError, match="folds takes two or more"):
+        EvaluateSettings(label="x", folds=1)
+    with pytest.raises(ValueError, match="says itself what is tested on"):
+        EvaluateSettings(label="x", folds=3, test="test")
+    with pytest.raises(ValueError, match="mode is 'froze', but must be frozen or finetune"):
+        EvaluateSettings(label="x", mode="froze")
+    with pytest.raises(ValueError, match="exclude is a list"):
+        EvaluateSettings(label="x", exclude="SIL")
+    assert EvaluateSettings(label="x").to_dict()["exclude"] == []

@@ -1,0 +1,426 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from augury.ranking import wording
+from augury.ranking.result import Ranking, Result, Sensitivity
+from augury.report import canvas
+from augury.report.page import render
+
+from pages import Page
+
+SECTIONS = (
+    "order", "certainty", "reading", "ingredients", "classes", "values", "redundancy",
+    "sensitivity", "skipped", "reproduce",
+)  # fmt: skip
+HOSTILE = '<script>alert(\'x\')</script>$\\frac{1}$ "&amp; --> ]]> {{ 7*7 }} id="a" url(#b)'
+SETTINGS = ("as set", "N = 10", "N = 40", "σ_gd = 0.035", "kernel width × 2")
+
+
+def candidate(name: str, score: float | None, classes: int, **fields: object) -> Result:
+    ranked = score is not None
+    values = tuple(score * (1 + c / 10) for c in range(classes)) if score is not None else ()
+    result = Result(
+        name=name,
+        source=f"opensmile:ComParE_2016:{name}_sma",
+        status="ranked" if ranked else "constant",
+        score=score,
+        interval=(score - 0.02, score + 0.02) if score is not None else None,
+        rank_interval=(1, 2) if ranked else None,
+        tier=1 if ranked else None,
+        p_value=1e-30 if ranked else None,
+        shuffled=0.0 if ranked else None,
+        shuffled_sd=0.0009 if ranked else None,
+        spread=0.4 if ranked else None,
+        total=0.5 if ranked else None,
+        relevance=0.3 if ranked else None,
+        chance_sd=0.002 if ranked else None,
+        noise_relevance=0.0 if ranked else None,
+        relevance_p=0.0 if ranked else None,
+        relevant=True if ranked else None,
+        error=3e-9 if ranked else None,
+        classes=values,
+        dims=1,
+        missing=0,
+        histogram=((1, 5, 2), 0.0, 440.0) if ranked else ((), 0.0, 0.0),
+        note="" if ranked else "the same value everywhere",
+    )
+    return replace(result, **fields)
+
+
+def ranking(results: tuple[Result, ...], classes: int = 3, **fields: object) -> Ranking:
+    n = len(results)
+    scored = [r for r in results if r.score is not None]
+    table = np.full((n, n), 0.3) + 0.7 * np.eye(n)
+    order = np.arange(len(scored))
+    better = 0.5 + 0.5 * np.sign(order - order[:, None])
+    found = Ranking(
+        estimator="robust",
+        label="phone",
+        results=results,
+        class_names=tuple(f"class{c}" for c in range(classes)),
+        class_counts=tuple(range(10, 10 + classes)),
+        class_shares=(1 / max(classes, 1),) * classes,
+        segments=1234,
+        recordings=56,
+        hours=1.5,
+        warnings=("the order follows the spread of the labels",),
+        redundancy=tuple(map(tuple, table.tolist())),
+        better=tuple(map(tuple, better.tolist())),
+        resampled="recording",
+        units=56,
+        sensitivity=Sensitivity(
+            200, SETTINGS, {r.name: (r.score,) * len(SETTINGS) for r in scored}
+        ),
+        quarantine={"too-short": 7},
+        settings={
+            "embedding": "gaussian",
+            "parts": 20,
+            "exclude": ("q",),
+            "bootstrap": 1000,
+            "seed": 0,
+        },
+        versions={"numpy": "2.0"},
+        inputs={"segments": "ab" * 32},
+        command="augury rank manifest.csv --label phone",
+    )
+    return replace(found, **fields)
+
+
+def seven() -> Ranking:
+    """Five in three tiers, in fact."""
+    scores = {"logHNR": 0.073, "ZCR": 0.164, "voicing": 0.179, "F0": 0.225, "loudness": 0.397}
+    places = zip(scores.items(), (1, 1, 2, 2, 3), strict=True)
+    return ranking(tuple(candidate(name, s, 39, tier=t) for (name, s), t in places), 39)
+
+
+def unsure() -> Ranking:
+    """Without bootstrap: no interval, no tier, no p-value."""
+    nothing = dict.fromkeys(("interval", "rank_interval", "tier", "p_value"))
+    found = seven()
+    results = tuple(replace(r, **nothing) for r in found.results)
+    return replace(found, results=results, better=(), settings={"bootstrap": 0})
+
+
+def sixty() -> Ranking:
+    """More candidates than are compared each with each."""
+    many = (candidate(f"candidate{k}", 0.1 + k / 1000, 2, tier=1 + k // 7) for k in range(60))
+    return ranking(tuple(many), 2)
+
+
+def noisy() -> Ranking:
+    """As many classes as VoxCeleb has speakers; noise in front, and two that can't be ranked."""
+    many = [candidate(f"candidate{k}", 0.1 + k / 100, 1251, tier=2 + k // 2) for k in range(18)]
+    noise = candidate("noise", 0.0003, 1251, relevant=False, relevance=0.001)
+    missing = candidate("nothing", None, 0, status="missing", missing=1234)
+    return ranking((noise, *many, candidate("flat", None, 0), missing), 1251)
+
+
+def published() -> Ranking:
+    results = [
+        candidate(
+            name,
+            score,
+            39,
+            shuffled=chance,
+            shuffled_sd=None,
+            p_value=None,
+            interval=(score * 0.9, score * 1.1),
+        )
+        for name, score, chance in (("alphaRatio", 2.21e-4, 2.01e-4), ("loudness", 1.36e-3, 1.2e-4))
+    ]
+    return ranking(tuple(results), 39, estimator="paper")
+
+
+def odd() -> Ranking:
+    """Scored nowhere but in one class, NaN where None belongs, no relevance, no histogram."""
+    nan = float("nan")
+    one = candidate("one", 0.2, 3, total=nan, relevance=None, relevant=None)
+    two = candidate("two", -0.1, 3, shuffled=nan, chance_sd=None, dims=3)
+    one = replace(one, classes=(None, nan, 0.2), interval=(nan, nan), p_value=nan, tier=None)
+    two = replace(two, classes=(None, nan, 0.2), histogram=((0, 0), 1.0, 1.0), spread=nan)
+    scores = {"one": (0.2, None), "two": (None, None)}
+    return ranking(
+        (two, one),
+        redundancy=((1.0, None), (None, nan)),
+        better=((0.5, nan), (nan, 0.5)),
+        sensitivity=Sensitivity(2, ("as set", "N = 10"), scores),
+    )
+
+
+CASES = {
+    "seven": seven,
+    "unsure": unsure,
+    "sixty": sixty,
+    "noisy": noisy,
+    "published": published,
+    "odd": odd,
+    "one": lambda: ranking((candidate("F0", 0.2, 2),), 2),
+    "two classes": lambda: ranking((candidate("F0", 0.2, 2), candidate("ZCR", 0.3, 2)), 2),
+    "equal": lambda: ranking((candidate("F0", 0.2, 1), candidate("ZCR", 0.2, 1)), 1),
+    "zero": lambda: ranking((candidate("F0", 0.0, 2), candidate("ZCR", 0.0, 2)), 2),
+    "none ranked": lambda: ranking(
+        (candidate("F0", None, 0), candidate("ZCR", None, 0)),
+        sensitivity=None, redundancy=((None, None), (None, None)), better=(),
+    ),
+    "nothing": lambda: ranking(
+        (), 0, sensitivity=None, redundancy=(), better=(), warnings=(), quarantine={},
+        settings={}, versions={}, inputs={}, command="",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=CASES, scope="module")
+def case(request: pytest.FixtureRequest) -> tuple[Ranking, str, Page]:
+    found = CASES[request.param]()
+    source = render(found)
+    assert "No estimator is shown to predict" in source
+    return found, source, Page(source)
+
+
+def test_every_section_is_there(case: tuple[Ranking, str, Page]) -> None:
+    _, _, page = case
+    found = [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
+    assert tuple(found) == SECTIONS
+
+
+def test_nothing_is_fetched_or_run(case: tuple[Ranking, str, Page]) -> None:
+    _, source, page = case
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            if name in ("src", "href", "xlink:href", "action", "srcset"):
+                assert (value or "").startswith(("#", "data:image/png;base64,"))
+            assert not name.startswith("on")
+    assert "http" not in source.replace("http-equiv", "")
+    assert "@import" not in source
+    assert re.findall(r"url\((?!#)", source) == []
+
+
+def test_undefined_values_are_never_printed(case: tuple[Ranking, str, Page]) -> None:
+    _, source, page = case
+    assert not re.search(r"\b(nan|inf|None|True|False)\b(?! of the)", page.text)
+    assert not re.search(r"\bnan\b", re.sub(r"base64,[^\"]*", "", source), flags=re.IGNORECASE)
+
+
+def test_ids_are_unique_and_all_references_resolve(case: tuple[Ranking, str, Page]) -> None:
+    _, source, page = case
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    used = {(a.get("xlink:href") or "")[1:] for tag, a in page.tags if tag == "use"}
+    assert used | set(re.findall(r"url\(#([^)]*)\)", source)) <= set(ids)
+
+
+def test_figures_and_tables_say_what_they_are(case: tuple[Ranking, str, Page]) -> None:
+    _, _, page = case
+    drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert all(a["role"] == "img" and a["aria-label"] for a in drawings)
+    wide = [a for a in drawings if a["class"] == "wide"]
+    assert len(drawings) == 2 * len(wide)
+    tables = [tag for tag, _ in page.tags if tag in ("table", "thead")]
+    assert tables.count("table") == tables.count("thead")
+
+
+def test_text_is_large_enough(case: tuple[Ranking, str, Page]) -> None:
+    _, _, page = case
+    sizes = [
+        float(size)
+        for tag, attributes in page.tags
+        if tag == "text"
+        for size in re.findall(r"([\d.]+)px", attributes.get("style") or "")
+    ]
+    assert all(size >= 11 for size in sizes)
+
+
+def test_drawings_use_the_colours_of_the_page(case: tuple[Ranking, str, Page]) -> None:
+    _, source, _ = case
+    drawings = re.sub(r"<style>.*?</style>", "", source, flags=re.S)
+    assert not set(canvas.COLOURS) & set(re.findall(r"#[0-9a-f]{6}", drawings))
+
+
+@pytest.mark.parametrize("name", ["seven", "noisy", "odd"])
+def test_the_same_ranking_gives_the_same_page(name: str) -> None:
+    first = render(CASES[name]())
+    with mpl.rc_context({"svg.fonttype": "path", "font.size": 30, "axes.facecolor": "red"}):
+        assert render(CASES[name]()) == first  # whatever the user's own defaults are
+
+
+def test_a_report_leaves_matplotlib_as_it_was() -> None:
+    before = dict(mpl.rcParams)
+    render(seven())
+    assert dict(mpl.rcParams) == before
+
+
+def test_hostile_names_are_inert() -> None:
+    results = tuple(
+        candidate(HOSTILE + str(k), 0.1 + k / 10, 2, source=HOSTILE, note=HOSTILE) for k in range(3)
+    )
+    found = ranking(
+        results, 2, label=HOSTILE, class_names=(HOSTILE, "b"), warnings=(HOSTILE,),
+        quarantine={HOSTILE: 1}, settings={HOSTILE: HOSTILE}, versions={HOSTILE: HOSTILE},
+        inputs={HOSTILE: HOSTILE}, command=HOSTILE,
+        sensitivity=Sensitivity(2, (HOSTILE, "b"), {r.name: (r.score, r.score) for r in results}),
+    )  # fmt: skip
+    source = render(found)
+    page = Page(source)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert "<script" not in source
+    assert HOSTILE in page.text  # as it is, neither read as markup nor as a template
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "語" * 40, "x" * 300, "\x00", "…", "a:b:", "🎤"])
+def test_any_name_can_be_drawn(name: str) -> None:
+    pair = (candidate(name, 0.1, 2), candidate(name + "2", 0.2, 2))
+    assert "</html>" in render(ranking(pair, 2))
+
+
+def test_verdict_names_the_best() -> None:
+    text = wording.verdict(seven())
+    assert text == (
+        "Of 5 candidates, logHNR and ZCR depend least on the speech once phone is known "
+        "(robust estimator). Which of these is best can't be told on this data."
+    )
+    assert wording.verdict(unsure()).endswith("How sure that is was not computed.")
+
+
+def test_verdict_claims_no_order_inside_a_tier() -> None:
+    pair = (candidate("F0", 0.1, 2), candidate("ZCR", 0.2, 2))
+    text = wording.verdict(ranking(pair, 2))
+    assert text.startswith("Which of 2 candidates depends least")
+    settled = (pair[0], replace(pair[1], tier=2))
+    text = wording.verdict(ranking(settled, 2))
+    assert text.startswith("Of 2 candidates, F0 depends least")
+    assert "can't be told" not in text
+    assert "Within a tier" in wording.order_said(ranking(pair, 2))
+
+
+def test_the_table_and_the_figure_show_tiers_and_intervals() -> None:
+    page = Page(render(seven()))
+    for text in ("Tier 1", "Tier 3", "tier 2", "0.053 to 0.093", "1–2", "< 10⁻¹⁶", "95 % interval"):
+        assert text in page.text
+    assert "1,000 resamples of 56 recordings, each whole (seed 0)" in page.text
+    page = Page(render(replace(seven(), resampled="speaker", units=12)))
+    assert "1,000 resamples of 12 groups (speaker), each whole" in page.text
+    page = Page(render(unsure()))
+    assert "was not computed (bootstrap = 0)" in page.text
+    assert not re.search(r"[Tt]ier \d|95 %", page.text)
+
+
+def test_few_candidates_are_compared_each_with_each_and_many_with_the_next() -> None:
+    few, many = render(seven()), render(sixty())
+    assert 'id="better-wide-' in few
+    assert 'id="better-wide-' not in many
+    assert "only neighbours in the order are compared" in many
+    assert wording.neighbours(sixty())[58][2] == "99"
+    assert len(wording.neighbours(sixty())) == 59
+
+
+def test_no_chance_from_resamples_is_certain() -> None:
+    assert [wording.likely(p) for p in (0.0, 0.004, 0.5, 0.999, 1.0, None)] == [
+        "1", "1", "50", "99", "99", "–",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0, "< 10⁻¹⁶"), (1e-30, "< 10⁻¹⁶"), (3.4e-5, "3.4×10⁻⁵"), (0.0342, "0.034"), (1.0, "1"),
+     (None, "–"), (float("nan"), "–")],
+)  # fmt: skip
+def test_p_values_are_never_nothing(p: float | None, text: str) -> None:
+    assert wording.p_said(p) == text
+
+
+def test_candidates_without_relevance_are_marked_beside_it() -> None:
+    source = render(noisy())
+    assert "not beyond noise’s (p ≥ .01)" in source
+    assert "not beyond noise" not in render(seven())
+
+
+def test_the_share_that_is_relevant_orders_those_that_are() -> None:
+    one = candidate("one", 0.1, 3, relevance=0.2, total=0.8)
+    other = candidate("other", 0.2, 3, relevance=0.1, total=0.2)
+    noise = candidate("noise", 0.0, 3, relevance=0.001, total=0.0, relevant=False)
+    text = wording.ingredients_said(ranking((noise, one, other)))
+    assert text.startswith("one says most about phone")
+    assert text.endswith("worth judging by, the order is other and one.")
+    assert "worth judging by" not in wording.ingredients_said(ranking((noise, one)))
+
+
+def test_verdict_sets_noise_aside() -> None:
+    text = wording.verdict(noisy())
+    assert "candidate0 and candidate1 depend least" in text
+    assert "noise scores lower still, but says nothing about phone" in text
+
+
+def test_verdict_without_a_ranking() -> None:
+    assert wording.verdict(CASES["none ranked"]()).startswith("None of the 2 candidates")
+    assert "nothing to compare" in wording.verdict(CASES["one"]())
+    idle = ranking((candidate("F0", 0.1, 2, relevant=False),), 2)
+    assert "means nothing" in wording.verdict(idle)
+
+
+def test_chance_is_given_as_a_share_of_the_score() -> None:
+    page = Page(render(published()))
+    assert "91 %" in page.text  # 2.01 / 2.21
+    assert "For 1 of 2" in page.text
+
+
+def test_many_classes_are_cut_to_the_largest_and_said() -> None:
+    text = wording.classes_said(noisy())
+    assert "Of 1,251 classes the 40 with the largest shares are drawn" in text
+    assert wording.drawn_classes(noisy())[0] == 1250  # the shares are equal: the most segments
+
+
+def test_redundant_pairs_are_named() -> None:
+    pair = (candidate("F0", 0.1, 2), candidate("ZCR", 0.2, 2))
+    found = ranking(pair, 2, redundancy=((1.0, -0.85), (-0.85, 1.0)))
+    assert "F0 and ZCR (−0.85)" in wording.redundancy_said(found)
+    assert wording.redundancy_said(ranking(pair, 2)) == "No pair reaches |ρ| = 0.8."
+
+
+def test_sensitivity_counts_settings_that_keep_the_best() -> None:
+    trio = tuple(candidate(name, score, 2) for name, score in (("a", 0.1), ("b", 0.2), ("c", 0.3)))
+    scores: dict[str, tuple[float | None, ...]]
+    scores = {"a": (1.0, 1.0, 3.0), "b": (2.0, 2.0, 2.0), "c": (3.0, 3.0, 1.0)}
+    given = Sensitivity(99, ("as set", "N = 10", "N = 40"), scores)
+    text = wording.sensitivity_said(ranking(trio, 2, sensitivity=given))
+    assert text.startswith("1 of 2 other settings keeps a first.")
+    assert "is −1.00 (N = 40)" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "text"),
+    [
+        ([0.1, 0.7], 0.25, "0.250"),
+        ([2.2e-4, 1.36e-3, 4e-4], 2.21e-4, "2.21"),
+        ([0.5], -0.25, "−0.250"),
+        ([0.5], -1e-9, "0.000"),
+        ([], None, "–"),
+        ([0.5], float("nan"), "–"),
+    ],
+)
+def test_numbers_are_short_in_their_unit(
+    values: list[float], value: float | None, text: str
+) -> None:
+    assert wording.Unit.of(values).text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.07, "0.07"), (-2.0, "−2"), (1234.5, "1,230"), (3.66e-6, "3.66×10⁻⁶"), (0.0, "0")],
+)
+def test_plain_numbers(value: float, text: str) -> None:
+    assert wording.plain(value) == text
+
+
+def test_opensmile_licence_is_told_where_it_applies() -> None:
+    own = ranking((candidate("F0", 0.1, 2, source="own:F0"),), 2)
+    assert "openSMILE is free" in render(seven())
+    assert "openSMILE is free" not in render(own)

@@ -1,0 +1,169 @@
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augury.validation.analysis import Analysis, Row, analysed
+from augury.validation.estimators import DEFAULT, ESTIMATORS, RECOMMENDED
+from augury.validation.recipe import Judge, Pretraining, Recipe, Regime
+from augury.validation.report import figures, render
+
+from pages import Page
+
+NAMES = ("own:rms", "own:flux", "own:centroid", "own:slope", "own:noise")
+#: Errors of two tasks, best candidate first; noise is the worst.
+ERRORS = {"a": (0.1, 0.2, 0.3, 0.4, 0.5), "b": (0.3, 0.2, 0.25, 0.4, 0.6)}
+RECIPE = Recipe(
+    "r<b>", Path("r.toml"), NAMES, Pretraining("m.csv"), (Regime("alone"),),
+    tuple(Judge(name, "classify", "m.csv", "y") for name in ERRORS), useless="own:noise",
+)  # fmt: skip
+
+
+def row(candidate, task, error, seed=0, regime="alone"):
+    return Row(
+        regime, candidate, task, "frozen", seed, 0, "error", error, (error - 0.01, error + 0.01),
+        60.0, 120.0, "k", "cpu", "2026-01-01",
+    )  # fmt: skip
+
+
+def rows(mel=0.5, random=0.6, reconstruction=0.4, noise=0.0):
+    found = []
+    for task, errors in ERRORS.items():
+        base = {"mel": mel, "random": random, "reconstruction": reconstruction}
+        found += [row(name, task, error, regime="baseline") for name, error in base.items()]
+        for seed in (0, 1):
+            found += [
+                row(name, task, error + noise * seed * (-1) ** k, seed)
+                for k, (name, error) in enumerate(zip(NAMES, errors, strict=True))
+            ]
+    return found
+
+
+def estimates(**given):
+    """Every estimator says the candidates' own order, backwards unless it is given."""
+    table = {name: dict(zip(NAMES, (5, 4, 3, 2, 1), strict=True)) for name in ESTIMATORS}
+    for name, values in given.items():
+        table[name] = dict(zip(NAMES, values, strict=True))
+    return {task: {"table": table, "job_seconds": 36.0} for task in ERRORS}
+
+
+def judged(found_rows=None, **given):
+    return analysed(RECIPE, estimates(**given), found_rows or rows(), {})
+
+
+def test_gates_are_open_where_all_is_as_it_should_be():
+    for gate in judged().gates:
+        assert gate.open
+        assert (gate.learns, gate.useless_place) == (True, 1.0)
+        assert gate.ceiling == pytest.approx(1)
+        assert gate.mel == 0.5
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (
+            rows(reconstruction=0.55),
+            "does not help: reconstruction gives 55.0%, log-mel 50.0%",
+        ),
+        (rows(random=0.3), "a random encoder 30.0%"),
+        (rows(mel=0.35, random=0.3), "a random encoder 30.0%"),
+        ([one for one in rows() if one.candidate != "mel"], "log-mel, a random encoder or"),
+        (
+            [one for one in rows() if (one.candidate, one.pretrain_seed) != (NAMES[1], 1)],
+            "1 of 10 errors are missing",
+        ),
+        (rows(noise=0.3), "the order does not repeat: Spearman"),
+        ([one for one in rows() if one.pretrain_seed == 0], "too few have two seeds"),
+        (
+            [replace(one, error=0.15) if one.candidate == "own:noise" else one for one in rows()],
+            "own:noise is no worse than 75% of the other",
+        ),
+    ],
+)
+def test_a_closed_gate_says_why(found, reason):
+    gate = judged(found).gates[0]
+    assert not gate.open
+    assert any(reason in one for one in gate.reasons), gate.reasons
+
+
+def test_estimators_are_judged_by_the_mean_over_seeds():
+    found = judged(**{DEFAULT: (1, 2, 3, 4, 5)})
+    by = {(one.task, one.estimator): one for one in found.verdicts}
+    perfect, backwards = by["a", DEFAULT], by["a", "variance"]
+    assert (perfect.spearman, perfect.kendall) == pytest.approx((1, 1))
+    assert perfect.spearman_p == pytest.approx(1 / 120)  # one order of 5!
+    assert (perfect.regret, perfect.ndcg, perfect.beats_random) == pytest.approx((0, 1, 1))
+    assert backwards.spearman == pytest.approx(-1)
+    assert backwards.regret == pytest.approx(0.4)
+    assert backwards.regret_of_3 == pytest.approx(0.2)
+    assert by["b", DEFAULT].spearman == pytest.approx(1 - 6 * 6 / 120)
+    assert len(found.verdicts) == 2 * len(ESTIMATORS)
+
+
+def test_candidates_without_an_estimate_are_judged_by_none():
+    found = judged(variance=(5, 4, None, 2, 1))
+    assert {one.candidates for one in found.verdicts} == {4}
+
+
+def test_chosen_on_one_task_and_tried_on_the_other():
+    found = judged(**{DEFAULT: (1, 2, 3, 4, 5), "variance": (3, 1, 2, 4, 5)})
+    by = {one.task: one for one in found.confirmed}
+    assert by["a"].estimator == "variance"  # the best on b
+    assert by["a"].elsewhere == pytest.approx(1)
+    assert by["a"].here == pytest.approx(1 - 6 * 6 / 120)
+    assert by["b"].estimator == DEFAULT
+    assert by["b"].recommended == pytest.approx(-0.7)  # what is recommended was given backwards
+
+
+def test_groups_and_what_a_ranking_saves():
+    pairs = [("best", 0.1), ("best", 0.1), ("worst", 0.3), ("worst", 0.3)]
+    groups = [row("x", "a", error, k % 2, regime) for k, (regime, error) in enumerate(pairs)]
+    found = analysed(RECIPE, estimates(), rows(), {"a": groups})
+    best, worst = found.groups
+    assert (best.group, best.mean, best.deviation) == ("best", 0.1, 0.0)
+    assert (worst.errors, worst.members) == ((0.3, 0.3), ("x", "x"))
+    # An encoder's pretraining counts once, whatever the number of tasks that judge it.
+    assert found.core_hours == pytest.approx((13 * 120 + 26 * 60) / 3600)
+    assert found.ranking_hours == pytest.approx(72 / 3600)
+
+
+def test_rows_go_through_csv():
+    one = row("a", "t", 0.123456789)
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(Row.NAMES)
+    table.writerow(one.cells())
+    table.writerow(replace(one, interval=None).cells())
+    text.seek(0)
+    assert [Row.of(cells) for cells in csv.DictReader(text)] == [one, replace(one, interval=None)]
+
+
+def test_the_page_shows_names_as_they_are_and_the_same_each_time(tmp_path):
+    recipe = replace(RECIPE, name="<script>alert(1)</script>$x$")
+    found = judged()
+    page = render(found, recipe)
+    assert render(found, recipe) == page
+    assert "<script" not in page
+    text = Page(page).text
+    assert "<script>alert(1)</script>$x$" in text
+    assert RECOMMENDED in text
+    drawn = figures(found)
+    assert {one[:8] for name, one in drawn.items() if name.endswith(".png")} == {
+        b"\x89PNG\r\n\x1a\n"
+    }
+    assert figures(found) == drawn
+    path = found.write(tmp_path, recipe)
+    assert path.read_text("utf-8") == page
+    assert (tmp_path / "correlations.csv").read_text().count("\n") == 1 + len(found.verdicts)
+
+
+def test_nothing_measured_yet():
+    found = analysed(RECIPE, estimates(), [], {})
+    assert isinstance(found, Analysis)
+    assert found.gates == ()
+    assert "No encoder was judged yet" in render(found, RECIPE)
+    assert np.isfinite(found.energy)

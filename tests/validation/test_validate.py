@@ -1,0 +1,436 @@
+"""The experiment whole, on a toy corpus: what it leaves, what it never does twice, how it fails."""
+
+import csv
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from augury import compute
+from augury.cli.app import app
+from augury.validation.recipe import BASELINES, read_recipe
+
+import toy
+
+torch = pytest.importorskip("torch")
+
+from augury.learning.training import Stopped  # noqa: E402
+from augury.validation import jobs  # noqa: E402
+from augury.validation import validate as experiment  # noqa: E402
+from augury.validation.analysis import Analysis  # noqa: E402
+from augury.validation.validate import planned, validate  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("own_store")
+
+RECIPE = """
+candidates = ["toy:pitch", "own:zero_crossings", "own:noise"]
+useless = "own:noise"
+
+[pretrain]
+manifest = "manifest.csv"
+preset = "tiny.toml"
+seeds = 2
+
+[[regime]]
+name = "alone"
+settings = { mel = 0.0, mfcc = 0.0 }
+
+[tasks.pitch]
+task = "classify"
+manifest = "manifest.csv"
+label = "label"
+settings = { epochs = 2 }
+
+[groups]
+regime = "alone"
+size = 1
+seeds = 1
+modes = ["frozen"]
+"""
+#: What differs from run to run: times.
+TIMES = ("seconds", "pretrain_seconds", "date")
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    def write(text=RECIPE):
+        (tmp_path / "r.toml").write_text(text)
+        return tmp_path / "r.toml"
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(toy.preset(epochs=2))
+    toy.corpus(tmp_path, each=12)
+    return write
+
+
+def run(path, name="out", **choices):
+    return validate(read_recipe(path), out=path.parent / name, jobs=1, **choices)
+
+
+def rows(folder):
+    with (folder / "results.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in found]
+
+
+def found_key(line):
+    return line.split(",")[-3]
+
+
+def tables(folder):
+    names = ("gates", "correlations", "confirmed", "groups", "estimates")
+    return {name: (folder / f"{name}.csv").read_bytes() for name in names}
+
+
+def test_random_encoders_are_of_the_sizes_of_the_pretrained_wherever_these_are_written(
+    recipe, tmp_path
+):
+    def keys():
+        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        return {name: found[f"pitch (frozen) on baseline: {name}, seed 0"] for name in BASELINES}
+
+    path = recipe()
+    before = keys()
+    (tmp_path / "other.toml").write_text((tmp_path / "tiny.toml").read_text())
+    recipe(RECIPE.replace("tiny.toml", "other.toml"))
+    assert keys() == before
+    larger = toy.preset(epochs=2).replace("recurrent_units = ", "recurrent_units = 1")
+    (tmp_path / "other.toml").write_text(larger)
+    after = keys()
+    assert after["mel"] == before["mel"]
+    assert after["random"] != before["random"]
+
+
+def test_another_code_of_a_function_is_another_encoder(recipe, monkeypatch):
+    def keys():
+        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        names = ("toy:pitch", "own:noise")
+        return [found[f"pitch (frozen) on alone: {name}, seed 0"] for name in names]
+
+    path = recipe()
+    before = keys()
+    monkeypatch.setattr("augury.pseudolabels.candidate.function_version", lambda one: "as edited")
+    pitch, noise = keys()
+    assert pitch != before[0]
+    assert noise == before[1]
+
+
+def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
+    def keys():
+        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        return [found[f"{name} (frozen) on baseline: mel, seed 0"] for name in ("pitch", "mine")]
+
+    mine = RECIPE.replace("tasks.pitch", "tasks.mine").partition("[tasks.mine]")[2]
+    mine = mine.replace('"classify"', '"augury.downstream.tasks.classify:Classify"')
+    path = recipe(RECIPE + "[tasks.mine]" + mine.partition("[groups]")[0])
+    before = keys()
+    monkeypatch.setattr("augury.downstream.tasks.task.source_version", lambda *_: "as edited")
+    shipped, own = keys()
+    assert shipped == before[0]
+    assert own != before[1]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('label = "label"', 'label = "labels"', "tasks.pitch: .*'labels'.*did you mean"),
+        ("epochs = 2", 'epochs = 2, train = "none"', "tasks.pitch: .*'split'"),
+        ("epochs = 2 }", 'epochs = 2 }\n[tasks.pitch.rank]\nlabel = "no"', "tasks.pitch: .*'no'"),
+        ("seeds = 2", 'seeds = 2\nsettings = { split = "none" }', "no label column 'split'"),
+    ],
+)
+def test_what_is_not_in_the_data_is_said_before_hours_of_work(recipe, before, after, message):
+    path = recipe(RECIPE.replace(before, after, 1))
+    with pytest.raises(ValueError, match=message):
+        planned(read_recipe(path))
+
+
+def test_what_is_not_finite_is_a_failure_of_that_job(tmp_path, monkeypatch):
+    monkeypatch.setitem(jobs.KINDS, "pretrain", lambda *_: {"loss": float("nan")})
+    chain = [jobs.Job("one", "pretrain", jobs.Data("m.csv", "", "d"), {})]
+    (done,) = jobs.perform(jobs.Site(tmp_path), chain)
+    assert done.result is None
+    assert "finite" in done.reason
+    assert done.log
+
+
+def test_of_a_dead_worker_only_what_it_had_not_done_has_failed(recipe, monkeypatch):
+    spread = compute.spread
+
+    def dying(function, site, chains, **how):
+        if function is not jobs.perform:
+            yield from spread(function, site, chains, **how)
+            return
+        for index, chain in enumerate(chains):
+            lost = "toy:pitch, seed 1" in chain[0].name
+            done = jobs.perform(site, chain[:1] if lost else chain)
+            yield index, compute.WorkerDied("died twice") if lost else done
+
+    monkeypatch.setattr(compute, "spread", dying)
+    found = run(recipe(RECIPE.partition("[groups]")[0]))
+    (failed,) = found.failed
+    assert failed.job.name == "pitch (frozen) on alone: toy:pitch, seed 1"
+    assert "died twice" in failed.reason
+
+
+def test_what_was_begun_with_another_noise_is_begun_again(recipe, tmp_path, monkeypatch):
+    chain = next(
+        [job]
+        for job, *_ in planned(read_recipe(recipe())).jobs
+        if job.name == "pretrain alone: own:noise, seed 0"
+    )
+    site = jobs.Site(tmp_path / "store")
+    folder = chain[0].folder(site.store) / "encoder"
+    jobs.pretrained(chain[0], folder, store=site.store, jobs=1, prepare_only=True)
+    monkeypatch.setattr("augury.pseudolabels.candidate.function_version", lambda one: "as edited")
+    (done,) = jobs.perform(site, chain)
+    assert done.result, done.reason
+
+
+def test_what_cannot_be_ranked_is_named(recipe, tmp_path):
+    path = recipe()
+    for one in ("low-0.wav", "low-3.wav"):
+        (tmp_path / one).unlink()
+    done = CliRunner().invoke(app, ["validate", str(path), "--out", "out", "--jobs", "1"])
+    assert done.exit_code == 2
+    assert "in a recipe, max_bad" in done.output
+    assert "low-3.wav" in (tmp_path / "out" / "quarantine.csv").read_text()
+
+
+def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
+    said = []
+    found = run(recipe(), tell=said.append)
+    assert found.failed == ()
+    names = {one.name for one in found.folder.iterdir()}
+    assert {"report.html", "results.csv", "correlations.csv", "figures", "groups.csv"} <= names
+    assert {"pair-pitch-alone.png", "scatter-pitch-alone.svg"} <= {
+        one.name for one in (found.folder / "figures").iterdir()
+    }
+    found_rows = rows(found.folder)
+    of = {(row["regime"], row["candidate"], row["pretrain_seed"]) for row in found_rows}
+    assert ("baseline", "reconstruction", "1") in of
+    assert ("alone", "own:noise", "0") in of
+    assert ("group pitch: all", "own:zero_crossings, toy:pitch", "0") in of
+    assert len(of) == 2 + 2 + 3 * 2 + 4
+    (measured,) = found.analysis.measured
+    assert measured.errors.shape == (3, 2)
+    assert {one.group for one in found.analysis.groups} == {"best", "worst", "all", "random"}
+    page = (found.folder / "report.html").read_text()
+    assert 'pitch, frozen: all <span class="more">own:zero_crossings, toy:pitch</span>' in page
+    assert not list((tmp_path / "store" / "jobs").glob("features-*"))  # gone with their jobs
+    logs = {one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")}
+    before = tables(found.folder)
+    again = run(recipe(), "other", tell=said.append)
+    assert logs == {
+        one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")
+    }
+    assert tables(again.folder) == before
+    assert rows(again.folder) == found_rows
+    plan = planned(read_recipe(recipe()))
+    assert plan.later == 0
+    assert all(known for _, known, _ in plan.jobs)
+    assert any("on all: " in job.name for job, *_ in plan.jobs)
+    page = (again.folder / "report.html").read_text()
+    assert "Did the ranking tell the truth?" in page
+
+
+def test_a_regime_is_judged_by_its_tasks_only(recipe):
+    text, _, _ = RECIPE.partition("[groups]")
+    text += """
+[tasks.again]
+task = "classify"
+manifest = "manifest.csv"
+label = "label"
+settings = { epochs = 1 }
+
+[[regime]]
+name = "whole"
+tasks = ["pitch"]
+"""
+    found = run(recipe(text))
+    of = {(one.task, one.regime) for one in found.analysis.measured}
+    assert of == {("pitch", "alone"), ("again", "alone"), ("pitch", "whole")}
+    of = {(row["task"], row["regime"]) for row in rows(found.folder)}
+    assert ("again", "baseline") in of
+    assert ("again", "whole") not in of
+    assert "So far" not in (found.folder / "report.html").read_text()  # nothing is missing
+
+
+def test_the_same_encoder_is_one_chain_whoever_asks_for_it(recipe):
+    said = []
+    mine = RECIPE.partition("[tasks.pitch]")[2].partition("[groups]")[0]
+    text = RECIPE.replace("seeds = 2", "seeds = 1").replace(
+        "[groups]", f"[tasks.again]{mine}[groups]"
+    )
+    found = run(recipe(text), tell=said.append)
+    # Groups of one are encoders of that regime; "all" is the same for both tasks.
+    assert any(line.startswith("7 of 7: ") for line in said), said
+    assert len({one.task for one in found.analysis.groups}) == 2
+
+
+def test_groups_that_overlap_are_told(recipe):
+    said = []
+    run(recipe(RECIPE.replace("size = 1", "size = 2")), tell=said.append)
+    assert any("best and worst of pitch overlap: 2 of 3 candidates" in line for line in said)
+
+
+def test_groups_need_relevant_candidates(recipe):
+    said = []
+    found = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), tell=said.append)
+    assert found.analysis.groups == ()
+    assert any("no groups for pitch: 1 of 3 candidates are relevant" in line for line in said)
+
+
+def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
+    short = RECIPE.replace("seeds = 2", "seeds = 1", 1)
+    run(recipe(short))
+    jobs = set((tmp_path / "store" / "jobs").iterdir())
+    plan = planned(read_recipe(recipe()))
+    todo = [job.name for job, known, _ in plan.jobs if not known]
+    assert todo
+    assert all(name.endswith("seed 1") for name in todo)
+    assert plan.later == 0  # rankings, and so groups, are known
+    assert plan.seconds > 0
+    assert set((tmp_path / "store" / "jobs").iterdir()) == jobs  # planning does nothing
+
+
+def test_the_rows_of_results_csv_count_as_done(recipe, tmp_path):
+    path = recipe(RECIPE.partition("[groups]")[0])
+    folder = run(path).folder
+    elsewhere = tmp_path / "elsewhere"
+    plan = planned(read_recipe(path), elsewhere, folder)
+    todo = [job for job, known, _ in plan.jobs if not known]
+    assert {job.kind for job in todo} == {"estimates"}
+    table = folder / "results.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if "toy:pitch,pitch,frozen,1," not in line))
+    plan = planned(read_recipe(path), elsewhere, folder)
+    todo = [job.name for job, known, _ in plan.jobs if not known and job.kind != "estimates"]
+    assert todo == [
+        "pretrain alone: toy:pitch, seed 1", "pitch (frozen) on alone: toy:pitch, seed 1",
+    ]  # fmt: skip
+    assert 0 < plan.seconds < 60  # as the others took
+    assert not elsewhere.exists()
+
+
+def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
+    monkeypatch.setattr(experiment, "REPORTED", -1.0)
+    written, write = [], Analysis.write
+    monkeypatch.setattr(Analysis, "write", lambda *given: written.append(0) or write(*given))
+    said = []
+    text = RECIPE.replace('"own:zero_crossings"', '"toy:nothing"').partition("[groups]")[0]
+    found = run(recipe(text), tell=said.append)
+    failed = {done.job.name: done for done in found.failed}
+    assert {"pretrain alone: toy:nothing, seed 0", "pretrain alone: toy:nothing, seed 1"} <= set(
+        failed
+    )
+    one = failed["pretrain alone: toy:nothing, seed 0"]
+    assert "Traceback" in one.log.read_text()
+    needed = failed["pitch (frozen) on alone: toy:nothing, seed 0"]
+    assert needed.reason == "pretrain alone: toy:nothing, seed 0 failed"
+    assert any("failed: pretrain alone: toy:nothing, seed 0" in line for line in said)
+    assert {row["candidate"] for row in rows(found.folder)} == {
+        "mel", "random", "reconstruction", "toy:pitch", "own:noise",
+    }  # fmt: skip
+    assert len(written) == 2 + 2 + 3 * 2 + 1  # what is known so far, after each encoder
+    page = (found.folder / "report.html").read_text()
+    assert "So far 4 of 6 errors of candidates are measured." in page
+    # Reconstruction need not help here; where nothing is worth judging by, nothing predicts best.
+    assert ("predicts best" in page) == any(gate.open for gate in found.analysis.gates)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_tables(recipe, tmp_path, monkeypatch):
+    path = recipe(RECIPE.replace("epochs = 2 }", "epochs = 4 }"))
+    whole = run(path, "whole")
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "other-store"))
+    command = [
+        sys.executable, "-m", "augury", "validate", str(path), "--out", str(tmp_path / "killed"),
+        "--jobs", "1", "--minutes", "0.01",
+    ]  # fmt: skip
+    chance = random.Random(0)
+    for _ in range(4):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(chance.uniform(2.5, 8.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert tables(tmp_path / "killed") == tables(whole.folder)
+    assert rows(tmp_path / "killed") == rows(whole.folder)
+
+
+def test_rows_are_enough_to_go_on_from_elsewhere(recipe, tmp_path, monkeypatch):
+    text = RECIPE.partition("[groups]")[0]
+    found = run(recipe(text))
+    before = rows(found.folder)
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "empty"))
+    lines = (found.folder / "results.csv").read_text().splitlines(keepends=True)
+    lost = [line for line in lines if "own:noise" in line and ",1,0,error," in line]
+    assert len(lost) == 1
+    kept = "".join(line for line in lines if line not in lost)
+    # A row twice, as of two groups with the same members, and one of another experiment.
+    kept += lines[2] + lines[1].replace(found_key(lines[1]), "0" * 64)
+    (found.folder / "results.csv").write_text(kept)
+    said = []
+    run(recipe(text), tell=said.append)
+    assert "9 of 10 encoders were judged before" in said
+    logs = [one.read_text() for one in (tmp_path / "empty" / "jobs").glob("*/log.txt")]
+    assert sum("pretrain" in log for log in logs) == 1  # nothing else was trained
+    assert rows(found.folder) == before
+    (aside,) = found.folder.glob("results-*.csv")
+    assert aside.read_text() == kept
+    assert any("rows of 1 jobs that this recipe does not ask for" in one for one in said)
+    (found.folder / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="as this version writes it"):
+        run(recipe(text))
+
+
+def test_a_cluster_gives_the_same_tables(recipe, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    text = RECIPE.partition("[groups]")[0].replace("seeds = 2", "seeds = 1", 1)
+    here = run(recipe(text))
+    monkeypatch.setenv("AUGURY_STORE", str(tmp_path / "other-store"))
+    there = validate(read_recipe(recipe(text)), out=tmp_path / "there", cluster="local", jobs=2)
+    assert there.failed == ()
+    assert tables(there.folder) == tables(here.folder)
+    assert rows(there.folder) == rows(here.folder)
+
+
+def test_an_experiment_that_is_asked_to_stop_does_not_call_it_a_failure(tmp_path, monkeypatch):
+    def stopped(*_):
+        raise Stopped("stopped in epoch 1", signal.SIGTERM)
+
+    monkeypatch.setitem(jobs.KINDS, "pretrain", stopped)
+    chain = [jobs.Job("one", "pretrain", jobs.Data("m.csv", "", "d"), {})]
+    with pytest.raises(Stopped) as error:
+        jobs.perform(jobs.Site(tmp_path), chain)
+    again = pickle.loads(pickle.dumps(error.value))  # as a worker sends it
+    assert (str(again), again.signal) == ("stopped in epoch 1", signal.SIGTERM)
+
+
+def test_a_damaged_result_is_made_again(recipe, tmp_path):
+    found = run(recipe(RECIPE.partition("[groups]")[0]))
+    jobs = sorted((tmp_path / "store" / "jobs").glob("*/result.json"))
+    # An encoder is not trained again while all that it was judged by is known.
+    results = [one for one in jobs if '"outcomes"' in one.read_text()][:2]
+    results += [one for one in jobs if '"table"' in one.read_text()]
+    for path in results:
+        path.write_text(path.read_text()[:-20])
+    before = tables(found.folder)
+    assert tables(run(recipe(RECIPE.partition("[groups]")[0]), "again").folder) == before
+    assert all(path.read_text().endswith("}\n") for path in results)
+
+
+def test_the_command_line_plans(recipe):
+    done = CliRunner().invoke(app, ["validate", str(recipe()), "--plan", "--jobs", "2"])
+    assert done.exit_code == 0, done.output
+    assert "to do  estimates for pitch" in done.output
+    assert "pretrain alone: own:noise, seed 1" in done.output
+    assert "8 jobs of groups" in done.output
+    bad = CliRunner().invoke(app, ["validate", "none.toml"])
+    assert bad.exit_code == 2
