@@ -21,7 +21,7 @@ def main() -> None:
     epochs = int(sys.argv[3]) if len(sys.argv) > 3 else 3
     for task, (manifest, label) in TASKS.items():
         corpus = augury.read_corpus(data / manifest)
-        corpus = corpus.select(corpus.of_split("train"))
+        corpus = corpus.select(corpus.in_split("train"))
         seconds = {}
         with tempfile.TemporaryDirectory() as folder:
             for cache in (True, False):
@@ -31,7 +31,7 @@ def main() -> None:
                     epochs=epochs, test="0.1", cache=cache, shared_speakers=True,
                     progress=lambda *_, f=filled: f.append(time.monotonic()),
                 )  # fmt: skip
-                outcome = found.contenders[0].outcomes[0]
+                outcome = found.models[0].outcomes[0]
                 seconds[cache] = outcome.about["seconds"]
                 spent = filled[-1] - filled[0] if cache and filled else 0.0
                 print(

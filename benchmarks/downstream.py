@@ -30,7 +30,7 @@ NAMES = ("task", "encoder", "mode", "seed", "metric", "error", "low", "high", "e
 
 def rows(found: augury.Evaluation) -> list[dict[str, str]]:
     made = []
-    for one in found.contenders:
+    for one in found.models:
         for outcome in one.outcomes:
             low, high = outcome.interval or (float("nan"), float("nan"))
             about = outcome.about

@@ -35,7 +35,7 @@ def main() -> None:
     for _ in range(5):
         noise = rng.standard_normal(len(rows))
         for name, z in (("mean over frames", noise / np.sqrt(frames)), ("equal variance", noise)):
-            relevance = hsic.robust_with_ingredients(x, [z], speakers)[2][0]
+            relevance = hsic.robust_with_associations(x, [z], speakers)[2][0]
             p, beyond = relevance.p_above(), relevance.p_above(*expected)
             print(f"{name:18}{relevance.value:10.5f}   p {p:.1g}   beyond noise {beyond:.1g}")
 

@@ -21,7 +21,7 @@ from torch import nn
 import augury
 from augury import audio
 from augury.downstream.scores import metrics, transcripts
-from augury.downstream.splits import assigned
+from augury.downstream.splits import assign_splits
 from augury.downstream.tasks.asr import AsrSettings, joined
 from augury.downstream.tasks.speaker import SpeakerSettings, trials
 
@@ -111,7 +111,7 @@ def asr(folder: Path, epochs: int | None) -> None:
     texts = [settings.tokens(one) for one in corpus.label("phone")]
     symbols = ["", *sorted(set().union(*texts))]
     targets = [torch.tensor([symbols.index(one) for one in text]) for text in texts]
-    data = Data(corpus, assigned(corpus, settings, known_speakers=False))
+    data = Data(corpus, assign_splits(corpus, settings, known_speakers=False))
     torch.manual_seed(0)
 
     def loss(log_probs: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
@@ -134,7 +134,7 @@ def asr(folder: Path, epochs: int | None) -> None:
 def speaker(folder: Path, epochs: int | None) -> None:
     corpus = augury.read_corpus(folder / "utterances.tsv")
     settings = SpeakerSettings.of("small", "speaker")
-    data = Data(corpus, assigned(corpus, settings, known_speakers=True))
+    data = Data(corpus, assign_splits(corpus, settings, known_speakers=True))
     whose, test = corpus.label("speaker"), data.test
     names = sorted(set(whose[data.train]))
     torch.manual_seed(0)

@@ -16,7 +16,7 @@ import numpy as np
 from augury import hsic
 from augury.extraction import embed
 from augury.hsic import uncertainty
-from augury.hsic.kernels import standardised
+from augury.hsic.kernels import standardise
 
 from measure import machine, peak_memory
 
@@ -52,9 +52,9 @@ def main(path: str) -> None:
     released_seconds = time.perf_counter() - began
     began = time.perf_counter()
     x = embed.gaussian_downsample(mel, first, stop)
-    robust, total, relevance = hsic.robust_with_ingredients(x, zs, phone)
+    robust, total, relevance = hsic.robust_with_associations(x, zs, phone)
     robust_seconds = time.perf_counter() - began
-    scaled = hsic.paper(x, [standardised(z) for z in zs], phone)
+    scaled = hsic.paper(x, [standardise(z) for z in zs], phone)
 
     print(f"\n{len(phone):,} segments, {len(set(phone))} classes; lower is better")
     print(f"{'':12}{'released':>10}{'ref':>9}{'off':>8}  {'paper':>10}{'ref':>10}{'off':>8}"
@@ -102,11 +102,11 @@ def certainty(name: str, x: np.ndarray, zs: list[np.ndarray], phone: np.ndarray)
     )
     ends, ranks = uncertainty.intervals(replicates), uncertainty.ranks(replicates)
     of_ranks = uncertainty.intervals(ranks)
-    better = uncertainty.better(replicates)
+    better = uncertainty.probability_better(replicates)
     tiers = uncertainty.tiers(scores, better)
     seconds = time.perf_counter() - began
     began = time.perf_counter()
-    groups = hsic.classes(phone)
+    groups = hsic.class_rows(phone)
     counts = np.array([len(rows) for rows in groups], np.float64)
     keep = np.flatnonzero(counts >= 4)
     shares = found[0].shares / (counts**2 if name == "paper" else 1)

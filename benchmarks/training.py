@@ -38,7 +38,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from augury import Corpus, audio, compute, pretrain, pseudolabels, read_corpus
 from augury.extraction.extract import Plan
-from augury.learning.batches import batches, padding
+from augury.learning.batches import make_batches, padding
 from augury.pretraining import encode
 from augury.pretraining.clips import Clips
 from augury.pretraining.encoder import Encoder
@@ -162,7 +162,7 @@ def bucketing(folder: Path) -> None:
     lengths = (seconds[seconds <= 10] * 100).astype(np.int64)
     step = Step("small", "cpu")
     most = round(step.settings.batch_seconds / audio.HOP)
-    like = batches(lengths, most, rng=rng)
+    like = make_batches(lengths, most, rng=rng)
     naive = np.array_split(rng.permutation(len(lengths)), len(like))
     chosen = rng.permutation(len(like))[:25]
 
@@ -198,10 +198,12 @@ def reading(manifest: Path) -> None:
     candidates = pseudolabels.candidates(list(LABELS))
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan.of(candidates, Path(folder), unvoiced="published", mel=True)
-        found = prepare(first_hour(manifest), candidates, plan, settings, jobs=compute.enough())
+        found = prepare(
+            first_hour(manifest), candidates, plan, settings, jobs=compute.process_count()
+        )
         clips = found.clips
         began = time.process_time()
-        for chosen in batches(clips.frames, 8000, rng=np.random.default_rng(0)):
+        for chosen in make_batches(clips.frames, 8000, rng=np.random.default_rng(0)):
             read_batch(clips, found.targets, chosen)
         spent = time.process_time() - began
     print(
@@ -246,7 +248,7 @@ def index(count: int = 600_000) -> None:
     memory = peak_memory() - before
     kept = packed(clips.arrays())
     began = time.perf_counter()
-    plan = batches(clips.frames, 8000, rng=rng)
+    plan = make_batches(clips.frames, 8000, rng=rng)
     spent = time.perf_counter() - began
     print(
         f"{count:,} clips: {memory:.2f} GB, {len(kept) / 1e6:.0f} MB on disk; an epoch of "

@@ -19,7 +19,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+from augury.errors import InputError
+
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Selected:
     """Some rows of embeddings, in an order of their own."""
 
     x: Any
-    index: Rows
+    index: Indices
 
     @classmethod
-    def of(cls, x: Any, index: Rows) -> Any:
+    def of(cls, x: Any, index: Indices) -> Any:
         """Of an array or another selection; x itself where that is the same."""
         if len(index) == len(x) and (index == np.arange(len(x))).all():
             return x
@@ -40,7 +42,7 @@ class Selected:
         """The number of rows."""
         return len(self.index)
 
-    def __getitem__(self, rows: Rows) -> Any:
+    def __getitem__(self, rows: Indices) -> Any:
         return self.x[self.index[rows]]
 
 
@@ -59,11 +61,11 @@ class Stored:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
             if version != (1, 0):
-                raise ValueError(f"{path}: .npy of version {version}, but only 1.0 is read")
+                raise InputError(f"{path}: .npy of version {version}, but only 1.0 is read")
             self.shape, by_column, self.dtype = np.lib.format.read_array_header_1_0(file)
             self._start = file.tell()
         if by_column or self.dtype.hasobject:
-            raise ValueError(f"{path}: must hold numbers, row by row")
+            raise InputError(f"{path}: must hold numbers, row by row")
         self.path = path
         self._size = path.stat().st_size
         self._map: NDArray | None = None
@@ -76,7 +78,7 @@ class Stored:
         """The number of rows."""
         return self.shape[0]
 
-    def __getitem__(self, rows: Rows) -> NDArray:
+    def __getitem__(self, rows: Indices) -> NDArray:
         first, last = int(rows.min()), int(rows.max())
         if not 0 <= first <= last < len(self):
             raise IndexError(f"{self.path} has {len(self)} rows, not {first} to {last}")
@@ -107,23 +109,23 @@ class OnDevice:
 
     @staticmethod
     def check(device: str) -> None:
-        """ValueError unless there is such a device."""
+        """InputError unless there is such a device."""
         try:
             import torch
         except ImportError as error:
-            raise ValueError(
+            raise InputError(
                 f"--device {device} needs torch; pip install 'augury[train]'"
             ) from error
         try:
             torch.zeros(1, dtype=torch.float64, device=device)
         except (RuntimeError, TypeError, AssertionError) as error:
-            raise ValueError(f"--device {device}: {error}") from error
+            raise InputError(f"--device {device}: {error}") from error
 
     def __len__(self) -> int:
         """The number of rows."""
         return len(self.x)
 
-    def __getitem__(self, rows: Rows) -> Any:
+    def __getitem__(self, rows: Indices) -> Any:
         import torch
 
         return torch.asarray(self.x[rows], device=self.device, copy=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from augury.audio import BANDS
+from augury.errors import InputError
 from augury.extraction.extract import Embedding
 from augury.pseudolabels.candidate import SEVEN
 
@@ -64,20 +65,20 @@ class RankSettings:
             whole = name in ("parts", "bootstrap", "permutations", "seed")
             _within(self, name, low, high, whole=whole)
         if self.estimator == "released" and self.parts % 2:
-            raise ValueError(f"parts is {self.parts}, but the released recipe needs an even number")
+            raise InputError(f"parts is {self.parts}, but the released recipe needs an even number")
         if isinstance(self.exclude, str) or isinstance(self.candidates, str):
-            raise ValueError("exclude and candidates are lists of names; put the one in a list")
+            raise InputError("exclude and candidates are lists of names; put the one in a list")
         if self.permutations and self.estimator == "released":
-            raise ValueError(
+            raise InputError(
                 "the released code hardly centres its kernels, and shuffles of its score mean "
                 "nothing; leave out permutations, or choose robust or paper"
             )
         if 0 < self.bootstrap < 100:
-            raise ValueError(
+            raise InputError(
                 f"bootstrap is {self.bootstrap}, but 95 % need at least 100; or 0: none"
             )
         if self.estimator == "released" and self.embedding == "svcca":
-            raise ValueError("the released code embeds by Gaussian downsampling only; drop svcca")
+            raise InputError("the released code embeds by Gaussian downsampling only; drop svcca")
 
     @classmethod
     def of(cls, **choices: Any) -> RankSettings:
@@ -122,16 +123,16 @@ class EncoderSettings:
             _within(self, name, low, high, whole=True)
         _within(self, "dropout", 0, 0.95)
         if len(self.channels) != len(self.pools) or not self.channels:
-            raise ValueError(
+            raise InputError(
                 f"channels has {len(self.channels)} blocks and pools {len(self.pools)}; give each "
                 "block one of both"
             )
         merged = math.prod(self.pools)
         if merged > self.bands:
-            raise ValueError(f"pools {list(self.pools)} leave none of {self.bands} bands")
+            raise InputError(f"pools {list(self.pools)} leave none of {self.bands} bands")
         wide = 2 * self.recurrent_units
         if not self.dense_layers and not (self.recurrent_layers and self.dimensions == wide):
-            raise ValueError(
+            raise InputError(
                 f"without dense layers the features are the LSTM's {wide} numbers: let dimensions "
                 "be that, and recurrent_layers at least 1"
             )
@@ -217,17 +218,17 @@ class PretrainSettings:
             _within(self, name, low, high)
         for name, weight in self.pseudo_labels.items():
             if not (isinstance(weight, int | float) and 0 < weight <= 1e6):
-                raise ValueError(f"the weight of {name} is {weight!r}, but must be above 0")
+                raise InputError(f"the weight of {name} is {weight!r}, but must be above 0")
         if self.encoder.bands != BANDS:
-            raise ValueError(f"bands is {self.encoder.bands}, but recordings are given {BANDS}")
+            raise InputError(f"bands is {self.encoder.bands}, but recordings are given {BANDS}")
         if self.patience and self.validation in ("", "0"):
-            raise ValueError("patience looks at the validation loss; hold something out for it")
+            raise InputError("patience looks at the validation loss; hold something out for it")
         if not (self.pseudo_labels or self.mel or self.mfcc):
-            raise ValueError(
+            raise InputError(
                 "nothing to predict: no pseudo-labels, and mel and mfcc both weigh 0; give one"
             )
         if self.batch_seconds < self.longest:
-            raise ValueError(
+            raise InputError(
                 f"batch_seconds is {self.batch_seconds:g}, less than the longest clip of "
                 f"{self.longest:g} s; raise it, or lower longest"
             )
@@ -313,14 +314,14 @@ class EvaluateSettings:
         ):
             _within(self, name, low, high)
         if self.batch_seconds < self.longest:
-            raise ValueError(
+            raise InputError(
                 f"batch_seconds is {self.batch_seconds:g}, less than the longest stretch of "
                 f"{self.longest:g} s; raise it, or lower longest"
             )
         if self.folds == 1 or (self.folds and self.test):
-            raise ValueError("folds takes two or more, and says itself what is tested on")
+            raise InputError("folds takes two or more, and says itself what is tested on")
         if isinstance(self.exclude, str):
-            raise ValueError("exclude is a list of labels; put the one in a list")
+            raise InputError("exclude is a list of labels; put the one in a list")
         object.__setattr__(self, "exclude", tuple(self.exclude))
 
     @classmethod
@@ -339,7 +340,7 @@ class EvaluateSettings:
 
 
 def read_preset(preset: str | Path, task: str = "pretrain") -> dict[str, Any]:
-    """A preset's choices; ValueError if there is none of that name, or it is not TOML."""
+    """A preset's choices; InputError if there is none of that name, or it is not TOML."""
     shipped = resources.files("augury").joinpath("presets", task)
     there = shipped.iterdir() if shipped.is_dir() else ()
     names = sorted(one.name.removesuffix(".toml") for one in there)
@@ -349,11 +350,11 @@ def read_preset(preset: str | Path, task: str = "pretrain") -> dict[str, Any]:
     except (FileNotFoundError, IsADirectoryError) as error:
         near = difflib.get_close_matches(str(preset), names, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(
+        raise InputError(
             f"{preset}: no such preset; there are {', '.join([*names, 'any TOML file'])}{hint}"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{preset}: not TOML: {error}") from error
+        raise InputError(f"{preset}: not TOML: {error}") from error
 
 
 # -------------------------------------------------------------------------------- what is checked
@@ -361,24 +362,24 @@ def read_preset(preset: str | Path, task: str = "pretrain") -> dict[str, Any]:
 
 def _made(cls: type[Settings], choices: Mapping[str, Any], what: str) -> Settings:
     if not isinstance(choices, Mapping):
-        raise ValueError(f"the settings of {what} are {choices!r}, but must be a table")
+        raise InputError(f"the settings of {what} are {choices!r}, but must be a table")
     known = [one.name for one in fields(cls)]  # type: ignore[arg-type]
     for name in choices:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise ValueError(f"{name}: no such setting of {what}; {hint}")
+            raise InputError(f"{name}: no such setting of {what}; {hint}")
     return cls(**choices)
 
 
 def among(settings: object, name: str, allowed: tuple[str, ...]) -> None:
-    """ValueError that names the nearest if the setting is none of those allowed."""
+    """InputError that names the nearest if the setting is none of those allowed."""
     value = getattr(settings, name)
     if value not in allowed:
         near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
         wanted = " or ".join(one or '""' for one in allowed)
-        raise ValueError(f"{name} is {value!r}, but must be {wanted}{hint}")
+        raise InputError(f"{name} is {value!r}, but must be {wanted}{hint}")
 
 
 def _within(settings: object, name: str, low: float, high: float, *, whole: bool = False) -> None:
@@ -387,7 +388,7 @@ def _within(settings: object, name: str, low: float, high: float, *, whole: bool
     number = isinstance(value, wanted) and not isinstance(value, bool)
     if not number or not low <= float(value) <= high:
         kind = "a whole number" if whole else "a number"
-        raise ValueError(f"{name} is {value!r}, but must be {kind} from {low:g} to {high:g}")
+        raise InputError(f"{name} is {value!r}, but must be {kind} from {low:g} to {high:g}")
 
 
 def _whole_tuple(settings: object, name: str) -> None:
@@ -396,5 +397,5 @@ def _whole_tuple(settings: object, name: str) -> None:
     if not isinstance(value, list | tuple) or not all(
         type(one) is int and 1 <= one <= 10_000 for one in value
     ):
-        raise ValueError(f"{name} is {value!r}, but must be a list of whole numbers, 1 to 10,000")
+        raise InputError(f"{name} is {value!r}, but must be a list of whole numbers, 1 to 10,000")
     object.__setattr__(settings, name, tuple(value))

@@ -7,8 +7,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from augury.cli import app as cli
 from augury.cli.app import app
-from augury.cli.app import app as cli
 from augury.settings import RankSettings
 
 import toy

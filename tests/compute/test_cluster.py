@@ -43,7 +43,7 @@ def log(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two(log):
     """Two workers that the tests share; one that they kill is started again."""
-    with cluster.opened("local", 2) as opened:
+    with cluster.open_cluster("local", 2) as opened:
         yield opened
 
 
@@ -117,7 +117,7 @@ def test_a_cluster_leaves_no_trace_in_the_environment(monkeypatch):
     for name in (*compute.processes.ONE_THREAD, "MALLOC_TRIM_THRESHOLD_"):
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
-    with cluster.opened("local", 1) as opened:
+    with cluster.open_cluster("local", 1) as opened:
         assert os.environ != before
         there = opened.client.run(lambda: dict(os.environ))
     assert os.environ == before
@@ -167,7 +167,7 @@ def test_nobody_there(monkeypatch):
     monkeypatch.setattr(cluster, "ANSWER", 0.3)
     for address in ("tcp://127.0.0.1:1", "tcp://127.0.0.1", "sctp://127.0.0.1:1"):
         with pytest.raises(ConnectionError, match="no Dask scheduler answers"):
-            cluster.opened(address, None).__enter__()
+            cluster.open_cluster(address, None).__enter__()
 
 
 def test_a_scheduler_without_workers(monkeypatch):
@@ -178,7 +178,7 @@ def test_a_scheduler_without_workers(monkeypatch):
             ConnectionError, match=r"no worker for .*: dask worker tcp://.* --nthreads 1"
         ),
     ):
-        cluster.opened(empty.scheduler_address, None).__enter__()
+        cluster.open_cluster(empty.scheduler_address, None).__enter__()
 
 
 def test_workers_of_several_threads():
@@ -187,7 +187,7 @@ def test_workers_of_several_threads():
         distributed.Client(wide, set_as_default=False) as client,
         pytest.raises(ValueError, match=r"has 2 threads.*--nthreads 1"),
     ):
-        cluster.opened(client, None).__enter__()
+        cluster.open_cluster(client, None).__enter__()
 
 
 def test_workers_of_another_version(two, monkeypatch):
@@ -195,14 +195,14 @@ def test_workers_of_another_version(two, monkeypatch):
     monkeypatch.setattr(cluster.metadata, "version", lambda name: "0.0")
     try:
         with pytest.raises(ValueError, match=r"augury is .* there, 0\.0 here.*the same versions"):
-            cluster.opened(two.client, None).__enter__()
+            cluster.open_cluster(two.client, None).__enter__()
     finally:
         cluster.versions.cache_clear()
 
 
 def test_workers_with_another_processor_are_told_of(two, monkeypatch, caplog):
     monkeypatch.setattr(cluster, "threadpool_info", list)
-    assert cluster.opened(two.client, None).__enter__()
+    assert cluster.open_cluster(two.client, None).__enter__()
     assert "last digits may differ" in caplog.text
 
 
@@ -224,7 +224,7 @@ def test_workers_that_do_not_see_the_files_or_the_users_module(two, tmp_path, mo
 def test_dask_missing_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'augury\[cluster\]'"):
-        cluster.opened("local", 2).__enter__()
+        cluster.open_cluster("local", 2).__enter__()
 
 
 # ------------------------------------------------------------------------------------- SLURM
@@ -248,7 +248,7 @@ def slurm(monkeypatch):
 def test_slurm_as_a_file_says(slurm, tmp_path, caplog):
     file = tmp_path / "jobs.yaml"
     file.write_text(SLURM + "    job_extra_directives: ['--exclusive']\n")
-    with cluster.opened(str(file), 2) as opened:
+    with cluster.open_cluster(str(file), 2) as opened:
         assert opened.client.cluster.read["processes"] == 1  # one thread each
         assert opened.client.cluster.read["walltime"] == "00:30:00"  # what the file leaves out
         found = dict(compute.spread(square, 0, list(range(9)), jobs=2, cluster=opened))
@@ -262,7 +262,7 @@ def test_slurm_as_the_users_configuration_says(slurm):
 
     with (
         dask.config.set({"jobqueue.slurm.cores": 1, "jobqueue.slurm.memory": "1GB"}),
-        cluster.opened("slurm", 1) as opened,
+        cluster.open_cluster("slurm", 1) as opened,
     ):
         assert opened.workers() == 1
 
@@ -284,7 +284,7 @@ def test_slurm_settings_that_will_not_do(slurm, tmp_path, text, jobs, message):
     if text:
         file.write_text(text)
     with pytest.raises(ValueError, match=message):
-        cluster.opened(str(file), jobs).__enter__()
+        cluster.open_cluster(str(file), jobs).__enter__()
 
 
 def test_what_slurm_says_of_a_job_it_does_not_take(slurm, monkeypatch, tmp_path):
@@ -296,4 +296,4 @@ def test_what_slurm_says_of_a_job_it_does_not_take(slurm, monkeypatch, tmp_path)
     monkeypatch.setattr(Slurm, "job_script", lambda self: "exit", raising=False)
     monkeypatch.setattr(cluster, "_refusal", lambda script: "invalid partition")
     with pytest.raises(ConnectionError, match="took none of the jobs: invalid partition"):
-        cluster.opened(str(file), 1).__enter__()
+        cluster.open_cluster(str(file), 1).__enter__()

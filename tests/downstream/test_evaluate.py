@@ -67,12 +67,12 @@ def test_a_folder_that_says_all(spoken, encoder):
     assert {path.name for path in folder.iterdir()} == {
         "quarantine.csv", "report.html", "results.csv", "results.json", "runs", "state",
     }  # fmt: skip
-    assert results.read(folder / "results.json") == found
-    assert [(one.name, one.pretrained) for one in found.contenders] == [
+    assert results.read_evaluation(folder / "results.json") == found
+    assert [(one.name, one.pretrained) for one in found.models] == [
         ("mel", None), ("random", None), ("encoder", ("toy:level",)),
     ]  # fmt: skip
-    assert [one.baseline for one in found.contenders] == [True, True, False]
-    by = {one.name: one for one in found.contenders}
+    assert [one.baseline for one in found.models] == [True, True, False]
+    by = {one.name: one for one in found.models}
     assert by["mel"].mean < 0.2  # of .67 by chance
     assert by["mel"].outcomes[0].score != by["mel"].outcomes[1].score or by["mel"].deviation == 0
     assert found.data["test"] == {"segments": 18, "hours": 0.0015, "speakers": 1}
@@ -81,7 +81,7 @@ def test_a_folder_that_says_all(spoken, encoder):
     assert [(row["encoder"], row["seed"]) for row in rows] == [
         (name, seed) for name in ("mel", "random", "encoder") for seed in "01"
     ]
-    for one in found.contenders:
+    for one in found.models:
         for outcome in one.outcomes:
             assert sum(map(sum, outcome.confusion.counts)) == 18
             assert outcome.about["seconds"] > 0
@@ -101,8 +101,8 @@ def test_finished_runs_are_read_and_others_added(spoken, monkeypatch):
     assert again == first
     monkeypatch.undo()
     both = run(spoken[1], "random", seeds=1, name="out")
-    assert [one.name for one in both.contenders] == ["mel", "random"]
-    assert both.contenders[0] == first.contenders[0]
+    assert [one.name for one in both.models] == ["mel", "random"]
+    assert both.models[0] == first.models[0]
 
 
 def test_stopped_it_goes_on_to_the_same_bytes(spoken):
@@ -117,7 +117,7 @@ def test_stopped_it_goes_on_to_the_same_bytes(spoken):
             run(spoken[1], ["random"], name="stopped", cache=False, folds=2, watch=stop)
         stop.at = None
     again = run(spoken[1], ["random"], name="stopped", cache=False, folds=2)
-    assert again.contenders[0].outcomes[0].score == whole.contenders[0].outcomes[0].score
+    assert again.models[0].outcomes[0].score == whole.models[0].outcomes[0].score
     for name in ("model-0.safetensors", "model-1.safetensors"):
         one, other = (
             (spoken[1].parent / where / "runs/random-frozen/seed0" / name).read_bytes()
@@ -131,7 +131,7 @@ def test_frozen_means_frozen(spoken, encoder):
     kept = {}
     for cache in (True, False):
         name = f"cache-{cache}"
-        kept[cache] = run(spoken[1], encoder, name=name, cache=cache).contenders[0].outcomes[0]
+        kept[cache] = run(spoken[1], encoder, name=name, cache=cache).models[0].outcomes[0]
         if not cache:  # the encoder is in the model, and has not changed: no batch's statistics
             from safetensors.torch import load
 
@@ -161,7 +161,7 @@ def test_finetuning_trains_the_encoder_along(spoken, encoder):
     from safetensors.torch import load
 
     found = run(spoken[1], ["mel", encoder], mode="finetune", encoder_rate=0.05)
-    assert [(one.name, one.mode) for one in found.contenders] == [
+    assert [(one.name, one.mode) for one in found.models] == [
         ("mel", "frozen"), ("encoder", "finetune"),
     ]  # fmt: skip
     state = load(weights(spoken[1].parent / "out", "encoder-finetune"))
@@ -171,14 +171,14 @@ def test_finetuning_trains_the_encoder_along(spoken, encoder):
     assert {"mean", "deviation"}.isdisjoint(changed)
     # A folder holds what was frozen beside what was not.
     both = run(spoken[1], ["mel", encoder], mode="frozen", encoder_rate=0.05)
-    assert [(one.name, one.mode) for one in both.contenders] == [
+    assert [(one.name, one.mode) for one in both.models] == [
         ("mel", "frozen"), ("encoder", "finetune"), ("encoder", "frozen"),
     ]  # fmt: skip
 
 
 def test_folds_test_every_segment_once(spoken):
     found = run(spoken[1], folds=3)
-    outcome = found.contenders[0].outcomes[0]
+    outcome = found.models[0].outcomes[0]
     assert sum(map(sum, outcome.confusion.counts)) == 108
     assert found.data["test"]["speakers"] == 6
     assert outcome.interval is not None
@@ -227,14 +227,16 @@ class Mine(Classify):
 
 def test_a_task_of_ones_own(spoken, tmp_path, monkeypatch):
     (tmp_path / "mine.toml").write_text("louder = 2.0\n")
-    found = run(spoken[1], task="test_evaluate:Mine", preset=tmp_path / "mine.toml")
-    assert found.task == "test_evaluate:Mine"
+    found = run(spoken[1], task="downstream.test_evaluate:Mine", preset=tmp_path / "mine.toml")
+    assert found.task == "downstream.test_evaluate:Mine"
     assert found.settings["louder"] == 2.0
-    assert found.contenders[0].mean < 0.2
-    assert run(spoken[1], task="test_evaluate:Mine", name="own").settings["louder"] == 1.0
+    assert found.models[0].mean < 0.2
+    assert (
+        run(spoken[1], task="downstream.test_evaluate:Mine", name="own").settings["louder"] == 1.0
+    )
     monkeypatch.setattr("augury.downstream.tasks.task.source_version", lambda *_: "as edited")
     with pytest.raises(ValueError, match=r"holds another evaluation: data\.code as edited, not"):
-        run(spoken[1], task="test_evaluate:Mine", name="own")
+        run(spoken[1], task="downstream.test_evaluate:Mine", name="own")
 
 
 # --------------------------------------------------------------------------------- what is refused
@@ -303,8 +305,8 @@ def test_two_processes_train_as_one(spoken):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("report:") == 1
-    found = [results.read(folder / name / "results.json") for name in ("one", "two")]
-    for ours, theirs in zip(*(one.contenders[0].outcomes[0].history for one in found), strict=True):
+    found = [results.read_evaluation(folder / name / "results.json") for name in ("one", "two")]
+    for ours, theirs in zip(*(one.models[0].outcomes[0].history for one in found), strict=True):
         for kind in ("training", "validation"):
             for part in ("cross_entropy", "error"):
                 # Sums in another order; batch norm of two processes by sums of squares.

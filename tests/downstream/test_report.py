@@ -17,7 +17,15 @@ from augury.downstream import comparison
 from augury.downstream import figures as outcomes
 from augury.downstream.comparison import Contest
 from augury.downstream.report import render
-from augury.downstream.result import Confusion, Contender, Evaluation, Metric, Outcome, Worst, read
+from augury.downstream.result import (
+    Confusion,
+    Evaluation,
+    Metric,
+    Model,
+    Outcome,
+    Worst,
+    read_evaluation,
+)
 from augury.downstream.scores import metrics
 from augury.report import canvas
 
@@ -70,20 +78,20 @@ def contender(
     labels: tuple[str, ...] | None = ("f0",),
     mode: str = "frozen",
     **more: Any,
-) -> Contender:
+) -> Model:
     found = tuple(outcome(score, seed, **more) for seed, score in enumerate(scores))
-    return Contender(name, mode, labels, found)
+    return Model(name, mode, labels, found)
 
 
-def mel(*scores: float, **more: Any) -> Contender:
+def mel(*scores: float, **more: Any) -> Model:
     return contender("mel", *scores, labels=None, **more)
 
 
-def random(*scores: float, **more: Any) -> Contender:
+def random(*scores: float, **more: Any) -> Model:
     return contender("random", *scores, labels=None, **more)
 
 
-def evaluation(*contenders: Contender, metric: Metric = EER, **more: Any) -> Evaluation:
+def evaluation(*contenders: Model, metric: Metric = EER, **more: Any) -> Evaluation:
     given: dict[str, Any] = {
         "task": "speaker",
         "settings": {"label": "speaker", "mode": "frozen", "channels": [128, 384], "crop": 2.0},
@@ -97,13 +105,13 @@ def evaluation(*contenders: Contender, metric: Metric = EER, **more: Any) -> Eva
         },
         "versions": {"python": "3.11.7", "torch": "2.6.0"},
     }
-    return Evaluation(metric=metric, contenders=contenders, **given | more)
+    return Evaluation(metric=metric, models=contenders, **given | more)
 
 
 def verification() -> Evaluation:
     """Three contenders and seeds, with DET curves, groups, further scores and trials gone wrong."""
 
-    def scored(name: str, rates: Sequence[float], labels: tuple[str, ...] | None) -> Contender:
+    def scored(name: str, rates: Sequence[float], labels: tuple[str, ...] | None) -> Model:
         found = [
             outcome(
                 rate,
@@ -122,7 +130,7 @@ def verification() -> Evaluation:
             )
             for seed, rate in enumerate(rates)
         ]
-        return Contender(name, "frozen", labels, tuple(found))
+        return Model(name, "frozen", labels, tuple(found))
 
     return evaluation(
         scored("f0", (0.087, 0.091, 0.095), ("F0final_sma", "loudness")),
@@ -172,9 +180,9 @@ def hostile() -> Evaluation:
                Worst("\udcff\x00", "x", audio="data:text/html,<script>x</script>")),
     )  # fmt: skip
     return evaluation(
-        Contender(HOSTILE, HOSTILE, (HOSTILE,), (one,)),
-        Contender(RTL, "frozen", (RTL,), (one,)),
-        Contender("x" * 300, "frozen", None, (one,)),
+        Model(HOSTILE, HOSTILE, (HOSTILE,), (one,)),
+        Model(RTL, "frozen", (RTL,), (one,)),
+        Model("x" * 300, "frozen", None, (one,)),
         metric=Metric(HOSTILE, HOSTILE, 0.11),
         task=HOSTILE,
         settings={HOSTILE: HOSTILE, "label": HOSTILE},
@@ -186,7 +194,7 @@ def hostile() -> Evaluation:
 
 def bare() -> Evaluation:
     """Nothing but what must be there."""
-    one = Contender("f0", "frozen", ("f0",), (Outcome(0, 0.25),))
+    one = Model("f0", "frozen", ("f0",), (Outcome(0, 0.25),))
     return Evaluation("own:Task", Metric("error", ""), {}, {}, (one,))
 
 
@@ -195,10 +203,10 @@ def odd() -> Evaluation:
     perfect = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0))
     gone = ({"epoch": 1, "validation": {"loss": math.nan}}, {"epoch": 2})
     return evaluation(
-        Contender("f0", "frozen", ("f0",), (Outcome(0, 0.0, det=perfect, history=gone),)),
-        Contender("f1", "frozen", ("f1",), (Outcome(0, math.nan),)),
-        Contender("f2", "frozen", ("f2",)),
-        Contender("mel", "frozen", None, (Outcome(0, 0.0, (0.0, math.nan), det=((), ())),)),
+        Model("f0", "frozen", ("f0",), (Outcome(0, 0.0, det=perfect, history=gone),)),
+        Model("f1", "frozen", ("f1",), (Outcome(0, math.nan),)),
+        Model("f2", "frozen", ("f2",)),
+        Model("mel", "frozen", None, (Outcome(0, 0.0, (0.0, math.nan), det=((), ())),)),
         random(0.5, 0.5, confusion=Confusion((), ()), about={"skipped": ["a", "b"]}),
     )
 
@@ -298,7 +306,7 @@ def test_the_page_of_what_was_read_is_that_of_what_was_written(tmp_path: Path) -
     found = verification()
     path = found.write(tmp_path)
     assert path.read_text("utf-8") == render(found)
-    assert render(read(tmp_path / "results.json")) == render(found)
+    assert render(read_evaluation(tmp_path / "results.json")) == render(found)
     assert json.loads(json.dumps(asdict(found)))["task"] == "speaker"
 
 
@@ -374,7 +382,7 @@ def test_small_rates_have_two_digits() -> None:
 # ------------------------------------------------------------------------------------ the verdict
 
 
-def verdict(*contenders: Contender, **more: Any) -> str:
+def verdict(*contenders: Model, **more: Any) -> str:
     return comparison.verdict(Contest.of(evaluation(*contenders, **more)))
 
 
@@ -463,7 +471,7 @@ def test_warnings_are_listed_with_those_of_the_scores() -> None:
 
 
 def test_the_subject_is_the_best_encoder() -> None:
-    assert Contest.of(verification()).subject == verification().contenders[0]
+    assert Contest.of(verification()).subject == verification().models[0]
     only = Contest.of(evaluation(random(0.4), mel(0.2)))
     assert only.subject == mel(0.2)
 

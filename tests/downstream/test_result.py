@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from augury.downstream.result import Confusion, Contender, Evaluation, Metric, Outcome, Worst, read
+from augury.downstream.result import (
+    Confusion,
+    Evaluation,
+    Metric,
+    Model,
+    Outcome,
+    Worst,
+    read_evaluation,
+)
 
 
 def contender(*scores):
-    return Contender("f0", "frozen", ("F0",), tuple(Outcome(k, s) for k, s in enumerate(scores)))
+    return Model("f0", "frozen", ("F0",), tuple(Outcome(k, s) for k, s in enumerate(scores)))
 
 
 def test_mean_deviation_and_interval_over_seeds():
@@ -24,8 +32,8 @@ def test_mean_deviation_and_interval_over_seeds():
 
 
 def test_who_is_a_baseline():
-    assert Contender("mel", "frozen").baseline
-    assert Contender("reconstruction", "frozen", ()).baseline
+    assert Model("mel", "frozen").baseline
+    assert Model("reconstruction", "frozen", ()).baseline
     assert not contender().baseline
 
 
@@ -40,14 +48,14 @@ def test_it_comes_back_as_it_was_written(tmp_path):
     made = Evaluation(
         "classify", Metric("error", "share of segments whose class is wrong", 0.9), {"epochs": 1},
         {"manifest": "m.csv", "left_out": {}},
-        (Contender("mel", "frozen", None, (outcome,)), contender(0.1)), {"augury": "0"}, ("odd",),
+        (Model("mel", "frozen", None, (outcome,)), contender(0.1)), {"augury": "0"}, ("odd",),
     )  # fmt: skip
     made.write(tmp_path)
-    assert read(tmp_path / "results.json") == made
+    assert read_evaluation(tmp_path / "results.json") == made
     assert [one.name for one in made.ranked()] == ["f0", "mel"]
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0] == "task,encoder,mode,seed,error,low,high,best_epoch,seconds,parameters"
     assert lines[1] == "classify,mel,frozen,0,0.25,0.1,0.4,1,2.0,3"
     (tmp_path / "results.json").write_text('{"format": 2}')
     with pytest.raises(ValueError, match="of this version"):
-        read(tmp_path / "results.json")
+        read_evaluation(tmp_path / "results.json")

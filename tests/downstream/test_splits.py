@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from augury.corpus.corpus import assemble
-from augury.downstream.splits import assigned
+from augury.downstream.splits import assign_splits
 from augury.settings import EvaluateSettings
 
 
@@ -25,7 +25,7 @@ def made(tmp_path):
 
 def parts(corpus, *, known_speakers=False, fold=0, **choices):
     settings = EvaluateSettings(label="label", **choices)
-    return assigned(corpus, settings, known_speakers=known_speakers, fold=fold).tolist()
+    return assign_splits(corpus, settings, known_speakers=known_speakers, fold=fold).tolist()
 
 
 def test_published_splits_are_taken(made):

@@ -85,7 +85,7 @@ def surveyed(monkeypatch, engine, x, groups, zs, widths, **choices):
     for (module, name), value in ENGINES[engine].items():
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(engines, "CHUNK", 50)  # several tasks a class
-    return engines.survey(x, groups, zs, wanted, whole=True, run=threads.threads)
+    return engines.survey(x, groups, zs, wanted, whole=True, run=threads.run_in_threads)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 60, 300])
@@ -166,7 +166,9 @@ def test_the_approximations_of_strips_are_near():
     n = 1500
     x, z = speech(n), 40 * rng.random(n)
     wanted = Wanted((0.05,), (None,), norms=True, points=True)
-    ((one,), _) = engines.survey(x, [np.arange(n)], [z], wanted, whole=False, run=threads.threads)
+    ((one,), _) = engines.survey(
+        x, [np.arange(n)], [z], wanted, whole=False, run=threads.run_in_threads
+    )
     exact = expected(x, z, 0.05)
     pair = one.pairs[0]
     for key in ("each_KL", "each_LL"):
@@ -181,7 +183,7 @@ def test_a_label_that_hardly_varies_in_one_class_is_still_right():
     x = speech(2 * n)
     groups = [np.arange(n), np.arange(n, 2 * n)]
     wanted = Wanted.of([z], [0.05], n, tolerance=1e-6)
-    (_, flat), _ = engines.survey(x, groups, [z], wanted, whole=False, run=threads.threads)
+    (_, flat), _ = engines.survey(x, groups, [z], wanted, whole=False, run=threads.run_in_threads)
     exact = expected(x[n:], z[n:], 0.05)["KL"]
     # Entries of L are 1 − 1e-6: ten digits of the factor's sixteen are left, squared.
     assert flat.pairs[0].KL == pytest.approx(exact, rel=1e-6)
@@ -214,7 +216,9 @@ def test_the_last_bit_does_not_depend_on_the_number_of_threads(monkeypatch, dtyp
     for count in (1, 2, 4):
         monkeypatch.setattr(threads, "cores", lambda count=count: count)
         with threadpool_limits(count):
-            found_, _ = engines.survey(x, groups, zs, wanted, whole=True, run=threads.threads)
+            found_, _ = engines.survey(
+                x, groups, zs, wanted, whole=True, run=threads.run_in_threads
+            )
         found.append(
             [
                 [one.speech.KK, one.speech.each_KK.tobytes(), *(p.KL for p in one.pairs)]
@@ -248,9 +252,11 @@ def test_only_the_array_api_is_used_and_torch_gives_the_same():
     kinds = [Strict(x)]
     if importlib.util.find_spec("torch"):
         kinds.append(rows.OnDevice(x, "cpu"))
-    plain, together = engines.survey(x, groups, zs, wanted, whole=True, run=threads.threads)
+    plain, together = engines.survey(x, groups, zs, wanted, whole=True, run=threads.run_in_threads)
     for kind in kinds:
-        found, also = engines.survey(kind, groups, zs, wanted, whole=True, run=threads.threads)
+        found, also = engines.survey(
+            kind, groups, zs, wanted, whole=True, run=threads.run_in_threads
+        )
         # Float32 products of other block sizes, summed in another order: measured, 4e-7.
         assert np.allclose(also.gram, together.gram, rtol=0, atol=2e-6 * together.gram.max())
         for one, other in zip(found, plain, strict=True):

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from augury import hsic
 from augury.hsic import engines, factors
-from augury.hsic.kernels import label_kernel, median_distance, standardised
+from augury.hsic.kernels import label_kernel, median_distance, standardise
 
 import oracles
 
@@ -54,13 +54,13 @@ def test_classes_beyond_a_tile_and_beyond_dense_equal_the_plain_formula():
     K = hsic.cosine_kernel(x)
     L = label_kernel(z, width=0.05)
     assert hsic.conditional_hsic(x, z, np.zeros(700)) == pytest.approx(hsic.hsic(K, L), rel=TIGHT)
-    z1 = standardised(z)
+    z1 = standardise(z)
     L1 = label_kernel(z1, width=median_distance(z1))
     expected = hsic.unbiased_hsic(K, L1) / math.sqrt(
         hsic.unbiased_hsic(K, K) * hsic.unbiased_hsic(L1, L1)
     )
     assert hsic.robust(x, [z], np.zeros(700))[0].score == pytest.approx(expected, rel=TIGHT)
-    (total,), _ = hsic.ingredients(x, [z], np.arange(700) % 2)
+    (total,), _ = hsic.associations(x, [z], np.arange(700) % 2)
     assert total.value == pytest.approx(expected, rel=TIGHT)
 
 
@@ -102,11 +102,11 @@ def test_linear_kernels_give_the_cross_covariance():
 
 def test_relevance_equals_the_dense_formula():
     x, z, y = data(n=50, classes=4)
-    z1 = standardised(z)
+    z1 = standardise(z)
     L = label_kernel(z1, width=median_distance(z1))
     Y = (y[:, None] == y[None, :]).astype(float)
     u = hsic.unbiased_hsic
-    _, (relevance,) = hsic.ingredients(x, [z], y)
+    _, (relevance,) = hsic.associations(x, [z], y)
     assert relevance.value == pytest.approx(u(L, Y) / math.sqrt(u(L, L) * u(Y, Y)), rel=TIGHT)
 
 
@@ -160,8 +160,8 @@ def test_robust_knows_no_units_no_gain_and_no_order(scale, shift, sign, gain, se
     before, after = hsic.robust(x, [z], y), hsic.robust(x[order] * gain, [moved], y[order])
     assert after[0].score == pytest.approx(before[0].score, rel=1e-9)
     before, after = (
-        hsic.ingredients(x, [z], y),
-        hsic.ingredients(x[order] * gain, [moved], y[order]),
+        hsic.associations(x, [z], y),
+        hsic.associations(x[order] * gain, [moved], y[order]),
     )
     for (one,), (other,) in zip(before, after, strict=True):
         assert other.value == pytest.approx(one.value, rel=1e-9)
@@ -233,7 +233,7 @@ def test_on_independent_data_robust_is_0_and_the_papers_is_not(n):
 def test_noise_has_no_relevance_and_a_label_has():
     rng = np.random.default_rng(5)
     x, z, y = data(n=400)
-    _, (noise, label) = hsic.ingredients(x, [rng.standard_normal(400), y + 0.1 * z], y)
+    _, (noise, label) = hsic.associations(x, [rng.standard_normal(400), y + 0.1 * z], y)
     assert abs(noise.value) < 3 * noise.shuffled_sd
     assert label.value > 30 * label.shuffled_sd
 
@@ -246,7 +246,7 @@ def test_noise_averaged_over_segments_has_the_relevance_told():
         shift = by_label * rng.standard_normal(8)
         frames = np.ceil(np.exp(rng.normal(3 + shift[y], within)))
         draws = [rng.standard_normal(1500) / np.sqrt(frames) for _ in range(60)]
-        _, found = hsic.ingredients(np.ones((1500, 1)), draws, y)
+        _, found = hsic.associations(np.ones((1500, 1)), draws, y)
         values = np.array([one.value for one in found])
         expected, sd = hsic.noise_relevance(frames / 100, y)
         deviation = math.hypot(sd, found[0].shuffled_sd)
@@ -344,7 +344,7 @@ def test_values_equal_but_for_rounding_are_equal():
 @pytest.mark.parametrize("dims", [2, 13])
 def test_vectors_in_large_classes_equal_the_dense_formula(dims):
     x, z, _ = data(n=700, classes=1, d=20, dims=dims)
-    z1 = standardised(z)
+    z1 = standardise(z)
     K, L = hsic.cosine_kernel(x), label_kernel(z1, width=median_distance(z1))
     u = hsic.unbiased_hsic
     expected = u(K, L) / math.sqrt(u(K, K) * u(L, L))
@@ -353,9 +353,9 @@ def test_vectors_in_large_classes_equal_the_dense_formula(dims):
 
 def test_ingredients_of_vectors_and_scalars_come_in_the_order_given():
     x, z, y = data(n=1500, classes=3, d=8, dims=4)
-    totals, relevances = hsic.ingredients(x, [z[:, 0], z, z[:, 1]], y)
+    totals, relevances = hsic.associations(x, [z[:, 0], z, z[:, 1]], y)
     for k, one in ((0, z[:, 0]), (2, z[:, 1])):
-        (total,), (relevance,) = hsic.ingredients(x, [one], y)
+        (total,), (relevance,) = hsic.associations(x, [one], y)
         assert totals[k].value == pytest.approx(total.value, rel=TIGHT)
         assert relevances[k].value == pytest.approx(relevance.value, rel=TIGHT)
     # The vector is thinned to 1,000 points, and says so by a larger deviation under chance.
@@ -366,10 +366,10 @@ def test_ingredients_of_vectors_and_scalars_come_in_the_order_given():
 def test_huge_and_tiny_units_are_standardised_alike():
     z = np.random.default_rng(0).standard_normal(50)
     for unit in (1e-300, 1e99, 1e306):
-        assert np.allclose(standardised(z * unit), standardised(z), rtol=1e-12)
+        assert np.allclose(standardise(z * unit), standardise(z), rtol=1e-12)
 
 
-@pytest.mark.parametrize("estimator", ["paper", "robust_with_ingredients"])
+@pytest.mark.parametrize("estimator", ["paper", "robust_with_associations"])
 def test_the_last_bit_does_not_depend_on_blas_threads(estimator):
     x, z, y = data(n=3000, classes=2, d=300)
     found = []
@@ -398,5 +398,5 @@ def test_a_sample_of_one_class_is_irrelevant_and_no_error():
     y = np.arange(5000) >= 4998
     for seed in range(3):
         z = np.random.default_rng(seed).standard_normal((5000, 9))
-        _, (relevance,) = hsic.ingredients(rng.standard_normal((5000, 3)), [z], y)
+        _, (relevance,) = hsic.associations(rng.standard_normal((5000, 3)), [z], y)
         assert np.isfinite(relevance.p_above())

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from augury import hsic
-from augury.compute.threads import threads
+from augury.compute.threads import run_in_threads
 from augury.hsic import engines, estimators, factors, sums, uncertainty
-from augury.hsic.kernels import median_distance, standardised
+from augury.hsic.kernels import median_distance, standardise
 
 
 def data(n=60, classes=2, d=6, link=1.0, seed=0):
@@ -35,7 +35,7 @@ def test_influences_are_what_leaving_a_point_out_changes(monkeypatch, estimator,
     for module, name in ((engines, "FEW"), (engines, "DENSE"), (sums, "DENSE")):
         monkeypatch.setattr(module, name, few)
     # Of the robust one with its width held.
-    monkeypatch.setattr(estimators, "standardised", np.asarray)
+    monkeypatch.setattr(estimators, "standardise", np.asarray)
     monkeypatch.setattr(estimators, "median_distance", lambda z: 1.0)
     x, z, y = data(n=120)
     z = z if estimator == "robust" else 0.1 * z  # the others have a width of their own
@@ -132,7 +132,7 @@ def test_the_same_seed_gives_the_same_replicates():
 def test_ranks_and_probabilities_by_hand():
     replicates = np.array([[1.0, 2.0, 3.0], [2.0, 1.0, 3.0], [1.0, 1.0, 0.0], [1.0, 2.0, 3.0]])
     assert uncertainty.ranks(replicates).tolist() == [[1, 2, 3], [2, 1, 3], [2, 3, 1], [1, 2, 3]]
-    better = uncertainty.better(replicates)
+    better = uncertainty.probability_better(replicates)
     assert better[0].tolist() == [0.5, 0.625, 0.75]
     assert np.allclose(better + better.T, 1)
 
@@ -153,7 +153,7 @@ def test_tiers_start_where_one_of_the_last_is_clearly_better():
 
 
 def shuffles(x, z, y, **choices):
-    groups = hsic.classes(y)
+    groups = hsic.class_rows(y)
     counts = np.array([len(rows) for rows in groups])
     return uncertainty.permutation_p(x, [z], groups, counts / counts.sum(), **choices)
 
@@ -164,11 +164,11 @@ def test_the_shuffled_statistic_is_the_score_of_shuffled_labels(monkeypatch, est
     monkeypatch.setattr(uncertainty, "LEFT_OUT", 0)
     x, z, y = data(n=5, classes=1)
     robust = estimator == "robust"
-    standard = standardised(z)
+    standard = standardise(z)
     width = median_distance(standard) if robust else 0.5
     label = standard if robust else z
     one = uncertainty._shuffled(
-        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=threads.threads
+        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=run_in_threads.threads
     )
     orders = np.array(list(itertools.permutations(range(5))))
     found = uncertainty._statistic(one, orders)[:, 0]
@@ -186,7 +186,7 @@ def test_both_p_values_agree(n):
     """On data whose dependence is just at the edge of being seen."""
     x, z, y = data(n=n, link=0)
     zs = [z + shift * x[:, 0] for shift in np.linspace(0, 2 / np.sqrt(n), 6)]
-    groups = hsic.classes(y)
+    groups = hsic.class_rows(y)
     moments = [one.p_value for one in hsic.robust(x, zs, y, points=True)]
     shuffled = uncertainty.permutation_p(
         x, zs, groups, np.full(2, 0.5), widths=None, permutations=999, seed=0

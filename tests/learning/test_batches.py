@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augury.learning.batches import AHEAD, ahead, batches, padding
+from augury.learning.batches import AHEAD, make_batches, padding, read_ahead
 
 
 @given(
@@ -17,7 +17,7 @@ from augury.learning.batches import AHEAD, ahead, batches, padding
 )
 def test_every_clip_is_in_one_batch_and_padding_is_counted(lengths, most, seed, least):
     lengths = np.array(lengths)
-    found = batches(lengths, most, rng=np.random.default_rng(seed), least=least)
+    found = make_batches(lengths, most, rng=np.random.default_rng(seed), least=least)
     assert sorted(np.concatenate(found)) == list(range(len(lengths)))
     for one in found:
         assert len(one) >= least
@@ -29,7 +29,7 @@ def test_every_clip_is_in_one_batch_and_padding_is_counted(lengths, most, seed, 
 @pytest.mark.parametrize("least", [1, 4, 16])
 def test_pools_end_without_batches_that_are_too_small_or_too_large(least):
     lengths = np.random.default_rng(0).integers(300, 800, 30_000)
-    found = batches(lengths, 8000, rng=np.random.default_rng(1), least=least)
+    found = make_batches(lengths, 8000, rng=np.random.default_rng(1), least=least)
     assert sorted(np.concatenate(found)) == list(range(len(lengths)))
     sizes = np.array([len(one) for one in found])
     assert sizes.min() >= least
@@ -39,19 +39,19 @@ def test_pools_end_without_batches_that_are_too_small_or_too_large(least):
 
 
 def test_clips_that_fill_a_batch_each():
-    found = batches(np.full(1000, 1000), 1000, rng=np.random.default_rng(0), least=64)
+    found = make_batches(np.full(1000, 1000), 1000, rng=np.random.default_rng(0), least=64)
     assert {len(one) for one in found} <= set(range(64, 128))
 
 
 def test_batches_hold_at_most_so_many_frames():
     lengths = np.random.default_rng(0).integers(50, 1000, 500)
-    found = batches(lengths, 8000, rng=np.random.default_rng(1))
+    found = make_batches(lengths, 8000, rng=np.random.default_rng(1))
     assert max(len(one) * lengths[one].max() for one in found) <= 8000
 
 
 def test_like_lengths_meet_and_the_order_is_random():
     lengths = np.random.default_rng(0).integers(50, 1000, 5000)
-    found = batches(lengths, 8000, rng=np.random.default_rng(1))
+    found = make_batches(lengths, 8000, rng=np.random.default_rng(1))
     assert padding(lengths, found) < 0.03  # sorted in pools of 50 batches
     naive = np.array_split(np.random.default_rng(1).permutation(5000), len(found))
     assert padding(lengths, naive) > 0.3
@@ -66,19 +66,19 @@ def test_padding_worked_by_hand():
 
 def test_the_seed_decides():
     lengths = np.arange(1, 200)
-    one, same, other = (batches(lengths, 500, rng=np.random.default_rng(s)) for s in (0, 0, 1))
+    one, same, other = (make_batches(lengths, 500, rng=np.random.default_rng(s)) for s in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=False))
 
 
 def test_without_a_generator_clips_are_sorted():
-    found = batches(np.array([3, 9, 5, 9]), 18, rng=None)
+    found = make_batches(np.array([3, 9, 5, 9]), 18, rng=None)
     assert [one.tolist() for one in found] == [[1, 3], [2, 0]]
 
 
 def test_fewer_clips_than_processes_are_refused():
     with pytest.raises(ValueError, match="2 clips, but 3 processes"):
-        batches(np.array([1, 2]), 10, rng=None, least=3)
+        make_batches(np.array([1, 2]), 10, rng=None, least=3)
 
 
 def test_ahead_keeps_the_order_and_holds_few():
@@ -89,7 +89,7 @@ def test_ahead_keeps_the_order_and_holds_few():
         time.sleep(0.001 * (k % 3))
         return k
 
-    for k in ahead(read, range(40)):
+    for k in read_ahead(read, range(40)):
         taken.append(k)
         assert len(begun) <= len(taken) + AHEAD
     assert taken == list(range(40))
@@ -101,14 +101,14 @@ def test_an_error_ahead_comes_in_its_turn():
             raise OSError("gone")
         return k
 
-    found = ahead(read, range(5))
+    found = read_ahead(read, range(5))
     assert [next(found), next(found)] == [0, 1]
     with pytest.raises(OSError, match="gone"):
         next(found)
 
 
 def test_leaving_early_ends_the_threads():
-    found = ahead(lambda k: k, range(1000))
+    found = read_ahead(lambda k: k, range(1000))
     next(found)
     found.close()
     assert not [one for one in threading.enumerate() if one.name.startswith("augury-read")]

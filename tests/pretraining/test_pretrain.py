@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from augury import audio, encode, from_ranking, load_encoder, pretrain, rank, read_corpus
 from augury.cli.app import app
-from augury.pretraining.choice import chosen, read_weights
+from augury.pretraining.choice import choose, read_weights
 
 import toy
 
@@ -51,7 +51,7 @@ def test_a_folder_that_says_all(manifest):
     assert names == expected | {"quarantine.csv", "report.html", "state"}
     assert [path.name for path in (done.folder / "state").iterdir()] == ["lock"]
     assert len(done.history) == 3
-    again = config.read(done.folder)
+    again = config.read_config(done.folder)
     assert again.settings == done.config.settings
     assert [one.name for one in again.targets] == [
         "mel",
@@ -239,7 +239,7 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
             for name, value in theirs[kind].items():
                 # Sums in another order, float32, grown over three epochs of Adam.
                 assert ours[kind][name] == pytest.approx(value, rel=1e-5), (ours["epoch"], name)
-    found = config.read(folder / "two").result
+    found = config.read_config(folder / "two").result
     for kind in ("without_looking", "predicting_mean"):
         assert found[kind] == pytest.approx(one.result[kind], rel=1e-6)
 
@@ -342,7 +342,7 @@ def test_the_best_of_a_ranking(manifest, tmp_path):
     assert list(choice.weights) == order[:1]
     assert choice.ranking["label"] == "label"
     done = run(manifest, choice)
-    assert config.read(done.folder).ranking["digest"] == choice.ranking["digest"]
+    assert config.read_config(done.folder).ranking["digest"] == choice.ranking["digest"]
     # Another ranking with the same pseudo-labels is another run.
     found = json.loads((tmp_path / "ranking/ranking.json").read_text())
     found["inputs"]["audio"] = "others"
@@ -413,9 +413,9 @@ def test_weights_as_written(tmp_path):
     with pytest.raises(ValueError, match="not a JSON object"):
         read_weights(str(tmp_path / "w.json"))
     with pytest.raises(ValueError, match="did you mean F0"):
-        chosen({"f0": 1.0})
+        choose({"f0": 1.0})
     with pytest.raises(ValueError, match="must be a list of names"):
-        chosen("F0")
+        choose("F0")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from augury.ranking.caveats import doubts
+from augury.ranking.caveats import find_caveats
 from ranking.test_report import candidate
 
 
 def said(*results, counts=(20, 20), recordings=40, **more):
     rates = [16000] * recordings
     return " ".join(
-        doubts(results, np.array(counts), rates, estimator="robust", label="phone", **more)
+        find_caveats(results, np.array(counts), rates, estimator="robust", label="phone", **more)
     )
 
 

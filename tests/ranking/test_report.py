@@ -37,7 +37,7 @@ def candidate(name: str, score: float | None, classes: int, **fields: object) ->
         shuffled=0.0 if ranked else None,
         shuffled_sd=0.0009 if ranked else None,
         spread=0.4 if ranked else None,
-        total=0.5 if ranked else None,
+        dependence=0.5 if ranked else None,
         relevance=0.3 if ranked else None,
         chance_sd=0.002 if ranked else None,
         noise_relevance=0.0 if ranked else None,
@@ -140,7 +140,7 @@ def published() -> Ranking:
 def odd() -> Ranking:
     """Scored nowhere but in one class, NaN where None belongs, no relevance, no histogram."""
     nan = float("nan")
-    one = candidate("one", 0.2, 3, total=nan, relevance=None, relevant=None)
+    one = candidate("one", 0.2, 3, dependence=nan, relevance=None, relevant=None)
     two = candidate("two", -0.1, 3, shuffled=nan, chance_sd=None, dims=3)
     one = replace(one, classes=(None, nan, 0.2), interval=(nan, nan), p_value=nan, tier=None)
     two = replace(two, classes=(None, nan, 0.2), histogram=((0, 0), 1.0, 1.0), spread=nan)
@@ -334,7 +334,7 @@ def test_no_chance_from_resamples_is_certain() -> None:
      (None, "–"), (float("nan"), "–")],
 )  # fmt: skip
 def test_p_values_are_never_nothing(p: float | None, text: str) -> None:
-    assert wording.p_said(p) == text
+    assert wording.format_p(p) == text
 
 
 def test_candidates_without_relevance_are_marked_beside_it() -> None:
@@ -344,9 +344,9 @@ def test_candidates_without_relevance_are_marked_beside_it() -> None:
 
 
 def test_the_share_that_is_relevant_orders_those_that_are() -> None:
-    one = candidate("one", 0.1, 3, relevance=0.2, total=0.8)
-    other = candidate("other", 0.2, 3, relevance=0.1, total=0.2)
-    noise = candidate("noise", 0.0, 3, relevance=0.001, total=0.0, relevant=False)
+    one = candidate("one", 0.1, 3, relevance=0.2, dependence=0.8)
+    other = candidate("other", 0.2, 3, relevance=0.1, dependence=0.2)
+    noise = candidate("noise", 0.0, 3, relevance=0.001, dependence=0.0, relevant=False)
     text = wording.ingredients_said(ranking((noise, one, other)))
     assert text.startswith("one says most about phone")
     assert text.endswith("worth judging by, the order is other and one.")

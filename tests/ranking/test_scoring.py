@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from augury.compute.threads import threads
+from augury.compute.threads import run_in_threads
 from augury.pseudolabels.candidate import Candidate
-from augury.ranking.scoring import scored
+from augury.ranking.scoring import score_candidates
 from augury.settings import RankSettings
 
 N = 120
@@ -34,7 +34,7 @@ def result_of(x, y, values, units=None, seconds=None, kind="function", **choices
     chosen = [Candidate(name, kind, "", name) for name in values]
     settings = RankSettings(label="phone", **choices)
     lengths = np.ones(len(y)) if seconds is None else seconds
-    return scored(chosen, values, x, y, lengths, units, settings, threads)
+    return score_candidates(chosen, values, x, y, lengths, units, settings, run_in_threads)
 
 
 def by_name(found):

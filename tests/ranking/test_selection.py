@@ -11,7 +11,7 @@ from augury.cli.app import app
 from augury.hsic.estimators import unbiased_hsic
 from augury.pretraining.choice import read_weights
 from augury.ranking import selection
-from augury.ranking.selection import Ranked, learned, sparsemax
+from augury.ranking.selection import Ranked, learn_weights, sparsemax
 from augury.store import digest
 
 import oracles
@@ -63,11 +63,11 @@ def test_random_groups_follow_from_names_and_seed():
     turned = Ranked(
         RANKED.names[::-1], RANKED.scores, RANKED.relevance, RANKED.relevant, ALIKE, {}, ""
     )
-    assert set(selection.at_random(RANKED, 4).weights) == set(RANKED.names)
+    assert set(selection.random(RANKED, 4).weights) == set(RANKED.names)
     with pytest.raises(ValueError, match="5 pseudo-labels are asked for"):
-        selection.at_random(RANKED, 5)
-    drawn = {seed: set(selection.at_random(RANKED, 2, seed).weights) for seed in range(20)}
-    assert all(set(selection.at_random(turned, 2, seed).weights) == drawn[seed] for seed in drawn)
+        selection.random(RANKED, 5)
+    drawn = {seed: set(selection.random(RANKED, 2, seed).weights) for seed in range(20)}
+    assert all(set(selection.random(turned, 2, seed).weights) == drawn[seed] for seed in drawn)
     assert len({frozenset(one) for one in drawn.values()}) > 3
 
 
@@ -176,7 +176,7 @@ def test_the_slope_through_softmax_against_differences(normalised):
 def test_at_the_end_no_direction_leads_down(kind, normalised):
     """The slope by plain loops: through softmax it is 0, on the simplex least where weight is."""
     values, x, y = planted(60)
-    found = learned(values, x, y, kind=kind, normalised=normalised)
+    found = learn_weights(values, x, y, kind=kind, normalised=normalised)
     weights = np.array([found.weights.get(name, 0.0) for name in values])
     slope = np.zeros(3)
     for k, step in enumerate(1e-4 * np.eye(3)):
@@ -200,7 +200,7 @@ def test_at_the_end_no_direction_leads_down(kind, normalised):
 @pytest.mark.parametrize("normalised", [True, False])
 def test_classes_count_by_their_shares(normalised):
     values, x, y = unequal()
-    first = learned(values, x, y, normalised=normalised).about["objective"]["equal"]
+    first = learn_weights(values, x, y, normalised=normalised).about["objective"]["equal"]
     assert first == pytest.approx(plain(values, x, y, [0.25] * 4, normalised=normalised), rel=1e-5)
 
 
@@ -226,18 +226,18 @@ def test_the_normalised_form_is_the_mean_over_quadruples():
 @pytest.mark.parametrize("kind", ["softmax", "sparsemax"])
 def test_the_independent_one_gets_the_weight(kind):
     values, x, y = planted()
-    found = learned(values, x, y, kind=kind)
+    found = learn_weights(values, x, y, kind=kind)
     assert sum(found.weights.values()) == pytest.approx(1)
     assert max(found.weights, key=found.weights.__getitem__) == "free"
     assert found.about["objective"]["learned"] < found.about["objective"]["equal"]
     assert found.about["ended"]
     # The search adds in another order, and ends where little changes.
-    turned = learned(values, x, y, list(values)[::-1], kind=kind)
+    turned = learn_weights(values, x, y, list(values)[::-1], kind=kind)
     assert turned.weights == pytest.approx(found.weights, abs=0.02)
     units = {name: 1000 * z - 7 for name, z in values.items()}
-    assert learned(units, x, y, kind=kind).weights == pytest.approx(found.weights, abs=0.02)
-    fewer = learned(values, x, y, ["free", "tied"], kind=kind)
-    alone = learned({"free": values["free"], "tied": values["tied"]}, x, y, kind=kind)
+    assert learn_weights(units, x, y, kind=kind).weights == pytest.approx(found.weights, abs=0.02)
+    fewer = learn_weights(values, x, y, ["free", "tied"], kind=kind)
+    alone = learn_weights({"free": values["free"], "tied": values["tied"]}, x, y, kind=kind)
     assert fewer == alone
 
 
@@ -246,28 +246,28 @@ def test_no_pseudo_label_is_chosen_for_how_it_spreads():
     n, y = 1200, np.arange(1200) % 3
     x = rng.standard_normal((n, 1, 300))  # so wide that the kernel is nearly the identity
     values = {"free": rng.standard_normal(n), "tied": np.abs(x[:, 0, 0]) ** 3 + x[:, 0, 0]}
-    assert learned(values, x, y).weights["free"] > 0.6
-    follow_up = learned(values, x, y, normalised=False).weights
+    assert learn_weights(values, x, y).weights["free"] > 0.6
+    follow_up = learn_weights(values, x, y, normalised=False).weights
     assert follow_up["tied"] > 0.6  # its mass lies close together, and that is all it takes
 
 
 def test_sparsemax_leaves_out_and_softmax_does_not():
     values, x, y = planted()
-    assert len(learned(values, x, y, kind="sparsemax").weights) < 3
-    assert len(learned(values, x, y, kind="softmax").weights) == 3
+    assert len(learn_weights(values, x, y, kind="sparsemax").weights) < 3
+    assert len(learn_weights(values, x, y, kind="softmax").weights) == 3
 
 
 def test_copies_share_what_one_would_have():
     values, x, y = planted()
-    alone = learned(values, x, y).weights["free"]
-    twice = learned(values | {"again": values["free"]}, x, y).weights
+    alone = learn_weights(values, x, y).weights["free"]
+    twice = learn_weights(values | {"again": values["free"]}, x, y).weights
     assert twice["free"] == pytest.approx(twice["again"], rel=1e-3)
     assert twice["free"] + twice["again"] == pytest.approx(alone, abs=0.05)
 
 
 def test_no_simplex_point_found_by_force_is_lower():
     values, x, y = planted(30)
-    found = learned(values, x, y, kind="sparsemax")
+    found = learn_weights(values, x, y, kind="sparsemax")
     grid = [(a / 10, b / 10) for a in range(11) for b in range(11 - a)]
     least = min(plain(values, x, y, (a, b, 1 - a - b), normalised=True) for a, b in grid)
     assert found.about["objective"]["learned"] <= least + 1e-4
@@ -294,40 +294,40 @@ def test_segments_without_a_value_are_counted():
     values["tied"][5] = np.inf
     values["vector"][6, 1] = np.nan
     values["kind"] = np.where(np.arange(90) // 2 == 4, -1, np.arange(90) % 2)
-    found = learned(values, x, y, most=20)
+    found = learn_weights(values, x, y, most=20)
     assert (found.about["left_out"], found.about["points"]) == (9, 60)
-    tiny = learned(values, x, np.where(np.arange(90) > 86, 9, y))
+    tiny = learn_weights(values, x, np.where(np.arange(90) > 86, 9, y))
     assert (tiny.about["points"], tiny.about["in_small_classes"]) == (78, 3)
 
 
 def test_large_classes_are_drawn_from_by_a_seed():
     values, x, y = planted(300)
-    few, again, other = (learned(values, x, y, most=25, seed=seed) for seed in (1, 1, 2))
+    few, again, other = (learn_weights(values, x, y, most=25, seed=seed) for seed in (1, 1, 2))
     assert few == again
     assert few.weights != other.weights
     assert few.about["points"] == 75
     assert max(few.weights, key=few.weights.__getitem__) == "free"
     # Classes that are small enough are taken whole, whatever the seed.
-    assert learned(values, x, y, seed=1) == learned(values, x, y, seed=2)
+    assert learn_weights(values, x, y, seed=1) == learn_weights(values, x, y, seed=2)
 
 
 def test_distances_that_do_not_fit_are_made_anew(monkeypatch):
     values, x, y = planted()
-    found = learned(values, x, y)
+    found = learn_weights(values, x, y)
     monkeypatch.setattr(selection, "KEPT", 4 * 3 * 30**2)  # one class of three
-    assert learned(values, x, y) == found
+    assert learn_weights(values, x, y) == found
 
 
 def test_what_chance_alone_gives_is_told():
     """Three classes of 30: Σ (1/3)² · 2/(30 · 27)."""
     values, x, y = planted()
-    assert learned(values, x, y).about["chance"] == pytest.approx(np.sqrt(2 / (3 * 30 * 27)))
-    assert learned(values, x, y, normalised=False).about["chance"] is None
+    assert learn_weights(values, x, y).about["chance"] == pytest.approx(np.sqrt(2 / (3 * 30 * 27)))
+    assert learn_weights(values, x, y, normalised=False).about["chance"] is None
 
 
 def test_what_has_no_weight_is_named():
     values, x, y = planted()
-    found = learned(values, x, y, kind="sparsemax")
+    found = learn_weights(values, x, y, kind="sparsemax")
     assert found.about["without_weight"]
     assert sorted([*found.weights, *found.about["without_weight"]]) == sorted(values)
 
@@ -335,23 +335,23 @@ def test_what_has_no_weight_is_named():
 def test_what_can_not_be_weighed_is_refused():
     values, x, y = planted()
     with pytest.raises(ValueError, match="softmax or sparsemax"):
-        learned(values, x, y, kind="max")
+        learn_weights(values, x, y, kind="max")
     with pytest.raises(ValueError, match="two pseudo-labels"):
-        learned({"free": values["free"]}, x, y)
+        learn_weights({"free": values["free"]}, x, y)
     with pytest.raises(ValueError, match="no values of f0; there are tied"):
-        learned(values, x, y, ["free", "f0"])
+        learn_weights(values, x, y, ["free", "f0"])
     with pytest.raises(ValueError, match="named twice"):
-        learned(values, x, y, ["free", "free"])
+        learn_weights(values, x, y, ["free", "free"])
     with pytest.raises(ValueError, match="most is 3"):
-        learned(values, x, y, most=3)
+        learn_weights(values, x, y, most=3)
     with pytest.raises(ValueError, match="width is 0"):
-        learned(values, x, y, width=0)
+        learn_weights(values, x, y, width=0)
     with pytest.raises(ValueError, match="flat: the same for all 90"):
-        learned(values | {"flat": np.full(90, 3.0)}, x, y)
+        learn_weights(values | {"flat": np.full(90, 3.0)}, x, y)
     with pytest.raises(ValueError, match="no class has four"):
-        learned(values | {"none": np.full(90, np.nan)}, x, y)
+        learn_weights(values | {"none": np.full(90, np.nan)}, x, y)
     with pytest.raises(ValueError, match="no class has four"):
-        learned(values, x, np.arange(90))
+        learn_weights(values, x, np.arange(90))
 
 
 # ---------------------------------------------------------------------------------- from a ranking
@@ -482,7 +482,7 @@ def test_no_ranking_at_all(tmp_path):
 
 def test_weights_are_read_back_as_written(tmp_path):
     values, x, y = planted()
-    found = learned(values, x, y)
+    found = learn_weights(values, x, y)
     found.write(tmp_path / "new" / "w.json")
     assert read_weights(str(tmp_path / "new" / "w.json")) == found.weights
     assert [one.name for one in (tmp_path / "new").iterdir()] == ["w.json"]

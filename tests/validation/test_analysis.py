@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augury.validation.analysis import Analysis, Row, analysed
+from augury.validation.analysis import Analysis, Row, analyse
 from augury.validation.estimators import DEFAULT, ESTIMATORS, RECOMMENDED
 from augury.validation.recipe import Judge, Pretraining, Recipe, Regime
 from augury.validation.report import figures, render
@@ -51,7 +51,7 @@ def estimates(**given):
 
 
 def judged(found_rows=None, **given):
-    return analysed(RECIPE, estimates(**given), found_rows or rows(), {})
+    return analyse(RECIPE, estimates(**given), found_rows or rows(), {})
 
 
 def test_gates_are_open_where_all_is_as_it_should_be():
@@ -122,7 +122,7 @@ def test_chosen_on_one_task_and_tried_on_the_other():
 def test_groups_and_what_a_ranking_saves():
     pairs = [("best", 0.1), ("best", 0.1), ("worst", 0.3), ("worst", 0.3)]
     groups = [row("x", "a", error, k % 2, regime) for k, (regime, error) in enumerate(pairs)]
-    found = analysed(RECIPE, estimates(), rows(), {"a": groups})
+    found = analyse(RECIPE, estimates(), rows(), {"a": groups})
     best, worst = found.groups
     assert (best.group, best.mean, best.deviation) == ("best", 0.1, 0.0)
     assert (worst.errors, worst.members) == ((0.3, 0.3), ("x", "x"))
@@ -162,7 +162,7 @@ def test_the_page_shows_names_as_they_are_and_the_same_each_time(tmp_path):
 
 
 def test_nothing_measured_yet():
-    found = analysed(RECIPE, estimates(), [], {})
+    found = analyse(RECIPE, estimates(), [], {})
     assert isinstance(found, Analysis)
     assert found.gates == ()
     assert "No encoder was judged yet" in render(found, RECIPE)

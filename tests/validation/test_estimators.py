@@ -6,8 +6,8 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 from augury import read_corpus
-from augury.compute.threads import threads
-from augury.ranking.dataset import assembled, selected
+from augury.compute.threads import run_in_threads
+from augury.ranking.dataset import open_dataset, select_segments
 from augury.ranking.scoring import estimate
 from augury.settings import RankSettings
 from augury.validation import estimators
@@ -21,8 +21,8 @@ OWN = ("own:rms", "own:zero_crossings", "own:noise", "column:colour", "toy:bands
 def table(manifest, tmp_path):
     settings = RankSettings(label="label", candidates=OWN, sensitivity=False)
     embeddings = (settings.base_embedding(), *OTHERS)
-    given = selected(read_corpus(manifest), settings)
-    with assembled(
+    given = select_segments(read_corpus(manifest), settings)
+    with open_dataset(
         given, settings, embeddings=embeddings, which=range(3), store=tmp_path / "s", jobs=1
     ) as data:
         yield data, estimators.estimates(data)
@@ -49,7 +49,7 @@ def test_independence_is_what_rank_says(table):
     ):
         settings = RankSettings(label="label", **choices)
         place = {"svcca": 2}.get(settings.embedding, 1 if settings.estimator == "released" else 0)
-        made = estimate(data.x[place], zs, data.y, settings, run=threads)
+        made = estimate(data.x[place], zs, data.y, settings, run=run_in_threads)
         assert [found[name][one] for one in names] == pytest.approx([one.score for one in made])
 
 

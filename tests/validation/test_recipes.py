@@ -11,7 +11,7 @@ import toy
 pytest.importorskip("torch")
 pytest.importorskip("opensmile")
 
-from augury.validation.validate import planned, validate
+from augury.validation.validate import plan_jobs, validate
 
 pytestmark = pytest.mark.usefixtures("own_store")
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -68,7 +68,7 @@ def corpora(tmp_path, monkeypatch):
 def test_the_papers_experiments_on_miniature_trees(corpora, name, task):
     text = (RECIPES / f"{name}.toml").read_text()
     (corpora / f"{name}.toml").write_text(text)
-    plan = planned(read_recipe(corpora / f"{name}.toml"))
+    plan = plan_jobs(read_recipe(corpora / f"{name}.toml"))
     # Estimates, two baselines, and three seeds of seven candidates and of reconstruction, judged.
     assert len(plan.jobs) == 1 + 2 + 3 * 8 * 2
     assert plan.later == 3 * 4 * 3
@@ -91,7 +91,7 @@ def test_the_papers_experiments_on_miniature_trees(corpora, name, task):
 
 
 def test_the_demo_is_of_what_ships():
-    plan = planned(read_recipe(RECIPES / "demo.toml"))
+    plan = plan_jobs(read_recipe(RECIPES / "demo.toml"))
     assert len(plan.jobs) == 1 + 2 + 2 * 7 * 2
     assert plan.seconds < 20 * 60
 
@@ -101,7 +101,7 @@ def test_a_list_of_trials_counts_by_what_is_in_it(corpora):
     (corpora / "r.toml").write_text(text)
 
     def keys():
-        return {job.key for job, _, _ in planned(read_recipe(corpora / "r.toml")).jobs}
+        return {job.key for job, _, _ in plan_jobs(read_recipe(corpora / "r.toml")).jobs}
 
     before = keys()
     (corpora / "corpora" / "veri_test.txt").rename(corpora / "corpora" / "list.txt")

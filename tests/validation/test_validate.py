@@ -23,7 +23,7 @@ from augury.learning.training import Stopped  # noqa: E402
 from augury.validation import jobs  # noqa: E402
 from augury.validation import validate as experiment  # noqa: E402
 from augury.validation.analysis import Analysis  # noqa: E402
-from augury.validation.validate import planned, validate  # noqa: E402
+from augury.validation.validate import plan_jobs, validate  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -91,7 +91,7 @@ def test_random_encoders_are_of_the_sizes_of_the_pretrained_wherever_these_are_w
     recipe, tmp_path
 ):
     def keys():
-        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        found = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
         return {name: found[f"pitch (frozen) on baseline: {name}, seed 0"] for name in BASELINES}
 
     path = recipe()
@@ -108,7 +108,7 @@ def test_random_encoders_are_of_the_sizes_of_the_pretrained_wherever_these_are_w
 
 def test_another_code_of_a_function_is_another_encoder(recipe, monkeypatch):
     def keys():
-        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        found = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
         names = ("toy:pitch", "own:noise")
         return [found[f"pitch (frozen) on alone: {name}, seed 0"] for name in names]
 
@@ -122,7 +122,7 @@ def test_another_code_of_a_function_is_another_encoder(recipe, monkeypatch):
 
 def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
     def keys():
-        found = {job.name: job.key for job, *_ in planned(read_recipe(path)).jobs}
+        found = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
         return [found[f"{name} (frozen) on baseline: mel, seed 0"] for name in ("pitch", "mine")]
 
     mine = RECIPE.replace("tasks.pitch", "tasks.mine").partition("[tasks.mine]")[2]
@@ -147,7 +147,7 @@ def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
 def test_what_is_not_in_the_data_is_said_before_hours_of_work(recipe, before, after, message):
     path = recipe(RECIPE.replace(before, after, 1))
     with pytest.raises(ValueError, match=message):
-        planned(read_recipe(path))
+        plan_jobs(read_recipe(path))
 
 
 def test_what_is_not_finite_is_a_failure_of_that_job(tmp_path, monkeypatch):
@@ -181,7 +181,7 @@ def test_of_a_dead_worker_only_what_it_had_not_done_has_failed(recipe, monkeypat
 def test_what_was_begun_with_another_noise_is_begun_again(recipe, tmp_path, monkeypatch):
     chain = next(
         [job]
-        for job, *_ in planned(read_recipe(recipe())).jobs
+        for job, *_ in plan_jobs(read_recipe(recipe())).jobs
         if job.name == "pretrain alone: own:noise, seed 0"
     )
     site = jobs.Site(tmp_path / "store")
@@ -231,7 +231,7 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     }
     assert tables(again.folder) == before
     assert rows(again.folder) == found_rows
-    plan = planned(read_recipe(recipe()))
+    plan = plan_jobs(read_recipe(recipe()))
     assert plan.later == 0
     assert all(known for _, known, _ in plan.jobs)
     assert any("on all: " in job.name for job, *_ in plan.jobs)
@@ -290,7 +290,7 @@ def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
     short = RECIPE.replace("seeds = 2", "seeds = 1", 1)
     run(recipe(short))
     jobs = set((tmp_path / "store" / "jobs").iterdir())
-    plan = planned(read_recipe(recipe()))
+    plan = plan_jobs(read_recipe(recipe()))
     todo = [job.name for job, known, _ in plan.jobs if not known]
     assert todo
     assert all(name.endswith("seed 1") for name in todo)
@@ -303,13 +303,13 @@ def test_the_rows_of_results_csv_count_as_done(recipe, tmp_path):
     path = recipe(RECIPE.partition("[groups]")[0])
     folder = run(path).folder
     elsewhere = tmp_path / "elsewhere"
-    plan = planned(read_recipe(path), elsewhere, folder)
+    plan = plan_jobs(read_recipe(path), elsewhere, folder)
     todo = [job for job, known, _ in plan.jobs if not known]
     assert {job.kind for job in todo} == {"estimates"}
     table = folder / "results.csv"
     lines = table.read_text().splitlines(keepends=True)
     table.write_text("".join(line for line in lines if "toy:pitch,pitch,frozen,1," not in line))
-    plan = planned(read_recipe(path), elsewhere, folder)
+    plan = plan_jobs(read_recipe(path), elsewhere, folder)
     todo = [job.name for job, known, _ in plan.jobs if not known and job.kind != "estimates"]
     assert todo == [
         "pretrain alone: toy:pitch, seed 1", "pitch (frozen) on alone: toy:pitch, seed 1",

@@ -27,6 +27,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import fft
 
+from augury.errors import InputError
+
 RATE = 16_000  # Hz, what every estimator works at
 WINDOW = 0.025  # seconds of signal behind one spectrum
 HOP = 0.010  # seconds from one spectrum to the next
@@ -46,7 +48,7 @@ _STREAMED = (
 )
 
 
-class BadAudio(ValueError):
+class BadAudio(InputError):
     """A recording that can't be used: `reason` is a stable kind, `detail` the human sentence."""
 
     def __init__(self, reason: str, detail: str):
@@ -152,11 +154,11 @@ def log_mel(
     formula) from 0 to half the rate. Frame i starts at sample i * hop, with no padding at the
     edges: there are 1 + (samples - window) // hop of them, frame i centred at
     window/2 + i * hop.
-    ValueError if the signal is shorter than one window.
+    InputError if the signal is shorter than one window.
     """
     width, step = round(window * rate), round(hop * rate)
     if len(signal) < width:
-        raise ValueError(
+        raise InputError(
             f"the signal has {len(signal)} samples, but one window of {window:g} s at {rate} Hz "
             f"needs {width}; leave out recordings shorter than that"
         )
@@ -204,7 +206,7 @@ def _mel_filters(rate: int, width: int, bands: int) -> NDArray[np.float32]:
     rising, falling = (hertz - left) / (centre - left), (right - hertz) / (right - centre)
     filters = np.maximum(0, np.minimum(rising, falling))
     if not filters.any(axis=0).all():
-        raise ValueError(
+        raise InputError(
             f"{bands} mel bands at {rate} Hz are finer than the spectrum's {rate / width:g} Hz, so "
             "some would be empty; ask for fewer bands or a longer window"
         )

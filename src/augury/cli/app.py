@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from augury.errors import InputError, MissingPackage
+
 if TYPE_CHECKING:
     from augury.corpus.corpus import Check
     from augury.corpus.read import Prepared
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from augury.learning.training import Moment
     from augury.pretraining.pretrain import Pretrained
     from augury.ranking.result import Ranking, Result
-    from augury.validation.validate import Planned, Validation
+    from augury.validation.validate import JobPlan, Validation
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -289,11 +291,11 @@ def pretrain(
     """
     with _plain_errors():
         from augury.corpus.read import is_timit, read_corpus
-        from augury.pretraining.choice import Choice, chosen, from_ranking, read_weights
+        from augury.pretraining.choice import Choice, choose, from_ranking, read_weights
 
         _needs_torch()
         if bool(pseudo_labels) == (ranking is not None or bool(weights)):
-            raise ValueError(
+            raise InputError(
                 "say what to predict with --pseudo-labels F0,zcr (or none), with "
                 "--from ranking.json, or with --weights F0=0.7,zcr=0.3"
             )
@@ -306,12 +308,12 @@ def pretrain(
                     f"passed over: {name}, which is not relevant to {choice.ranking['label']}"
                 )
         elif weights:
-            choice = chosen(read_weights(weights))
+            choice = choose(read_weights(weights))
         else:
             names = [name.strip() for name in pseudo_labels.split(",") if name.strip()]
             if not names:
-                raise ValueError("--pseudo-labels names none; to only reconstruct, say none")
-            choice = chosen([] if names == ["none"] else names)
+                raise InputError("--pseudo-labels names none; to only reconstruct, say none")
+            choice = choose([] if names == ["none"] else names)
         from augury.pretraining.pretrain import pretrain as pretrained
 
         first = _is_first()  # of several processes
@@ -363,12 +365,12 @@ def encode(
     """Write a pretrained encoder's features of recordings: (frames, dimensions), 100 a second."""
     with _plain_errors():
         _needs_torch()
-        from augury.learning.processes import usable
+        from augury.learning.processes import find_device
         from augury.pretraining.encode import encode_files, load_encoder
 
         _usable("--out", out_dir)
         bad = 0
-        loaded = load_encoder(encoder).to(usable(device))
+        loaded = load_encoder(encoder).to(find_device(device))
         for path, found in encode_files(loaded, recordings, out_dir):
             if isinstance(found, Exception):
                 bad += 1
@@ -469,9 +471,9 @@ def evaluate(
 
         _needs_torch()
         from augury.downstream.evaluate import evaluate as evaluated
-        from augury.downstream.tasks.task import found
+        from augury.downstream.tasks.task import find_task
 
-        found(task)  # now, not after the corpus was read
+        find_task(task)  # now, not after the corpus was read
         choices: dict[str, Any] = {
             "label": label or None, "mode": mode, "train": train, "validation": validation,
             "test": test, "folds": folds, "shared_speakers": shared_speakers or None,
@@ -487,7 +489,7 @@ def evaluate(
             if task == "asr":  # as published
                 choices = {"label": "phones", "fold": "timit39"} | choices
         if task in ("asr", "classify") and "label" not in choices:
-            raise ValueError("say with --label which column is to be told")
+            raise InputError("say with --label which column is to be told")
         corpus = read_corpus(manifest, allow_outside=allow_outside, level=level)
         _usable("--out", out_dir)
         _usable("--store", store)
@@ -555,21 +557,21 @@ def select(
         counts = {"best": best, "worst": worst, "greedy": greedy, "mrmr": mrmr, "random": random}
         asked = [name for name, k in counts.items() if k]
         if len(asked) + everything + bool(weights) != 1:
-            raise ValueError(
+            raise InputError(
                 "say how to choose: one of --best K, --worst K, --greedy K, --mrmr K, --random K, "
                 "--all, --weights softmax"
             )
         ranked = selection.read_ranking(ranking)
         if weights:
             with _progress() as progress, _quarantined(out_file.parent):
-                found = selection.from_store(
+                found = selection.learn_weights_from_store(
                     ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
                     progress=progress,
                 )  # fmt: skip
         elif everything:
             found = selection.everything(ranked)
         elif random:
-            found = selection.at_random(ranked, random, seed)
+            found = selection.random(ranked, random, seed)
         else:
             found = getattr(selection, asked[0])(ranked, counts[asked[0]])
         found.write(out_file)
@@ -608,13 +610,13 @@ def validate(
     with _plain_errors():
         _needs_torch()
         from augury.validation.recipe import read_recipe
-        from augury.validation.validate import planned
+        from augury.validation.validate import plan_jobs
         from augury.validation.validate import validate as validated
 
         read = read_recipe(recipe)
         _usable("--store", store)
         if plan:
-            _show_plan(planned(read, store, out_dir), jobs)
+            _show_plan(plan_jobs(read, store, out_dir), jobs)
             return
         _usable("--out", out_dir)
         with _progress() as progress, _training(), _quarantined(out_dir):
@@ -761,7 +763,7 @@ def _needs_torch() -> None:
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise ModuleNotFoundError(
+        raise MissingPackage(
             "this needs torch, which is not installed: install the build of torch for your "
             "machine, then pip install 'augury[train]'"
         )
@@ -780,7 +782,7 @@ def _settings(given: Iterable[str]) -> dict[str, Any]:
     for one in given:
         name, is_, value = one.partition("=")
         if not is_:
-            raise ValueError(f"--set {one}: write NAME=VALUE, such as epochs=5")
+            raise InputError(f"--set {one}: write NAME=VALUE, such as epochs=5")
         try:
             found[name.strip()] = tomllib.loads(f"x = {value}")["x"]
         except tomllib.TOMLDecodeError:
@@ -815,7 +817,7 @@ def _show_evaluation(done: Evaluation) -> None:
         out.print(f"left out: {reasons} (quarantine.csv)")
 
 
-def _show_plan(plan: Planned, jobs: int) -> None:
+def _show_plan(plan: JobPlan, jobs: int) -> None:
     from augury.compute.threads import cores
 
     for job, known, seconds in plan.jobs:
@@ -832,9 +834,9 @@ def _show_plan(plan: Planned, jobs: int) -> None:
 
 
 def _show_validation(done: Validation) -> None:
-    from augury.validation.report import Said
+    from augury.validation.report import Wording
 
-    said = Said(done.analysis, done.recipe)
+    said = Wording(done.analysis, done.recipe)
     out.print()
     out.print(said.verdict())
     table = Table(box=None, pad_edge=False)
@@ -858,7 +860,7 @@ def _usable(option: str, folder: Path | None) -> None:
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(
+        raise InputError(
             f"{option} {folder}: not a folder to write to: {error.strerror}"
         ) from error
 

@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from augury import pseudolabels
 from augury.compute import processes
+from augury.errors import InputError, MissingPackage
 from augury.pseudolabels.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Cluster:
             time.sleep(0.5)
 
     def check(self, plan: Plan, works: Sequence[Work]) -> None:
-        """ValueError unless all workers see the store, the recordings, the user's functions."""
+        """InputError unless all workers see the store, the recordings, the user's functions."""
         plan.store.mkdir(parents=True, exist_ok=True)
         mark = plan.store / f".{secrets.token_hex(8)}"
         mark.touch()
@@ -124,11 +125,11 @@ class Cluster:
         )
 
     def _alike(self) -> None:
-        """ValueError unless all workers have one thread and our versions."""
+        """InputError unless all workers have one thread and our versions."""
         self._agree("install the same versions there, or the bytes would differ", versions)
         for worker, threads in self._threads().items():
             if threads > 1:
-                raise ValueError(
+                raise InputError(
                     f"worker {worker} has {threads} threads, but openSMILE needs a process each; "
                     "start it with --nthreads 1, and --nworkers for more of them"
                 )
@@ -140,13 +141,13 @@ class Cluster:
             )  # fmt: skip
 
     def _agree(self, mend: str, function: Callable[..., dict[str, str]], *given: object) -> None:
-        """ValueError unless a function gives on every worker what it gives here."""
+        """InputError unless a function gives on every worker what it gives here."""
         ours = function(*given)
         for worker, theirs in self._asked(function, *given).items():
             if isinstance(theirs, Exception):
-                raise ValueError(f"worker {worker} failed: {theirs}; {mend}")
+                raise InputError(f"worker {worker} failed: {theirs}; {mend}")
             if found := _differences(ours, theirs):
-                raise ValueError(f"worker {worker} differs: {found}; {mend}")
+                raise InputError(f"worker {worker} differs: {found}; {mend}")
 
     def _asked(self, function: Callable[..., Any], *given: object) -> dict[str, Any]:
         return cast(dict[str, Any], self.client.run(function, *given, on_error="return"))
@@ -161,7 +162,7 @@ class Cluster:
 
 
 @contextmanager
-def opened(cluster: str | Client | None, jobs: int | None) -> Iterator[Cluster | None]:
+def open_cluster(cluster: str | Client | None, jobs: int | None) -> Iterator[Cluster | None]:
     """The cluster that a text stands for, its workers checked; closed afterwards.
 
     Args:
@@ -171,7 +172,7 @@ def opened(cluster: str | Client | None, jobs: int | None) -> Iterator[Cluster |
         jobs: workers to start; of no effect on an address or a client.
 
     Raises:
-        ValueError: a text that stands for nothing, or workers that would give other bytes.
+        InputError: a text that stands for nothing, or workers that would give other bytes.
         ConnectionError: no scheduler there, or no worker.
     """
     if cluster is None:
@@ -183,7 +184,7 @@ def opened(cluster: str | Client | None, jobs: int | None) -> Iterator[Cluster |
         yield _ready(Cluster(cluster))
     elif cluster == "local":
         with (
-            _local(jobs or processes.enough()) as started,
+            _local(jobs or processes.process_count()) as started,
             distributed.Client(started, set_as_default=False) as client,
         ):
             yield _ready(Cluster(client))
@@ -193,7 +194,7 @@ def opened(cluster: str | Client | None, jobs: int | None) -> Iterator[Cluster |
     else:
         settings = {} if cluster == "slurm" else _read(Path(cluster))
         if not jobs:
-            raise ValueError(f"--cluster {cluster} needs --jobs: the number of workers to ask for")
+            raise InputError(f"--cluster {cluster} needs --jobs: the number of workers to ask for")
         with (
             _slurm(cluster, settings) as started,
             distributed.Client(started, set_as_default=False) as client,
@@ -206,7 +207,7 @@ def _extra() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackage(
             "--cluster needs Dask: pip install 'augury[cluster]'", name=error.name
         ) from error
 
@@ -274,12 +275,12 @@ def _slurm(cluster: str, settings: dict[str, object]) -> Iterator[SLURMCluster]:
         if name.replace("_", "-") not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{cluster}: jobqueue.slurm has no setting {name}{hint}")
+            raise InputError(f"{cluster}: jobqueue.slurm has no setting {name}{hint}")
     with dask.config.set(SETTINGS | {f"jobqueue.slurm.{k}": v for k, v in settings.items()}):
         cores = dask.config.get("jobqueue.slurm.cores")
         if not (cores and dask.config.get("jobqueue.slurm.memory")):
             where = "the Dask configuration" if cluster == "slurm" else cluster
-            raise ValueError(f"{where} says no jobqueue.slurm.cores and jobqueue.slurm.memory")
+            raise InputError(f"{where} says no jobqueue.slurm.cores and jobqueue.slurm.memory")
         started = SLURMCluster(processes=cores, silence_logs="critical")  # of one thread each
         try:
             yield started
@@ -300,16 +301,16 @@ def _read(path: Path) -> dict[str, object]:
     import yaml
 
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"--cluster {path}: neither tcp://host:port, nor local, nor slurm, nor a file of YAML"
         )
     try:
         found = yaml.safe_load(path.read_bytes())
         settings = found["jobqueue"]["slurm"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: no YAML with settings under jobqueue: slurm:") from error
+        raise InputError(f"{path}: no YAML with settings under jobqueue: slurm:") from error
     if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
-        raise ValueError(f"{path}: what is under jobqueue: slurm: must be names with values")
+        raise InputError(f"{path}: what is under jobqueue: slurm: must be names with values")
     return settings
 
 
@@ -352,6 +353,6 @@ def _differences(ours: dict[str, str], theirs: dict[str, str]) -> str:
 def _there(wanted: dict[str, str], function: Callable[..., Any], *given: object) -> Any:
     """Run a task on a worker, which may have come after the others were checked."""
     if found := _differences(wanted, versions()):
-        raise ValueError(f"a worker differs: {found}; install the same versions there")
+        raise InputError(f"a worker differs: {found}; install the same versions there")
     with _alone, threadpool_limits(1):  # whoever started it, and with how many threads
         return function(*given)

@@ -16,6 +16,7 @@ from loky import ProcessPoolExecutor
 from threadpoolctl import threadpool_limits
 
 from augury.compute.threads import cores
+from augury.errors import InputError
 
 if TYPE_CHECKING:
     from augury.compute.cluster import Cluster
@@ -34,7 +35,7 @@ class WorkerDied(RuntimeError):
     """A worker process was lost (killed, or crashed in native code) on this very item."""
 
 
-def enough() -> int:
+def process_count() -> int:
     """Processes that keep all cores busy: one may wait for the disk while another computes."""
     return cores() + 1
 
@@ -71,7 +72,7 @@ def spread(
         most: items that go to a worker together, at most; 1 where each takes a second.
     """
     if not 1 <= jobs <= 64 * cores() and not cluster:
-        raise ValueError(f"jobs is {jobs}, but must be from 1 to {64 * cores()}")
+        raise InputError(f"jobs is {jobs}, but must be from 1 to {64 * cores()}")
     if (jobs == 1 or len(items) <= 1) and not cluster:
         for index, item in enumerate(items):
             with threadpool_limits(1):  # as in a worker, so that the last bits are the same

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from threadpoolctl import ThreadpoolController
 
 #: Runs tasks (function, arguments …) as function(x, arguments …); results in the tasks' order.
-Run = Callable[[Any, Iterable[tuple[Any, ...]]], Iterator[Any]]
+RunTasks = Callable[[Any, Iterable[tuple[Any, ...]]], Iterator[Any]]
 
 _threadpools = ThreadpoolController()
 
@@ -21,7 +21,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def alone(function: Callable[P, T]) -> Callable[P, T]:
+def single_threaded(function: Callable[P, T]) -> Callable[P, T]:
     """The function with one BLAS thread: its last bits do not depend on how many there are."""
 
     @wraps(function)
@@ -37,7 +37,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads(x: Any, tasks: Iterable[tuple[Any, ...]], *, count: int | None = None) -> Iterator[Any]:
+def run_in_threads(
+    x: Any, tasks: Iterable[tuple[Any, ...]], *, count: int | None = None
+) -> Iterator[Any]:
     """Run tasks here, on all cores or `count`: each on one, so that its last bits are its own."""
     tasks = iter(tasks)
     few = list(islice(tasks, 2))

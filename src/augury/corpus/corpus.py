@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from augury import audio
+from augury.errors import InputError
 from augury.store import write_atomically
 
 RESERVED = ("path", "start", "end")  # every other column of a manifest is a label column
@@ -79,7 +80,7 @@ class Corpus:
         """
         chosen = np.asarray(keep)
         if chosen.dtype == bool and chosen.shape != (len(self),):
-            raise ValueError(
+            raise InputError(
                 f"keep has shape {chosen.shape}, but there are {len(self)} segments; give one "
                 "true or false for each, or indices"
             )
@@ -97,13 +98,13 @@ class Corpus:
             rows=self.rows[chosen],
         )
 
-    def of_split(self, split: str) -> NDArray[np.bool_]:
-        """Which segments (n,) are of a split; ValueError if none is."""
+    def in_split(self, split: str) -> NDArray[np.bool_]:
+        """Which segments (n,) are of a split; InputError if none is."""
         splits = self.label("split")
         found = np.asarray(splits == split, bool)
         if not found.any():
             there = ", ".join(sorted(set(map(str, splits))))
-            raise ValueError(f"no segment is of split {split!r}; there are {there}")
+            raise InputError(f"no segment is of split {split!r}; there are {there}")
         return found
 
     def by_recording(self) -> list[NDArray[np.int64]]:
@@ -112,7 +113,7 @@ class Corpus:
         counts = np.bincount(self.recording, minlength=len(self.recordings))
         return np.split(order, np.cumsum(counts)[:-1])
 
-    def refused(self, segment: int, reason: str, detail: str) -> Rejected:
+    def reject(self, segment: int, reason: str, detail: str) -> Rejected:
         """A segment of this corpus that turned out not to be usable."""
         name = self.names[self.recording[segment]]
         start, end = _seconds(self.start[segment]), _seconds(self.end[segment])
@@ -123,10 +124,10 @@ class Corpus:
         try:
             return self.columns[column]
         except KeyError:
-            raise ValueError(_no_column(self.source, column, self.columns)) from None
+            raise InputError(_no_column(self.source, column, self.columns)) from None
 
 
-class TooManyBad(ValueError):
+class TooManyBad(InputError):
     """More segments can't be used than was allowed; `rejected` names them."""
 
     def __init__(self, message: str, rejected: tuple[Rejected, ...]) -> None:
@@ -138,7 +139,7 @@ def refuse_too_many(rejected: tuple[Rejected, ...], kept: int, max_bad: float) -
     """Raises TooManyBad where more than that share was rejected, or nothing was kept."""
     total = kept + len(rejected)
     if not total:
-        raise ValueError("there is no segment")
+        raise InputError("there is no segment")
     if len(rejected) <= max_bad * total and kept:
         return
     reasons = Counter(one.reason for one in rejected)
@@ -307,11 +308,11 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     sound = np.array([h is not None for h in headers], bool)[corpus.recording]
     inside = (begin < length) & (end <= length + SLACK)
     new = [
-        corpus.refused(i, faults[corpus.recording[i]].reason, faults[corpus.recording[i]].detail)
+        corpus.reject(i, faults[corpus.recording[i]].reason, faults[corpus.recording[i]].detail)
         for i in np.flatnonzero(~sound).tolist()
     ]
     new += [
-        corpus.refused(
+        corpus.reject(
             i,
             "outside-recording",
             f"{corpus.names[corpus.recording[i]]}: the segment runs from {begin[i]:g} to "
@@ -322,7 +323,7 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     seconds = np.minimum(end, length) - begin
     short = sound & inside & (seconds < audio.WINDOW - 1e-9)
     new += [
-        corpus.refused(
+        corpus.reject(
             i,
             "too-short",
             f"{corpus.names[corpus.recording[i]]}: a segment of {seconds[i]:.4f} s, shorter than "

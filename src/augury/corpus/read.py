@@ -9,6 +9,7 @@ from pathlib import Path
 from augury.corpus.corpus import Corpus, write_manifest, write_quarantine
 from augury.corpus.readers import common_voice, folder, kaldi, table, timit, voxceleb
 from augury.corpus.readers.voxceleb import read_trials
+from augury.errors import InputError
 
 __all__ = [
     "CORPORA",
@@ -46,7 +47,7 @@ def read_corpus(
     if not source.exists():
         raise FileNotFoundError(f"{source}: there is no such manifest or folder; check the path")
     if level is not None and not is_timit(source):
-        raise ValueError(f"{source}: level={level!r} is for TIMIT, which this is not; leave it out")
+        raise InputError(f"{source}: level={level!r} is for TIMIT, which this is not; leave it out")
     if not source.is_dir():
         return table.read(source, allow_outside=allow_outside)
     for reader in (kaldi, voxceleb, common_voice):
@@ -104,16 +105,16 @@ def prepare(
     """
     root, out = Path(root), Path(out)
     if name not in CORPORA:
-        raise ValueError(f"{name!r} is no corpus known here; there are {', '.join(CORPORA)}")
+        raise InputError(f"{name!r} is no corpus known here; there are {', '.join(CORPORA)}")
     for option, value, whose in (
         ("level", level, ("timit",)),
         ("split", split, ("timit", "voxceleb1")),
         ("stats", stats, ("common_voice",)),
     ):
         if value is not None and name not in whose:
-            raise ValueError(f"{option}={value!r} is for {' and '.join(whose)}; leave it out")
+            raise InputError(f"{option}={value!r} is for {' and '.join(whose)}; leave it out")
     if out.suffix.lower() != ".csv":
-        raise ValueError(f"{out}: the manifest is CSV; give it a name that ends in .csv")
+        raise InputError(f"{out}: the manifest is CSV; give it a name that ends in .csv")
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder; check the path")
     if name == "timit":
@@ -132,7 +133,7 @@ def prepare(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_quarantine(corpus.rejected, quarantine)
     if not len(corpus):
-        raise ValueError(
+        raise InputError(
             f"{root}: none of {len(corpus.rejected):,} segments can be used; {quarantine} names "
             f"each. The first: {corpus.rejected[0].detail}"
         )

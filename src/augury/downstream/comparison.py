@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augury.pretraining.losses import LISTED, duration, file_name
-from augury.ranking.wording import NONE, counted, decimal, known, listed, plain
+from augury.ranking.wording import NONE, count, decimal, is_known, join_names, plain
 
 if TYPE_CHECKING:  # an evaluation is written with its report: the import goes the other way
-    from augury.downstream.result import Confusion, Contender, Evaluation, Outcome, Worst
+    from augury.downstream.result import Confusion, Evaluation, Model, Outcome, Worst
 
 #: Up to this many classes are drawn as a matrix; of more, only the most frequent confusions listed.
 DRAWN = 60
@@ -32,28 +32,28 @@ class Contest:
     """An evaluation as its report shows it."""
 
     evaluation: Evaluation
-    ranked: list[Contender]  # those with a score, lowest mean first
+    ranked: list[Model]  # those with a score, lowest mean first
     decimals: int  # of a score in percent
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> Contest:
         """From what results.json holds."""
-        ranked = [one for one in evaluation.ranked() if known(one.mean)]
+        ranked = [one for one in evaluation.ranked() if is_known(one.mean)]
         sizes = [one.mean for one in ranked if one.mean > 0]
         return cls(evaluation, ranked, 2 if sizes and min(sizes) < 0.02 else 1)
 
     @property
-    def encoders(self) -> list[Contender]:
+    def encoders(self) -> list[Model]:
         """Those pretrained with a pseudo-label."""
         return [one for one in self.ranked if not one.baseline]
 
     @property
-    def baselines(self) -> list[Contender]:
+    def baselines(self) -> list[Model]:
         """What they are measured by."""
         return [one for one in self.ranked if one.baseline]
 
     @property
-    def subject(self) -> Contender | None:
+    def subject(self) -> Model | None:
         """The one that is looked at closely: the best encoder, else the best baseline."""
         return next(iter(self.encoders or self.ranked), None)
 
@@ -68,7 +68,7 @@ class Contest:
         return any(len(one.outcomes) > 1 for one in self.ranked)
 
     @property
-    def with_det(self) -> list[Contender]:
+    def with_det(self) -> list[Model]:
         """Those whose typical outcome has a DET curve."""
         return [one for one in self.ranked if one.typical.det and len(one.typical.det[0]) > 1]
 
@@ -77,19 +77,19 @@ class Contest:
         """What a guess gives, if that is worth drawing beside the scores."""
         chance = self.evaluation.metric.chance
         ends = [end for one in self.ranked for end in (one.mean, *(one.interval or ()))]
-        return chance if known(chance) and ends and chance <= NEAR * max(ends) else None
+        return chance if is_known(chance) and ends and chance <= NEAR * max(ends) else None
 
     def text(self, score: float | None) -> str:
         """A score in percent: "9.1"."""
-        return decimal(100 * score, self.decimals) if known(score) else NONE
+        return decimal(100 * score, self.decimals) if is_known(score) else NONE
 
     def percent(self, score: float | None) -> str:
         """A score in percent: "9.1 %"."""
-        return f"{self.text(score)} %" if known(score) else NONE
+        return f"{self.text(score)} %" if is_known(score) else NONE
 
     def span(self, interval: tuple[float, float] | None) -> str:
         """E.g. "8.7 to 9.5"; "" where there is none. No error rate is below 0."""
-        if interval is None or not all(map(known, interval)):
+        if interval is None or not all(map(is_known, interval)):
             return ""
         return " to ".join(self.text(max(0.0, end)) for end in interval)
 
@@ -104,34 +104,34 @@ def isolated(name: str) -> str:
     return f"\u2068{name}\u2069" if turns else name
 
 
-def name_of(one: Contender) -> str:
+def name_of(one: Model) -> str:
     """A contender as the report calls it."""
     own = {"mel": "log-mel", "random": "random encoder"} if one.pretrained is None else {}
     return own.get(one.name) or isolated(one.name) or "(no name)"
 
 
-def label_of(one: Contender) -> str:
+def label_of(one: Model) -> str:
     """Its name, and how it was used if it was trained along."""
     return name_of(one) + (f", {MODES['finetune']}" if one.mode == "finetune" else "")
 
 
-def kind_of(one: Contender) -> str:
+def kind_of(one: Model) -> str:
     """What it is."""
     if one.pretrained is None:
         own = {"mel": "the speech itself, no encoder", "random": "never trained"}
         return own.get(one.name, "not pretrained on a pseudo-label")
     if not one.pretrained:
         return "pretrained on reconstruction alone"
-    return f"pretrained on {listed([isolated(name) for name in one.pretrained])}"
+    return f"pretrained on {join_names([isolated(name) for name in one.pretrained])}"
 
 
-def tags_of(one: Contender) -> list[str]:
+def tags_of(one: Model) -> list[str]:
     """Whether its encoder, if there is one, was trained along; and whether it is a baseline."""
     mode = "" if one.pretrained is None and one.name == "mel" else MODES.get(one.mode, one.mode)
     return [tag for tag in (mode, "baseline" if one.baseline else "") if tag]
 
 
-def _said(one: Contender) -> str:
+def _said(one: Model) -> str:
     """In a sentence, e.g. "the encoder f0 (finetuned)"."""
     name = name_of(one)
     if one.pretrained is None and one.name in ("mel", "random"):
@@ -141,20 +141,20 @@ def _said(one: Contender) -> str:
     return f"{text} ({MODES['finetune']})" if one.mode == "finetune" else text
 
 
-def _names(some: Iterable[Contender]) -> str:
-    return listed([_said(one) for one in some])
+def _names(some: Iterable[Model]) -> str:
+    return join_names([_said(one) for one in some])
 
 
 # -------------------------------------------------------------------------------- who is better
 
 
-def lower(one: Contender, other: Contender) -> bool:
+def lower(one: Model, other: Model) -> bool:
     """Whether its score is lower, and the intervals over seeds, which both have, are apart."""
     a, b = one.interval, other.interval
     return bool(a and b and a[1] < b[0])
 
 
-def judged(contest: Contest, one: Contender) -> str:
+def judged(contest: Contest, one: Model) -> str:
     """Whether an encoder helps: it must beat every baseline; "" where there is none to beat."""
     rivals = contest.baselines
     if one.baseline or not rivals:
@@ -164,7 +164,7 @@ def judged(contest: Contest, one: Contender) -> str:
     return HELPS if all(lower(one, rival) for rival in rivals) else OPEN
 
 
-def _score(contest: Contest, one: Contender) -> str:
+def _score(contest: Contest, one: Model) -> str:
     """E.g. "9.1 % (3 seeds, 8.7 to 9.5)"."""
     span = contest.span(one.interval)
     seeds = f"{len(one.outcomes)} seeds, {span}" if span else "one seed: no interval"
@@ -186,7 +186,7 @@ def verdict(contest: Contest) -> str:
     text = text[0].upper() + text[1:]
     if best.baseline:
         others = [f"{_said(one)} {_score(contest, one)}" for one in rivals[1:]]
-        text += f", {listed(others)}" if others else ""
+        text += f", {join_names(others)}" if others else ""
         return f"{text}. These are baselines: no encoder pretrained on pseudo-labels is here yet."
     if not rivals:
         return (
@@ -204,7 +204,7 @@ def verdict(contest: Contest) -> str:
     return f"{text}whether it helps is not settled, as {why}.{_others(contest, best)}"
 
 
-def _others(contest: Contest, best: Contender) -> str:
+def _others(contest: Contest, best: Model) -> str:
     """How it does against the other baselines."""
     rest = contest.baselines[1:]
     beaten = [one for one in rest if lower(best, one)]
@@ -215,7 +215,7 @@ def _others(contest: Contest, best: Contender) -> str:
     return text + (f" Against {_names(level)} it is not settled." if level else "")
 
 
-def _elsewhere(one: Contender, other: Contender) -> str:
+def _elsewhere(one: Model, other: Model) -> str:
     """What the intervals over test speakers add to what those over seeds settle."""
     a, b = one.typical.interval, other.typical.interval
     if not a or not b or a[1] < b[0] or b[1] < a[0]:
@@ -250,7 +250,7 @@ def metric_said(contest: Contest) -> str:
     """What the score is, and which way is better."""
     metric = contest.evaluation.metric
     text = f"{metric.name} is the {metric.words}" if metric.words else metric.name
-    chance = f" A guess gives {contest.percent(metric.chance)}." if known(metric.chance) else ""
+    chance = f" A guess gives {contest.percent(metric.chance)}." if is_known(metric.chance) else ""
     return f"{text}: lower is better, 0 is perfect.{chance}"
 
 
@@ -289,24 +289,24 @@ def _count(value: Any) -> str:
 
 
 def _hours(value: float | None) -> str:
-    return duration(3600 * value) if known(value) else NONE
+    return duration(3600 * value) if is_known(value) else NONE
 
 
 def warnings(contest: Contest) -> list[str]:
     """The evaluation's own, and what scores and runs add to them."""
     evaluation, found = contest.evaluation, list(contest.evaluation.warnings)
     chance = evaluation.metric.chance
-    useless = [one for one in contest.ranked if known(chance) and one.mean >= chance]
+    useless = [one for one in contest.ranked if is_known(chance) and one.mean >= chance]
     if useless:
         found.append(f"No better than a guess ({contest.percent(chance)}): {_names(useless)}.")
     for one in contest.ranked:
         skipped = sum(len(outcome.about.get("skipped") or ()) for outcome in one.outcomes)
         if skipped:
             found.append(
-                f"{label_of(one)}: {counted(skipped, 'batch', 'batches')} had a loss or gradient "
+                f"{label_of(one)}: {count(skipped, 'batch', 'batches')} had a loss or gradient "
                 "that is not finite, and taught nothing."
             )
-    without = [one for one in evaluation.contenders if one not in contest.ranked]
+    without = [one for one in evaluation.models if one not in contest.ranked]
     if without:
         found.append(f"No score of {_names(without)}.")
     return found
@@ -324,7 +324,7 @@ def scores_said(contest: Contest) -> str:
         )
     else:
         text += " One seed each: no interval, and so no order that is settled."
-    if known(contest.evaluation.metric.chance) and contest.near_chance is None:
+    if is_known(contest.evaluation.metric.chance) and contest.near_chance is None:
         guess = contest.percent(contest.evaluation.metric.chance)
         text += f" What a guess gives, {guess}, is far beyond the axis."
     if len(contest.encoders) > 1:
@@ -342,7 +342,7 @@ def curves_said(contest: Contest) -> str:
     )
 
 
-def det_said(contest: Contest, outside: list[Contender]) -> str:
+def det_said(contest: Contest, outside: list[Model]) -> str:
     """What the DET curves show, and whose lie outside the frame."""
     text = (
         "DET curves of each contender’s typical seed: misses against false alarms as the threshold "
@@ -389,32 +389,32 @@ def _union(contest: Contest, of: Callable[[Outcome], dict[str, float]]) -> list[
 
 def mean(values: Iterable[float | None]) -> float | None:
     """Of the values that are known."""
-    found = [float(v) for v in values if known(v)]
+    found = [float(v) for v in values if is_known(v)]
     return float(np.mean(found)) if found else None
 
 
-def group_said(contest: Contest, one: Contender, name: str) -> str:
+def group_said(contest: Contest, one: Model, name: str) -> str:
     """A group's score, mean over seeds."""
     return contest.percent(mean(outcome.groups.get(name) for outcome in one.outcomes))
 
 
-def further_said(contest: Contest, one: Contender, name: str) -> str:
+def further_said(contest: Contest, one: Model, name: str) -> str:
     """A further score, mean over seeds: in percent, unless it is a cost or can't be a share."""
     rows = [mean(o.scores.get(name) for o in other.outcomes) for other in contest.ranked]
     value = rows[contest.ranked.index(one)]
-    if "dcf" in name.lower() or any(known(v) and not 0 <= v <= 1 for v in rows):
-        return decimal(value, 3) if known(value) and abs(value) < 100 else _plain(value)
+    if "dcf" in name.lower() or any(is_known(v) and not 0 <= v <= 1 for v in rows):
+        return decimal(value, 3) if is_known(value) and abs(value) < 100 else _plain(value)
     return contest.percent(value)
 
 
 def _plain(value: float | None) -> str:
-    return plain(value) if known(value) else NONE
+    return plain(value) if is_known(value) else NONE
 
 
-def about_said(one: Contender, name: str) -> str:
+def about_said(one: Model, name: str) -> str:
     """A number of `about`, mean over seeds: seconds in words."""
     value = mean(outcome.about.get(name) for outcome in one.outcomes)
-    if not known(value):
+    if not is_known(value):
         return NONE
     return duration(value) if name == "seconds" else f"{value:,.0f}"
 
@@ -461,6 +461,6 @@ def left_out(contest: Contest) -> dict[str, int]:
     return contest.evaluation.data.get("left_out") or {}
 
 
-def seeds(one: Contender) -> list[Outcome]:
+def seeds(one: Model) -> list[Outcome]:
     """Its outcomes by seed; of very many the first."""
     return sorted(one.outcomes, key=lambda outcome: outcome.seed)[:LISTED]

@@ -30,19 +30,20 @@ from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many, 
 from augury.downstream import features as given
 from augury.downstream import result as results
 from augury.downstream.features import Batch, Encoded, Mel, Source, Stretches
-from augury.downstream.result import Contender, Evaluation, Outcome
-from augury.downstream.splits import PARTS, TEST, TRAIN, VALIDATION, assigned
-from augury.downstream.tasks.task import Downstream, Task, code, found
+from augury.downstream.result import Evaluation, Model, Outcome
+from augury.downstream.splits import SPLITS, TEST, TRAIN, VALIDATION, assign_splits
+from augury.downstream.tasks.task import Downstream, Task, find_task, task_version
+from augury.errors import InputError
 from augury.extraction.extract import Plan
 from augury.learning import checkpoint
-from augury.learning.batches import ahead
-from augury.learning.processes import STATE, Group, alone, group
-from augury.learning.training import Moment, Run, Schedule, State, summed
+from augury.learning.batches import read_ahead
+from augury.learning.processes import STATE, Group, lock_folder, process_group
+from augury.learning.training import Moment, Run, Schedule, State, sum_losses
 from augury.pretraining import config
 from augury.pretraining.clips import Clips
 from augury.pretraining.encode import load_encoder
 from augury.pretraining.encoder import Encoder
-from augury.pretraining.prepare import Gathered, Progress, Wanted, gathered
+from augury.pretraining.prepare import ExtractedClips, Progress, Wanted, extract_clips
 from augury.provenance import segments_digest, versions
 from augury.settings import EvaluateSettings, PretrainSettings
 from augury.store import default_store, digest, key, write_atomically
@@ -136,21 +137,21 @@ def evaluate(
         choices: fields of the task's settings (`label` among them), in place of the preset's.
 
     Raises:
-        ValueError: no such task, choice, column, split or encoder; speakers in train and test
+        InputError: no such task, choice, column, split or encoder; speakers in train and test
             both; a folder with another evaluation in it.
         TooManyBad: a larger share than `max_bad` of the segments can't be used.
         Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
     """
-    what = found(task)
+    what = find_task(task)
     if seeds < 1:
-        raise ValueError(f"seeds is {seeds}, but it takes at least one")
+        raise InputError(f"seeds is {seeds}, but it takes at least one")
     settings: EvaluateSettings = what.Settings.of(preset, task, **choices)
     listed = [encoders] if isinstance(encoders, str | Path) else list(encoders)
     fronts = [_front(one, settings) for one in listed]
     _distinct(fronts)
     place, folder = Path(store or default_store()).absolute(), Path(out)
     cached = Path(features).absolute() if features else place
-    with group(device) as here, alone(folder, here):
+    with process_group(device) as here, lock_folder(folder, here):
         with _in_turn(here):
             ready = _prepared(task, what, settings, corpus, place, folder, here, jobs, progress)
         all_ = _known(folder, ready)
@@ -191,14 +192,14 @@ def _front(what: str | Path, settings: EvaluateSettings) -> _Front:
         return _Front("random", settings.mode, None, whose, made)
     folder = Path(what)
     if not folder.is_dir():
-        raise ValueError(
+        raise InputError(
             f"{what}: no such encoder; give a folder that `augury pretrain` wrote, mel, or random"
         )
     name = folder.absolute().name
     if name in ("mel", "random"):
-        raise ValueError(f"{what}: this name stands for a baseline; rename the folder")
+        raise InputError(f"{what}: this name stands for a baseline; rename the folder")
     load_encoder(folder)  # now, not after the work
-    known = config.read(folder)
+    known = config.read_config(folder)
     assert known
     weights = digest((folder / "model.safetensors").read_bytes())
     labels = tuple(known.settings.pseudo_labels)
@@ -208,7 +209,7 @@ def _front(what: str | Path, settings: EvaluateSettings) -> _Front:
 def _distinct(fronts: Sequence[_Front]) -> None:
     twice = [name for name, count in Counter(one.name for one in fronts).items() if count > 1]
     if twice or not fronts:
-        raise ValueError(
+        raise InputError(
             f"two encoders are named {twice[0]}; rename a folder, as results go by its name"
             if twice
             else "there is no encoder to evaluate; give a folder, mel, or random"
@@ -258,18 +259,18 @@ def _prepared(
     corpus, rejected = what.labelled(settings, corpus)
     rejected += corpus.rejected
     if not len(corpus):
-        raise ValueError(f"{source}: no segment has a {settings.label}; is it the right column?")
+        raise InputError(f"{source}: no segment has a {settings.label}; is it the right column?")
     folds = range(max(1, settings.folds))
     known = what.known_speakers
-    parts = [assigned(corpus, settings, known_speakers=known, fold=k) for k in folds]
+    parts = [assign_splits(corpus, settings, known_speakers=known, fold=k) for k in folds]
     used = np.any([part != "" for part in parts], axis=0)
     corpus, parts = corpus.select(used), [part[used] for part in parts]
     plan = Plan.of([], store, unvoiced="published", mel=True)
     wanted = Wanted(plan, (), "published", 0, 0)
-    processes = 1 if here.rank else jobs or compute.enough()
+    processes = 1 if here.rank else jobs or compute.process_count()
     nothing = np.ones(len(corpus), bool)  # is to be summed up
-    got = gathered(corpus, nothing, wanted, processes, None if here.rank else progress)
-    rejected += [corpus.refused(*problem) for problem in got.problems]
+    got = extract_clips(corpus, nothing, wanted, processes, None if here.rank else progress)
+    rejected += [corpus.reject(*problem) for problem in got.problems]
     _refuse_too_many(tuple(rejected), len(corpus) - len(got.problems), settings, folder, here)
     usable = np.flatnonzero(got.frames > 0)
     before = {path: r for r, path in enumerate(corpus.recordings)}
@@ -291,10 +292,10 @@ def _prepared(
         "audio": key(*got.digests),
         "left_out": dict(_reasons(rejected)),
     }
-    if version := code(name):
+    if version := task_version(name):
         about["code"] = version[name]
     tested = np.any([part == TEST for part in parts], axis=0)
-    for one in PARTS:
+    for one in SPLITS:
         stretches = made[0].stretches
         inside = np.sort(stretches.segment[stretches.part[stretches.stretch] == one])
         chosen = np.flatnonzero(tested) if one == TEST else inside
@@ -312,7 +313,7 @@ def _fold(
     settings: EvaluateSettings,
     corpus: Corpus,
     part: NDArray,
-    got: Gathered,
+    got: ExtractedClips,
     plan: Plan,
     rejected: list[Rejected],
 ) -> _Fold:
@@ -327,10 +328,10 @@ def _fold(
     for place, reason, detail in left_out:  # not to be trained on, but tested all the same
         if part[place] != TEST:
             part[place] = ""
-            rejected.append(corpus.refused(place, reason, detail))
-    for one in PARTS:
+            rejected.append(corpus.reject(place, reason, detail))
+    for one in SPLITS:
         if not (part == one).any():
-            raise ValueError(f"no segment is left to {one} on: {dict(_reasons(rejected))}")
+            raise InputError(f"no segment is left to {one} on: {dict(_reasons(rejected))}")
     whole = np.array(got.whole, np.int64)
     order, rows = given.spans(
         corpus.recording, got.first, got.frames, part, whole, longest=longest, alone=what.alone
@@ -354,7 +355,7 @@ def _reasons(rejected: Sequence[Rejected]) -> Iterator[tuple[str, int]]:
 
 
 def _known(folder: Path, ready: _Prepared) -> Evaluation:
-    """The evaluation in the folder, or a new one; ValueError if it holds another."""
+    """The evaluation in the folder, or a new one; InputError if it holds another."""
     task, settings = ready.folds[0].task, ready.settings.to_dict()
     made_with = versions((), ("torch",))
     new = Evaluation(
@@ -362,28 +363,28 @@ def _known(folder: Path, ready: _Prepared) -> Evaluation:
     )
     if not (folder / "results.json").exists():
         return new
-    known = results.read(folder / "results.json")
+    known = results.read_evaluation(folder / "results.json")
     # A folder may hold what was frozen and what was trained along, side by side.
     asked, there = ({**one, "mode": ""} for one in (settings, known.settings))
     unlike = config.differences({"task": ready.name}, {"task": known.task})
     unlike += config.differences(asked, there)
     unlike += config.differences(ready.about, known.data, "data.")
     if unlike:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds another evaluation: {'; '.join(unlike[:5])} there. Give those again "
             "to add to it, or choose another --out"
         )
-    return replace(new, contenders=known.contenders)
+    return replace(new, contenders=known.models)
 
 
 def _with(all_: Evaluation, front: _Front, outcome: Outcome) -> Evaluation:
     """The evaluation with one outcome more, or anew."""
-    found = list(all_.contenders)
+    found = list(all_.models)
     at = next(
         (k for k, one in enumerate(found) if (one.name, one.mode) == (front.name, front.mode)), None
     )
     if at is None:
-        found.append(Contender(front.name, front.mode, front.pretrained))
+        found.append(Model(front.name, front.mode, front.pretrained))
         at = len(found) - 1
     others = [one for one in found[at].outcomes if one.seed != outcome.seed]
     outcomes = tuple(sorted([*others, outcome], key=lambda one: one.seed))
@@ -465,9 +466,9 @@ class _Run:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise ValueError(f"{path}: damaged; delete it, and the run is done again") from error
+            raise InputError(f"{path}: damaged; delete it, and the run is done again") from error
         if whose != self.key:
-            raise ValueError(
+            raise InputError(
                 f"{path}: of another run (the encoder {self.front.name} has changed since, "
                 "perhaps); delete its folder, or choose another --out"
             )
@@ -547,7 +548,7 @@ class _Run:
         places: list[int] = []
         values: list[Any] = []
         with torch.inference_mode():
-            for data in ahead(one.training.read, one.training.plans(part)):
+            for data in read_ahead(one.training.read, one.training.plans(part)):
                 moved = data.to(self.here.device)
                 values += one.model.head.predict(one.model.features(moved), moved)
                 places += data.segments.tolist()
@@ -598,9 +599,9 @@ class _Training:
             return model(data.to(device))
 
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
-        read = ahead(self.read, self.plans(VALIDATION)[self.here.rank :: self.here.size])
+        read = read_ahead(self.read, self.plans(VALIDATION)[self.here.rank :: self.here.size])
         losses = partial(self.losses, model)
-        return summed(losses, read, self.here.device, stop, parts=len(self.parts))
+        return sum_losses(losses, read, self.here.device, stop, parts=len(self.parts))
 
     def seconds(self, plan: NDArray[np.int64]) -> float:
         return float(plan[:, 2].sum() * audio.HOP)

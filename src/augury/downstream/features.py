@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augury import audio
-from augury.learning.batches import ahead, batches
+from augury.learning.batches import make_batches, read_ahead
 from augury.learning.processes import Group
 from augury.pretraining.clips import Clips
 from augury.pretraining.encode import features_of
@@ -185,7 +185,7 @@ class Encoded:
             for r, stretch in pairs[here.rank :: here.size].tolist()
             if not store.path(self._key(r)).exists()
         ]
-        for (r, _), mel in zip(mine, ahead(lambda one: self._mel(one[1]), mine), strict=True):
+        for (r, _), mel in zip(mine, read_ahead(lambda one: self._mel(one[1]), mine), strict=True):
             self._computed(r, mel)
             done, seconds = done + 1, seconds + len(mel) * audio.HOP
             if progress and not here.rank:
@@ -211,7 +211,7 @@ def statistics(source: Source, stretches: NDArray[np.int64]) -> tuple[NDArray, N
     if len(stretches) > NORMALISING:
         stretches = np.random.default_rng(0).choice(stretches, NORMALISING, replace=False)
     total: Summary | None = None
-    for values in ahead(source.read, stretches.tolist()):
+    for values in read_ahead(source.read, stretches.tolist()):
         one = Summary.of(values)
         total = total + one if total else one
     assert total
@@ -272,4 +272,4 @@ def planned(
     spare = frames - count
     first = rng.integers(0, spare + 1) if rng and crop else np.zeros_like(spare)
     rows = np.stack([chosen, first, count], axis=1)
-    return [rows[one] for one in batches(count, most, rng=rng, least=least)]
+    return [rows[one] for one in make_batches(count, most, rng=rng, least=least)]

@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 from augury.downstream import comparison
 from augury.downstream.comparison import Contest
 from augury.pretraining.curves import DASHED, Line, panel
-from augury.ranking.wording import known, plain
+from augury.ranking.wording import is_known, plain
 from augury.report.canvas import (
     BAND,
     FIRST,
@@ -30,14 +30,14 @@ from augury.report.canvas import (
     Key,
     Mark,
     Rows,
+    distinguish,
     extent,
     laid_out,
     short,
-    told_apart,
 )
 
 if TYPE_CHECKING:  # an evaluation is written with its report: the import goes the other way
-    from augury.downstream.result import Contender
+    from augury.downstream.result import Model
 
 SEED: Mark = ("o", SURFACE, MUTED)
 INTERVAL: Mark = ("_", INK, INK)
@@ -64,14 +64,14 @@ def scores(contest: Contest, width: int) -> Canvas | None:
     shown = contest.ranked
     if not shown:
         return None
-    labels = told_apart([comparison.label_of(one) for one in shown], 42 if width < WIDE else 36)
+    labels = distinguish([comparison.label_of(one) for one in shown], 42 if width < WIDE else 36)
     rows = Rows(labels, width, 60, muted=[one.baseline for one in shown])
     chance, metric = contest.near_chance, contest.evaluation.metric.name
     ends = [one.interval or (np.nan, np.nan) for one in shown]
     ends = 100 * np.maximum(np.array(ends, float), 0)
-    seeds = [[100 * o.score for o in one.outcomes if known(o.score)] for one in shown]
+    seeds = [[100 * o.score for o in one.outcomes if is_known(o.score)] for one in shown]
     means = 100 * np.array([one.mean for one in shown])
-    chances = [100 * chance] if known(chance) else []
+    chances = [100 * chance] if is_known(chance) else []
     values = np.concatenate([ends.ravel(), means, chances, *seeds])
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
     # Differences are what matters: 0 is on the axis only where it is near.
@@ -168,8 +168,8 @@ def confusion(contest: Contest, width: int) -> Canvas | None:
     rows = [k for k, name in enumerate(found.labels) if name or counts[k].any()]
     columns = [k for k, name in enumerate(found.labels) if name or counts[:, k].any()]
     shares, n = shares[np.ix_(rows, columns)], len(columns)
-    down = told_apart([found.labels[k] or "inserted" for k in rows], 14)
-    along = told_apart([found.labels[k] or "deleted" for k in columns], 14)
+    down = distinguish([found.labels[k] or "inserted" for k in rows], 14)
+    along = distinguish([found.labels[k] or "deleted" for k in columns], 14)
     left = max(extent(t) for t in down) + 26
     cell = min(max((width - left - 4) / n, 13.0), 40)
     flat = max(extent(t) for t in along) < cell - 4
@@ -208,7 +208,7 @@ def confusion(contest: Contest, width: int) -> Canvas | None:
 Look = tuple[str, float, Any]  # colour, thickness, style
 
 
-def _looks(contest: Contest) -> list[tuple[Contender, Look]]:
+def _looks(contest: Contest) -> list[tuple[Model, Look]]:
     """Each contender's line in every figure: the best ones stand out."""
     looks = {}
     for some, styles in ((contest.encoders, ENCODERS), (contest.baselines, BASELINES)):
@@ -217,16 +217,16 @@ def _looks(contest: Contest) -> list[tuple[Contender, Look]]:
     return [(one, looks.get((one.name, one.mode), REST)) for one in contest.ranked]
 
 
-def _drawn(shown: list[tuple[Contender, Look]]) -> list[tuple[Contender, Look]]:
+def _drawn(shown: list[tuple[Model, Look]]) -> list[tuple[Model, Look]]:
     """In the order of drawing: what stands out comes last, and so on top."""
     rest, best = ([p for p in shown if (p[1] is REST) == there] for there in (True, False))
     return rest + best[::-1]
 
 
-def _keys(shown: list[tuple[Contender, Look]], width: int) -> list[Key]:
+def _keys(shown: list[tuple[Model, Look]], width: int) -> list[Key]:
     """What the lines are; those that do not stand out share an entry."""
     seen = [(one, look) for one, look in shown if look is not REST]
-    names = told_apart([comparison.label_of(one) for one, _ in seen], 34 if width < WIDE else 40)
+    names = distinguish([comparison.label_of(one) for one, _ in seen], 34 if width < WIDE else 40)
     keys: list[Key] = [
         (name, colour, thickness, style, None)
         for name, (_, (colour, thickness, style)) in zip(names, seen, strict=True)
@@ -235,7 +235,7 @@ def _keys(shown: list[tuple[Contender, Look]], width: int) -> list[Key]:
     return keys + ([(f"{rest} more", *REST, None)] if rest else [])
 
 
-def _mark(one: Contender) -> Mark:
+def _mark(one: Model) -> Mark:
     colour = INK if one.baseline else FIRST
     return (SHAPES.get(one.mode, "o"), colour, colour)
 
@@ -255,15 +255,15 @@ def _meanings(contest: Contest, marks: list[Mark], chance: bool) -> list[tuple[M
 # ---------------------------------------------------------------------------------------- courses
 
 
-def _course(one: Contender, name: str) -> list[float | None]:
+def _course(one: Model, name: str) -> list[float | None]:
     """A held-out value by epoch, nothing if no epoch has it; errors in percent."""
     factor = 100 if name == "error" else 1
     history = [(epoch.get("validation") or {}).get(name) for epoch in one.typical.history]
-    found = [factor * v if known(v) else None for v in history]
-    return found if any(map(known, found)) else []
+    found = [factor * v if is_known(v) else None for v in history]
+    return found if any(map(is_known, found)) else []
 
 
-def _line(one: Contender, look: Look, name: str) -> Line:
+def _line(one: Model, look: Look, name: str) -> Line:
     colour, thickness, style = look
     marker = "" if look is REST else SHAPES.get(one.mode, "o")
     kept = 0 if look is REST else one.typical.about.get("best_epoch") or 0
@@ -274,7 +274,7 @@ def _line(one: Contender, look: Look, name: str) -> Line:
 # -------------------------------------------------------------------------------------------- DET
 
 
-def outside(contest: Contest) -> list[Contender]:
+def outside(contest: Contest) -> list[Model]:
     """Those with a DET curve no part of which is in the frame."""
     return [one for one in contest.with_det if not _pieces(*one.typical.det or ((), ()))]
 

@@ -19,14 +19,14 @@ def render(evaluation: Evaluation) -> str:
     from augury.downstream import figures as outcomes
     from augury.ranking import wording
     from augury.report import canvas
-    from augury.report.page import filled
+    from augury.report.page import render_template
 
     contest = comparison.Contest.of(evaluation)
 
     def figure(name: str, message: str) -> Markup:
         return canvas.both(getattr(outcomes, name), contest, name, message)
 
-    page = filled(
+    page = render_template(
         "evaluation.html.j2", contest=contest, evaluation=evaluation, figure=figure,
         words=wording, said=comparison, outside=outcomes.outside(contest),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from augury.errors import InputError
 from augury.store import write_atomically
 
 FORMAT = 1
@@ -79,7 +80,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Contender:
+class Model:
     """What the task was done on: log-mel, a random encoder, or a pretrained one; and how."""
 
     name: str  # "mel", "random", or the encoder's folder
@@ -129,13 +130,13 @@ class Evaluation:
     metric: Metric
     settings: dict[str, Any]
     data: dict[str, Any]  # manifest, digest; "train", "validation", "test": segments, hours, …
-    contenders: tuple[Contender, ...] = ()
+    models: tuple[Model, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
-    def ranked(self) -> list[Contender]:
+    def ranked(self) -> list[Model]:
         """Those with an outcome, lowest mean error first."""
-        done = [one for one in self.contenders if one.outcomes]
+        done = [one for one in self.models if one.outcomes]
         return sorted(done, key=lambda one: (one.mean, one.name, one.mode))
 
     def write(self, folder: Path) -> Path:
@@ -156,7 +157,7 @@ class Evaluation:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("task", "encoder", "mode", "seed", self.metric.name, "low", "high", *about))
-        for contender in self.contenders:
+        for contender in self.models:
             for one in contender.outcomes:
                 low, high = one.interval or ("", "")
                 rest = [one.about.get(name, "") for name in about]
@@ -165,22 +166,22 @@ class Evaluation:
         return text.getvalue()
 
 
-def read(path: Path) -> Evaluation:
+def read_evaluation(path: Path) -> Evaluation:
     """The evaluation of a results.json; ValueError where it is none."""
     try:
         plain = json.loads(path.read_text("utf-8"))
         if plain.pop("format") != FORMAT:
-            raise ValueError("another format")
+            raise InputError("another format")
         plain["metric"] = Metric(**plain["metric"])
         plain["contenders"] = tuple(_contender(one) for one in plain["contenders"])
         plain["warnings"] = tuple(plain["warnings"])
         return Evaluation(**plain)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not a results.json of this version ({error})") from error
+        raise InputError(f"{path}: not a results.json of this version ({error})") from error
 
 
-def _contender(plain: dict[str, Any]) -> Contender:
+def _contender(plain: dict[str, Any]) -> Model:
     outcomes: Sequence[Outcome] = tuple(Outcome.of(one) for one in plain["outcomes"])
     pretrained = plain["pretrained"]
     pretrained = None if pretrained is None else tuple(pretrained)
-    return Contender(plain["name"], plain["mode"], pretrained, tuple(outcomes))
+    return Model(plain["name"], plain["mode"], pretrained, tuple(outcomes))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from augury import audio
 from augury.corpus.corpus import Corpus, Rejected
 from augury.downstream.scores import metrics
+from augury.errors import InputError
 
 #: Speakers that an interval takes at least.
 FEWEST = 5
@@ -27,10 +28,10 @@ def with_label(
     labels = corpus.label(column)
     unknown = sorted(set(exclude) - set(labels.tolist()))
     if unknown:
-        raise ValueError(f"no segment has the {column} {unknown[0]!r} that is to be left out")
+        raise InputError(f"no segment has the {column} {unknown[0]!r} that is to be left out")
     empty = np.asarray(labels == "", bool)
     rejected = [
-        corpus.refused(int(i), "no-label", f"{corpus.names[corpus.recording[i]]}: no {column}")
+        corpus.reject(int(i), "no-label", f"{corpus.names[corpus.recording[i]]}: no {column}")
         for i in np.flatnonzero(empty)
     ]
     return corpus.select(~empty & ~np.isin(labels, list(exclude))), rejected

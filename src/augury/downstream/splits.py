@@ -6,16 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.corpus.corpus import Corpus
+from augury.errors import InputError
 from augury.settings import EvaluateSettings
 from augury.store import digest
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-PARTS = (TRAIN, VALIDATION, TEST)
+SPLITS = (TRAIN, VALIDATION, TEST)
 #: Names of splits, and shares where there are none.
 _VALIDATION, _SHARES = ("validation", "valid", "dev"), {TEST: "0.2", VALIDATION: "0.1"}
 
 
-def assigned(
+def assign_splits(
     corpus: Corpus, settings: EvaluateSettings, *, known_speakers: bool, fold: int = 0
 ) -> NDArray:
     """Each segment's part (n,) of str: "train", "validation", "test", or "" for none of them.
@@ -31,7 +32,7 @@ def assigned(
         fold: which of the settings' folds is tested on; splits are not looked at then.
 
     Raises:
-        ValueError: a part without segments, a split that is not there, or a speaker in train and
+        InputError: a part without segments, a split that is not there, or a speaker in train and
             test both, unless the settings allow it.
     """
     splits: set[str] = set()
@@ -45,20 +46,20 @@ def assigned(
         _SHARES[VALIDATION],
     )
     part = np.full(len(corpus), "", object)
-    part[corpus.of_split(train) if train else slice(None)] = TRAIN
+    part[corpus.in_split(train) if train else slice(None)] = TRAIN
     recordings = np.array(corpus.names, object)[corpus.recording]
     speakers = corpus.columns.get("speaker", recordings)
     if settings.folds:
         order = _shuffled(set(speakers.tolist()), "fold")
         if len(order) < settings.folds:
-            raise ValueError(f"{len(order)} speakers or recordings make no {settings.folds} folds")
+            raise InputError(f"{len(order)} speakers or recordings make no {settings.folds} folds")
         part[np.isin(speakers, order[fold :: settings.folds])] = TEST
     else:
         _take(part, corpus, test, TEST, speakers)
     _take(part, corpus, held_out, VALIDATION, recordings if known_speakers else speakers)
-    for one in PARTS:
+    for one in SPLITS:
         if not (part == one).any():
-            raise ValueError(
+            raise InputError(
                 f"no segment is left to {one} on; the corpus has "
                 f"{', '.join(sorted(splits)) or 'no column split'}: choose other splits or shares"
             )
@@ -71,7 +72,7 @@ def _take(part: NDArray, corpus: Corpus, asked: str, name: str, groups: NDArray)
     """Give a part what was asked for: a split, or a share of the groups that are trained on."""
     share = _share(asked, name)
     if share is None:
-        part[corpus.of_split(asked)] = name
+        part[corpus.in_split(asked)] = name
         return
     order = _shuffled(set(groups[part == TRAIN].tolist()), name)
     if len(order) > 1:
@@ -90,7 +91,7 @@ def _share(asked: str, name: str) -> float | None:
     except ValueError:
         return None
     if not 0 < share <= 0.9:
-        raise ValueError(f"{name} is {share:g}, but is a share above 0, up to 0.9, or a split")
+        raise InputError(f"{name} is {share:g}, but is a share above 0, up to 0.9, or a split")
     return share
 
 
@@ -98,7 +99,7 @@ def _check(speakers: NDArray, part: NDArray) -> None:
     tested = set(speakers[part == TEST].tolist()) - {""}
     shared = sorted(set(speakers[part == TRAIN].tolist()) & tested)
     if shared:
-        raise ValueError(
+        raise InputError(
             f"{len(shared)} speakers are in train and test both ({', '.join(shared[:3])}, …): a "
             "score on them says nothing of others. Choose other splits, or allow it with "
             "--shared-speakers"

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
+from augury.errors import InputError
+
 Floats = NDArray[np.floating]
 
 
@@ -54,7 +56,7 @@ def released_downsample(
     Arguments and result as in `gaussian_downsample`.
     """
     if parts % 2:
-        raise ValueError(
+        raise InputError(
             f"parts is {parts}, but the released recipe is defined for even numbers only"
         )
     return _weighted(mel, first, stop, lambda frames: _released(frames, parts, width, slope), parts)
@@ -100,7 +102,7 @@ def _weighted(
 ) -> Floats:
     first, stop = np.asarray(first), np.asarray(stop)
     if len(first) and (stop - first).min() < 1:
-        raise ValueError("a segment has no frame; leave it out before embedding")
+        raise InputError("a segment has no frame; leave it out before embedding")
     bands = mel.shape[1]
     result = np.empty((len(first), parts, bands), mel.dtype)
     for frames, chosen in _by_length(first, stop):

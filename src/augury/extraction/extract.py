@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from augury import audio, pseudolabels
 from augury.corpus.corpus import SLACK
 from augury.embeddings import Selected
+from augury.errors import InputError
 from augury.extraction import embed
 from augury.pseudolabels import opensmile, own
 from augury.pseudolabels.candidate import Candidate
@@ -63,7 +64,7 @@ class Plan:
         embeddings: tuple[Embedding, ...] = (),
         mel: bool = False,
     ) -> Plan:
-        """What candidates need of a recording; ValueError for a column or function not there."""
+        """What candidates need of a recording; InputError for a column or function not there."""
         columns = [(one.where, one.what) for one in candidates if one.kind == "opensmile"]
         if unvoiced == "voiced":  # the set's own pitch tells which frames have a voice
             columns += [
@@ -201,7 +202,7 @@ def _embedded(
 ) -> dict[str, NDArray]:
     """One recording's embedding artefact: its usable segments, and what is wrong with others."""
     problem = segment_problems(work, duration)
-    start, end = (edge[problem == 0] for edge in edges(work.start, work.end, duration))
+    start, end = (edge[problem == 0] for edge in segment_edges(work.start, work.end, duration))
     first, stop = frame_range(start, end, audio.WINDOW / 2, audio.HOP, len(mel))
     embeddings = [one.of(mel, first, stop) for one in _embeddings(plan, work)]
     finite = np.ones(len(first), bool)
@@ -263,12 +264,12 @@ def segment_problems(work: Work, duration: float) -> NDArray[np.uint8]:
     """What is wrong with each segment: 0, or a code of `SEGMENT_PROBLEMS`."""
     start, end = np.array(work.start), np.array(work.end)
     outside = (start >= duration) | (end > duration + SLACK)
-    begin, stop = edges(work.start, work.end, duration)
+    begin, stop = segment_edges(work.start, work.end, duration)
     short = stop - begin < audio.WINDOW - 1e-9
     return np.where(outside, 1, np.where(short, 2, 0)).astype(np.uint8)
 
 
-def edges(
+def segment_edges(
     start: ArrayLike, end: ArrayLike, duration: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Segments' beginnings and ends inside recordings so long, all in seconds; NaN: its own."""
@@ -325,8 +326,8 @@ def gather(
             problems += [(int(p), *outcome.problem) for p in place]
             continue
         name = embedding_key(outcome.digest, plan, work)
-        arrays, frames = stored(plan, work, outcome.digest, name, candidates)
-        problems += described(work, place, arrays["problem"], outcome.duration)
+        arrays, frames = read_stored(plan, work, outcome.digest, name, candidates)
+        problems += describe_problems(work, place, arrays["problem"], outcome.duration)
         good = arrays["problem"] == 0
         rows = place[good]
         usable[rows] = True
@@ -335,17 +336,17 @@ def gather(
             embeddings = [empty((count, *shape)) for shape in shapes]
         for k, into in zip(which, embeddings, strict=True):
             into[rows] = arrays[f"embedding{k}"]
-        start, end = (edge[good] for edge in edges(work.start, work.end, outcome.duration))
+        start, end = (edge[good] for edge in segment_edges(work.start, work.end, outcome.duration))
         ranges: dict[tuple[float, float, int], tuple[NDArray, NDArray]] = {}
         for one in candidates:
             if one.kind == "column":
                 continue
-            known, timing = of_candidate(plan, one, frames, outcome.duration, unvoiced)
+            known, timing = candidate_values(plan, one, frames, outcome.duration, unvoiced)
             if one.name not in values:
                 values[one.name] = np.full((count, *known.shape[1:]), np.nan)
             into = values[one.name]
             if known.shape[1:] != into.shape[1:]:
-                raise ValueError(
+                raise InputError(
                     f"{one.name} gave values of shape {known.shape[1:]} for {work.name}, and of "
                     f"shape {into.shape[1:]} for an earlier recording"
                 )
@@ -359,7 +360,7 @@ def gather(
     return Gathered(embeddings, values, usable, sorted(problems))
 
 
-def stored(
+def read_stored(
     plan: Plan, work: Work, content: str, name: str, candidates: Sequence[Candidate]
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
     """One recording's artefact of that name, and the candidates' frames by source.
@@ -368,7 +369,7 @@ def stored(
     """
     for _ in range(2):
         arrays = Store(plan.store).read(name)
-        frames = stored_frames(plan, content, candidates)
+        frames = read_frames(plan, content, candidates)
         if arrays is not None and frames is not None:
             return arrays, frames
         if extract(plan, work).digest != content:
@@ -379,7 +380,7 @@ def stored(
     raise OSError(f"{plan.store}: what was just written there can't be read back")
 
 
-def stored_frames(
+def read_frames(
     plan: Plan,
     content: str,
     candidates: Sequence[Candidate],
@@ -400,7 +401,7 @@ def stored_frames(
     return found if complete else None
 
 
-def described(
+def describe_problems(
     work: Work, place: NDArray[np.int64], codes: NDArray[np.uint8], duration: float
 ) -> list[tuple[int, str, str]]:
     """Segments that can't be used, as (place in the corpus, reason, detail)."""
@@ -424,7 +425,7 @@ def _voiced(one: Candidate, values: NDArray, frames: dict[str, NDArray]) -> NDAr
     return np.where(around[:-2] & pitch & around[2:], values, np.nan)
 
 
-def of_candidate(
+def candidate_values(
     plan: Plan, one: Candidate, frames: dict[str, NDArray], duration: float, unvoiced: str
 ) -> tuple[NDArray, tuple[float, float]]:
     """A candidate's values over a recording, and when: its first frame's centre and hop, seconds.

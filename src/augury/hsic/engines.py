@@ -25,12 +25,12 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from augury.compute.threads import Run
-from augury.embeddings import Rows
-from augury.hsic import moments
+from augury.compute.threads import RunTasks
+from augury.embeddings import Indices
 from augury.hsic.factors import Factor
-from augury.hsic.kernels import doubly_centred, label_kernel
+from augury.hsic.kernels import centre, label_kernel
 from augury.hsic.moments import Moments, as_numpy, rows_at_once, speech
+from augury.hsic.moments import moments as sum_moments
 from augury.hsic.strips import Sorted, Tiled, centred_afterwards
 from augury.hsic.sums import (
     DENSE,
@@ -59,13 +59,13 @@ SAMPLED = 64
 
 def survey(
     x: Any,
-    groups: Sequence[Rows],
+    groups: Sequence[Indices],
     zs: Sequence[NDArray],
     wanted: Wanted,
     *,
     whole: bool,
-    run: Run,
-    others: Sequence[Rows] = (),
+    run: RunTasks,
+    others: Sequence[Indices] = (),
 ) -> tuple[list[ClassSums], Moments | None]:
     """The sums of every class, and the moments of all points together.
 
@@ -108,7 +108,9 @@ def survey(
     return found, together.centred() if together else None
 
 
-def sums_of_all(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted, *, run: Run) -> Moments:
+def sums_of_all(
+    x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted, *, run: RunTasks
+) -> Moments:
     """The centred moments of some points, of the labels that have a factor."""
     return reduce(add, run(x, _pieces(x, rows, zs, wanted))).centred()
 
@@ -119,7 +121,9 @@ def _chunks(n: int) -> list[slice]:
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
 
-def _pieces(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> Iterator[tuple[Any, ...]]:
+def _pieces(
+    x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted
+) -> Iterator[tuple[Any, ...]]:
     """Tasks for the moments of one set of points."""
     sample = rows[:: max(1, len(rows) // SAMPLED)][:SAMPLED]
     origin = as_numpy(speech(x, sample)).mean(axis=0, dtype=np.float64)
@@ -128,13 +132,13 @@ def _pieces(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> Iterat
     factors = [one for _, one in pairs]
     for part in _chunks(len(rows)):
         own = rows[part]
-        yield moments, own, [z[own] for z, _ in pairs], factors, origin, centres, wanted.norms
+        yield sum_moments, own, [z[own] for z, _ in pairs], factors, origin, centres, wanted.norms
 
 
 # ----------------------------------------------------------------------------- small classes
 
 
-def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSums:
+def dense(x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted) -> ClassSums:
     """One class from K and every L as matrices."""
     U = speech(x, rows)
     xp, place, n = array_namespace(U), device(U), len(rows)
@@ -157,7 +161,7 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
         pairs_L = float(xp.sum(L)) - n
         if not wanted.slip:
             # Centred, too: where all entries are near 1, sums less their means would cancel.
-            L = doubly_centred(L)
+            L = centre(L)
         b = xp.linalg.diagonal(L)
         each = xp.vecdot(K, L)
         LL, KL = float(xp.sum(xp.vecdot(L, L))), float(xp.sum(each))
@@ -179,7 +183,7 @@ def dense(x: Any, rows: Rows, zs: Sequence[NDArray], wanted: Wanted) -> ClassSum
 class _Large:
     """A class after its first pass."""
 
-    rows: Rows
+    rows: Indices
     moments: Moments | None  # centred, without the Gram matrix; where points are asked for
     axes: tuple[Matrix, Vector]  # leading eigenvectors (d, few) and eigenvalues of K
     origin: Vector  # what is taken off unit rows
@@ -187,7 +191,7 @@ class _Large:
     pairs: tuple[PairSums | None, ...]
 
     @classmethod
-    def of(cls, rows: Rows, sums: Moments, wanted: Wanted) -> _Large:
+    def of(cls, rows: Indices, sums: Moments, wanted: Wanted) -> _Large:
         """After its first pass; `sums` centred."""
         of_speech, pairs, axes = sums_of(sums, wanted)
         kept = replace(sums, gram=None) if wanted.points else None
@@ -278,7 +282,7 @@ def leading(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, Vector]:
 
 
 def _looked_again(
-    x: Any, classes: Sequence[_Large], zs: Sequence[NDArray], wanted: Wanted, run: Run
+    x: Any, classes: Sequence[_Large], zs: Sequence[NDArray], wanted: Wanted, run: RunTasks
 ) -> list[ClassSums]:
     """With the pseudo-labels that have no factor, and with the sums of each point."""
     plans = [
@@ -364,7 +368,7 @@ class Look:
 
 def look(
     x: Any,
-    rows: Rows,
+    rows: Indices,
     zs: Sequence[NDArray],
     factors: Sequence[Factor],
     sums: Moments,

@@ -20,15 +20,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import erf, gammaincc, ndtr
 
-from augury.compute.threads import Run, alone, threads
+from augury.compute.threads import RunTasks, run_in_threads, single_threaded
+from augury.errors import InputError
 from augury.hsic.engines import dense, sums_of, sums_of_all, survey
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import (
-    doubly_centred,
+    centre,
     gaussian,
     median_distance,
     spaced,
-    standardised,
+    standardise,
     unit_rows,
 )
 from augury.hsic.moments import Moments
@@ -47,7 +48,7 @@ BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class Dependence:
+class CIEstimate:
     """The conditional dependence of one pseudo-label on the speech, and what it is made of."""
 
     score: float  # the CI estimate; lower is better
@@ -62,7 +63,7 @@ class Dependence:
 
 
 @dataclass(frozen=True)
-class Ingredient:
+class Association:
     """An unbiased, normalised HSIC (a correlation: 0 for independent, at most 1)."""
 
     value: float
@@ -88,7 +89,7 @@ def cosine_kernel(x: NDArray[np.floating]) -> NDArray[np.floating]:
 def hsic(K: Matrix, L: Matrix) -> float:
     """tr(K H L H) / n² with H = I − 11ᵀ/n (eq. 3)."""
     n = len(K)
-    return float(np.vdot(doubly_centred(K.copy()), L)) / n**2
+    return float(np.vdot(centre(K.copy()), L)) / n**2
 
 
 def conditional_hsic(x: Any, z: NDArray, y: ArrayLike, *, width: float = 0.05) -> float:
@@ -96,7 +97,7 @@ def conditional_hsic(x: Any, z: NDArray, y: ArrayLike, *, width: float = 0.05) -
     return paper(x, [z], y, width=width)[0].score
 
 
-@alone
+@single_threaded
 def paper(
     x: Any,
     zs: Sequence[NDArray],
@@ -105,8 +106,8 @@ def paper(
     width: float = 0.05,
     tolerance: float = TOLERANCE,
     points: bool = False,
-    run: Run = threads,
-) -> list[Dependence]:
+    run: RunTasks = run_in_threads,
+) -> list[CIEstimate]:
     """Eqs. 1–4 exactly, for several pseudo-labels that share the speech.
 
     Args:
@@ -120,7 +121,7 @@ def paper(
         points: whether each point's influence on the score is wanted, at twice the cost.
         run: who runs the work, see `augury.compute.threads`.
     """
-    groups = classes(y)
+    groups = class_rows(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
     wanted = Wanted.of(
         zs, [width] * len(zs), max(map(len, groups)), tolerance=tolerance, points=points
@@ -129,7 +130,7 @@ def paper(
     return _published(sums, zs, counts**2, counts / counts.sum(), weighted=True)
 
 
-@alone
+@single_threaded
 def released(
     x: Any,
     zs: Sequence[NDArray],
@@ -138,15 +139,15 @@ def released(
     scale: float = 1.0,
     tolerance: float = TOLERANCE,
     points: bool = False,
-    run: Run = threads,
-) -> list[Dependence]:
+    run: RunTasks = run_in_threads,
+) -> list[CIEstimate]:
     """The arithmetic of the authors' released code, to compare with numbers it produced.
 
     It centres with I − 11ᵀ/n² (next to none), divides by (n − 1)², takes exp(−d²/(2·0.05)), scores
     classes of at most three points 0, and takes the unweighted mean of the classes. `scale` is a
     factor of the kernel's width, to see what it matters. The rest is as in `paper`.
     """
-    groups = classes(y)
+    groups = class_rows(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
     scored = [rows for rows in groups if len(rows) > 3]
     widths = [scale * np.sqrt(0.05)] * len(zs)
@@ -165,7 +166,7 @@ def _published(
     shares: Vector,
     *,
     weighted: bool,
-) -> list[Dependence]:
+) -> list[CIEstimate]:
     """Scores Σ share · tr(KHLH) / divisor; `weighted` where a class's share is its size's."""
     found = []
     for k, z in enumerate(zs):
@@ -192,7 +193,7 @@ def _published(
                 if one:
                     points[one.rows] += (values[c] / divisor[c] - score) / total
         found.append(
-            Dependence(
+            CIEstimate(
                 score=score,
                 classes=values / divisor,
                 shares=shares,
@@ -209,7 +210,7 @@ def _published(
 # ----------------------------------------------------------------- the unbiased, unit-free form
 
 
-@alone
+@single_threaded
 def robust(
     x: Any,
     zs: Sequence[NDArray],
@@ -218,8 +219,8 @@ def robust(
     scale: float = 1.0,
     tolerance: float = TOLERANCE,
     points: bool = False,
-    run: Run = threads,
-) -> list[Dependence]:
+    run: RunTasks = run_in_threads,
+) -> list[CIEstimate]:
     """Eq. 4 with each class's HSIC unbiased and normalised, so that units and class sizes drop out.
 
     The pseudo-label is standardised and its width is the median distance between two points that
@@ -231,21 +232,21 @@ def robust(
     x or order of points changes the score by rounding only: 1e-9 of it in float64, and about 1e-7
     where x is float32, as `augury.rank` keeps it. The rest is as in `paper`.
     """
-    return _robust(x, zs, classes(y), scale, tolerance, points, run, whole=False)[0]
+    return _robust(x, zs, class_rows(y), scale, tolerance, points, run, whole=False)[0]
 
 
-@alone
-def robust_with_ingredients(
+@single_threaded
+def robust_with_associations(
     x: Any,
     zs: Sequence[NDArray],
     y: ArrayLike,
     *,
     tolerance: float = TOLERANCE,
     points: bool = False,
-    run: Run = threads,
-) -> tuple[list[Dependence], list[Ingredient], list[Ingredient]]:
+    run: RunTasks = run_in_threads,
+) -> tuple[list[CIEstimate], list[Association], list[Association]]:
     """`robust` and `ingredients` from one pass over the speech."""
-    groups = classes(y)
+    groups = class_rows(y)
     found, zs, wanted, moments = _robust(x, zs, groups, 1.0, tolerance, points, run, whole=True)
     assert moments is not None
     return found, *_ingredients(x, zs, groups, wanted, moments, run)
@@ -258,15 +259,15 @@ def _robust(
     scale: float,
     tolerance: float,
     points: bool,
-    run: Run,
+    run: RunTasks,
     *,
     whole: bool,
-) -> tuple[list[Dependence], list[NDArray], Wanted, Moments | None]:
+) -> tuple[list[CIEstimate], list[NDArray], Wanted, Moments | None]:
     counts = np.array([len(rows) for rows in groups], np.float64)
     scored = counts >= 4
     if not scored.any():
-        raise ValueError("no class has four points, which the unbiased estimator needs")
-    zs = [standardised(z) for z in zs]
+        raise InputError("no class has four points, which the unbiased estimator needs")
+    zs = [standardise(z) for z in zs]
     widths = [scale * median_distance(z) for z in zs]
     largest = len(zs[0]) if whole else max(map(len, groups))
     wanted = Wanted.of(zs, widths, largest, tolerance=tolerance, norms=True, points=points)
@@ -303,7 +304,7 @@ def _robust(
             for c in np.flatnonzero(scored):
                 influence[groups[c]] += (values[c] - score) / counts[scored].sum()
         found.append(
-            Dependence(
+            CIEstimate(
                 score=score,
                 classes=values,
                 shares=shares,
@@ -318,10 +319,15 @@ def _robust(
     return found, zs, wanted, moments
 
 
-@alone
-def ingredients(
-    x: Any, zs: Sequence[NDArray], y: ArrayLike, *, tolerance: float = TOLERANCE, run: Run = threads
-) -> tuple[list[Ingredient], list[Ingredient]]:
+@single_threaded
+def associations(
+    x: Any,
+    zs: Sequence[NDArray],
+    y: ArrayLike,
+    *,
+    tolerance: float = TOLERANCE,
+    run: RunTasks = run_in_threads,
+) -> tuple[list[Association], list[Association]]:
     """What conditional independence leaves out, on the scale of `robust`, over all points.
 
     Returns:
@@ -330,11 +336,11 @@ def ingredients(
         of more than one dimension that have no factor of few columns, or with far outliers, at
         most 1,000 points are used, see `kernels.spaced`.
     """
-    zs = [standardised(z) for z in zs]
+    zs = [standardise(z) for z in zs]
     widths = [median_distance(z) for z in zs]
     wanted = Wanted.of(zs, widths, len(zs[0]), tolerance=tolerance, norms=True)
     moments = sums_of_all(x, np.arange(len(zs[0])), zs, wanted, run=run)
-    return _ingredients(x, zs, classes(y), wanted, moments, run)
+    return _ingredients(x, zs, class_rows(y), wanted, moments, run)
 
 
 def _ingredients(
@@ -343,13 +349,13 @@ def _ingredients(
     groups: Sequence[Labels],
     wanted: Wanted,
     moments: Moments,
-    run: Run,
-) -> tuple[list[Ingredient], list[Ingredient]]:
+    run: RunTasks,
+) -> tuple[list[Association], list[Association]]:
     """Both from the centred moments of all points, for standardised labels."""
     order = np.concatenate(groups)
     n = len(order)
     if len(groups) < 2 or n < 4:
-        raise ValueError("dependence needs at least four points, and relevance two classes")
+        raise InputError("dependence needs at least four points, and relevance two classes")
     counts = np.array([len(rows) for rows in groups])
     codes = np.repeat(np.arange(len(groups)), counts)
     of_speech, pairs, _ = sums_of(moments, replace(wanted, points=True))
@@ -406,10 +412,10 @@ def _label_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
     return sums, a
 
 
-def _ingredient(one: SpeechSums, pair: PairSums, n: int) -> Ingredient:
+def _ingredient(one: SpeechSums, pair: PairSums, n: int) -> Association:
     value, *_ = _correlation(one, pair, n)
     variance, third = 2 / (n * (n - 3)), 8 / n**3 * one.skew * pair.skew
-    return Ingredient(value, float(np.sqrt(variance)), float(third / variance**1.5))
+    return Association(value, float(np.sqrt(variance)), float(third / variance**1.5))
 
 
 def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
@@ -431,7 +437,7 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     labels = np.unique(np.asarray(y), return_inverse=True)[1]
     n = len(seconds)
     if n < 4 or labels.max() == 0 or not (seconds > 0).all():
-        raise ValueError("needs at least four segments longer than 0 s, and two classes")
+        raise InputError("needs at least four segments longer than 0 s, and two classes")
     edges = np.unique(np.quantile(seconds, np.linspace(0, 1, LENGTHS + 1)[1:-1]))
     step = np.unique(np.searchsorted(edges, seconds), return_inverse=True)[1]
     sizes = np.bincount(step).astype(np.float64)
@@ -469,7 +475,7 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     return max(normalised(KL, KK, LL, n), 0.0), sd
 
 
-def _from_matrices(x: Any, rows: Labels, z: NDArray) -> Ingredient:
+def _from_matrices(x: Any, rows: Labels, z: NDArray) -> Association:
     """Of few points, x[rows] with z."""
     wanted = Wanted((median_distance(z),), (None,), norms=True, points=True)
     sums = dense(x, rows, [z], wanted)
@@ -520,7 +526,7 @@ def _tail(value: float, variance: float, third: float) -> float:
     return float(gammaincc(4 / skew**2, at)) if at > 0 else 1.0
 
 
-def classes(y: ArrayLike) -> list[Labels]:
+def class_rows(y: ArrayLike) -> list[Labels]:
     """The points of each class, in the order of np.unique(y)."""
     codes = np.unique(np.asarray(y), return_inverse=True)[1]
     order = np.argsort(codes, kind="stable")

@@ -94,7 +94,7 @@ def gaussian(a: Array, b: Array, width: float) -> Array:
     return np.exp(total, out=total) if is_numpy_array(total) else xp.exp(total)
 
 
-def doubly_centred(kernel: Array) -> Array:
+def centre(kernel: Array) -> Array:
     """H @ kernel @ H with H = I − 11ᵀ/n, in the given array's own memory."""
     xp = array_namespace(kernel)
     kernel -= xp.mean(kernel, axis=0)
@@ -102,7 +102,7 @@ def doubly_centred(kernel: Array) -> Array:
     return kernel
 
 
-def standardised(z: NDArray) -> NDArray:
+def standardise(z: NDArray) -> NDArray:
     """z with mean 0 and standard deviation 1 in every dimension; categories stay as they are.
 
     A dimension that does not vary becomes 0.

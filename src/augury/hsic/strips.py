@@ -14,9 +14,9 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from augury.embeddings import Rows
+from augury.embeddings import Indices
 from augury.hsic.factors import EXACT
-from augury.hsic.kernels import Array, doubly_centred, label_kernel, spaced
+from augury.hsic.kernels import Array, centre, label_kernel, spaced
 from augury.hsic.moments import as_numpy, rows_at_once, speech
 from augury.hsic.sums import PairSums, SpeechSums, Wanted, skew_of, u_rows, unbiased
 
@@ -62,7 +62,7 @@ class Unfactored:
         )  # fmt: skip
         if not wanted.points:
             return found
-        L = doubly_centred(label_kernel(self.z[spaced(self.z)], width=self.width))
+        L = centre(label_kernel(self.z[spaced(self.z)], width=self.width))
         # Centred as if near points had the same sum of their rows of L, which changes slowly.
         l, mean = sums.rows / n, total / n**2
         each_LL = sums.squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
@@ -117,7 +117,7 @@ class Tiled(Unfactored):
         sides = [slice(k, k + TILE) for k in range(0, len(self.z), TILE)]
         return [(one, other) for k, one in enumerate(sides) for other in sides[k:]]
 
-    def tasks(self, rows: Rows, origin: Vector) -> Iterator[tuple[Any, ...]]:
+    def tasks(self, rows: Indices, origin: Vector) -> Iterator[tuple[Any, ...]]:
         """One for each tile on or above the diagonal."""
         for one, other in self._tiles():
             yield tile, rows[one], self.z[one], rows[other], self.z[other], self.width, origin
@@ -141,9 +141,9 @@ class Tiled(Unfactored):
 
 def tile(
     x: Any,
-    rows: Rows,
+    rows: Indices,
     z: NDArray,
-    other_rows: Rows,
+    other_rows: Indices,
     other_z: NDArray,
     width: float,
     origin: Vector,
@@ -174,9 +174,9 @@ def tile(
 class Sorted(Unfactored):
     """A scalar or a category: points in order, and strips of them with all that are near."""
 
-    order: Rows  # (n,) places of the points, equal values side by side
+    order: Indices  # (n,) places of the points, equal values side by side
     values: NDArray  # (m,) the different ones
-    ends: Rows  # (m,) where each value's points end in the order
+    ends: Indices  # (m,) where each value's points end in the order
     strips: tuple[tuple[slice, slice], ...]  # values of each strip, and all near them
 
     @classmethod
@@ -195,7 +195,7 @@ class Sorted(Unfactored):
         ]
         return cls(z, width, order, values, np.cumsum(counts), tuple(strips))
 
-    def tasks(self, rows: Rows, origin: Vector) -> Iterator[tuple[Any, ...]]:
+    def tasks(self, rows: Indices, origin: Vector) -> Iterator[tuple[Any, ...]]:
         """One for each strip."""
         begins = np.append(0, self.ends[:-1])
         for own, near in self.strips:
@@ -218,7 +218,13 @@ class Sorted(Unfactored):
 
 
 def strip(
-    x: Any, points: Rows, values: NDArray, ends: Rows, own: slice, width: float, origin: Vector
+    x: Any,
+    points: Indices,
+    values: NDArray,
+    ends: Indices,
+    own: slice,
+    width: float,
+    origin: Vector,
 ) -> RowSums:
     """Some values' points with all points near them.
 

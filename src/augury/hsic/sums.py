@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from augury.embeddings import Rows
+from augury.embeddings import Indices
 from augury.hsic.factors import EXACT, Factor, factor
 from augury.hsic.kernels import Array
 
@@ -93,7 +93,7 @@ class PairSums:
 class ClassSums:
     """Everything about one class."""
 
-    rows: Rows
+    rows: Indices
     speech: SpeechSums
     pairs: tuple[PairSums, ...]
 

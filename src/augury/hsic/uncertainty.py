@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.compute.threads import Run, alone, threads
-from augury.embeddings import Rows
+from augury.compute.threads import RunTasks, run_in_threads, single_threaded
+from augury.embeddings import Indices
 from augury.hsic.engines import FEW, leading, sums_of_all
 from augury.hsic.factors import Factor
-from augury.hsic.kernels import doubly_centred, label_kernel, median_distance, spaced, standardised
+from augury.hsic.kernels import centre, label_kernel, median_distance, spaced, standardise
 from augury.hsic.moments import as_numpy, speech
 from augury.hsic.sums import Wanted, normalised, unbiased
 
@@ -45,7 +45,7 @@ BATCH = 32e6
 # --------------------------------------------------------------------------------- bootstrap
 
 
-@alone
+@single_threaded
 def bootstrap(
     scores: Vector,
     influence: Matrix,
@@ -101,7 +101,7 @@ def ranks(replicates: Matrix) -> NDArray[np.int64]:
     return np.argsort(np.argsort(replicates, axis=1, kind="stable"), axis=1, kind="stable") + 1
 
 
-def better(replicates: Matrix) -> Matrix:
+def probability_better(replicates: Matrix) -> Matrix:
     """(candidates, candidates): the share of replicates in which the row's score is the lower."""
     a, b = replicates[:, :, None], replicates[:, None, :]
     return (a < b).mean(axis=0) + (a == b).mean(axis=0) / 2
@@ -140,17 +140,17 @@ class _Shuffled:
     weights: Vector  # (candidates,) of the class in the scores
 
 
-@alone
+@single_threaded
 def permutation_p(
     x: Any,
     zs: Sequence[NDArray],
-    groups: Sequence[Rows],
+    groups: Sequence[Indices],
     shares: Vector,
     *,
     widths: Sequence[float] | None,
     permutations: int,
     seed: int,
-    run: Run = threads,
+    run: RunTasks = run_in_threads,
 ) -> Vector:
     """P-values of the scores under shuffles of z inside the classes, (candidates,).
 
@@ -167,7 +167,7 @@ def permutation_p(
     """
     robust = widths is None
     if widths is None:
-        zs = [standardised(z) for z in zs]
+        zs = [standardise(z) for z in zs]
         widths = [median_distance(z) for z in zs]
     largest = max(map(len, groups))
     wanted = Wanted.of(zs, widths, largest, tolerance=1e-3, norms=True)
@@ -209,14 +209,14 @@ def _statistic(one: _Shuffled, order: NDArray[np.int64]) -> Matrix:
 
 def _shuffled(
     x: Any,
-    rows: Rows,
+    rows: Indices,
     zs: Sequence[NDArray],
     widths: Sequence[float],
     factors: Sequence[Factor | None],
     share: float,
     *,
     robust: bool,
-    run: Run,
+    run: RunTasks,
 ) -> _Shuffled:
     n = len(rows)
     if n <= FEW:
@@ -234,7 +234,7 @@ def _shuffled(
     columns = []
     for z, width, factor in zip(zs, widths, factors, strict=True):
         if n <= FEW:
-            L = doubly_centred(label_kernel(z, width=width))
+            L = centre(label_kernel(z, width=width))
             columns.append((_carrying(L), np.diag(L), float(np.vdot(L, L))))
         else:
             assert factor is not None
@@ -259,12 +259,12 @@ def _unbiased(squares: float, a: Vector) -> float:
     return unbiased(squares, float(a @ a), float(a.sum()), float(a.sum()), len(a))
 
 
-def _projections(rows: Rows, origin: Vector, vectors: Matrix) -> Iterator[tuple[Any, ...]]:
+def _projections(rows: Indices, origin: Vector, vectors: Matrix) -> Iterator[tuple[Any, ...]]:
     for begin in range(0, len(rows), FEW):
         yield _projected, rows[begin : begin + FEW], origin, vectors
 
 
-def _projected(x: Any, rows: Rows, origin: Vector, vectors: Matrix) -> tuple[Matrix, Vector]:
+def _projected(x: Any, rows: Indices, origin: Vector, vectors: Matrix) -> tuple[Matrix, Vector]:
     U = as_numpy(speech(x, rows, origin))
     return U @ vectors.astype(U.dtype), np.vecdot(U, U).astype(np.float64)
 

@@ -10,6 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from augury.errors import InputError
+
 #: Batches' worth of clips that are sorted by length together: their order is random beyond that.
 POOL = 50
 #: Batches read ahead of the one that is trained on.
@@ -19,7 +21,7 @@ Item = TypeVar("Item")
 Read = TypeVar("Read")
 
 
-def batches(
+def make_batches(
     lengths: NDArray[np.int64], most: int, *, rng: np.random.Generator | None, least: int = 1
 ) -> list[NDArray[np.int64]]:
     """All clips in batches that pad little.
@@ -34,7 +36,7 @@ def batches(
         Each batch's places in `lengths`; every clip is in one batch, and once.
     """
     if len(lengths) < least:
-        raise ValueError(f"{len(lengths)} clips, but {least} processes to train; use fewer")
+        raise InputError(f"{len(lengths)} clips, but {least} processes to train; use fewer")
     order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
     size = len(order) if rng is None else max(least, round(POOL * most / lengths.mean()))
     pools = [order[k : k + size] for k in range(0, len(order), size)]
@@ -60,7 +62,7 @@ def padding(lengths: NDArray[np.int64], plan: list[NDArray[np.int64]]) -> float:
     return 1 - float(lengths.sum()) / whole
 
 
-def ahead(
+def read_ahead(
     read: Callable[[Item], Read], items: Iterable[Item], *, threads: int = 2
 ) -> Iterator[Read]:
     """read(item) for every item, in order, a few of them in advance.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from augury.errors import InputError
 from augury.store import packed, unpacked, write_atomically
 
 _PREVIOUS = ".previous"
@@ -51,7 +52,7 @@ def load(
 ) -> dict[str, Any] | None:
     """Put a checkpoint's values into model and optimisers, and return its `about`.
 
-    None if there is no checkpoint; ValueError if it was damaged, or is of another run.
+    None if there is no checkpoint; InputError if it was damaged, or is of another run.
     """
     # Between setting the old one aside and writing the new one, only the old one is there.
     found = next((one for one in (path, path.with_suffix(_PREVIOUS)) if one.exists()), None)
@@ -59,7 +60,7 @@ def load(
         return None
     arrays = unpacked(found.read_bytes())
     if arrays is None:
-        raise ValueError(
+        raise InputError(
             f"{found}: damaged since it was written; delete it, and the run goes on from the "
             "checkpoint before, or from the beginning where there is none"
         )
@@ -67,7 +68,7 @@ def load(
     with suppress(KeyError, ValueError):  # checked, so whole, but perhaps no checkpoint
         whose, about = json.loads(arrays.pop("about").tobytes())
     if whose != key:
-        raise ValueError(
+        raise InputError(
             f"{found}: of a run with another configuration; choose another folder, or delete this "
             "file to start anew"
         )
@@ -84,7 +85,7 @@ def load(
             groups = optimiser.state_dict()["param_groups"]
             optimiser.load_state_dict({"state": state, "param_groups": groups})
     except (RuntimeError, ValueError, IndexError) as error:
-        raise ValueError(
+        raise InputError(
             f"{found}: of another model ({str(error).splitlines()[0]}); choose another folder, or "
             "delete this file to start anew"
         ) from error

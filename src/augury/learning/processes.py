@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from augury.errors import InputError
+
 #: The folder, inside a run's, of what it needs to go on; all but empty when it has ended.
 STATE = "state"
 
@@ -38,9 +40,9 @@ class Group:
 
 
 @contextmanager
-def group(device: str | None) -> Iterator[Group]:
+def process_group(device: str | None) -> Iterator[Group]:
     """The processes that torchrun says there are, on GPUs where there are any, else on the CPU."""
-    chosen = usable(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = find_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Group(0, 1, chosen)
@@ -57,28 +59,28 @@ def group(device: str | None) -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def usable(name: str) -> torch.device:
-    """The CPU, or a GPU that is here; ValueError for anything else."""
+def find_device(name: str) -> torch.device:
+    """The CPU, or a GPU that is here; InputError for anything else."""
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"{name}: no such device; try cpu or cuda") from error
+        raise InputError(f"{name}: no such device; try cpu or cuda") from error
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"{name}: not a device that this runs on; try cpu or cuda")
+        raise InputError(f"{name}: not a device that this runs on; try cpu or cuda")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise ValueError(
+        raise InputError(
             f"{name}: torch finds {count} GPUs here; leave out the device, or give cpu"
         )
     return device
 
 
-class Busy(ValueError):
+class Busy(InputError):
     """Another run uses the folder."""
 
 
 @contextmanager
-def alone(folder: Path, here: Group) -> Iterator[None]:
+def lock_folder(folder: Path, here: Group) -> Iterator[None]:
     """Inside, no other run may use the folder; Busy if one does."""
     if here.rank:
         yield

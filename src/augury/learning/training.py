@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from augury.learning import checkpoint
-from augury.learning.batches import ahead
+from augury.learning.batches import read_ahead
 from augury.learning.processes import Group
 from augury.store import write_atomically
 
@@ -172,7 +172,7 @@ class Run(Generic[Plan, Data]):
         Raises:
             Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
             FloatingPointError: more batches than `max_skipped` were not finite.
-            ValueError: the checkpoint is damaged or of another run.
+            InputError: the checkpoint is damaged or of another run.
         """
         self._resume()
         with (
@@ -214,7 +214,7 @@ class Run(Generic[Plan, Data]):
         left = plans[now.batch :]
         self.model.train()
         mine = [self._share(plan) for plan in left]
-        for plan, data in zip(left, ahead(task.read, mine), strict=True):
+        for plan, data in zip(left, read_ahead(task.read, mine), strict=True):
             done = (now.epoch + now.batch / len(plans)) / self.schedule.epochs
             stopping = self._step(plan, data, self.schedule.rate(done), stop)
             now.batch += 1
@@ -382,7 +382,7 @@ class Run(Generic[Plan, Data]):
         write_atomically(self.log, "".join(kept))
 
 
-def summed(
+def sum_losses(
     losses: Callable[[Data], tuple[Tensor, Tensor]],
     batches: Iterable[Data],
     device: torch.device,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from augury import pseudolabels
+from augury.errors import InputError
 from augury.provenance import versions
 from augury.ranking.selection import read_ranking
 
@@ -22,12 +23,12 @@ class Choice:
     passed_over: tuple[str, ...] = ()  # ranked before the last one taken, but not relevant
 
 
-def chosen(pseudo_labels: Choice | Mapping[str, float] | Sequence[str]) -> Choice:
-    """What was asked for, each pseudo-label once; ValueError for a name that stands for nothing."""
+def choose(pseudo_labels: Choice | Mapping[str, float] | Sequence[str]) -> Choice:
+    """What was asked for, each pseudo-label once; InputError for a name that stands for nothing."""
     if isinstance(pseudo_labels, Choice):
         return pseudo_labels
     if isinstance(pseudo_labels, str):
-        raise ValueError(f"pseudo_labels is {pseudo_labels!r}, but must be a list of names")
+        raise InputError(f"pseudo_labels is {pseudo_labels!r}, but must be a list of names")
     if not isinstance(pseudo_labels, Mapping):
         pseudo_labels = dict.fromkeys(pseudo_labels, 1.0)
     if pseudo_labels:
@@ -47,20 +48,20 @@ def from_ranking(
     lowest score of all.
 
     Raises:
-        ValueError: no ranking, one made with another openSMILE, fewer relevant candidates, or
+        InputError: no ranking, one made with another openSMILE, fewer relevant candidates, or
             weights of what it did not rank.
     """
     path = Path(path)
     if top < 1:
-        raise ValueError(f"top is {top}, but must be 1 or more")
+        raise InputError(f"top is {top}, but must be 1 or more")
     found = read_ranking(path)
     relevant = [name for name, counts in zip(found.names, found.relevant, strict=True) if counts]
     if unknown := [name for name in weights or () if name not in found.names]:
-        raise ValueError(
+        raise InputError(
             f"{path}: did not rank {', '.join(unknown)}; it has {', '.join(found.names)}"
         )
     if not weights and top > len(relevant):
-        raise ValueError(
+        raise InputError(
             f"{path}: top {top}, but only {len(relevant)} of its {len(found.names)} ranked "
             f"candidates are relevant to {found.label}; ask for fewer, or name others with "
             "--pseudo-labels"
@@ -69,7 +70,7 @@ def from_ranking(
     here = versions(pseudolabels.candidates(taken))
     then = found.versions.get("opensmile")
     if "opensmile" in here and then != here["opensmile"]:
-        raise ValueError(
+        raise InputError(
             f"{path}: ranked with openSMILE {then}, and this is {here['opensmile']}: the same name "
             "may not be the same value; rank again here"
         )
@@ -91,18 +92,18 @@ def read_weights(text: str) -> dict[str, float]:
             found = json.loads(path.read_bytes())
             return {str(name): float(weight) for name, weight in found.items()}
         except FileNotFoundError:
-            raise ValueError(
+            raise InputError(
                 f"--weights {text}: no such file; write NAME=WEIGHT,… or name a JSON file"
             ) from None
         except (UnicodeDecodeError, ValueError, AttributeError, TypeError) as error:
-            raise ValueError(f"{path}: not a JSON object of names and numbers") from error
+            raise InputError(f"{path}: not a JSON object of names and numbers") from error
     weights: dict[str, float] = {}
     for part in text.split(","):
         name, _, number = part.rpartition("=")
         if name.strip() in weights:
-            raise ValueError(f"--weights: {name.strip()} is given twice")
+            raise InputError(f"--weights: {name.strip()} is given twice")
         try:
             weights[name.strip()] = float(number)
         except ValueError:
-            raise ValueError(f"--weights: {part!r} is not NAME=WEIGHT") from None
+            raise InputError(f"--weights: {part!r} is not NAME=WEIGHT") from None
     return weights

@@ -71,7 +71,7 @@ class Clips:
             if one.kind == "column":
                 targets[one.name] = np.full(count, self.columns[one.name][clip])
             else:
-                values, timing = extract.of_candidate(
+                values, timing = extract.candidate_values(
                     self.plan, one, frames, duration, self.unvoiced
                 )
                 targets[one.name] = aligned(values, *timing, first, count)
@@ -88,11 +88,11 @@ class Clips:
         # A short clip of a long recording should not cost all of it.
         read = store.mapped if r in self._whole else store.read
         found = read(name)
-        frames = extract.stored_frames(self.plan, content, self.candidates, read)
+        frames = extract.read_frames(self.plan, content, self.candidates, read)
         if found is None or frames is None:
             work = Work(self.recordings[r], self.names[r], (), (), False)
             with _EXTRACTING:
-                found, frames = extract.stored(self.plan, work, content, name, self.candidates)
+                found, frames = extract.read_stored(self.plan, work, content, name, self.candidates)
         duration = float(found["duration"][0])
         if duration > _LONG:
             self._whole.add(r)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from augury.errors import InputError
 from augury.pretraining.targets import Target
 from augury.settings import PretrainSettings
 from augury.store import key, write_atomically
@@ -50,17 +51,17 @@ class Config:
         write_atomically(folder / NAME, text + tomli_w.dumps(plain))
 
 
-def read(folder: Path) -> Config | None:
-    """The configuration in a folder; None if there is none, ValueError if it can't be read."""
+def read_config(folder: Path) -> Config | None:
+    """The configuration in a folder; None if there is none, InputError if it can't be read."""
     path = folder / NAME
     try:
         plain = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML ({error}); restore it, or pretrain again") from error
+        raise InputError(f"{path}: not TOML ({error}); restore it, or pretrain again") from error
     if plain.get("format") != FORMAT:
-        raise ValueError(
+        raise InputError(
             f"{path}: of format {plain.get('format')}, and this version of Augury reads {FORMAT}"
         )
     try:
@@ -70,7 +71,7 @@ def read(folder: Path) -> Config | None:
         targets = tuple(_target(one) for one in plain["targets"])
         rest = {name: plain[name] for name in ("data", "ranking", "versions", "result")}
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not as Augury writes it ({error}); restore it") from error
+        raise InputError(f"{path}: not as Augury writes it ({error}); restore it") from error
     return Config(settings, targets, **rest)
 
 

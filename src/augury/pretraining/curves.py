@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from augury.pretraining.losses import Part, Run
-from augury.ranking.wording import decimal, known, plain
+from augury.ranking.wording import decimal, is_known, plain
 from augury.report.canvas import (
     FIRST,
     INK,
@@ -23,10 +23,10 @@ from augury.report.canvas import (
     Canvas,
     Key,
     Mark,
+    distinguish,
     extent,
     laid_out,
     scale,
-    told_apart,
 )
 
 DASHED = (0, (4, 3))
@@ -63,7 +63,7 @@ def workers(run: Run, width: int) -> Canvas | None:
     for k, part in enumerate(run.parts):
         x, y = (k % columns) * pitch, head + (k // columns) * step
         canvas.text(x + 2, y + 14, names[k], SMALL, INK)
-        if known(part.ratio):
+        if is_known(part.ratio):
             canvas.text(x + panel, y + 14, decimal(part.ratio, 2), SMALL, MUTED, ha="right")
         _panel(canvas, run, part, (x, y + 24, x + panel, y + 94), large=False)
     return canvas
@@ -104,7 +104,7 @@ def panel(
         large: whether there is room for several ticks and large marks.
     """
     left, top, right, bottom = box
-    values = [v for v in [*(v for one in lines for v in one.course), level] if known(v)]
+    values = [v for v in [*(v for one in lines for v in one.course), level] if is_known(v)]
     if not values:
         canvas.text((left + right) / 2, bottom - 20, "no value", SMALL, MUTED, ha="center")
         return
@@ -118,12 +118,12 @@ def panel(
     across = _across(epochs, left + 8, right - 8)
     for epoch in _ticks(epochs, 8 if large else 1):
         canvas.text(across(epoch), bottom + 15, f"{epoch:,}", SMALL, MUTED, ha="center")
-    if known(level):
+    if is_known(level):
         canvas.lines([[(left, down(level)), (right, down(level))]], INK, 1.2, DASHED)
     for one in lines:
         _curve(canvas, one, across, down, large)
     for one in lines:
-        if 0 < one.kept <= len(one.course) and known(best := one.course[one.kept - 1]):
+        if 0 < one.kept <= len(one.course) and is_known(best := one.course[one.kept - 1]):
             canvas.marks([across(one.kept)], [down(best)], one.kept_mark, 8 if large else 6)
 
 
@@ -131,7 +131,7 @@ def _curve(canvas: Canvas, line: Line, across: Any, down: Any, large: bool) -> N
     """One of the lines, broken where an epoch has no value."""
     course = line.course
     places = _spread(len(course))
-    points = [(across(k + 1), down(v)) if known(v := course[k]) else None for k in places]
+    points = [(across(k + 1), down(v)) if is_known(v := course[k]) else None for k in places]
     pieces = [list(some) for there, some in groupby(points, bool) if there]
     pairs = [piece for piece in pieces if len(piece) > 1]
     canvas.lines(pairs, line.mark[2], line.thickness, line.style)
@@ -167,7 +167,7 @@ def _spread(epochs: int) -> list[int]:
 
 def _names(run: Run, characters: int) -> list[str]:
     """The workers as the panels name them."""
-    return told_apart([part.name for part in run.parts], characters)
+    return distinguish([part.name for part in run.parts], characters)
 
 
 def _keys(run: Run) -> list[Key]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from augury import audio
+from augury.errors import InputError
 from augury.pretraining import config
 from augury.pretraining.encoder import Encoder
 from augury.store import write_atomically
@@ -30,14 +31,14 @@ FILLED = 16
 def load_encoder(folder: Path | str) -> Encoder:
     """The encoder that `augury pretrain` left in a folder, ready to be called, in eval mode.
 
-    ValueError says what the folder lacks.
+    InputError says what the folder lacks.
     """
     folder = Path(folder)
-    known = config.read(folder)
+    known = config.read_config(folder)
     if known is None:
-        raise ValueError(f"{folder}: no {config.NAME} here; is this what `augury pretrain` wrote?")
+        raise InputError(f"{folder}: no {config.NAME} here; is this what `augury pretrain` wrote?")
     if not known.result:
-        raise ValueError(f"{folder}: its pretraining has not ended; run the same command again")
+        raise InputError(f"{folder}: its pretraining has not ended; run the same command again")
     path = folder / "model.safetensors"
     try:
         found = {
@@ -48,11 +49,11 @@ def load_encoder(folder: Path | str) -> Encoder:
         with torch.device("meta"):  # sizes alone: a foreign config.toml may ask for any
             expected = Encoder(known.settings.encoder).state_dict()
         if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in expected.items()}:
-            raise ValueError("its tensors are not those that config.toml describes")
+            raise InputError("its tensors are not those that config.toml describes")
         encoder = Encoder(known.settings.encoder)
         encoder.load_state_dict(found)
     except (FileNotFoundError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: not this encoder's weights ({error}); copy it again") from error
+        raise InputError(f"{path}: not this encoder's weights ({error}); copy it again") from error
     return encoder.eval()
 
 
@@ -62,7 +63,7 @@ def encode(encoder: Encoder, signal: NDArray[np.float32]) -> NDArray[np.float32]
     Frame i is centred 12.5 ms + i · 10 ms from the beginning. Beyond 20 s the signal is encoded in
     pieces of 20 s, with 2 s of context on either side that are then cut off.
 
-    ValueError if it is shorter than one window of 25 ms.
+    InputError if it is shorter than one window of 25 ms.
     """
     return features_of(encoder, audio.log_mel(signal))
 

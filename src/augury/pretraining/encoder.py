@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augury import audio
+from augury.errors import InputError
 from augury.settings import EncoderSettings
 
 
@@ -260,7 +261,7 @@ class LogMel(nn.Module):
             lengths = torch.full((len(signal),), signal.shape[1], device=signal.device)
         frames = 1 + (lengths - width) // hop
         if int(lengths.min()) < width:
-            raise ValueError(
+            raise InputError(
                 f"a signal of {int(lengths.min())} samples; one window of {width} is the least"
             )
         spectra = torch.fft.rfft(signal.unfold(1, width, hop) * self.window)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augury import audio
-from augury.ranking.wording import counted, decimal, known, listed, percent, plain
+from augury.ranking.wording import count, decimal, is_known, join_names, percent, plain
 
 if TYPE_CHECKING:  # a pretraining is written with its report: the import goes the other way
     from augury.pretraining.config import Config
@@ -52,14 +52,18 @@ class Part:
     @property
     def ratio(self) -> float | None:
         """The loss as a share of that without looking: 0 perfect, 1 nothing learned."""
-        if known(self.validation) and known(self.without_looking) and self.without_looking > 0:
+        if (
+            is_known(self.validation)
+            and is_known(self.without_looking)
+            and self.without_looking > 0
+        ):
             return self.validation / self.without_looking
         return None
 
     @property
     def remark(self) -> str:
         """What a ratio near 1 or above means; "" for a lower one, or none."""
-        if not known(self.ratio) or self.ratio <= HARDLY:
+        if not is_known(self.ratio) or self.ratio <= HARDLY:
             return ""
         return "learned hardly anything" if self.ratio < 1 else "no better than without looking"
 
@@ -126,7 +130,7 @@ def values_of(target: Target) -> str:
     """What it is at one frame."""
     if target.categories:
         return f"one of {len(target.categories):,} categories"
-    return counted(target.dims, "number")
+    return count(target.dims, "number")
 
 
 def span(values: np.ndarray) -> str:
@@ -169,8 +173,8 @@ def aim(config: Config) -> str:
     names = list(config.settings.pseudo_labels)
     if names:
         few = len(names) <= NAMED
-        return f"to predict {listed(names) if few else f'{len(names)} pseudo-labels'}"
-    return f"to give back speech itself ({listed([name for name, _ in speech(config)])})"
+        return f"to predict {join_names(names) if few else f'{len(names)} pseudo-labels'}"
+    return f"to give back speech itself ({join_names([name for name, _ in speech(config)])})"
 
 
 def speech(config: Config) -> list[tuple[str, float]]:
@@ -186,10 +190,10 @@ def tasks_said(config: Config) -> str:
 
     def named(some: list[tuple[str, float]]) -> str:
         if alike:
-            return listed([name for name, _ in some])
-        return listed([f"{name} ({plain(weight)})" for name, weight in some])
+            return join_names([name for name, _ in some])
+        return join_names([f"{name} ({plain(weight)})" for name, weight in some])
 
-    goals = [f"{counted(len(labels), 'pseudo-label')}, {named(labels)}"] if labels else []
+    goals = [f"{count(len(labels), 'pseudo-label')}, {named(labels)}"] if labels else []
     goals += [f"the speech itself, as {named(own)}"] if own else []
     text = f"At every frame it had to predict {'; and '.join(goals)}"
     if not alike:
@@ -202,13 +206,13 @@ def training_said(config: Config) -> str:
     data, result, settings = config.data, config.result, config.settings
     epochs, kept = result["epochs"], result["best_epoch"]
     text = (
-        f"It saw {duration(3600 * data['hours'])} of speech ({counted(data['clips'], 'clip')}) in "
-        f"{counted(epochs, 'epoch')}"
+        f"It saw {duration(3600 * data['hours'])} of speech ({count(data['clips'], 'clip')}) in "
+        f"{count(epochs, 'epoch')}"
     )
     if epochs < settings.epochs:
         text += (
             f", of {settings.epochs:,} at most: it stopped after "
-            f"{counted(settings.patience, 'epoch')} without a lower loss on held-out speech"
+            f"{count(settings.patience, 'epoch')} without a lower loss on held-out speech"
         )
     if epochs == 1:
         return f"{text}."
@@ -223,7 +227,7 @@ def verdict(run: Run) -> str:
             "Nothing was held out, so whether it learned what holds for other speech is not known: "
             "there are only losses on the speech it was trained on."
         )
-    judged = [one for one in run.parts if known(one.ratio)]
+    judged = [one for one in run.parts if is_known(one.ratio)]
     if not judged:
         return "No worker has a loss on held-out speech that it could be judged by."
     able = sorted((one for one in judged if not one.remark), key=lambda one: one.ratio or 0.0)
@@ -245,7 +249,7 @@ def verdict(run: Run) -> str:
     for remark in ("learned hardly anything", "no better than without looking"):
         names = [one.name for one in judged if one.remark == remark]
         verb = ("is ", "are ")[len(names) > 1] if remark.startswith("no") else ""
-        text += f" {listed(names)} {verb}{remark}." if names else ""
+        text += f" {join_names(names)} {verb}{remark}." if names else ""
     return text
 
 
@@ -291,16 +295,16 @@ def warnings(config: Config, run: Run) -> list[str]:
     idle = [one.name for one in run.parts if one.remark]
     if idle:
         found.append(
-            f"{listed(idle)}: hardly better than without looking on held-out speech, or not at "
+            f"{join_names(idle)}: hardly better than without looking on held-out speech, or not at "
             "all. The encoder may hold nothing of it."
         )
-    missing = [one.name for one in run.parts if run.held_out and not known(one.ratio)]
+    missing = [one.name for one in run.parts if run.held_out and not is_known(one.ratio)]
     if missing:
-        found.append(f"No loss on held-out speech to judge {listed(missing)} by.")
+        found.append(f"No loss on held-out speech to judge {join_names(missing)} by.")
     skipped, batches = len(config.result["skipped"]), config.result["batches"]
     if skipped:
         found.append(
-            f"{skipped:,} of {counted(batches, 'batch', 'batches')} had a loss or gradient that is "
+            f"{skipped:,} of {count(batches, 'batch', 'batches')} had a loss or gradient that is "
             "not finite, and taught nothing; they are named below."
         )
     return found
@@ -323,7 +327,7 @@ def whole_said(run: Run) -> str:
         text += f" It was lowest in epoch {run.kept:,}, at {decimal(best, 3)}."
     elif n > 1 and run.held_out:
         text += " It was lowest in the last: more epochs may lower it further."
-    if known(run.whole.without_looking):
+    if is_known(run.whole.without_looking):
         text += f" Without looking it is {decimal(run.whole.without_looking, 3)}."
     return text
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from augury import audio, compute
 from augury.corpus.corpus import Corpus, Rejected, refuse_too_many
+from augury.errors import InputError
 from augury.extraction import extract
 from augury.extraction.extract import Outcome, Plan, Work
 from augury.pretraining import targets
@@ -73,7 +74,7 @@ def prepare(
     """Extract what is not in the store yet, find the usable clips, and sum up their frames.
 
     Raises:
-        ValueError: a candidate that is constant or has no value, a split that is not there,
+        InputError: a candidate that is constant or has no value, a split that is not there,
             nothing left to train on.
         TooManyBad: a larger share than `max_bad` of the clips can't be used.
     """
@@ -81,22 +82,22 @@ def prepare(
     codes = columns(corpus, candidates)
     longest = round(settings.longest / audio.HOP)
     wanted = Wanted(plan, tuple(candidates), settings.unvoiced, settings.coefficients, longest)
-    found = gathered(corpus, held_out, wanted, jobs, progress)
-    rejected = [*corpus.rejected, *(corpus.refused(*problem) for problem in found.problems)]
+    found = extract_clips(corpus, held_out, wanted, jobs, progress)
+    rejected = [*corpus.rejected, *(corpus.reject(*problem) for problem in found.problems)]
     refuse_too_many(tuple(rejected), len(corpus) - len(found.problems), settings.max_bad)
     # Left out as the settings ask, so not counted as bad; named all the same.
     long = found.frames > longest
     for place in np.flatnonzero(long):
         detail = f"{found.frames[place] * audio.HOP:.2f} s, and longest is {settings.longest:g} s"
-        rejected.append(corpus.refused(int(place), "longer-than-longest", detail))
+        rejected.append(corpus.reject(int(place), "longer-than-longest", detail))
     keep = np.flatnonzero((found.frames > 0) & ~long)
     if not len(keep) or held_out[keep].all():
-        raise ValueError(
+        raise InputError(
             f"no clip is left to train on: {len(corpus)} given, {len(found.problems)} unusable, "
             f"{int(long.sum())} longer than {settings.longest:g} s"
         )
     if _share(settings.validation) != 0 and not held_out[keep].any():
-        raise ValueError("no clip is left for validation; give more, or --validation 0")
+        raise InputError("no clip is left for validation; give more, or --validation 0")
     clips = Clips(
         plan, tuple(candidates), settings.unvoiced, corpus.recordings, corpus.names,
         tuple(found.digests), corpus.recording[keep], found.first[keep], found.frames[keep],
@@ -112,7 +113,7 @@ def prepare(
 
 
 @dataclass(frozen=True)
-class Gathered:
+class ExtractedClips:
     """What was found in all recordings, by segment where not said otherwise."""
 
     digests: list[str]  # of the recordings
@@ -123,13 +124,13 @@ class Gathered:
     sums: dict[str, Summary]  # of the training frames
 
 
-def gathered(
+def extract_clips(
     corpus: Corpus,
     held_out: NDArray[np.bool_],
     wanted: Wanted,
     jobs: int,
     progress: Progress | None,
-) -> Gathered:
+) -> ExtractedClips:
     """Extract what is not in the store yet; sum up the frames that are not held out."""
     places = corpus.by_recording()
     items = []
@@ -137,7 +138,7 @@ def gathered(
         work = Work(path, name, tuple(corpus.start[place]), tuple(corpus.end[place]), False)
         items.append(_Item(work, tuple(~held_out[place])))
     first, frames = np.zeros((2, len(corpus)), np.int64)
-    all_ = Gathered([], [], first, frames, [], {})
+    all_ = ExtractedClips([], [], first, frames, [], {})
     found_in = compute.in_order(_spread(wanted, items, jobs, progress))
     # In their order, so that sums round alike on every run.
     for item, place, found in zip(items, places, found_in, strict=True):
@@ -147,13 +148,15 @@ def gathered(
         if outcome.problem:
             all_.problems.extend((int(p), *outcome.problem) for p in place)
             continue
-        all_.problems.extend(extract.described(item.work, place, found.problems, outcome.duration))
+        all_.problems.extend(
+            extract.describe_problems(item.work, place, found.problems, outcome.duration)
+        )
         good = place[found.problems == 0]
         all_.first[good], all_.frames[good] = found.first, found.frames
         for label, sums in found.sums.items():
             known = all_.sums.get(label)
             if known and known.mean.shape != sums.mean.shape:
-                raise ValueError(
+                raise InputError(
                     f"{label} gave {len(sums.mean)} values a frame for {name}, and "
                     f"{len(known.mean)} for an earlier recording"
                 )
@@ -183,10 +186,11 @@ def _measured(wanted: Wanted, item: _Item) -> _Found:
         return _Found(outcome)
     problems = extract.segment_problems(work, outcome.duration)
     name = extract.mel_key(outcome.digest)
-    found, frames = extract.stored(plan, work, outcome.digest, name, wanted.candidates)
+    found, frames = extract.read_stored(plan, work, outcome.digest, name, wanted.candidates)
     mel = found["mel"]
     start, end = (
-        edge[problems == 0] for edge in extract.edges(work.start, work.end, outcome.duration)
+        edge[problems == 0]
+        for edge in extract.segment_edges(work.start, work.end, outcome.duration)
     )
     first, stop = extract.frame_range(start, end, audio.WINDOW / 2, audio.HOP, len(mel))
     used = np.array(item.training)[problems == 0] & (stop - first <= wanted.longest)
@@ -201,7 +205,7 @@ def _measured(wanted: Wanted, item: _Item) -> _Found:
             sums["mfcc"] = Summary.of(bands @ cosines)
         for one in wanted.candidates:
             if one.kind != "column":
-                values, timing = extract.of_candidate(
+                values, timing = extract.candidate_values(
                     plan, one, frames, outcome.duration, wanted.unvoiced
                 )
                 sums[one.name] = Summary.of(aligned(values, *timing, 0, len(mel))[rows])
@@ -212,15 +216,15 @@ def _selected(corpus: Corpus, settings: PretrainSettings) -> tuple[Corpus, NDArr
     """The segments asked for, and which of them (segments,) are held out for validation."""
     share = _share(settings.validation)
     if share is None and not settings.split:
-        raise ValueError(
+        raise InputError(
             f"validation is the split {settings.validation!r}; say with split which one to train "
             "on, or all others would be, a test split among them"
         )
     keep = np.ones(len(corpus), bool)
     if settings.split:
-        keep &= corpus.of_split(settings.split)
+        keep &= corpus.in_split(settings.split)
     if share is None:
-        held_out = corpus.of_split(settings.validation)
+        held_out = corpus.in_split(settings.validation)
         keep |= held_out
     else:
         # By a digest of the name: spread over the corpus, and the same on every run.
@@ -239,5 +243,5 @@ def _share(validation: str) -> float | None:
     except ValueError:
         return None
     if not 0 <= share <= 0.9:
-        raise ValueError(f"validation is {share:g}, but is a share between 0 and 0.9, or a split")
+        raise InputError(f"validation is {share:g}, but is a share between 0 and 0.9, or a split")
     return share

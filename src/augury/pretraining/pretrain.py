@@ -22,12 +22,13 @@ from torch import Tensor, nn
 
 from augury import audio, compute, pseudolabels
 from augury.corpus.corpus import Corpus, TooManyBad, write_quarantine
+from augury.errors import InputError, MissingPackage
 from augury.extraction.extract import Plan
 from augury.learning import batches, checkpoint
-from augury.learning.processes import STATE, Group, alone, group
-from augury.learning.training import Moment, Run, Schedule, State, summed
+from augury.learning.processes import STATE, Group, lock_folder, process_group
+from augury.learning.training import Moment, Run, Schedule, State, sum_losses
 from augury.pretraining import config
-from augury.pretraining.choice import Choice, chosen
+from augury.pretraining.choice import Choice, choose
 from augury.pretraining.clips import Clips
 from augury.pretraining.prepare import Progress, prepare
 from augury.pretraining.report import card, render
@@ -55,7 +56,7 @@ class Pretrained:
         return self.config.result
 
 
-class AnotherRun(ValueError):
+class AnotherRun(InputError):
     """A folder holds what was trained otherwise."""
 
 
@@ -96,24 +97,24 @@ def pretrain(
         choices: fields of `PretrainSettings`, in place of the preset's.
 
     Raises:
-        ValueError: a pseudo-label, choice or column that does not exist; a folder with another run
+        InputError: a pseudo-label, choice or column that does not exist; a folder with another run
             in it (`AnotherRun`), or a damaged checkpoint.
         TooManyBad: a larger share than `max_bad` of the clips can't be used.
         Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
         FloatingPointError: too many batches were not finite.
     """
-    choice = chosen(pseudo_labels)
+    choice = choose(pseudo_labels)
     settings = PretrainSettings.of(preset, choice.weights, **choices)
     candidates = pseudolabels.candidates(list(choice.weights)) if choice.weights else []
     place = Path(store or default_store()).absolute()
     plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
     folder = Path(out)
-    with group(device) as here, alone(folder, here):
+    with process_group(device) as here, lock_folder(folder, here):
         watching = _Watchers(watch, folder if tensorboard and not here.rank else None)
         if here.rank == 0:
             _prepared(folder, corpus, choice, settings, candidates, plan, jobs, progress)
         here.wait()  # the others read what the first has written
-        known = config.read(folder)
+        known = config.read_config(folder)
         assert known
         if prepare_only:
             return None
@@ -137,7 +138,7 @@ def pretrain(
         if here.rank == 0:
             _written(folder, known, model, task, trained)
         here.wait()
-        written = config.read(folder)
+        written = config.read_config(folder)
         assert written
         return _finished(folder, written)
 
@@ -162,7 +163,7 @@ def _prepared(
         "segments": segments_digest(corpus, *columns, *splits),
         "functions": {one.name: version for one, version in plan.functions},
     }
-    known = config.read(folder)
+    known = config.read_config(folder)
     if known:
         data = {name: known.data.get(name) for name in asked}
         unlike = config.differences(settings.to_dict(), known.settings.to_dict())
@@ -177,7 +178,12 @@ def _prepared(
             return
     try:
         found = prepare(
-            corpus, candidates, plan, settings, jobs=jobs or compute.enough(), progress=progress
+            corpus,
+            candidates,
+            plan,
+            settings,
+            jobs=jobs or compute.process_count(),
+            progress=progress,
         )
     except TooManyBad as error:
         write_quarantine(error.rejected, folder / "quarantine.csv")
@@ -241,7 +247,7 @@ class _Task:
         if not len(places):
             return []
         least = self.here.size if rng else 1
-        found = batches.batches(self.clips.frames[places], self.most, rng=rng, least=least)
+        found = batches.make_batches(self.clips.frames[places], self.most, rng=rng, least=least)
         return [places[one] for one in found]
 
     def read(self, plan: NDArray[np.int64]) -> Batch:
@@ -291,8 +297,8 @@ class _Task:
         plans: list[NDArray[np.int64]],
         stop: Callable[[], bool] = lambda: False,
     ) -> tuple[Tensor, Tensor]:
-        read = batches.ahead(self.read, plans)
-        return summed(losses, read, self.here.device, stop, parts=len(self.parts))
+        read = batches.read_ahead(self.read, plans)
+        return sum_losses(losses, read, self.here.device, stop, parts=len(self.parts))
 
     def seconds(self, plan: NDArray[np.int64]) -> float:
         return float(self.clips.frames[plan].sum() * audio.HOP)
@@ -324,7 +330,7 @@ class _Watchers:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise ModuleNotFoundError(
+                raise MissingPackage(
                     "TensorBoard is not installed; pip install tensorboard, or leave it out"
                 ) from error
             self.board = SummaryWriter(str(folder / "tensorboard"))

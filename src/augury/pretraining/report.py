@@ -21,14 +21,14 @@ def render(config: Config, history: list[dict[str, Any]]) -> str:
     from augury.pretraining import curves, losses
     from augury.ranking import wording
     from augury.report import canvas
-    from augury.report.page import filled
+    from augury.report.page import render_template
 
     run = losses.Run.of(config, history)
 
     def figure(name: str, message: str) -> Markup:
         return canvas.both(getattr(curves, name), run, name, message)
 
-    return filled(
+    return render_template(
         "pretraining.html.j2", config=config, run=run, figure=figure, words=wording, said=losses
     )
 
@@ -38,7 +38,9 @@ def card(config: Config) -> str:
     from augury.pretraining import losses
     from augury.pseudolabels.opensmile import LICENCE
     from augury.ranking import wording
-    from augury.report.page import filled
+    from augury.report.page import render_template
 
     run = losses.Run.of(config, [])
-    return filled("card.md.j2", config=config, run=run, words=wording, said=losses, licence=LICENCE)
+    return render_template(
+        "card.md.j2", config=config, run=run, words=wording, said=losses, licence=LICENCE
+    )

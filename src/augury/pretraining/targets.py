@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.corpus.corpus import Corpus
+from augury.errors import InputError
 from augury.pretraining.clips import Clips
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import categories
@@ -87,7 +88,7 @@ def of_candidate(
             texts = categories(corpus, one)
             used = np.unique(values[training & (values >= 0)])
             if len(used) < 2:
-                raise ValueError(f"{one.name}: all training clips are of one category; drop it")
+                raise InputError(f"{one.name}: all training clips are of one category; drop it")
             codes = np.full(len(texts) + 1, -1, np.int64)  # the last: where a cell is empty
             codes[used] = np.arange(len(used))
             codes = codes[values]
@@ -100,13 +101,13 @@ def of_candidate(
             ), clips
         summary = _weighted(values[training], clips.frames[training])
     if not summary.count.all():
-        raise ValueError(
+        raise InputError(
             f"{one.name} has no value at all in some of its dimensions; drop it, or see why"
         )
     deviation = summary.deviation
     constant = deviation <= 1e-9 * np.abs(summary.mean)
     if constant.all():
-        raise ValueError(f"{one.name} is {summary.mean[0]:g} everywhere: nothing to learn; drop it")
+        raise InputError(f"{one.name} is {summary.mean[0]:g} everywhere: nothing to learn; drop it")
     deviation = np.where(constant, 1.0, deviation)
     return Target(one.name, one.source, weight, summary.mean, deviation), clips
 

@@ -21,6 +21,7 @@ from typing import cast
 
 import numpy as np
 
+from augury.errors import InputError
 from augury.store import source_version
 
 #: Table 1 of the paper, and the openSMILE columns behind it.
@@ -65,12 +66,12 @@ class Candidate:
 
 
 def candidate(name: str) -> Candidate:
-    """What a candidate's name stands for; ValueError if it stands for nothing."""
+    """What a candidate's name stands for; InputError if it stands for nothing."""
     kind, _, rest = SEVEN.get(name, name).partition(":")
     if kind == "opensmile":
         feature_set, _, column = rest.partition(":")
         if not column:
-            raise ValueError(f"{name}: write opensmile:SET:COLUMN, such as {SEVEN['F0']}")
+            raise InputError(f"{name}: write opensmile:SET:COLUMN, such as {SEVEN['F0']}")
         return Candidate(name, "opensmile", feature_set, column)
     if kind == "column" and rest:
         return Candidate(name, "column", "", rest)
@@ -78,45 +79,45 @@ def candidate(name: str) -> Candidate:
         from augury.pseudolabels import own
 
         if rest not in own.NAMES:
-            raise ValueError(f"{name}: own: has {', '.join(own.NAMES)}{_nearest(rest, own.NAMES)}")
+            raise InputError(f"{name}: own: has {', '.join(own.NAMES)}{_nearest(rest, own.NAMES)}")
         return Candidate(name, "function", "augury.pseudolabels.own", rest)
     if kind and rest:
         hint = (
             "" if kind.removesuffix(".py") == kind else f"; write {kind.removesuffix('.py')}:{rest}"
         )
         if hint or not all(part.isidentifier() for part in kind.split(".")):
-            raise ValueError(f"{name}: {kind} is no module's name{hint}")
+            raise InputError(f"{name}: {kind} is no module's name{hint}")
         return Candidate(name, "function", kind, rest)
-    raise ValueError(
+    raise InputError(
         f"{name}: no such candidate; there are {', '.join(SEVEN)}, or opensmile:SET:COLUMN, "
         f"own:NAME, module:function, column:NAME{_nearest(name, SEVEN)}"
     )
 
 
 def candidates(names: Sequence[str]) -> list[Candidate]:
-    """Several candidates, each once; ValueError if there are none or two are the same."""
+    """Several candidates, each once; InputError if there are none or two are the same."""
     found = [candidate(name.strip()) for name in names if name.strip()]
     if not found:
-        raise ValueError("no candidate was given")
+        raise InputError("no candidate was given")
     sources = [one.source for one in found]
     for one in found:
         if sources.count(one.source) > 1:
             same = ", ".join(other.name for other in found if other.source == one.source)
-            raise ValueError(f"{same} are the same candidate; give it once")
+            raise InputError(f"{same} are the same candidate; give it once")
     return found
 
 
 def load_function(one: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
-    """The function of a `module:function` candidate; ValueError saying what could not be found."""
+    """The function of a `module:function` candidate; InputError saying what could not be found."""
     if str(Path.cwd()) not in sys.path:  # as `python -m` does: a module beside the manifest works
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(one.where)
     except (Exception, SystemExit) as error:  # theirs: anything may happen when it is run
-        raise ValueError(f"{one.name}: module {one.where} can't be imported: {error!r}") from error
+        raise InputError(f"{one.name}: module {one.where} can't be imported: {error!r}") from error
     function = getattr(module, one.what, None)
     if not callable(function):
-        raise ValueError(f"{one.name}: module {one.where} has no function {one.what}")
+        raise InputError(f"{one.name}: module {one.where} has no function {one.what}")
     return cast(Callable[[np.ndarray, int], np.ndarray], function)
 
 
@@ -130,7 +131,7 @@ def frames_of(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
     found = load_function(one)(signal, rate)
     values = np.ma.filled(found, np.nan) if np.ma.isMaskedArray(found) else np.asarray(found)
     if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or not values.size:
-        raise ValueError(
+        raise InputError(
             f"{one.name} returned an array of shape {values.shape} and type {values.dtype}; "
             "it should return numbers, (frames,) or (frames, dims), with at least one frame"
         )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.corpus.corpus import Corpus
+from augury.errors import InputError
 from augury.pseudolabels.candidate import LARGEST, Candidate
 
 #: More categories than this are rather names, each on a row or two.
@@ -34,14 +35,14 @@ def columns(corpus: Corpus, chosen: Sequence[Candidate]) -> dict[str, NDArray]:
             found[one.name] = np.where(large, np.nan, values)
         elif known.sum() >= 0.9 * filled.sum():
             row = int(np.flatnonzero(filled & ~known)[0])
-            raise ValueError(
+            raise InputError(
                 f"{one.name}: row {corpus.rows[row]} holds {text[row]!r} where nearly all rows "
                 "hold numbers; correct or empty it"
             )
         else:
             codes = np.unique(text, return_inverse=True)[1]
             if codes.max() >= MOST_CATEGORIES:
-                raise ValueError(
+                raise InputError(
                     f"{one.name} has {codes.max() + 1:,} different texts, more than the "
                     f"{MOST_CATEGORIES:,} that categories may have"
                 )

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augury.errors import InputError, MissingPackage
 from augury.pseudolabels import smile_graph
 
 LICENCE = (
@@ -45,14 +46,14 @@ class Extractor:
 
 
 def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
-    """How to compute columns, each (feature set, column name); ValueError for an unknown one."""
+    """How to compute columns, each (feature set, column name); InputError for an unknown one."""
     graphs, places = [], []
     for feature_set in dict.fromkeys(feature_set for feature_set, _ in columns):
         graph = smile_graph.read_graph(_stock(feature_set))
         asked = [column for one, column in columns if one == feature_set]
         for column in asked:
             if column not in names(feature_set):
-                raise ValueError(_unknown(feature_set, column))
+                raise InputError(_unknown(feature_set, column))
         kept, found = smile_graph.wanted_graph(
             graph, asked, lambda level, s=feature_set: list(_fields(s, level))
         )
@@ -181,7 +182,7 @@ def _elements(smile: Any, sink: str) -> tuple[str, ...]:
 
 def _stock(feature_set: str) -> Path:
     if feature_set not in _SETS:
-        raise ValueError(f"{feature_set}: no such feature set here; there are {', '.join(_SETS)}")
+        raise InputError(f"{feature_set}: no such feature set here; there are {', '.join(_SETS)}")
     return Path(str(_package().__file__)).parent / "core" / "config" / _SETS[feature_set]
 
 
@@ -189,7 +190,7 @@ def _package() -> ModuleType:
     try:
         import opensmile
     except ImportError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackage(
             "this candidate is computed by openSMILE, which is not installed; "
             "pip install 'augury[opensmile]', or rank own:… candidates only"
         ) from error

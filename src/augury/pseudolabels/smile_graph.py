@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from augury.errors import InputError
+
 _READERS = ("reader.dmLevel", "reader2.dmLevel", "F0reader.dmLevel")
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _INCLUDE = re.compile(r"^\\\{(?:\\cm\[(\w+)(?:\{([^}]*)\})?[^\]]*\]|([^}]*))\}")
@@ -175,7 +177,7 @@ def _source(smoother: Component, column: str, fields: Callable[[str], list[str]]
     for level in smoother.reads:
         if any(_is(column, name) for name in fields(level)):
             return level
-    raise ValueError(f"{column}: no level of openSMILE's graph carries it")
+    raise InputError(f"{column}: no level of openSMILE's graph carries it")
 
 
 def _is(column: str, name: str) -> bool:

@@ -15,7 +15,7 @@ from augury.ranking.result import Result
 GROUPS = 20
 
 
-def doubts(
+def find_caveats(
     results: Sequence[Result],
     counts: NDArray[np.integer],
     rates: Sequence[int],

@@ -13,19 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import compute, pseudolabels
-from augury.compute.cluster import Cluster, opened
-from augury.compute.threads import Run, threads
+from augury.compute.cluster import Cluster, open_cluster
+from augury.compute.threads import RunTasks, run_in_threads
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
 from augury.embeddings import Scratch, Selected
+from augury.errors import InputError
 from augury.extraction.extract import (
     Embedding,
     Gathered,
     Outcome,
     Plan,
     Work,
-    edges,
     extract,
     gather,
+    segment_edges,
 )
 from augury.provenance import segments_digest
 from augury.pseudolabels.candidate import Candidate
@@ -40,7 +41,7 @@ Progress = Callable[[int, int, float], None]  # recordings done, of how many, se
 
 
 @dataclass(frozen=True)
-class Assembled:
+class Dataset:
     """The segments that can be compared, and what they came from."""
 
     corpus: Corpus  # of these segments
@@ -53,8 +54,8 @@ class Assembled:
     seconds: NDArray[np.float64]  # (segments,) their lengths
     rejected: tuple[Rejected, ...]
     timings: dict[str, float]  # seconds by kind of work
-    run: Run  # who runs work on the segments: a cluster, or threads here
-    here: Run  # the same, for what stays here
+    run: RunTasks  # who runs work on the segments: a cluster, or threads here
+    here: RunTasks  # the same, for what stays here
     plan: Plan
     works: list[Work]  # one a recording
     outcomes: list[Outcome]
@@ -68,7 +69,7 @@ class Assembled:
 
 
 @contextmanager
-def assembled(
+def open_dataset(
     given: Corpus,
     settings: RankSettings,
     *,
@@ -79,7 +80,7 @@ def assembled(
     jobs: int | None = None,
     cluster: str | Client | None = None,
     progress: Progress | None = None,
-) -> Iterator[Assembled]:
+) -> Iterator[Dataset]:
     """Extract what is not in the store yet; the embeddings live as long as the block.
 
     Args:
@@ -100,10 +101,10 @@ def assembled(
     plan = Plan.of(chosen, place, unvoiced=settings.unvoiced, embeddings=tuple(embeddings))
     works, places = _works(given, len(given) if len(which) > 1 else subset)
     timings: dict[str, float] = {}
-    with opened(cluster, jobs) as there, Scratch(plan.store) as scratch:
+    with open_cluster(cluster, jobs) as there, Scratch(plan.store) as scratch:
         if there:
             there.check(plan, works)
-        outcomes = _extracted(plan, works, jobs or compute.enough(), there, progress)
+        outcomes = _extracted(plan, works, jobs or compute.process_count(), there, progress)
         for outcome in outcomes:
             for name, seconds in outcome.seconds.items():
                 timings[name] = timings.get(name, 0.0) + seconds
@@ -119,14 +120,14 @@ def assembled(
             kept.label(settings.label), return_inverse=True, return_counts=True
         )
         if len(classes) < 2 or counts.max() < 4:
-            raise ValueError(
+            raise InputError(
                 f"column {settings.label} leaves {len(classes)} classes, the largest of "
                 f"{counts.max()} segments; at least two classes, and four segments in one, are "
                 "needed"
             )
         # With a cluster, jobs are its workers.
-        here = partial(threads, count=None if there else jobs)
-        yield Assembled(
+        here = partial(run_in_threads, count=None if there else jobs)
+        yield Dataset(
             corpus=kept,
             candidates=chosen,
             x=[scratch.rows(one) for one in data.embeddings],
@@ -147,20 +148,20 @@ def assembled(
         )
 
 
-def selected(corpus: Corpus, settings: RankSettings) -> Corpus:
+def select_segments(corpus: Corpus, settings: RankSettings) -> Corpus:
     """The segments asked for: of the split, without the excluded labels."""
     y = corpus.label(settings.label)
     keep = np.ones(len(corpus), bool)
     if settings.split:
-        keep &= corpus.of_split(settings.split)
+        keep &= corpus.in_split(settings.split)
     for name in settings.exclude:
         if not (y == name).any():
-            raise ValueError(f"--exclude {name}: no segment has this {settings.label}")
+            raise InputError(f"--exclude {name}: no segment has this {settings.label}")
         keep &= y != name
     if not keep.any():
         why = "all are excluded" if len(corpus) else "all rows were refused"
         message = f"there is no segment to rank: {why}"
-        raise TooManyBad(message, corpus.rejected) if corpus.rejected else ValueError(message)
+        raise TooManyBad(message, corpus.rejected) if corpus.rejected else InputError(message)
     return corpus if keep.all() else corpus.select(keep)
 
 
@@ -211,7 +212,7 @@ def _extracted(
 def _lengths(given: Corpus, outcomes: list[Outcome]) -> NDArray[np.float64]:
     """Seconds of each segment that lie in its recording."""
     whole = np.array([outcome.duration for outcome in outcomes])[given.recording]
-    begin, stop = edges(given.start, given.end, whole)
+    begin, stop = segment_edges(given.start, given.end, whole)
     return stop - begin
 
 
@@ -221,12 +222,12 @@ def _usable(
     """Which segments can be compared, their arrays, and what was left out with the reason."""
     rejected = list(given.rejected)
     for place, reason, detail in data.problems:
-        rejected.append(given.refused(place, reason, detail))
+        rejected.append(given.reject(place, reason, detail))
     y = given.label(settings.label)
     keep = data.usable.copy()
     for place in np.flatnonzero(keep & (y == "")):
         detail = f"column {settings.label} is empty"
-        rejected.append(given.refused(int(place), "no-label", detail))
+        rejected.append(given.reject(int(place), "no-label", detail))
     keep &= y != ""
     names, counts = np.unique(y[keep], return_counts=True)
     lone = set(names[counts == 1])
@@ -235,7 +236,7 @@ def _usable(
             text = (
                 f"the only segment whose {settings.label} is {y[place]}: nothing to compare it with"
             )
-            rejected.append(given.refused(int(place), "lone-label", text))
+            rejected.append(given.reject(int(place), "lone-label", text))
             keep[place] = False
     among = keep[data.usable]
     if not among.all():

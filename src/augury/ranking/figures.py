@@ -15,7 +15,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from augury.ranking import wording
-from augury.ranking.wording import Unit, decimal, known, plain
+from augury.ranking.wording import Unit, decimal, is_known, plain
 from augury.report.canvas import (
     BAND,
     FIRST,
@@ -56,8 +56,8 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
         return None
     unit = Unit.of(r.score for r in shown)
     score = [unit.scaled(r.score or 0.0) for r in shown]
-    chance = [unit.scaled(r.shuffled) if known(r.shuffled) else np.nan for r in shown]
-    sd = [2 * unit.scaled(r.shuffled_sd) if known(r.shuffled_sd) else np.nan for r in shown]
+    chance = [unit.scaled(r.shuffled) if is_known(r.shuffled) else np.nan for r in shown]
+    sd = [2 * unit.scaled(r.shuffled_sd) if is_known(r.shuffled_sd) else np.nan for r in shown]
     idle = np.array([r.relevant is False for r in shown])
     sure = wording.has_tiers(ranking)
     ends = np.array([[unit.scaled(v) for v in r.interval or (np.nan, np.nan)] for r in shown])
@@ -67,14 +67,14 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
     rows.axis(low, high, f"CI estimate{unit.suffix}", "← lower is better")
     at, y, canvas = rows.at, rows.y, rows.canvas
     canvas.lines(
-        [[(at(c), v), (at(s), v)] for c, s, v in zip(chance, score, y, strict=True) if known(c)],
+        [[(at(c), v), (at(s), v)] for c, s, v in zip(chance, score, y, strict=True) if is_known(c)],
         RULE, 2,
     )  # fmt: skip
     canvas.lines(
         [
             [(at(c - d), v), (at(c + d), v)]
             for c, d, v in zip(chance, sd, y, strict=True)
-            if known(c) and known(d)
+            if is_known(c) and is_known(d)
         ],
         MUTED, 1.5,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
 
 def trade(ranking: Ranking, width: int) -> Canvas | None:
     """Score against relevance, each point labelled."""
-    shown = [r for r in wording.ranked(ranking) if known(r.relevance)]
+    shown = [r for r in wording.ranked(ranking) if is_known(r.relevance)]
     if len(shown) < 2:
         return None
     narrow = width < WIDE
@@ -145,18 +145,20 @@ def trade(ranking: Ranking, width: int) -> Canvas | None:
 
 def ingredients(ranking: Ranking, width: int) -> Canvas | None:
     """Relevance and total dependence of each candidate on one axis."""
-    shown = [r for r in wording.ranked(ranking) if known(r.relevance) or known(r.total)]
+    shown = [r for r in wording.ranked(ranking) if is_known(r.relevance) or is_known(r.dependence)]
     if not shown:
         return None
-    relevance = np.array([r.relevance if known(r.relevance) else np.nan for r in shown])
-    total = np.array([r.total if known(r.total) else np.nan for r in shown])
+    relevance = np.array([r.relevance if is_known(r.relevance) else np.nan for r in shown])
+    total = np.array([r.dependence if is_known(r.dependence) else np.nan for r in shown])
     idle = np.array([r.relevant is False for r in shown])
     rows = _rows(ranking, shown, width, 16)
     values = [0.0, *relevance, *total]
     rows.axis(np.nanmin(values), np.nanmax(values), "dependence: 0 none, 1 full", "")
     at, y, canvas = rows.at, rows.y, rows.canvas
     pairs = zip(relevance, total, y, strict=True)
-    canvas.lines([[(at(r), v), (at(t), v)] for r, t, v in pairs if known(r) and known(t)], RULE, 2)
+    canvas.lines(
+        [[(at(r), v), (at(t), v)] for r, t, v in pairs if is_known(r) and is_known(t)], RULE, 2
+    )
     canvas.marks(at(total), y, TOTAL, 8)
     for mask, mark in ((~idle, BEST), (idle, IDLE)):
         canvas.marks(at(relevance[mask]), y[mask], mark, 9)
@@ -174,7 +176,7 @@ def classes(ranking: Ranking, width: int) -> Canvas | None:
     """Each candidate's value in each class; classes run across on a desk, down on a phone."""
     shown, drawn = wording.ranked(ranking), wording.drawn_classes(ranking)
     values = np.array(
-        [[v if known(v := wording.class_value(r, c)) else np.nan for c in drawn] for r in shown],
+        [[v if is_known(v := wording.class_value(r, c)) else np.nan for c in drawn] for r in shown],
         dtype=float,
     ).reshape(len(shown), len(drawn))
     if not np.isfinite(values).any():
@@ -212,7 +214,7 @@ def classes(ranking: Ranking, width: int) -> Canvas | None:
             canvas.upright(x, head - 6, text)
     if cell >= 36 and not narrow:
         for (i, j), value in np.ndenumerate(values):
-            if known(value):
+            if is_known(value):
                 canvas.on_cell(
                     left + cell * (j + 0.5), head + tall * (i + 0.5), unit.text(value), image[i, j]
                 )
@@ -263,7 +265,7 @@ def redundancy(ranking: Ranking, width: int) -> Canvas | None:
     if len(among) < 2:
         return None
     table = np.array(
-        [[v if known(v := ranking.redundancy[i][j]) else np.nan for j in among] for i in among]
+        [[v if is_known(v := ranking.redundancy[i][j]) else np.nan for j in among] for i in among]
     )
     table = np.clip(table, -1, 1)
     leaves = _leaves(table)
@@ -276,7 +278,7 @@ def redundancy(ranking: Ranking, width: int) -> Canvas | None:
     square = _Square(width, labels, image, least=12.5, hatch="/////")
     if n <= 12 and square.cell >= 26:
         for (i, j), value in np.ndenumerate(table):
-            if known(value):
+            if is_known(value):
                 square.number(i, j, "1" if i == j else decimal(value, 2).replace("0.", "."))
     square.colour_bar("RdBu_r", (-1, 1), "Spearman’s ρ")
     return square.canvas
@@ -297,7 +299,7 @@ def better(ranking: Ranking, width: int) -> Canvas | None:
     image[~np.isfinite(table)] = 0
     square = _Square(width, [names[r.name] for r in shown], image, least=20)
     for (i, j), p in np.ndenumerate(table):
-        if known(p):
+        if is_known(p):
             square.number(i, j, wording.likely(p))
     square.between([k for k in range(1, n) if shown[k].tier != shown[k - 1].tier])
     square.colour_bar("RdBu", (0, 100), "row lower, %")
@@ -388,7 +390,7 @@ def _tiers(rows: Rows, shown: Sequence[Result]) -> None:
         if k:
             between = y - rows.step / 2 - (7 if rows.narrow else 0)
             canvas.lines([[(0, between), (canvas.width, between)]], MUTED, 0.8)
-        text = f"tier {one.tier}" if known(one.tier) else "no tier"
+        text = f"tier {one.tier}" if is_known(one.tier) else "no tier"
         if rows.narrow:
             canvas.text(canvas.width - 2, y - 13, text, SMALL, MUTED, ha="right")
         else:
@@ -503,7 +505,7 @@ def _labels(ranking: Ranking, characters: int) -> dict[str, str]:
     twice = Counter(names.values())
     found = {}
     for k, r in enumerate(ranking.results, 1):
-        rank = str(k) if r.status == "ranked" and known(r.score) else "–"
+        rank = str(k) if r.status == "ranked" and is_known(r.score) else "–"
         again = f" #{k}" if twice[names[r.name]] > 1 else ""
         found[r.name] = f"{rank} {names[r.name]}{again}"
     return found

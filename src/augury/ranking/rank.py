@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from augury import compute, pseudolabels
 from augury.corpus.corpus import Corpus
 from augury.embeddings import OnDevice, Selected
+from augury.errors import InputError
 from augury.extraction.extract import Embedding, gather
 from augury.provenance import versions
-from augury.ranking.caveats import doubts, redundancy
-from augury.ranking.dataset import Assembled, Progress, assembled, selected
+from augury.ranking.caveats import find_caveats, redundancy
+from augury.ranking.dataset import Dataset, Progress, open_dataset, select_segments
 from augury.ranking.result import Ranking, Sensitivity
-from augury.ranking.scoring import alike, estimate, scored
+from augury.ranking.scoring import estimate, group_by_missing, score_candidates
 from augury.settings import RankSettings
 
 if TYPE_CHECKING:
@@ -56,23 +57,23 @@ def rank(
         choices: fields of `RankSettings`, such as `estimator="paper"`.
 
     Raises:
-        ValueError: a candidate, column or choice that does not exist, or labels that leave nothing
+        InputError: a candidate, column or choice that does not exist, or labels that leave nothing
             to compare.
         TooManyBad: a larger share than `max_bad` of the segments can't be used.
         ConnectionError: the cluster can't be reached, or has no workers.
     """
     if isinstance(candidates, str):
-        raise ValueError(f"candidates is {candidates!r}, but must be a list of names")
+        raise InputError(f"candidates is {candidates!r}, but must be a list of names")
     settings = RankSettings.of(label=label, candidates=tuple(candidates), **choices)
-    given = selected(corpus, settings)
+    given = select_segments(corpus, settings)
     _units(given, settings)  # now, as a column that is not there should not cost an extraction
     if device and cluster:
-        raise ValueError("--device and --cluster can't be combined; leave one out")
+        raise InputError("--device and --cluster can't be combined; leave one out")
     if device:
         OnDevice.check(device)
     variants = _variants(settings)
     embeddings = tuple(dict.fromkeys([settings.base_embedding(), *(e for _, e, _ in variants)]))
-    with assembled(
+    with open_dataset(
         given, settings, embeddings=embeddings, subset=SUBSET if variants else 0,
         store=store, jobs=jobs, cluster=cluster, progress=progress,
     ) as data:  # fmt: skip
@@ -81,7 +82,7 @@ def rank(
         groups = len(kept) if units is None else len(np.unique(units))
         x = OnDevice(data.x[0], device) if device else data.x[0]
         with compute.timed(timings, "HSIC"):
-            found = scored(
+            found = score_candidates(
                 data.candidates, data.values, x, data.y, data.seconds, units, settings, data.run
             )
         results = found.results
@@ -98,7 +99,7 @@ def rank(
         segments=len(kept),
         recordings=len(kept.recordings),
         hours=sum(outcome.duration for outcome in data.outcomes) / 3600,
-        warnings=doubts(
+        warnings=find_caveats(
             results,
             data.counts,
             [outcome.rate for outcome in data.outcomes if outcome.rate],
@@ -137,13 +138,13 @@ def _units(kept: Corpus, settings: RankSettings) -> tuple[str, NDArray[np.int64]
     else:
         text = kept.label(name)
         if (text == "").any():
-            raise ValueError(
+            raise InputError(
                 f"--group {name}: the column is empty in {(text == '').sum()} rows; fill it, or "
                 "leave those rows out"
             )
         groups = np.unique(text, return_inverse=True)[1]
     if settings.bootstrap and groups.min() == groups.max():
-        raise ValueError(
+        raise InputError(
             f"--group {name}: all segments are of one; to resample whole groups, at least two are "
             "needed"
         )
@@ -174,7 +175,7 @@ def _shares(counts: NDArray, estimator: str) -> tuple[float, ...]:
 
 
 def _sensitivity(
-    data: Assembled, variants: list[tuple[str, Embedding, float]], settings: RankSettings
+    data: Dataset, variants: list[tuple[str, Embedding, float]], settings: RankSettings
 ) -> Sensitivity | None:
     """The scores under settings near the chosen ones, on the recordings of the subset."""
     plan, keep = data.plan, data.keep
@@ -195,7 +196,7 @@ def _sensitivity(
     inside = np.flatnonzero(keep[among[found.usable]])
     scores: dict[str, list[float | None]] = {one.name: [] for one in data.candidates}
     y = data.y[rows]
-    groups = alike(data.candidates, zs, y)
+    groups = group_by_missing(data.candidates, zs, y)
     for _, embedding, scale in variants:
         x = Selected.of(found.embeddings[plan.embeddings.index(embedding)], inside)
         for members, has, status in groups:

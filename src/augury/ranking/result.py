@@ -27,7 +27,7 @@ class Result:
     shuffled: float | None  # mean score with z shuffled inside classes: what chance alone gives
     shuffled_sd: float | None  # its standard deviation, where it has a closed form (robust)
     spread: float | None  # 0..1, mean of 1 − L within classes: the label's spread, X never used
-    total: float | None  # HSIC(X,Z), unbiased and normalised: 0 independent, 1 fully dependent
+    dependence: float | None  # HSIC(X,Z), unbiased and normalised: 0 independent, 1 fully dependent
     relevance: float | None  # HSIC(Z,Y), the same scale; near 0 the candidate says nothing of Y
     chance_sd: float | None  # sd of total and relevance when the points are shuffled (mean 0)
     noise_relevance: float | None  # what noise averaged over the segments has, by their lengths
@@ -106,7 +106,7 @@ class Ranking:
     def _table(self) -> str:
         columns = [
             "name", "source", "status", "score", "p_value", "tier", "shuffled", "shuffled_sd",
-            "spread", "total", "relevance", "chance_sd", "noise_relevance", "relevance_p",
+            "spread", "dependence", "relevance", "chance_sd", "noise_relevance", "relevance_p",
             "relevant", "error", "dims", "missing", "note",
         ]  # fmt: skip
         ends = ["low", "high", "rank_low", "rank_high"]

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import hsic
-from augury.compute.threads import Run
+from augury.compute.threads import RunTasks
 from augury.embeddings import Selected
 from augury.hsic import uncertainty
-from augury.hsic.kernels import standardised
+from augury.hsic.kernels import standardise
 from augury.pseudolabels.candidate import Candidate
 from augury.ranking.result import Result
 from augury.settings import RankSettings
@@ -30,7 +30,7 @@ class Scored:
     better: tuple[tuple[float, ...], ...]  # of ranked ones: the row's probability to be the better
 
 
-def scored(
+def score_candidates(
     chosen: Sequence[Candidate],
     values: dict[str, NDArray],
     x: Any,
@@ -38,7 +38,7 @@ def scored(
     seconds: NDArray[np.float64],
     units: NDArray[np.int64] | None,
     settings: RankSettings,
-    run: Run,
+    run: RunTasks,
 ) -> Scored:
     """Score candidates for a label.
 
@@ -54,7 +54,7 @@ def scored(
     influence = np.zeros((len(y), len(chosen)))
     places: dict[str, int] = {}
     labels = np.unique(y)
-    for members, has, status in alike(chosen, values, y):
+    for members, has, status in group_by_missing(chosen, values, y):
         if status != "ranked":
             results += [_unranked(one, status, values.get(one.name), has) for one in members]
             continue
@@ -90,7 +90,7 @@ def scored(
                     shuffled=c.shuffled,
                     shuffled_sd=c.shuffled_sd,
                     spread=c.spread,
-                    total=t.value,
+                    dependence=t.value,
                     relevance=r.value,
                     chance_sd=r.shuffled_sd,
                     noise_relevance=floor[0],
@@ -129,15 +129,15 @@ def noise_relevances(
 
 
 def _assessed(
-    x: Any, zs: Sequence[NDArray], y: NDArray, settings: RankSettings, run: Run
-) -> tuple[list[hsic.Dependence], list[hsic.Ingredient], list[hsic.Ingredient]]:
+    x: Any, zs: Sequence[NDArray], y: NDArray, settings: RankSettings, run: RunTasks
+) -> tuple[list[hsic.CIEstimate], list[hsic.Association], list[hsic.Association]]:
     """Dependence, total dependence and relevance of candidates that share their segments."""
     if settings.estimator == "robust":
-        return hsic.robust_with_ingredients(
+        return hsic.robust_with_associations(
             x, zs, y, tolerance=settings.tolerance, points=bool(settings.bootstrap), run=run
         )
     found = estimate(x, zs, y, settings, points=bool(settings.bootstrap), run=run)
-    return found, *hsic.ingredients(x, zs, y, tolerance=settings.tolerance, run=run)
+    return found, *hsic.associations(x, zs, y, tolerance=settings.tolerance, run=run)
 
 
 def estimate(
@@ -148,8 +148,8 @@ def estimate(
     *,
     scale: float = 1.0,
     points: bool = False,
-    run: Run,
-) -> list[hsic.Dependence]:
+    run: RunTasks,
+) -> list[hsic.CIEstimate]:
     """The settings' estimator of `augury.hsic`; `scale` is a factor of its kernel's width."""
     common = {"tolerance": settings.tolerance, "points": points, "run": run}
     if settings.estimator == "paper":
@@ -162,12 +162,12 @@ def _shuffled(
     x: Any,
     zs: Sequence[NDArray],
     y: NDArray,
-    found: Sequence[hsic.Dependence],
+    found: Sequence[hsic.CIEstimate],
     settings: RankSettings,
-    run: Run,
+    run: RunTasks,
 ) -> list[float]:
     """P-values by permutation."""
-    groups = hsic.classes(y)
+    groups = hsic.class_rows(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
     shares, widths, few = found[0].shares, None, 4
     if settings.estimator == "paper":
@@ -205,7 +205,7 @@ def _compared(
     )
     of_scores = uncertainty.intervals(replicates)
     of_ranks = np.round(uncertainty.intervals(uncertainty.ranks(replicates))).astype(int)
-    better = uncertainty.better(replicates)
+    better = uncertainty.probability_better(replicates)
     tiers = uncertainty.tiers(scores, better)
     ranked = [
         replace(
@@ -221,7 +221,7 @@ def _compared(
     )
 
 
-def alike(
+def group_by_missing(
     chosen: Sequence[Candidate], values: dict[str, NDArray], y: NDArray
 ) -> list[tuple[list[Candidate], NDArray[np.bool_], str]]:
     """Candidates that lack a value on the same segments, those segments, and their status.
@@ -250,7 +250,7 @@ def _status(z: NDArray | None, has: NDArray[np.bool_], y: NDArray) -> str:
     known = z[has]
     if known.dtype.kind in "iu":
         return "constant" if (known == known[0]).all() else "ranked"
-    return "ranked" if standardised(known).any() else "constant"
+    return "ranked" if standardise(known).any() else "constant"
 
 
 def _unranked(one: Candidate, status: str, z: NDArray | None, has: NDArray[np.bool_]) -> Result:
@@ -264,7 +264,7 @@ def _unranked(one: Candidate, status: str, z: NDArray | None, has: NDArray[np.bo
     nothing = dict.fromkeys(
         (
             "score", "interval", "rank_interval", "tier", "p_value", "shuffled", "shuffled_sd",
-            "spread", "total", "relevance", "chance_sd", "noise_relevance", "relevance_p",
+            "spread", "dependence", "relevance", "chance_sd", "noise_relevance", "relevance_p",
             "relevant", "error",
         )
     )  # fmt: skip

@@ -21,9 +21,10 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from augury.corpus.read import read_corpus
-from augury.hsic.estimators import classes
-from augury.hsic.kernels import doubly_centred, standardised, unit_rows
-from augury.ranking.dataset import Progress, assembled, selected
+from augury.errors import InputError
+from augury.hsic.estimators import class_rows
+from augury.hsic.kernels import centre, standardise, unit_rows
+from augury.ranking.dataset import Progress, open_dataset, select_segments
 from augury.settings import RankSettings
 from augury.store import digest, write_atomically
 
@@ -73,7 +74,7 @@ class Ranked:
 
 
 def read_ranking(path: Path | str) -> Ranked:
-    """A ranking.json; ValueError if it is none."""
+    """A ranking.json; InputError if it is none."""
     path = Path(path)
     try:
         content = path.read_bytes()
@@ -82,10 +83,10 @@ def read_ranking(path: Path | str) -> Ranked:
         results = [plain["results"][k] for k in there]
         names = tuple(str(one["name"]) for one in results)
         if len(set(names)) < len(names):
-            raise ValueError("a candidate is ranked twice")
+            raise InputError("a candidate is ranked twice")
         relevant = [one["relevant"] for one in results]
         if not all(one is None or isinstance(one, bool) for one in relevant):
-            raise ValueError("relevant is neither true nor false")
+            raise InputError("relevant is neither true nor false")
         return Ranked(
             names,
             np.array([_number(one["score"]) for one in results]),
@@ -101,11 +102,11 @@ def read_ranking(path: Path | str) -> Ranked:
             digest(content),
         )
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from error
+        raise InputError(f"{path}: {error.strerror}") from error
     except (
         ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
     ) as error:  # fmt: skip
-        raise ValueError(
+        raise InputError(
             f"{path}: not a ranking.json as `augury rank` writes it ({error!r})"
         ) from error
 
@@ -113,11 +114,11 @@ def read_ranking(path: Path | str) -> Ranked:
 def _alike(rows: Any, count: int) -> NDArray[np.float64]:
     """|Spearman| of a ranking's table, (count, count); what is not known is 0."""
     if len(rows) != count or any(len(row) != count for row in rows):
-        raise ValueError(f"redundancy is not {count} × {count}")
+        raise InputError(f"redundancy is not {count} × {count}")
     found = [[0.0 if one is None else abs(_number(one)) for one in row] for row in rows]
     # A little above 1 is rounding.
     if any(one > 1 + 1e-6 for row in found for one in row):
-        raise ValueError("redundancy is beyond 1")
+        raise InputError("redundancy is beyond 1")
     return np.array(found, np.float64).reshape(count, count)
 
 
@@ -145,7 +146,7 @@ def everything(ranked: Ranked) -> Selection:
     return _group(ranked, list(range(len(ranked.names))), len(ranked.names), "all")
 
 
-def at_random(ranked: Ranked, k: int, seed: int = 0) -> Selection:
+def random(ranked: Ranked, k: int, seed: int = 0) -> Selection:
     """k of them, whichever; the same for the same names and seed."""
     order = sorted(range(len(ranked.names)), key=lambda i: ranked.names[i])
     drawn = np.random.default_rng(seed).permutation(order).tolist()
@@ -183,9 +184,9 @@ def _greedy(ranked: Ranked, cost: Vector, k: int, method: str) -> Selection:
 
 def _group(ranked: Ranked, order: Sequence[int], k: int, method: str) -> Selection:
     if k < 1:
-        raise ValueError(f"k is {k}, but a choice takes one at least")
+        raise InputError(f"k is {k}, but a choice takes one at least")
     if k > len(order):
-        raise ValueError(
+        raise InputError(
             f"{k} pseudo-labels are asked for, but {len(order)} of the {len(ranked.names)} ranked "
             f"ones can be chosen ({method}); ask for fewer"
         )
@@ -195,7 +196,7 @@ def _group(ranked: Ranked, order: Sequence[int], k: int, method: str) -> Selecti
 # ------------------------------------------------------------------------------- learned weights
 
 
-def learned(
+def learn_weights(
     values: Mapping[str, NDArray],
     x: Any,
     y: ArrayLike,
@@ -235,19 +236,19 @@ def learned(
         than four, pseudo-labels left without weight, whether the search ended by itself.
 
     Raises:
-        ValueError: fewer than two pseudo-labels, one that does not vary (all weight on it would
+        InputError: fewer than two pseudo-labels, one that does not vary (all weight on it would
             hide the others), or no class of four points that all have.
     """
     names = list(values if names is None else names)
     _check(values, names, kind, width, most)
     has = np.all([_has(values[name]) for name in names], axis=0)
     rows = np.flatnonzero(has)
-    groups = [one for one in classes(np.asarray(y)[rows]) if len(one) >= 4]
+    groups = [one for one in class_rows(np.asarray(y)[rows]) if len(one) >= 4]
     if not groups:
-        raise ValueError("no class has four segments with a value of every pseudo-label")
+        raise InputError("no class has four segments with a value of every pseudo-label")
     kept = [_scaled(values[name][rows]) for name in names]
     if flat := [name for name, z in zip(names, kept, strict=True) if (z == z[0]).all()]:
-        raise ValueError(
+        raise InputError(
             f"{', '.join(flat)}: the same for all {len(rows)} segments that have a value of every "
             "pseudo-label; leave it out"
         )
@@ -297,20 +298,20 @@ def _check(
     values: Mapping[str, NDArray], names: Sequence[str], kind: str, width: float, most: int
 ) -> None:
     if kind not in ("softmax", "sparsemax"):
-        raise ValueError(f"kind is {kind!r}, but must be softmax or sparsemax")
+        raise InputError(f"kind is {kind!r}, but must be softmax or sparsemax")
     if unknown := [name for name in names if name not in values]:
-        raise ValueError(f"no values of {', '.join(unknown)}; there are {', '.join(values)}")
+        raise InputError(f"no values of {', '.join(unknown)}; there are {', '.join(values)}")
     if len(names) < 2:
-        raise ValueError("weights are for two pseudo-labels or more")
+        raise InputError("weights are for two pseudo-labels or more")
     if len(set(names)) < len(names):
-        raise ValueError(f"a pseudo-label is named twice: {', '.join(names)}")
+        raise InputError(f"a pseudo-label is named twice: {', '.join(names)}")
     if not (width > 0 and math.isfinite(width)):
-        raise ValueError(f"width is {width}, but must be above 0")
+        raise InputError(f"width is {width}, but must be above 0")
     if most < 4:
-        raise ValueError(f"most is {most}, but four points of a class are needed")
+        raise InputError(f"most is {most}, but four points of a class are needed")
 
 
-def from_store(
+def learn_weights_from_store(
     ranked: Ranked,
     *,
     kind: str = "softmax",
@@ -328,11 +329,11 @@ def from_store(
         store, jobs, progress: as for `rank`; what it left in the store is not extracted again.
 
     Raises:
-        ValueError: the manifest is not there, or is not what was ranked; or see `learned`.
+        InputError: the manifest is not there, or is not what was ranked; or see `learned`.
     """
     names = [name for name, has in zip(ranked.names, ranked.relevant, strict=True) if has]
     if len(names) < 2:
-        raise ValueError(f"{len(names)} of the ranked candidates are relevant: nothing to weigh")
+        raise InputError(f"{len(names)} of the ranked candidates are relevant: nothing to weigh")
     words = shlex.split(ranked.command)
     where = Path(manifest or (words[2] if len(words) > 2 else ""))
     given = {**ranked.settings, "candidates": names, "sensitivity": False}
@@ -340,8 +341,8 @@ def from_store(
         **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     )
     corpus = read_corpus(where, allow_outside="--allow-outside" in words)
-    with assembled(
-        selected(corpus, settings), settings, embeddings=(settings.base_embedding(),),
+    with open_dataset(
+        select_segments(corpus, settings), settings, embeddings=(settings.base_embedding(),),
         store=store, jobs=jobs, progress=progress,
     ) as data:  # fmt: skip
         unlike = [
@@ -350,11 +351,13 @@ def from_store(
             if one != ranked.inputs.get(name)
         ]
         if unlike:
-            raise ValueError(
+            raise InputError(
                 f"{where} does not hold what was ranked: the {' and the '.join(unlike)} differ; "
                 "rank it again"
             )
-        return learned({name: data.values[name] for name in names}, data.x[0], data.y, kind=kind)
+        return learn_weights(
+            {name: data.values[name] for name in names}, data.x[0], data.y, kind=kind
+        )
 
 
 @dataclass(frozen=True)
@@ -369,7 +372,7 @@ class _Part:
     @classmethod
     def of(cls, x: Any, zs: list[NDArray], normalised: bool, keep: bool) -> _Part:
         unit = unit_rows(np.asarray(x, np.float64))
-        K = (_centred if normalised else doubly_centred)(unit @ unit.T)
+        K = (_centred if normalised else centre)(unit @ unit.T)
         kept = [_distances(z) for z in zs] if keep else []
         return cls(K.astype(np.float32), normalised, zs, kept)
 
@@ -477,7 +480,7 @@ def _has(z: NDArray) -> NDArray[np.bool_]:
 
 def _scaled(z: NDArray) -> NDArray:
     """Standardised; dimensions share what one has."""
-    z = standardised(z)
+    z = standardise(z)
     if z.dtype.kind in "iu":
         return z
     z = z.reshape(len(z), -1)

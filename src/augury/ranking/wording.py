@@ -35,7 +35,7 @@ COMPARED = 30
 # ------------------------------------------------------------------------------------ numbers
 
 
-def known(value: float | None) -> TypeGuard[float]:
+def is_known(value: float | None) -> TypeGuard[float]:
     """Whether there is a value to show: neither None nor NaN nor infinite."""
     return value is not None and math.isfinite(value)
 
@@ -50,7 +50,7 @@ class Unit:
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Unit:
         """The unit in which these values read best."""
-        sizes = sorted(abs(v) for v in values if known(v) and v)
+        sizes = sorted(abs(v) for v in values if is_known(v) and v)
         if not sizes or sizes[-1] >= 0.01:
             largest = sizes[-1] if sizes else 0.0
             return cls(0, 3 if largest < 10 else 1)
@@ -67,12 +67,12 @@ class Unit:
 
     def text(self, value: float | None) -> str:
         """The value in this unit, with a real minus sign."""
-        return decimal(self.scaled(value), self.decimals) if known(value) else NONE
+        return decimal(self.scaled(value), self.decimals) if is_known(value) else NONE
 
 
 def decimal(value: float | None, places: int) -> str:
     """The value with a real minus sign, and none before a zero."""
-    if not known(value):
+    if not is_known(value):
         return NONE
     text = f"{value:.{places}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
@@ -92,9 +92,9 @@ def _superscript(power: int) -> str:
     return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def p_said(p: float | None) -> str:
+def format_p(p: float | None) -> str:
     """A p-value: two digits, and never so small that it says more than can be known."""
-    if not known(p):
+    if not is_known(p):
         return NONE
     return f"< 10{_superscript(TINY)}" if p < 10.0**TINY else plain(p, 2)
 
@@ -104,12 +104,12 @@ def percent(part: float) -> str:
     return "< 1 %" if 0 < part < 0.01 else f"{100 * part:.0f} %"
 
 
-def counted(n: int, thing: str, things: str = "") -> str:
+def count(n: int, thing: str, things: str = "") -> str:
     """E.g. "1 class", "12,403 segments"."""
     return f"{n:,} {thing if n == 1 else things or thing + 's'}"
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
+def join_names(names: Sequence[str], most: int = 8) -> str:
     """E.g. "a, b and c"; more than `most` are cut short."""
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most} more"
@@ -121,7 +121,7 @@ def listed(names: Sequence[str], most: int = 8) -> str:
 
 def ranked(ranking: Ranking) -> list[Result]:
     """The candidates that have a score, best first."""
-    return [r for r in ranking.results if r.status == "ranked" and known(r.score)]
+    return [r for r in ranking.results if r.status == "ranked" and is_known(r.score)]
 
 
 def useful(ranking: Ranking) -> list[Result]:
@@ -147,7 +147,7 @@ def has_tiers(ranking: Ranking) -> bool:
 
 def tested(ranking: Ranking) -> bool:
     """Whether any score has a p-value."""
-    return any(known(r.p_value) for r in ranked(ranking))
+    return any(is_known(r.p_value) for r in ranked(ranking))
 
 
 def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
@@ -156,7 +156,7 @@ def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
     among = ranked(ranking) if has_tiers(ranking) else []
     for result in ranking.results:
         if result in among:
-            heading = f"Tier {result.tier}" if known(result.tier) else "No tier"
+            heading = f"Tier {result.tier}" if is_known(result.tier) else "No tier"
         else:
             heading = "Not ranked" if among else ""
         found.setdefault(heading, []).append(result)
@@ -165,7 +165,7 @@ def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
 
 def interval_said(interval: tuple[float, float] | None, unit: Unit) -> str:
     """E.g. "0.24 to 0.33"; "" where there is none."""
-    if interval is None or not all(map(known, interval)):
+    if interval is None or not all(map(is_known, interval)):
         return ""
     return " to ".join(map(unit.text, interval))
 
@@ -179,12 +179,12 @@ def chance_better(ranking: Ranking, i: int, j: int) -> float | None:
     """How likely ranked candidate i has a lower score than j, if that is known."""
     table = ranking.better
     value = table[i][j] if i < len(table) and j < len(table[i]) else None
-    return value if known(value) else None
+    return value if is_known(value) else None
 
 
 def likely(p: float | None) -> str:
     """A probability from resampling, in percent; none is certain."""
-    return f"{min(max(round(100 * p), 1), 99)}" if known(p) else NONE
+    return f"{min(max(round(100 * p), 1), 99)}" if is_known(p) else NONE
 
 
 def neighbours(ranking: Ranking) -> list[tuple[Result, Result, str]]:
@@ -197,7 +197,12 @@ def neighbours(ranking: Ranking) -> list[tuple[Result, Result, str]]:
 
 def chance_share(result: Result) -> float | None:
     """The part of the score that shuffled values give as well, where they give any."""
-    if known(result.score) and known(result.shuffled) and result.score > 0 and result.shuffled > 0:
+    if (
+        is_known(result.score)
+        and is_known(result.shuffled)
+        and result.score > 0
+        and result.shuffled > 0
+    ):
         return result.shuffled / result.score
     return None
 
@@ -209,17 +214,17 @@ def any_chance(ranking: Ranking) -> bool:
 
 def shuffled_said(result: Result, unit: Unit) -> str:
     """The mean under shuffling, with its standard deviation where that is known."""
-    if not known(result.shuffled):
+    if not is_known(result.shuffled):
         return NONE
     text = unit.text(result.shuffled) if result.shuffled else "0"
-    if not known(result.shuffled_sd):
+    if not is_known(result.shuffled_sd):
         return text
     return f"{text} ± {plain(unit.scaled(result.shuffled_sd), 2)}"
 
 
 def share_said(share: float | None) -> str:
     """A share that may be undefined, as a percentage."""
-    return percent(share) if known(share) else NONE
+    return percent(share) if is_known(share) else NONE
 
 
 def class_order(ranking: Ranking) -> list[int]:
@@ -243,7 +248,7 @@ def drawn_classes(ranking: Ranking) -> list[int]:
 def class_value(result: Result, c: int) -> float | None:
     """The value of class c, if the candidate has one."""
     value = result.classes[c] if c < len(result.classes) else None
-    return value if known(value) else None
+    return value if is_known(value) else None
 
 
 def extreme_class(ranking: Ranking, result: Result, lowest: bool) -> tuple[str, str] | None:
@@ -283,14 +288,14 @@ def correlated(ranking: Ranking) -> list[int]:
     return [
         i
         for i, row in enumerate(table)
-        if any(known(value) for j, value in enumerate(row) if j != i)
+        if any(is_known(value) for j, value in enumerate(row) if j != i)
     ]
 
 
 def ranks(sensitivity: Sensitivity, names: Sequence[str]) -> np.ndarray:
     """(settings, names): ranks from 1 for the best under each setting, NaN without a score."""
     scores = np.array(
-        [[v if known(v) else np.nan for v in sensitivity.scores[name]] for name in names]
+        [[v if is_known(v) else np.nan for v in sensitivity.scores[name]] for name in names]
     ).T.reshape(len(sensitivity.settings), len(names))
     found = np.full(scores.shape, np.nan)
     for row, has, into in zip(scores, np.isfinite(scores), found, strict=True):
@@ -301,7 +306,7 @@ def ranks(sensitivity: Sensitivity, names: Sequence[str]) -> np.ndarray:
 def compared(ranking: Ranking) -> list[str]:
     """Ranked candidates that the sensitivity has scores of, best first."""
     scores = ranking.sensitivity.scores if ranking.sensitivity else {}
-    return [r.name for r in ranked(ranking) if any(map(known, scores.get(r.name, ())))]
+    return [r.name for r in ranked(ranking) if any(map(is_known, scores.get(r.name, ())))]
 
 
 # --------------------------------------------------------------------------------- sentences
@@ -312,7 +317,7 @@ def verdict(ranking: Ranking) -> str:
     n, label, found, best = len(ranking.results), ranking.label, useful(ranking), leaders(ranking)
     idle = [r for r in ranked(ranking) if r.relevant is False]
     if not ranked(ranking):
-        return f"None of the {counted(n, 'candidate')} could be ranked."
+        return f"None of the {count(n, 'candidate')} could be ranked."
     if not found:
         who = "The only candidate ranked" if len(idle) == 1 else "None of the candidates ranked"
         verb = "says nothing" if len(idle) == 1 else "says anything"
@@ -320,12 +325,12 @@ def verdict(ranking: Ranking) -> str:
     if len(ranked(ranking)) == 1:
         return f"Only {best[0].name} could be ranked: there is nothing to compare it with."
     pool = (
-        f"{counted(len(found), 'candidate')} that say something about {label}"
+        f"{count(len(found), 'candidate')} that say something about {label}"
         if idle
-        else counted(len(found), "candidate")
+        else count(len(found), "candidate")
     )
     verb = "depends" if len(best) == 1 else "depend"
-    names, by = listed([r.name for r in best]), f"({ranking.estimator} estimator)"
+    names, by = join_names([r.name for r in best]), f"({ranking.estimator} estimator)"
     text = f"Of {pool}, {names} {verb} least on the speech once {label} is known {by}."
     if len(found) == 1:
         text = f"Only {best[0].name} says something about {label} {by}."
@@ -339,10 +344,10 @@ def verdict(ranking: Ranking) -> str:
     elif not has_tiers(ranking):
         text += " How sure that is was not computed."
     lowest = best[0].score
-    lower = [r.name for r in idle if known(r.score) and known(lowest) and r.score < lowest]
+    lower = [r.name for r in idle if is_known(r.score) and is_known(lowest) and r.score < lowest]
     if lower:
         text += (
-            f" {listed(lower)} {'scores' if len(lower) == 1 else 'score'} lower still, but "
+            f" {join_names(lower)} {'scores' if len(lower) == 1 else 'score'} lower still, but "
             f"{'says' if len(lower) == 1 else 'say'} nothing about {label}, as pure noise would."
         )
     return text
@@ -372,8 +377,8 @@ def order_said(ranking: Ranking) -> str:
     found = ranked(ranking)
     if not found:
         return "No candidate has a score."
-    shares = [s for s in map(chance_share, found) if known(s)]
-    text = f"{counted(len(found), 'candidate')}, best at the top: lower is better."
+    shares = [s for s in map(chance_share, found) if is_known(s)]
+    text = f"{count(len(found), 'candidate')}, best at the top: lower is better."
     if has_tiers(ranking) and len(found) > 1:
         text += " Within a tier this data does not settle the order."
     much = sum(share >= 0.5 for share in shares)
@@ -384,13 +389,13 @@ def order_said(ranking: Ranking) -> str:
         )
     idle = [r.name for r in found if r.relevant is False]
     if idle:
-        text += f" No relevance: {listed(idle)}."
+        text += f" No relevance: {join_names(idle)}."
     return text
 
 
 def trade_said(ranking: Ranking) -> str:
     """What the scatter of score against relevance shows."""
-    if len([r for r in ranked(ranking) if known(r.relevance)]) < 2:
+    if len([r for r in ranked(ranking) if is_known(r.relevance)]) < 2:
         return "With fewer than two candidates there is no trade-off to draw."
     return (
         "Score against relevance. Towards the bottom right a candidate says much about "
@@ -401,7 +406,7 @@ def trade_said(ranking: Ranking) -> str:
 
 def ingredients_said(ranking: Ranking) -> str:
     """What the figures of relevance and total dependence show."""
-    found = [r for r in ranked(ranking) if known(r.relevance)]
+    found = [r for r in ranked(ranking) if is_known(r.relevance)]
     if not found:
         return "Relevance was not computed."
     if len(found) == 1:
@@ -420,9 +425,9 @@ def ingredients_said(ranking: Ranking) -> str:
 def hinted_said(ranking: Ranking) -> str:
     """The order by what docs/validation.md found to go best with errors, gates shut as they are."""
     shares = {
-        r.name: r.relevance / max(r.total, r.chance_sd)
+        r.name: r.relevance / max(r.dependence, r.chance_sd)
         for r in ranked(ranking)
-        if r.relevant and r.relevance is not None and r.total is not None and r.chance_sd
+        if r.relevant and r.relevance is not None and r.dependence is not None and r.chance_sd
     }
     if len(shares) < 2:
         return ""
@@ -430,7 +435,7 @@ def hinted_said(ranking: Ranking) -> str:
     return (
         " By relevance as a share of total dependence, which went best with downstream errors in "
         "our experiment, though no task there passed as worth judging by, the order is "
-        f"{listed(order)}."
+        f"{join_names(order)}."
     )
 
 
@@ -438,8 +443,8 @@ def resampled_said(ranking: Ranking) -> str:
     """E.g. "1,000 resamples of 480 segments"."""
     times, what = ranking.settings.get("bootstrap", 0), ranking.resampled
     if what in ("segment", "recording"):
-        return f"{times:,} resamples of {counted(ranking.units, what)}"
-    return f"{times:,} resamples of {counted(ranking.units, 'group')} ({what})"
+        return f"{times:,} resamples of {count(ranking.units, what)}"
+    return f"{times:,} resamples of {count(ranking.units, 'group')} ({what})"
 
 
 def certainty_said(ranking: Ranking) -> str:
@@ -462,7 +467,7 @@ def certainty_said(ranking: Ranking) -> str:
     )
     if whole:
         text += " P-values, unlike intervals, take each segment for evidence of its own."
-    errors = [r.error for r in found if known(r.error)]
+    errors = [r.error for r in found if is_known(r.error)]
     if errors and max(errors):
         text += f" Computing adds an error of at most {plain(max(errors), 1)} of a score."
     return text
@@ -506,7 +511,7 @@ def redundancy_said(ranking: Ranking) -> str:
     pairs = [
         (abs(value), f"{names[i]} and {names[j]} ({decimal(value, 2)})")
         for i, j in combinations(range(min(len(table), len(names))), 2)
-        if known(value := table[i][j]) and abs(value) >= REDUNDANT
+        if is_known(value := table[i][j]) and abs(value) >= REDUNDANT
     ]
     pairs.sort(key=lambda pair: -pair[0])
     if not pairs:
@@ -535,9 +540,9 @@ def sensitivity_said(ranking: Ranking) -> str:
         (_spearman(reference, row), name)
         for row, name in zip(others, sensitivity.settings[1:], strict=True)
     ]
-    agreement = [(rho, name) for rho, name in agreement if known(rho)]
+    agreement = [(rho, name) for rho, name in agreement if is_known(rho)]
     text = (
-        f"{same} of {counted(len(others), 'other setting')} "
+        f"{same} of {count(len(others), 'other setting')} "
         f"{'keeps' if same == 1 else 'keep'} {best} first."
     )
     if agreement:
@@ -548,7 +553,7 @@ def sensitivity_said(ranking: Ranking) -> str:
             if rho < 0.9999
             else " The whole order stays the same."
         )
-    return text + f" Computed on a fixed subset of {counted(sensitivity.segments, 'segment')}."
+    return text + f" Computed on a fixed subset of {count(sensitivity.segments, 'segment')}."
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -286,7 +286,7 @@ def short(name: str, characters: int) -> str:
     return f"{tail[:head]}…{tail[head + 1 - characters :]}"
 
 
-def told_apart(names: Sequence[str], characters: int) -> list[str]:
+def distinguish(names: Sequence[str], characters: int) -> list[str]:
     """Names cut to so many characters, with a number where that makes them look alike."""
     names = [short(name, characters) for name in names]
     twice = Counter(names)

@@ -22,17 +22,17 @@ def render(ranking: Ranking) -> str:
     def figure(name: str, message: str) -> Markup:
         return canvas.both(getattr(figures, name), ranking, name, message)
 
-    return filled("report.html.j2", ranking=ranking, words=wording, figure=figure)
+    return render_template("report.html.j2", ranking=ranking, words=wording, figure=figure)
 
 
-def filled(template: str, **shown: Any) -> str:
+def render_template(template: str, **shown: Any) -> str:
     """One of this folder's templates with its gaps filled; markup in what is shown is escaped.
 
     In a template of Markdown, which HTML's escapes would spoil, nothing is: see `pretraining.code`.
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    folder = resources.files("augury.report.page")
+    folder = resources.files("augury.report")
     environment = Environment(
         autoescape=not template.endswith(".md.j2"),
         undefined=StrictUndefined,

@@ -207,7 +207,7 @@ class Analysis:
         return text.getvalue()
 
 
-def analysed(
+def analyse(
     recipe: Recipe,
     estimates: Mapping[str, Mapping[str, Any]],
     rows: Sequence[Row],

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import hsic
-from augury.compute.threads import Run
+from augury.compute.threads import RunTasks
 from augury.embeddings import Selected
-from augury.hsic.kernels import standardised
-from augury.ranking.dataset import Assembled
-from augury.ranking.scoring import RELEVANT, alike, noise_relevances
+from augury.hsic.kernels import standardise
+from augury.ranking.dataset import Dataset
+from augury.ranking.scoring import RELEVANT, group_by_missing, noise_relevances
 
 #: Changes when the same data would give other estimates.
 VERSION = 3
@@ -87,7 +87,7 @@ def _named() -> dict[str, Estimator]:
 ESTIMATORS = _named()
 
 
-def estimates(data: Assembled) -> dict[str, dict[str, float | None]]:
+def estimates(data: Dataset) -> dict[str, dict[str, float | None]]:
     """Estimator → candidate → its estimate; None for a candidate that can't be ranked.
 
     `data.x` holds the embeddings by Gaussian downsampling, by the released code's and by SVCCA.
@@ -95,7 +95,7 @@ def estimates(data: Assembled) -> dict[str, dict[str, float | None]]:
     table: dict[str, dict[str, float | None]] = {
         name: {one.name: None for one in data.candidates} for name in ESTIMATORS
     }
-    for members, has, status in alike(data.candidates, data.values, data.y):
+    for members, has, status in group_by_missing(data.candidates, data.values, data.y):
         if status != "ranked":
             continue
         rows = np.flatnonzero(has)
@@ -120,13 +120,13 @@ def _of(
     y: NDArray,
     noise: Sequence[tuple[float, float]],
     recording: NDArray,
-    run: Run,
+    run: RunTasks,
 ) -> dict[str, list[float]]:
     gaussian, of_released, svcca = x
-    alike_units = [standardised(z) for z in zs]
+    alike_units = [standardise(z) for z in zs]
     found: dict[str, list[float]] = {}
 
-    def keep(name: str, made: Sequence[hsic.Dependence]) -> None:
+    def keep(name: str, made: Sequence[hsic.CIEstimate]) -> None:
         found[name] = [one.score for one in made]
 
     for where, embedding in (("", gaussian), (" svcca", svcca)):
@@ -145,7 +145,7 @@ def _of(
     keep("robust × 1 svcca", hsic.robust(svcca, zs, y, run=run))
     keep("released", hsic.released(of_released, zs, y, run=run))
     keep("released z", hsic.released(of_released, alike_units, y, run=run))
-    robust, totals, relevances = hsic.robust_with_ingredients(gaussian, zs, y, run=run)
+    robust, totals, relevances = hsic.robust_with_associations(gaussian, zs, y, run=run)
     keep(DEFAULT, robust)
     found["spread, robust"] = [one.spread for one in robust]
     ci, total, relevance = (

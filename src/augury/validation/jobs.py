@@ -23,6 +23,7 @@ import numpy as np
 
 from augury import audio
 from augury.corpus.corpus import Corpus
+from augury.errors import InputError
 from augury.provenance import segments_digest
 from augury.settings import PretrainSettings
 from augury.store import digest, key, write_atomically
@@ -219,7 +220,7 @@ def write_result(store: Path, job: Job, result: Mapping[str, Any]) -> None:
     try:
         text = json.dumps(result, indent=1, allow_nan=False) + "\n"
     except ValueError as error:
-        raise ValueError(f"not every number of what came out is finite: {result}") from error
+        raise InputError(f"not every number of what came out is finite: {result}") from error
     write_atomically(job.folder(store) / "result.json", f"{digest(text.encode())}\n{text}")
 
 
@@ -260,7 +261,7 @@ def _evaluate(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]
         store=site.store, features=features, jobs=1, device=site.device or None,
         minutes=site.minutes, watch=log.watch, tell=log.write, warn=log.write, **settings,
     )  # fmt: skip
-    (contender,) = done.contenders
+    (contender,) = done.models
     outcomes = [
         {
             "seed": one.seed,

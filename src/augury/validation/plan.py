@@ -11,9 +11,10 @@ import numpy as np
 
 from augury import audio, pseudolabels
 from augury.corpus.corpus import Corpus, TooManyBad
-from augury.downstream.splits import assigned
-from augury.downstream.tasks.task import code, found
-from augury.ranking.dataset import selected
+from augury.downstream.splits import assign_splits
+from augury.downstream.tasks.task import find_task, task_version
+from augury.errors import InputError
+from augury.ranking.dataset import select_segments
 from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings, RankSettings
 from augury.store import digest, key
 from augury.validation.jobs import Data, Job, data_of, read_again
@@ -56,7 +57,7 @@ def corpora(recipe: Recipe) -> Corpora:
     """Those of pretraining and of each task.
 
     Raises:
-        ValueError: a column, label or split that is not there: said now, not after hours of work.
+        InputError: a column, label or split that is not there: said now, not after hours of work.
     """
     read: dict[tuple[str, str], tuple[Corpus, Data]] = {}
 
@@ -71,20 +72,20 @@ def corpora(recipe: Recipe) -> Corpora:
         corpus, tasks[judge.name] = one(judge.manifest, judge.level)
         labelled, ranked[judge.name] = one(judge.rank.manifest, judge.rank.level)
         try:
-            selected(labelled, rank_settings(recipe, judge))
-            what, settings = found(judge.task), settings_of(recipe, judge)
+            select_segments(labelled, rank_settings(recipe, judge))
+            what, settings = find_task(judge.task), settings_of(recipe, judge)
             corpus, _ = what.labelled(settings, corpus)
-            assigned(corpus, settings, known_speakers=what.known_speakers)
+            assign_splits(corpus, settings, known_speakers=what.known_speakers)
         except TooManyBad:  # has with it what was refused
             raise
         except ValueError as error:
-            raise ValueError(f"tasks.{judge.name}: {error}") from error
+            raise InputError(f"tasks.{judge.name}: {error}") from error
         if listed := judge.settings.get("trials"):  # what is in the list counts, not where it lies
             content = key(tasks[judge.name].digest, digest(Path(listed).read_bytes()))
             tasks[judge.name] = replace(tasks[judge.name], digest=content)
     corpus, pretrain = one(recipe.pretrain.manifest, recipe.pretrain.level)
     if split := recipe.settings(None, {}).split:
-        corpus.of_split(split)
+        corpus.in_split(split)
     return Corpora(pretrain, tasks, ranked)
 
 
@@ -204,7 +205,7 @@ def _judged(
                 settings
                 | {"mode": mode, "task": judge.task, "seeds": judge.seeds, "encoder": encoder},
                 pretrain,
-                code(judge.task),
+                task_version(judge.task),
             )
     return Entry(regime, candidate, seed, pretrain, jobs)
 
@@ -219,13 +220,13 @@ def rank_settings(recipe: Recipe, judge: Judge) -> RankSettings:
 
 
 def settings_of(recipe: Recipe, judge: Judge) -> EvaluateSettings:
-    """A task's settings, all of them; ValueError says what is wrong with the recipe's.
+    """A task's settings, all of them; InputError says what is wrong with the recipe's.
 
     Random encoders are of the sizes of those that are pretrained, unless the task says otherwise.
     """
     given: dict[str, Any] = {"label": judge.label, "random_encoder": recipe.pretrain.preset}
     given |= judge.settings
-    return found(judge.task).Settings.of(judge.preset, judge.task, **given)
+    return find_task(judge.task).Settings.of(judge.preset, judge.task, **given)
 
 
 def seconds(job: Job, known: Mapping[str, Sequence[float]]) -> float:

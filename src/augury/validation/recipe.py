@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from augury import pseudolabels
+from augury.errors import InputError
 from augury.settings import MODES, PretrainSettings
 
 Table = TypeVar("Table")
@@ -102,29 +103,29 @@ class Recipe:
         where = f"{self.source}: "
         self._named(self.candidates)
         if len(self.candidates) < 3:
-            raise ValueError(f"{where}an order needs three candidates, and there are fewer")
+            raise InputError(f"{where}an order needs three candidates, and there are fewer")
         for regime in self.regimes:
             self._named(regime.candidates)
             others = [one for one in regime.candidates if one not in self.candidates]
             if others:
-                raise ValueError(f"{where}{others[0]} of {regime.name} is not in candidates")
+                raise InputError(f"{where}{others[0]} of {regime.name} is not in candidates")
             self.settings(regime, {self.candidates[0]: 1.0})  # what is no setting is said now
         if any("encoder" in one.settings for one in (self.pretrain, *self.regimes)):
-            raise ValueError(
+            raise InputError(
                 f"{where}sizes of the encoder belong into a preset, a TOML file beside the recipe: "
                 "the random encoder is to have the same"
             )
         if self.useless and self.useless not in self.candidates:
-            raise ValueError(f"{where}useless names {self.useless}, which is not in candidates")
+            raise InputError(f"{where}useless names {self.useless}, which is not in candidates")
         names = [one.name for one in self.tasks]
         regimes = [one.name for one in self.regimes]
         if not names or not regimes:
-            raise ValueError(f"{where}a recipe has at least one table tasks.NAME and one regime")
+            raise InputError(f"{where}a recipe has at least one table tasks.NAME and one regime")
         for regime in self.regimes:
             for one in regime.tasks:
                 _known(one, names, f"{where}a task of {regime.name}")
         if BASELINE in regimes or len(set(regimes)) < len(regimes):
-            raise ValueError(f"{where}name each regime otherwise, and none {BASELINE}")
+            raise InputError(f"{where}name each regime otherwise, and none {BASELINE}")
         if self.groups:
             for one in self.groups.tasks:
                 _known(one, names, f"{where}a task of groups")
@@ -135,7 +136,7 @@ class Recipe:
     def _named(self, candidates: tuple[str, ...]) -> None:
         for name in candidates:
             if name != name.strip() or not name:
-                raise ValueError(f"{self.source}: {name!r} is no candidate; leave out the spaces")
+                raise InputError(f"{self.source}: {name!r} is no candidate; leave out the spaces")
         if candidates:
             pseudolabels.candidates(list(candidates))
 
@@ -156,21 +157,21 @@ class Recipe:
 
 
 def read_recipe(path: Path | str) -> Recipe:
-    """A recipe from TOML; ValueError says what is wrong with it."""
+    """A recipe from TOML; InputError says what is wrong with it."""
     path = Path(path)
     try:
         plain = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such recipe") from None
+        raise InputError(f"{path}: no such recipe") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not TOML: {error}") from error
+        raise InputError(f"{path}: not TOML: {error}") from error
     try:
         folder = path.absolute().parent
         regimes, tasks = plain.pop("regime", []), plain.pop("tasks", {})
         if not isinstance(regimes, list):
-            raise ValueError("each regime is a table of its own, [[regime]], with a name")
+            raise InputError("each regime is a table of its own, [[regime]], with a name")
         if not isinstance(tasks, Mapping):
-            raise ValueError("each task is a table [tasks.NAME], of a name that you choose")
+            raise InputError("each task is a table [tasks.NAME], of a name that you choose")
         made: dict[str, Any] = {
             "name": plain.pop("name", path.stem),
             "source": path,
@@ -182,23 +183,23 @@ def read_recipe(path: Path | str) -> Recipe:
         made["groups"] = None if groups is None else _made(Groups, groups, "groups", folder)
         return _made(Recipe, plain | made, "a recipe", folder)
     except ValueError as error:
-        raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
 def _judge(name: str, plain: Any, folder: Path) -> Judge:
     where = f"tasks.{name}"
     if not isinstance(plain, Mapping):
-        raise ValueError(f"{where} is {plain!r}, but must be a table")
+        raise InputError(f"{where} is {plain!r}, but must be a table")
     ranked = _made(Labelled, plain.get("rank", {}), f"{where}.rank", folder)
     for one in ranked.settings:  # every estimator is tried, each as its name says
         _known(one, list(RANKED), f"{where}.rank: settings has {one}, but a setting")
     judge = _made(Judge, {**plain, "name": name, "rank": ranked}, where, folder)
     given = judge.settings.get("exclude", ())
     if not isinstance(given, list | tuple):
-        raise ValueError(f"{where}: exclude is {given!r}, but must be a list of texts")
+        raise InputError(f"{where}: exclude is {given!r}, but must be a list of texts")
     for file in FILES:
         if not isinstance(judge.settings.get(file, ""), str):
-            raise ValueError(f"{where}: {file} is {judge.settings[file]!r}, but must be a text")
+            raise InputError(f"{where}: {file} is {judge.settings[file]!r}, but must be a text")
     exclude = ranked.exclude or tuple(given)
     rank = Labelled(
         ranked.manifest or judge.manifest, ranked.level or judge.level,
@@ -210,21 +211,21 @@ def _judge(name: str, plain: Any, folder: Path) -> Judge:
 def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
     """A table's dataclass: lists become tuples, manifests are found from the recipe's folder."""
     if not isinstance(plain, Mapping):
-        raise ValueError(f"{what} is {plain!r}, but must be a table")
+        raise InputError(f"{what} is {plain!r}, but must be a table")
     types = {one.name: str(one.type) for one in fields(cls)}  # type: ignore[arg-type]
     given: dict[str, Any] = {}
     for name, value in plain.items():
         _known(name, list(types), f"{what} has {name}, but a setting")
         if types[name] == "str" and not isinstance(value, str):
-            raise ValueError(f"{what}: {name} is {value!r}, but must be a text")
+            raise InputError(f"{what}: {name} is {value!r}, but must be a text")
         if types[name] == "int" and (type(value) is not int or not 1 <= value <= 1000):
-            raise ValueError(f"{what}: {name} is {value!r}, but must be from 1 to 1000")
+            raise InputError(f"{what}: {name} is {value!r}, but must be from 1 to 1000")
         if types[name].startswith("dict[") and not isinstance(value, Mapping):
-            raise ValueError(f"{what}: {name} is {value!r}, but must be a table")
+            raise InputError(f"{what}: {name} is {value!r}, but must be a table")
         if types[name].startswith("tuple[str") and not (
             isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
         ):
-            raise ValueError(f"{what}: {name} is {value!r}, but must be a list of texts")
+            raise InputError(f"{what}: {name} is {value!r}, but must be a list of texts")
         if name == "manifest" and isinstance(value, str) and value:
             value = str((folder / value).resolve())
         if name == "preset":
@@ -235,7 +236,7 @@ def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
     try:
         return cls(**given)
     except TypeError as error:  # what has no default
-        raise ValueError(f"{what}: {str(error).rpartition('__init__() ')[2]}") from error
+        raise InputError(f"{what}: {str(error).rpartition('__init__() ')[2]}") from error
 
 
 def _found(value: Any, folder: Path) -> Any:
@@ -248,4 +249,4 @@ def _known(name: str, names: list[str], what: str) -> None:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{what} is one of {', '.join(names)}, not {name}{hint}")
+        raise InputError(f"{what} is one of {', '.join(names)}, not {name}{hint}")

@@ -49,16 +49,16 @@ def render(analysis: Analysis, recipe: Recipe) -> str:
     """The report as a page of HTML; the same experiment always gives the same page."""
     from augury.ranking import wording
     from augury.report import canvas
-    from augury.report.page import filled
+    from augury.report.page import render_template
 
     def figure(kind: str, one: Measured, message: str) -> Markup:
         name = f"{kind}-{analysis.measured.index(one)}"
         draw = {"pair": pair, "scatter": scatter}[kind]
         return canvas.both(lambda shown, width: draw(analysis, shown, width), one, name, message)
 
-    page = filled(
+    page = render_template(
         "validation.html.j2", analysis=analysis, recipe=recipe, figure=figure, words=wording,
-        said=Said(analysis, recipe),
+        said=Wording(analysis, recipe),
     )  # fmt: skip
     # A name need not be UTF-8, a page must be.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -90,7 +90,7 @@ def figures(analysis: Analysis) -> dict[str, bytes]:
 # ----------------------------------------------------------------------------------------- words
 
 
-class Said:
+class Wording:
     """What the page says."""
 
     def __init__(self, analysis: Analysis, recipe: Recipe) -> None:

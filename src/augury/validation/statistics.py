@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from augury.errors import InputError
+
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 Orders = NDArray[np.int64]
@@ -164,7 +166,7 @@ def regret(estimate: ArrayLike, error: ArrayLike, top: int) -> float:
     """
     estimate, error = _pair(estimate, error)
     if not 1 <= top <= len(error):
-        raise ValueError(f"top is {top}, but there are {len(error)} candidates; take 1 to all")
+        raise InputError(f"top is {top}, but there are {len(error)} candidates; take 1 to all")
     edge = np.sort(estimate)[top - 1]
     sure, tied = error[estimate < edge], np.sort(error[estimate == edge])
     t, k = len(tied), top - len(sure)
@@ -196,7 +198,7 @@ def beats_random(estimate: ArrayLike, error: ArrayLike) -> float:
     """
     estimate, error = _pair(estimate, error)
     if len(error) < 2:
-        raise ValueError("there is one candidate, but it is held against others; pass two or more")
+        raise InputError("there is one candidate, but it is held against others; pass two or more")
     first = error[estimate == estimate.min()][:, None]
     won = (first < error).sum(axis=1) + (first == error).sum(axis=1) / 2
     own = 0.5  # each is equal to itself
@@ -324,13 +326,13 @@ def corrected_ceiling(errors: ArrayLike) -> float | None:
 def _pair(estimate: ArrayLike, error: ArrayLike) -> tuple[Vector, Vector]:
     estimate, error = np.asarray(estimate, np.float64), np.asarray(error, np.float64)
     if estimate.ndim != 1 or estimate.shape != error.shape or not len(error):
-        raise ValueError(
+        raise InputError(
             f"estimate has shape {estimate.shape} and error {error.shape}, but both are to be "
             "(candidates,); pass one of each for every candidate"
         )
     for name, bad in (("estimate", np.isnan(estimate)), ("error", ~np.isfinite(error))):
         if bad.any():
-            raise ValueError(
+            raise InputError(
                 f"{name}: {bad.sum()} of {len(bad)} are not numbers in order (the first is of "
                 f"candidate {bad.argmax()}); leave those candidates out"
             )
@@ -340,12 +342,12 @@ def _pair(estimate: ArrayLike, error: ArrayLike) -> tuple[Vector, Vector]:
 def _matrix(errors: ArrayLike) -> Matrix:
     errors = np.asarray(errors, np.float64)
     if errors.ndim != 2:
-        raise ValueError(
+        raise InputError(
             f"errors has shape {errors.shape}, but (candidates, seeds) is wanted; a single seed is "
             "one column"
         )
     if np.isinf(errors).any():
-        raise ValueError("errors: some are infinite; a run that failed is NaN")
+        raise InputError("errors: some are infinite; a run that failed is NaN")
     return errors
 
 
@@ -353,7 +355,7 @@ def _measured(errors: ArrayLike) -> Matrix:
     errors = _matrix(errors)
     failed = np.isnan(errors).all(axis=1)
     if failed.any():
-        raise ValueError(
+        raise InputError(
             f"errors: {failed.sum()} of {len(errors)} candidates have no run that succeeded (the "
             f"first is candidate {failed.argmax()}); leave them out"
         )

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augury import compute, pseudolabels
-from augury.compute.cluster import opened
+from augury.compute.cluster import open_cluster
+from augury.errors import InputError
 from augury.extraction.extract import Embedding
 from augury.provenance import versions
-from augury.ranking.dataset import assembled, selected
+from augury.ranking.dataset import open_dataset, select_segments
 from augury.store import default_store, digest, write_atomically
 from augury.validation import estimators, plan
-from augury.validation.analysis import Analysis, Row, analysed
+from augury.validation.analysis import Analysis, Row, analyse
 from augury.validation.jobs import Done, Job, Site, perform, pretrained, write_result
 from augury.validation.plan import Corpora, Entry
 from augury.validation.recipe import Judge, Recipe
@@ -40,7 +41,7 @@ REPORTED = 600.0
 
 
 @dataclass(frozen=True)
-class Planned:
+class JobPlan:
     """What there is to do, before anything is done."""
 
     jobs: tuple[tuple[Job, bool, float], ...]  # each, whether it is known, seconds of a core
@@ -62,9 +63,9 @@ class Validation:
     failed: tuple[Done, ...] = ()
 
 
-def planned(
+def plan_jobs(
     recipe: Recipe, store: Path | str | None = None, out: Path | str | None = None
-) -> Planned:
+) -> JobPlan:
     """The jobs of a recipe, and about how long each will take; nothing is done.
 
     Args:
@@ -73,7 +74,7 @@ def planned(
         out: folder of an experiment whose results.csv counts, too.
 
     Raises:
-        ValueError: something in the recipe that can't be, or a results.csv that is none.
+        InputError: something in the recipe that can't be, or a results.csv that is none.
     """
     site = Site(Path(store or default_store()).absolute())
     data = plan.corpora(recipe)
@@ -108,7 +109,7 @@ def planned(
         done = known[job.key] is not None
         guess = 0.0 if done or job.kind == "estimates" else plan.seconds(job, history)
         rows.append((job, done, guess))
-    return Planned(tuple(rows), later)
+    return JobPlan(tuple(rows), later)
 
 
 def validate(
@@ -137,14 +138,14 @@ def validate(
         tell: called with a sentence when something is done, or has failed.
 
     Raises:
-        ValueError: something in the recipe that can't be: a column, a split, a candidate.
+        InputError: something in the recipe that can't be: a column, a split, a candidate.
     """
     say = tell or (lambda text: None)
     site = Site(Path(store or default_store()).absolute(), device or "", minutes)
     folder = Path(out)
     data = plan.corpora(recipe)
     entries = plan.entries(recipe, data)  # what is no setting is said before hours of work
-    processes = jobs or max(1, compute.enough() - 1)
+    processes = jobs or max(1, compute.process_count() - 1)
     estimates: dict[str, Any] = {}
     for judge in recipe.tasks:
         say(f"estimates for {judge.name}")
@@ -169,9 +170,9 @@ def validate(
         failed += [one for one in done if one.result is None]
         rows = _written(folder, entries, groups, site.store)
         if time.monotonic() - reported > REPORTED:  # there is something to look at meanwhile
-            analysed(recipe, estimates, *rows).write(folder, recipe)
+            analyse(recipe, estimates, *rows).write(folder, recipe)
             reported = time.monotonic()
-    found = analysed(recipe, estimates, *rows)
+    found = analyse(recipe, estimates, *rows)
     found.write(folder, recipe)
     return Validation(recipe, folder, found, tuple(failed))
 
@@ -205,10 +206,10 @@ def _estimated(
     if known:
         return known
     settings = plan.rank_settings(recipe, judge)
-    given = selected(job.data.read(), settings)
+    given = select_segments(job.data.read(), settings)
     began = time.monotonic()
     embeddings = (settings.base_embedding(), *OTHERS)
-    with assembled(
+    with open_dataset(
         given, settings, embeddings=embeddings, which=range(len(embeddings)),
         store=site.store, jobs=jobs, cluster=cluster, progress=progress,
     ) as there:  # fmt: skip
@@ -265,7 +266,7 @@ def _performed(
         say(f"{before} of {len(entries)} encoders were judged before")
     open_ = [list(chain.values()) for chain in chains.values()]
     began, ended = time.monotonic(), 0
-    with opened(cluster, processes) as there:
+    with open_cluster(cluster, processes) as there:
         for index, done in compute.spread(
             perform, site, open_, jobs=processes, cluster=there, most=1
         ):
@@ -293,7 +294,7 @@ def _left(site: Site, job: Job, reason: str) -> Done:
 
 
 def _taken_over(path: Path, entries: Sequence[Entry], store: Path, say: Tell) -> None:
-    """Let the store know the rows of an earlier run, wherever that was; ValueError for no table."""
+    """Let the store know the rows of an earlier run, wherever that was; InputError for no table."""
     before = _before(path)
     asked = {job.key: job for entry in entries for job in entry.evaluate.values()}
     if strange := len(before.keys() - asked):
@@ -308,7 +309,7 @@ def _taken_over(path: Path, entries: Sequence[Entry], store: Path, say: Tell) ->
 
 
 def _before(path: Path) -> dict[str, list[Row]]:
-    """The rows of a results.csv by their jobs' keys; ValueError for another table."""
+    """The rows of a results.csv by their jobs' keys; InputError for another table."""
     found: dict[str, dict[int, Row]] = defaultdict(dict)
     if not path.exists():
         return {}
@@ -318,7 +319,7 @@ def _before(path: Path) -> dict[str, list[Row]]:
                 row = Row.of(cells)
                 found[row.key][row.seed] = row  # the same job may stand there twice
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: not a results.csv as this version writes it ({error})"
         ) from error
     return {key: list(rows.values()) for key, rows in found.items()}

@@ -39,7 +39,7 @@ def run(manifest, name="out", **choices):
 def test_sentences_of_tones_are_recognised(tmp_path, decoder, most):
     whole, _ = toy.sentences(tmp_path, speakers=6, each=12)
     found = run(whole, decoder=decoder, epochs=20, batch_seconds=4.0, time_pool=5, dense_layers=0)
-    outcome = found.contenders[0].outcomes[0]
+    outcome = found.models[0].outcomes[0]
     assert found.metric.name == "PER"
     assert outcome.score < most
     parts = sum(outcome.scores[kind] for kind in ("substitutions", "deletions", "insertions"))
@@ -131,10 +131,10 @@ def rows_of(manifest):
 
 
 def held_out(manifest):
-    from augury.downstream.splits import assigned
+    from augury.downstream.splits import assign_splits
 
     corpus = read_corpus(manifest)
-    part = assigned(corpus, AsrSettings(label="text"), known_speakers=False)
+    part = assign_splits(corpus, AsrSettings(label="text"), known_speakers=False)
     return set(corpus.label("speaker")[part == "test"].tolist())
 
 
@@ -158,7 +158,7 @@ def test_timit_as_published_on_its_sample(tmp_path, shared_data):
         "asr", corpus, out=tmp_path / "out", label="phones", fold="timit39", epochs=1, seeds=1,
         jobs=1, folds=2, decoder="ctc",
     )  # fmt: skip
-    outcome = found.contenders[0].outcomes[0]
+    outcome = found.models[0].outcomes[0]
     assert found.data["test"]["segments"] == 160
     assert set(outcome.confusion.labels) <= {*FOLDED, ""}
     assert outcome.about["utterances"] == 160

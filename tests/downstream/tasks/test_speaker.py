@@ -160,7 +160,7 @@ def run(folder, corpus, name="out", **choices):
 def test_speakers_of_the_tests_own_are_told_apart(tmp_path):
     corpus = read_corpus(toy.sentences(tmp_path, speakers=15, each=5)[0])
     found = run(tmp_path, corpus)
-    outcome = found.contenders[0].outcomes[0]
+    outcome = found.models[0].outcomes[0]
     assert outcome.score < 0.25  # by chance .5
     assert "same gender" in outcome.groups
     assert {"EER cosine", "EER PLDA", "minDCF 0.01 PLDA", "minDCF 0.05 cosine"} <= set(
@@ -180,7 +180,7 @@ def test_speakers_of_the_tests_own_are_told_apart(tmp_path):
     trials = tmp_path / "out/trials.txt"
     cosine = run(tmp_path, corpus, name="cosine", backend="cosine", trials=str(trials))
     assert (tmp_path / "cosine/trials.txt").read_text() == trials.read_text()
-    outcome = cosine.contenders[0].outcomes[0]
+    outcome = cosine.models[0].outcomes[0]
     assert outcome.score == outcome.scores["EER cosine"]
 
 
@@ -200,7 +200,7 @@ def test_the_official_list_of_trials(tmp_path):
     found = run(tmp_path, corpus, trials=str(path), epochs=2)
     assert found.data["test"] == {"segments": 8, "hours": 0.0017, "speakers": 2}
     assert found.warnings == ()
-    assert found.contenders[0].outcomes[0].interval is None  # of two speakers it would say nothing
+    assert found.models[0].outcomes[0].interval is None  # of two speakers it would say nothing
     path.write_text("\n".join([*lines, "0 id10270/video0/00000.wav id10309/x/00001.wav"]) + "\n")
     found = run(tmp_path, corpus, name="absent", trials=str(path), epochs=2)
     assert "1 of 5 trials are left out" in found.warnings[0]

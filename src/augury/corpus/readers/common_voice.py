@@ -12,6 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.errors import InputError
 
 #: The most specific first: the first that lists a clip is its split. What is held out comes before
 #: train, so that a clip that is in both by mistake is not trained on.
@@ -67,7 +68,7 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
     clips = folder / "clips"
     there = [split for split in SPLITS if (folder / f"{split}.tsv").is_file()]
     if not there or not clips.is_dir():
-        raise ValueError(
+        raise InputError(
             f"{folder}: not a language of Common Voice, which has clips/ and {SPLITS[0]}.tsv, "
             f"{', '.join(f'{split}.tsv' for split in SPLITS[1:])}, or some of them; give the "
             "folder that holds clips, such as cv-corpus-6.1-2020-12-11/en"
@@ -85,7 +86,7 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
             columns[column] += [row[place] for row in rows]
         columns["split"] += [split] * len(rows)
     if not paths and not rejected:
-        raise ValueError(f"{folder}: the .tsv files list no clip; download them again")
+        raise InputError(f"{folder}: the .tsv files list no clip; download them again")
     return assemble(
         folder, clips, paths, starts=None, ends=None, columns=columns, rows=[0] * len(paths),
         rejected=rejected, allow_outside=allow_outside,
@@ -116,7 +117,7 @@ def _buckets(stats: Path, locale: str) -> dict[str, int]:
         found = json.loads(stats.read_bytes())["locales"][locale]["buckets"]
         return {split: int(found[split]) for split in SPLITS}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(
+        raise InputError(
             f"{stats}: not the statistics of a release that has {locale!r} ({error!r}); download "
             "them from github.com/common-voice/cv-dataset"
         ) from error
@@ -163,10 +164,10 @@ def _header(file: Path, raw: bytes) -> list[str]:
     try:
         header = raw.decode("utf-8-sig").rstrip("\r\n").split("\t")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: the header is not UTF-8; save the file as UTF-8") from error
+        raise InputError(f"{file}: the header is not UTF-8; save the file as UTF-8") from error
     lacking = [name for name in _NEEDED if name not in header]
     if lacking:
-        raise ValueError(
+        raise InputError(
             f"{file}: no column {', '.join(map(repr, lacking))} in its first line, tab-separated; "
             "download it again"
         )

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 from augury.corpus.corpus import Corpus, assemble
+from augury.errors import InputError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".nist")
 
 
 def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
-    """A corpus of all recordings under a folder, by name; ValueError if there is none."""
+    """A corpus of all recordings under a folder, by name; InputError if there is none."""
     found = [
         os.path.relpath(os.path.join(place, name), folder)
         for place, _, names in os.walk(folder)
@@ -19,7 +20,7 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
         if name.lower().endswith(SUFFIXES) and not name.startswith(".")
     ]
     if not found:
-        raise ValueError(
+        raise InputError(
             f"{folder}: a folder with neither wav.scp (Kaldi) nor .phn files (TIMIT), nor any "
             f"recording ({', '.join(SUFFIXES)}); give a manifest with a column 'path'"
         )

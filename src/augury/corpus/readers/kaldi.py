@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.errors import InputError
 
 
 def recognised(folder: Path) -> bool:
@@ -47,7 +48,7 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
         starts.append(start)
         ends.append("" if end == "-1" else end)  # Kaldi's word for the recording's end
     if not rows and not rejected:
-        raise ValueError(f"{folder}: wav.scp or segments is empty; write a line for each utterance")
+        raise InputError(f"{folder}: wav.scp or segments is empty; write a line for each utterance")
 
     columns = {"id": ids}
     if (folder / "utt2spk").is_file():
@@ -130,7 +131,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
     try:
         text = file.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield number, line.strip()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from augury.corpus.corpus import RESERVED, Corpus, Rejected, assemble
+from augury.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,18 @@ def read(manifest: Path, *, allow_outside: bool = False) -> Corpus:
     """A corpus from a manifest whose suffix says its format; errors as `read_corpus`."""
     parse = SUFFIXES.get(manifest.suffix.lower())
     if parse is None:
-        raise ValueError(
+        raise InputError(
             f"{manifest}: a manifest's name must end in {', '.join(SUFFIXES)}, not "
             f"{manifest.suffix or 'nothing'!r}; rename or convert it"
         )
     if manifest.stat().st_size == 0:
-        raise ValueError(
+        raise InputError(
             f"{manifest}: the manifest is empty; write a header and a row for each segment"
         )
     table = parse(manifest)
     _check_columns(manifest, list(table.columns))
     if not table.rows and not table.rejected:
-        raise ValueError(f"{manifest}: a header and no rows; write a row for each segment")
+        raise InputError(f"{manifest}: a header and no rows; write a row for each segment")
     columns = table.columns
     return assemble(
         manifest,
@@ -71,11 +72,11 @@ def _separated(manifest: Path, reader) -> _Table:
     try:
         lines = [line for line in reader if line]
     except csv.Error as error:
-        raise ValueError(
+        raise InputError(
             f"{manifest}: line {reader.line_num} is no such table ({error}); correct its quotes"
         ) from error
     if not lines:
-        raise ValueError(f"{manifest}: only blank lines; write a header and a row for each segment")
+        raise InputError(f"{manifest}: only blank lines; write a header and a row for each segment")
     header, *lines = lines
     _check_columns(manifest, header)
     width = len(header)
@@ -115,11 +116,11 @@ def _json_lines(manifest: Path) -> _Table:
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(
+            raise InputError(
                 f"{manifest}: line {number} is no JSON ({error}); write one object a line"
             ) from error
         if not isinstance(entry, dict):
-            raise ValueError(
+            raise InputError(
                 f"{manifest}: line {number} is a {type(entry).__name__}, not an object; write "
                 'lines like {"path": "a.wav", "speaker": "anna"}'
             )
@@ -129,7 +130,7 @@ def _json_lines(manifest: Path) -> _Table:
     for name, values in columns.items():
         for row, value in enumerate(values, 1):
             if not _encodable(value):
-                raise ValueError(
+                raise InputError(
                     f"{manifest}: row {row}, {name!r}: half of a surrogate pair, which is no text; "
                     "correct it"
                 )
@@ -159,7 +160,7 @@ def _parquet(manifest: Path) -> _Table:
     try:
         table = parquet.ParquetFile(manifest).read()
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(
+        raise InputError(
             f"{manifest}: can't be read as Parquet ({error}); write it again"
         ) from error
     _check_columns(manifest, table.column_names)
@@ -179,7 +180,7 @@ def _lines(manifest: Path) -> io.StringIO:
     try:
         return io.StringIO(manifest.read_bytes().decode("utf-8-sig"), newline="")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise InputError(
             f"{manifest}: byte {error.start} is not UTF-8; save the manifest as UTF-8"
         ) from error
 
@@ -188,18 +189,18 @@ def _check_columns(manifest: Path, names: Sequence[str]) -> None:
     if "path" not in names:
         near = difflib.get_close_matches("path", [name.strip().lower() for name in names], 1)
         hint = next((n for n in names if near and n.strip().lower() == near[0]), None)
-        raise ValueError(
+        raise InputError(
             f"{manifest}: no column 'path'; there are {', '.join(map(repr, names)) or 'none'}; "
             + (f"rename {hint!r}" if hint else "give each row's recording in a column of that name")
         )
     if "" in names:
-        raise ValueError(
+        raise InputError(
             f"{manifest}: column {list(names).index('') + 1} has no name; name it or leave it out "
             "(pandas: index=False)"
         )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise ValueError(f"{manifest}: the column {twice[0]!r} is there twice; rename one of them")
+        raise InputError(f"{manifest}: the column {twice[0]!r} is there twice; rename one of them")
 
 
 SUFFIXES: dict[str, Callable[[Path], _Table]] = {

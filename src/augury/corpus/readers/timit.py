@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.errors import InputError
 
 RATE = 16_000  # Hz: .phn and .wrd files count samples at this rate
 
@@ -73,9 +74,9 @@ def read(
     line there is refused whole. Rejected reasons beside `assemble`'s: "bad-row", "missing-labels".
     """
     if level not in ("phone", "utterance"):
-        raise ValueError(f"level={level!r}, but TIMIT has 'phone' and 'utterance'")
+        raise InputError(f"level={level!r}, but TIMIT has 'phone' and 'utterance'")
     if split not in PUBLISHED:
-        raise ValueError(f"split={split!r}, but TIMIT has {', '.join(map(repr, PUBLISHED))}")
+        raise InputError(f"split={split!r}, but TIMIT has {', '.join(map(repr, PUBLISHED))}")
     rejected: list[Rejected] = []
     rows: list[int] = []
     paths: list[str] = []
@@ -104,7 +105,7 @@ def read(
         for column, label in utterance.labels.items():
             columns[column].extend([label] * (len(paths) - len(columns[column])))
     if not paths and not rejected:
-        raise ValueError(f"{folder}: no TIMIT sentences in it; give the folder that holds TRAIN")
+        raise InputError(f"{folder}: no TIMIT sentences in it; give the folder that holds TRAIN")
     return assemble(
         folder,
         folder,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.errors import InputError
 
 #: Where recordings may lie, and the part of the corpus that the place stands for.
 FOLDERS = {
@@ -67,12 +68,12 @@ def read(folder: Path, *, allow_outside: bool = False, split: str = "verificatio
     those two files), "bad-place". VoxCeleb2 (m4a) raises ValueError.
     """
     if split not in PUBLISHED:
-        raise ValueError(f"split={split!r}, but VoxCeleb1 has 'verification' and 'identification'")
+        raise InputError(f"split={split!r}, but VoxCeleb1 has 'verification' and 'identification'")
     rejected: list[Rejected] = []
     meta = _meta(folder, rejected)
     identification = _identification(folder, rejected)
     if split == "identification" and identification is None:
-        raise ValueError(f"{folder}: the identification split is in {IDENTIFICATION}; put it there")
+        raise InputError(f"{folder}: the identification split is in {IDENTIFICATION}; put it there")
     paths: list[str] = []
     columns: dict[str, list[str]] = {"speaker": [], "video": [], "split": []}
     if meta is not None:
@@ -103,7 +104,7 @@ def read(folder: Path, *, allow_outside: bool = False, split: str = "verificatio
         for column, values in columns.items():
             values.append(labels[column])
     if not paths and not rejected:
-        raise ValueError(
+        raise InputError(
             f"{folder}: no VoxCeleb1 recordings in it; give the folder that holds wav, or dev/wav "
             "and test/wav, with id10001/VIDEO/00001.wav and so on"
         )
@@ -117,7 +118,7 @@ def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
     """The trials of a list such as veri_test.txt: lines "1 idA/VIDEO/x.wav idB/VIDEO/y.wav".
 
     With `corpus`, says which trials it has no recordings for, and recordings may also be named as
-    its manifest does. A list with any other line raises ValueError that names the first.
+    its manifest does. A list with any other line raises InputError that names the first.
     """
     path = Path(path)
     written = set(corpus.names) if corpus is not None else set()
@@ -132,13 +133,13 @@ def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
     if bad:
         number, line = bad[0]
         slashes = "; write / between folders" if "\\" in line else ""
-        raise ValueError(
+        raise InputError(
             f"{path}: line {number} is no trial: {_short(line)} ({len(bad)} such lines of "
             f"{len(bad) + len(pairs)}); wanted is '1 id10270/x6uYqmx31kE/00001.wav "
             f"id10270/8jEAjG6SegY/00008.wav', or 0{slashes}"
         )
     if not pairs:
-        raise ValueError(f"{path}: there is no trial in it; download the list again")
+        raise InputError(f"{path}: there is no trial in it; download the list again")
     is_target, enrol, test = (np.array(column, object) for column in zip(*pairs, strict=True))
     usable, absent = np.ones(len(pairs), bool), ()
     if corpus is not None:
@@ -212,7 +213,7 @@ def _meta(folder: Path, rejected: list[Rejected]) -> dict[str, tuple[str, str, s
     header = [name.strip() for name in next(lines, (0, ""))[1].split("\t")]
     lacking = [name for name in _COLUMNS if name not in header]
     if lacking:
-        raise ValueError(
+        raise InputError(
             f"{file}: no column {', '.join(map(repr, lacking))} in its first line, tab-separated; "
             "download it again (VoxCeleb2's is vox2_meta.csv)"
         )
@@ -262,7 +263,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
+        raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield number, line.strip("\r ")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augury.downstream.scores.ctc import IMPOSSIBLE, Hypothesis, PrefixScorer
+from augury.errors import InputError
 from augury.pretraining.encoder import mask
 
 
@@ -174,7 +175,7 @@ def joint_search(
         ctc_weight: w; 0: the decoder alone.
     """
     if not 0 <= ctc_weight <= 1 or (ctc_weight and ctc_log_probs is None):
-        raise ValueError(f"ctc_weight is {ctc_weight}, but must be 0 to 1, and 0 without CTC")
+        raise InputError(f"ctc_weight is {ctc_weight}, but must be 0 to 1, and 0 without CTC")
     batch, most = encoded.shape[:2]
     device, end = encoded.device, decoder.end
     rows = torch.arange(batch, device=device)[:, None]

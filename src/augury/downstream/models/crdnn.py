@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from augury.errors import InputError
 from augury.pretraining.encoder import (
     Activated,
     Bidirectional,
@@ -164,7 +165,7 @@ class Crdnn(nn.Module):
     ) -> None:
         super().__init__()
         if recurrent not in ("ligru", "lstm"):
-            raise ValueError(f"recurrent is {recurrent!r}, but must be 'ligru' or 'lstm'")
+            raise InputError(f"recurrent is {recurrent!r}, but must be 'ligru' or 'lstm'")
         self.time_pool = time_pool
         before, blocks = 1, []
         for after, pool in zip(channels, pools if channels else (), strict=True):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from augury.errors import InputError
 from augury.pretraining.encoder import mask
 
 IMPOSSIBLE = -torch.inf
@@ -67,7 +68,7 @@ def prefix_beam_search(
         list where all are.
     """
     if beam < 1:
-        raise ValueError(f"beam is {beam}, but at least one prefix must be kept")
+        raise InputError(f"beam is {beam}, but at least one prefix must be kept")
     log_probs = _padded(log_probs, lengths, blank)
     kept = _only_empty(log_probs, beam)
     for frame in log_probs.unbind(1):
@@ -200,7 +201,7 @@ class PrefixScorer:
         """
         log_probs = _padded(log_probs, lengths, blank)
         if not 0 <= end < log_probs.shape[2]:
-            raise ValueError(f"end is {end}, but it is one of {log_probs.shape[2]} symbols")
+            raise InputError(f"end is {end}, but it is one of {log_probs.shape[2]} symbols")
         self.blank, self.end = blank, end
         self.emitted = log_probs.mT.contiguous()  # (batch, symbols, frames)
 
@@ -266,11 +267,11 @@ def _padded(log_probs: Tensor, lengths: Tensor, blank: int) -> Tensor:
     """The log probabilities with nothing but blanks after each end, which changes no output."""
     batch, frames, symbols = log_probs.shape
     if lengths.shape != (batch,):
-        raise ValueError(f"lengths has shape {tuple(lengths.shape)}, but of {batch} utterances")
+        raise InputError(f"lengths has shape {tuple(lengths.shape)}, but of {batch} utterances")
     if not 0 <= blank < symbols:
-        raise ValueError(f"blank is {blank}, but it is one of {symbols} symbols")
+        raise InputError(f"blank is {blank}, but it is one of {symbols} symbols")
     if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= frames:
-        raise ValueError(
+        raise InputError(
             f"lengths are {int(lengths.min())} to {int(lengths.max())} frames, but there are "
             f"{frames}; they count log_probs' frames, not samples"
         )
@@ -279,7 +280,7 @@ def _padded(log_probs: Tensor, lengths: Tensor, blank: int) -> Tensor:
     inside = mask(lengths.to(log_probs.device), frames)
     padded = torch.where(inside[..., None], log_probs, silence)
     if (wrong := padded.isnan().any(-1).any(-1)).any():
-        raise ValueError(
+        raise InputError(
             f"log_probs of utterance {int(wrong.nonzero()[0])} hold NaN; look for what made them"
         )
     return padded

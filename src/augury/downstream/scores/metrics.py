@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from augury.errors import InputError
+
 Vector = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -75,10 +77,10 @@ def min_dcf(
     more. Scores as in `eer`. VoxCeleb's paper has the defaults, its challenge p_target = 0.05.
     """
     if not 0 < p_target < 1:
-        raise ValueError(f"p_target is {p_target:g}, but it is a probability between 0 and 1")
+        raise InputError(f"p_target is {p_target:g}, but it is a probability between 0 and 1")
     for name, cost in (("cost_miss", cost_miss), ("cost_false_alarm", cost_false_alarm)):
         if not 0 < cost < np.inf:
-            raise ValueError(f"{name} is {cost:g}, but a cost is positive and finite")
+            raise InputError(f"{name} is {cost:g}, but a cost is positive and finite")
     targets, nontargets = _sorted("targets", targets), _sorted("nontargets", nontargets)
     # Between two targets the highest threshold is the cheapest: only targets need to be tried, and
     # above them all. Of equal targets all but the first count too many misses, and so never win.
@@ -141,9 +143,9 @@ def bootstrap_eer(
     given = {"is_target": is_target, "enrol_speaker": enrol, "test_speaker": test}
     for name, values in given.items():
         if values.shape != scores.shape:
-            raise ValueError(f"{name} has shape {values.shape}, but scores {scores.shape}")
+            raise InputError(f"{name} has shape {values.shape}, but scores {scores.shape}")
     if replicates < 1 or not 0 < level < 1:
-        raise ValueError(
+        raise InputError(
             f"{replicates} replicates at level {level:g}, but at least 1 and a level between 0 and "
             "1 are wanted"
         )
@@ -163,7 +165,7 @@ def bootstrap_eer(
         if misses[-1] and rejections[-1]:
             rates.append(_crossing(targets, nontargets, misses, rejections).rate)
     if not rates:
-        raise ValueError(
+        raise InputError(
             f"none of {replicates} draws of {len(names)} speakers has both target and nontarget "
             "trials; an interval takes trials of more speakers"
         )
@@ -197,7 +199,7 @@ def bootstrap_rate(
     totals = drawn @ whole
     rates = (drawn @ wrong)[totals > 0] / totals[totals > 0]
     if not len(rates):
-        raise ValueError("there is nothing to be wrong about: no token in any group")
+        raise InputError("there is nothing to be wrong about: no token in any group")
     ends = (1 - level) / 2
     low, high = np.quantile(rates, [ends, 1 - ends])
     return float(low), float(high)
@@ -251,7 +253,7 @@ def _order(name: str, scores: Vector, chosen: NDArray[np.bool_]) -> Counts:
     """Where the chosen scores are, lowest first."""
     places = np.flatnonzero(chosen)
     if not len(places):
-        raise ValueError(f"none of {len(scores)} trials is among the {name}; both kinds are wanted")
+        raise InputError(f"none of {len(scores)} trials is among the {name}; both kinds are wanted")
     return places[np.argsort(scores[places])]
 
 
@@ -262,7 +264,7 @@ def _check_speakers(
     if len(wrong):
         trial = wrong[0]
         kind = "a target" if is_target[trial] else "a nontarget"
-        raise ValueError(
+        raise InputError(
             f"trial {trial} is marked as {kind}, but its speakers are {names[enrol[trial]]} and "
             f"{names[test[trial]]} (one of {len(wrong)} such trials); mend the trial list"
         )
@@ -271,17 +273,17 @@ def _check_speakers(
 def _sorted(name: str, scores: ArrayLike) -> Vector:
     result = _scores(name, scores)
     if not len(result):
-        raise ValueError(f"{name}: there are none; an error rate takes trials of both kinds")
+        raise InputError(f"{name}: there are none; an error rate takes trials of both kinds")
     return np.sort(result)
 
 
 def _scores(name: str, scores: ArrayLike) -> Vector:
     result = np.asarray(scores, np.float64)
     if result.ndim != 1:
-        raise ValueError(f"{name} have shape {result.shape}, but (trials,) is wanted; ravel them")
+        raise InputError(f"{name} have shape {result.shape}, but (trials,) is wanted; ravel them")
     missing = int(np.isnan(result).sum())
     if missing:
-        raise ValueError(f"{name}: {missing} of {len(result)} are NaN; leave those trials out")
+        raise InputError(f"{name}: {missing} of {len(result)} are NaN; leave those trials out")
     return result
 
 
@@ -293,7 +295,7 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Counts:
     truth, predicted = _codes(truth, predicted)
     for name, codes in (("truth", truth), ("predicted", predicted)):
         if codes.min() < 0 or codes.max() >= classes:
-            raise ValueError(
+            raise InputError(
                 f"{name} has codes from {codes.min()} to {codes.max()}, but {classes} classes are "
                 f"0 to {classes - 1}"
             )
@@ -310,7 +312,7 @@ def balanced_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
     """Recall, the share of a class that is right, averaged over the classes in `truth`.
 
     1 over their number is chance. A class that is only predicted has no recall, and counts by what
-    it takes from the others. ValueError if `truth` has one class only.
+    it takes from the others. InputError if `truth` has one class only.
     """
     truth, predicted = _codes(truth, predicted)
     codes = _several("balanced accuracy", truth)
@@ -320,7 +322,7 @@ def balanced_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
 def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
     """F1, 2 · right / (true + predicted), averaged over the classes in `truth` or `predicted`.
 
-    A class never predicted, or only predicted, has 0. ValueError if `truth` has one class only.
+    A class never predicted, or only predicted, has 0. InputError if `truth` has one class only.
     """
     truth, predicted = _codes(truth, predicted)
     _several("macro F1", truth)
@@ -333,7 +335,7 @@ def _several(name: str, truth: Counts) -> Counts:
     """Each point's place among the classes, of which there must be two."""
     classes, codes = np.unique(truth, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(
+        raise InputError(
             f"all {len(truth)} points are of class {classes[0]}, of which {name} says nothing; "
             "evaluate on points of at least two classes"
         )
@@ -344,9 +346,9 @@ def _codes(truth: ArrayLike, predicted: ArrayLike) -> tuple[Counts, Counts]:
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     for name, codes in (("truth", truth), ("predicted", predicted)):
         if codes.ndim != 1 or not len(codes):
-            raise ValueError(f"{name} has shape {codes.shape}, but (points,) is wanted, and points")
+            raise InputError(f"{name} has shape {codes.shape}, but (points,) is wanted, and points")
         if codes.dtype.kind not in "iu":
-            raise ValueError(f"{name} is {codes.dtype}, but integer codes of classes are wanted")
+            raise InputError(f"{name} is {codes.dtype}, but integer codes of classes are wanted")
     if len(truth) != len(predicted):
-        raise ValueError(f"{len(truth)} points have a truth, but {len(predicted)} are predicted")
+        raise InputError(f"{len(truth)} points have a truth, but {len(predicted)} are predicted")
     return truth.astype(np.int64), predicted.astype(np.int64)

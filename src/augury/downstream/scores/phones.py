@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
+from augury.errors import InputError
+
 SILENCE = "sil"
 
 # Each of the 48, in the paper's order, and TIMIT's labels that are folded into it. The paper also
@@ -103,10 +105,10 @@ def folded(phones: Iterable[str], *, to: int = 39, merge_silences: bool = False)
             SpeechBrain: for comparison with its recipes' error rates.
 
     Raises:
-        ValueError: a phone is unknown, or `to` is neither 48 nor 39.
+        InputError: a phone is unknown, or `to` is neither 48 nor 39.
     """
     if to not in _FOLDS:
-        raise ValueError(f"to is {to}, but TIMIT's phones are folded to 48 or 39; pass one of them")
+        raise InputError(f"to is {to}, but TIMIT's phones are folded to 48 or 39; pass one of them")
     fold = _FOLDS[to]
     result = [fold[phone] for phone in map(_known, phones) if phone != DROPPED]
     return _merged(result) if merge_silences else result
@@ -131,7 +133,7 @@ def _merged(phones: list[str]) -> list[str]:
 
 def _known(phone: str) -> str:
     if phone != DROPPED and phone not in _TO_48:
-        raise ValueError(
+        raise InputError(
             f"{phone!r} is none of TIMIT's 61 phones, nor sil, cl or vcl; leave it out or rename "
             "it, and read ARPABET in upper case or with stress by arpabet()"
         )

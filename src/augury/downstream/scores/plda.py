@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigh
 
+from augury.errors import InputError
 from augury.hsic.kernels import unit_rows
 
 Vector = NDArray[np.float64]
@@ -62,13 +63,13 @@ def lda(x: ArrayLike, speaker: ArrayLike, *, dims: int) -> tuple[Matrix, Vector]
     varies = unit > 0
     of = _Speakers.of(x[:, varies] / unit[varies], codes)
     if not of.residual.any():
-        raise ValueError(
+        raise InputError(
             f"none of {len(of.n)} speakers has two vectors that differ, and how much they do is "
             "what directions are compared with; add recordings"
         )
     most = min(len(of.n) - 1, int(varies.sum()))
     if not 1 <= dims <= most:
-        raise ValueError(
+        raise InputError(
             f"{dims} dims are asked of {len(of.n)} speakers and {varies.sum()} features that vary, "
             f"which have {most}; ask for 1 to {most}"
         )
@@ -105,7 +106,7 @@ class Plda:
         S, N = len(of.n), of.n.sum()
         rank = _rank(of.scatter, len(x))
         if rank < len(of.scatter):
-            raise ValueError(
+            raise InputError(
                 f"within speakers the {len(x)} vectors vary in {rank} of {len(of.scatter)} "
                 f"directions, and PLDA needs all: project them first (lda, at most {rank} dims), "
                 "leave out features that are constant within a speaker, or add recordings"
@@ -139,7 +140,7 @@ class Plda:
         """
         n = np.asarray(counts, np.float64)
         if not (n >= 1).all() or n.ndim > 1:
-            raise ValueError("counts are 1 or more vectors for each enrolment, (n_enrol,) of them")
+            raise InputError("counts are 1 or more vectors for each enrolment, (n_enrol,) of them")
         n = n[:, None] if n.ndim else n
         V, psi = self._diagonal
         u, t = (np.asarray(enrol) - self.mean) @ V, (np.asarray(test) - self.mean) @ V
@@ -226,20 +227,20 @@ def _checked(
     """x in float64 and each vector's speaker as a code, counted from 0."""
     x, speaker = np.asarray(x, np.float64), np.asarray(speaker)
     if x.ndim != 2 or speaker.shape != x.shape[:1]:
-        raise ValueError(
+        raise InputError(
             f"x has shape {x.shape} and speaker {speaker.shape}, but (n, dims) and (n,) are wanted"
         )
     if not np.isfinite(x).all():
         bad = int((~np.isfinite(x).all(axis=1)).sum())
-        raise ValueError(f"{bad} of {len(x)} vectors hold NaN or infinity; leave them out")
+        raise InputError(f"{bad} of {len(x)} vectors hold NaN or infinity; leave them out")
     speakers, codes = np.unique(speaker, return_inverse=True)
     if len(speakers) < least:
-        raise ValueError(
+        raise InputError(
             f"there is {len(speakers)} speaker, but what tells speakers apart takes at least "
             f"{least} to be learned; add recordings of others"
         )
     if least > 1 and len(speakers) == len(x):
-        raise ValueError(
+        raise InputError(
             f"each of {len(x)} speakers has one vector; how much one speaker varies takes some "
             "with two or more"
         )

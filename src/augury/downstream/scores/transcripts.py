@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
+from augury.errors import InputError, MissingPackage
+
 Tokens = Sequence[str]
 
 
@@ -60,18 +62,18 @@ def error_rate(references: Sequence[Tokens], hypotheses: Sequence[Tokens]) -> Er
     substitutions cost 4 and the others 3, can find more errors.
 
     Raises:
-        ValueError: the numbers of utterances differ, an utterance is no list of tokens or has an
+        InputError: the numbers of utterances differ, an utterance is no list of tokens or has an
             empty one, or no reference has any token.
     """
     if len(references) != len(hypotheses):
-        raise ValueError(
+        raise InputError(
             f"{len(references)} references, but {len(hypotheses)} hypotheses; one of each is "
             "wanted of every utterance, an empty one if nothing was recognised"
         )
     references, hypotheses = _lists("reference", references), _lists("hypothesis", hypotheses)
     length = sum(map(len, references))
     if not length:
-        raise ValueError(
+        raise InputError(
             f"no token in any of {len(references)} references, so that there is no rate; check "
             "where they were read"
         )
@@ -112,13 +114,13 @@ def _errors(pairs: Sequence[tuple[str, str]]) -> Errors:
 def _lists(name: str, utterances: Sequence[Tokens]) -> list[list[str]]:
     for place, tokens in enumerate(utterances):
         if isinstance(tokens, str):
-            raise ValueError(
+            raise InputError(
                 f"{name} {place} is the string {tokens!r}, but a list of tokens is wanted; pass "
                 ".split() of it for words, or list() of it for characters"
             )
         for token in tokens:
             if not isinstance(token, str) or not token:
-                raise ValueError(
+                raise InputError(
                     f"{name} {place} has the token {token!r}, but a token is a string, and not "
                     "the empty one, which stands for none"
                 )
@@ -129,7 +131,7 @@ def _jiwer() -> ModuleType:
     try:
         import jiwer
     except ImportError as error:
-        raise ModuleNotFoundError(
+        raise MissingPackage(
             "error rates of transcripts are aligned by jiwer, which is not installed; "
             "pip install 'augury[train]'",
             name=error.name,

@@ -27,6 +27,7 @@ from augury.downstream.scores.ctc import greedy, prefix_beam_search
 from augury.downstream.segments import described, interval, sound, with_label
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task
+from augury.errors import InputError
 from augury.settings import EvaluateSettings, among
 
 UNITS = {"phones": "PER", "characters": "CER", "words": "WER"}
@@ -74,7 +75,7 @@ class AsrSettings(EvaluateSettings):
         for name in ("channels", "pools"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.units != "phones" and self.fold:
-            raise ValueError(f"fold is for phones, not for {self.units}; leave it out")
+            raise InputError(f"fold is for phones, not for {self.units}; leave it out")
 
     def tokens(self, text: str) -> tuple[str, ...]:
         """What a transcript is made of, without what is left out."""
@@ -188,7 +189,7 @@ class Asr(Task):
             except ValueError as error:  # a phone that can't be folded
                 good[i], reason, detail = False, "unknown-symbol", str(error)
             if not good[i]:
-                rejected.append(found.refused(i, reason, f"{described(found, i)}: {detail}"))
+                rejected.append(found.reject(i, reason, f"{described(found, i)}: {detail}"))
         return found.select(good), rejected
 
     def __init__(

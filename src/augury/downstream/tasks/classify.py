@@ -20,6 +20,7 @@ from augury.downstream.scores import metrics
 from augury.downstream.segments import described, interval, sound
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task, classified
+from augury.errors import InputError
 from augury.pretraining.encoder import FrameNorm
 from augury.settings import EvaluateSettings
 
@@ -100,7 +101,7 @@ class Classify(Task):
         self.labels = corpus.label(settings.label)
         trained = set(self.labels[part == TRAIN].tolist())
         if len(trained) < 2:
-            raise ValueError(
+            raise InputError(
                 f"{settings.label} is {min(trained)!r} for all there is to train on: nothing to "
                 "tell apart; choose another column or split"
             )

@@ -26,6 +26,7 @@ from augury.downstream.scores import metrics, plda
 from augury.downstream.segments import FEWEST, described, sound
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task, classified
+from augury.errors import InputError
 from augury.pretraining.encoder import FrameNorm, mask
 from augury.settings import EvaluateSettings, among
 from augury.store import digest
@@ -57,11 +58,11 @@ class SpeakerSettings(EvaluateSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.folds:
-            raise ValueError("folds is not for speakers: embeddings of two models don't compare")
+            raise InputError("folds is not for speakers: embeddings of two models don't compare")
         for name in ("channels", "kernels", "dilations"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not len(self.channels) == len(self.kernels) == len(self.dilations) > 0:
-            raise ValueError("channels, kernels and dilations each have one number a layer")
+            raise InputError("channels, kernels and dilations each have one number a layer")
         among(self, "backend", ("plda", "cosine"))
 
 
@@ -139,7 +140,7 @@ class Speaker(Task):
         self.speaker = corpus.label(settings.label)
         trained = sorted(set(self.speaker[part == TRAIN].tolist()))
         if len(trained) < 2:
-            raise ValueError("there is one speaker to train on; it takes two to tell apart")
+            raise InputError("there is one speaker to train on; it takes two to tell apart")
         code = {name: k for k, name in enumerate(trained)}
         self.codes = np.array([code.get(name, -1) for name in self.speaker.tolist()], np.int64)
         self.trained = len(trained)
@@ -150,7 +151,7 @@ class Speaker(Task):
         """The trials of a list, which name recordings as idA/VIDEO/x.wav."""
         listed = read_trials(self.settings.trials, self.corpus)
         if not listed.usable.any():
-            raise ValueError(
+            raise InputError(
                 f"{self.settings.trials}: the corpus has none of the recordings in these trials; "
                 f"it lacks {listed.absent[0]} and {len(listed.absent) - 1} more"
             )
@@ -170,7 +171,7 @@ class Speaker(Task):
         both = np.concatenate([enrol, test])
         outside = both[self.part[both] != TEST]
         if len(outside):
-            raise ValueError(
+            raise InputError(
                 f"{self.settings.trials}: its trials compare recordings that are not in the test "
                 f"part ({described(self.corpus, int(outside[0]))}, …); choose with --test the "
                 "split that has them all"
@@ -319,7 +320,7 @@ def trials(
     targets = _even([len(one) for one in of_one], lambda k, some: of_one[k][some], count // 2, rng)
     first, second = np.triu_indices(len(by), 1)
     if not len(targets) or not len(first):
-        raise ValueError(
+        raise InputError(
             f"the test part has {len(by)} speakers and {len(places)} segments, of which no trials "
             "can be made: it takes two recordings of one speaker, and two speakers"
         )

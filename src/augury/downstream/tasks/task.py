@@ -16,6 +16,7 @@ from augury.corpus.corpus import Corpus, Rejected
 from augury.downstream.features import Batch
 from augury.downstream.result import Metric, Outcome
 from augury.downstream.segments import with_label
+from augury.errors import InputError
 from augury.pretraining.encoder import Encoder, mask
 from augury.settings import EvaluateSettings
 from augury.store import source_version
@@ -95,24 +96,24 @@ def classified(scores: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([loss, wrong.to(loss.dtype)]), loss.new_full((2,), len(wanted))
 
 
-def found(name: str) -> type[Task]:
+def find_task(name: str) -> type[Task]:
     """A task by its name: one of `NAMES`, or the user's "module:Class"."""
     module, _, what = name.partition(":")
     if name in NAMES:
-        module, what = f"augury.downstream.{name}", name.capitalize()
+        module, what = f"augury.downstream.tasks.{name}", name.capitalize()
     elif not what:
-        raise ValueError(
+        raise InputError(
             f"{name}: no such task; there are {', '.join(NAMES)}, or your own as module:Class"
         )
     try:
         return getattr(importlib.import_module(module), what)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name}: {error}; is the module's folder on PYTHONPATH?") from error
+        raise InputError(f"{name}: {error}; is the module's folder on PYTHONPATH?") from error
 
 
-def code(name: str) -> dict[str, str]:
+def task_version(name: str) -> dict[str, str]:
     """The version of a task's source, by its name; none of those that ship with Augury."""
-    return {} if name in NAMES else {name: source_version(found(name), name.partition(":")[0])}
+    return {} if name in NAMES else {name: source_version(find_task(name), name.partition(":")[0])}
 
 
 class Downstream(nn.Module):
