@@ -133,7 +133,6 @@ def _jiwer() -> ModuleType:
     except ImportError as error:
         raise MissingPackage(
             "error rates of transcripts are aligned by jiwer, which is not installed; "
-            "pip install 'augury[train]'",
-            name=error.name,
+            "pip install 'augury[train]'"
         ) from error
     return jiwer
