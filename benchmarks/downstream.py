@@ -78,7 +78,7 @@ def main() -> None:
     )  # fmt: skip
     keep(rows(found))
     for one in found.ranked():
-        print(f"{one.name} {one.mode}: {one.mean:.2%}, sd {one.deviation or 0:.2%}")
+        print(f"{one.name} {one.mode}: {one.mean:.2%}, sd {one.standard_deviation or 0:.2%}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch")
 from augury import evaluate  # noqa: E402
 from augury.downstream import result as results  # noqa: E402
 from augury.downstream.tasks.classify import Classify, ClassifySettings  # noqa: E402
-from augury.downstream.tasks.task import Downstream  # noqa: E402
+from augury.downstream.tasks.task import DownstreamModel  # noqa: E402
 from augury.learning.training import Stopped  # noqa: E402
 from augury.pretraining.encode import load_encoder  # noqa: E402
 
@@ -68,13 +68,13 @@ def test_a_folder_that_says_all(spoken, encoder):
         "quarantine.csv", "report.html", "results.csv", "results.json", "runs", "state",
     }  # fmt: skip
     assert results.read_evaluation(folder / "results.json") == found
-    assert [(one.name, one.pretrained) for one in found.models] == [
+    assert [(one.name, one.pseudo_labels) for one in found.models] == [
         ("mel", None), ("random", None), ("encoder", ("toy:level",)),
     ]  # fmt: skip
     assert [one.baseline for one in found.models] == [True, True, False]
     by = {one.name: one for one in found.models}
     assert by["mel"].mean < 0.2  # of .67 by chance
-    assert by["mel"].outcomes[0].score != by["mel"].outcomes[1].score or by["mel"].deviation == 0
+    assert by["mel"].outcomes[0].score != by["mel"].outcomes[1].score or by["mel"].standard_deviation == 0
     assert found.data["test"] == {"segments": 18, "hours": 0.0015, "speakers": 1}
     assert found.data["left_out"] == {}
     rows = list(csv.DictReader((folder / "results.csv").open()))
@@ -149,10 +149,10 @@ def test_a_frozen_encoder_has_no_dropout(encoder):
         pass
 
     inside = load_encoder(encoder)
-    model = Downstream(Nothing(), np.zeros(16), np.ones(16), inside, frozen=True).train()
+    model = DownstreamModel(Nothing(), np.zeros(16), np.ones(16), inside, frozen=True).train()
     assert not any(one.training for one in model.encoder.modules())
     assert not any(one.requires_grad for one in model.encoder.parameters())
-    tuned = Downstream(Nothing(), np.zeros(16), np.ones(16), inside, frozen=False).train()
+    tuned = DownstreamModel(Nothing(), np.zeros(16), np.ones(16), inside, frozen=False).train()
     assert all(one.training for one in tuned.encoder.modules())
     assert all(one.requires_grad for one in tuned.encoder.parameters())
 

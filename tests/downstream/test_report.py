@@ -23,7 +23,7 @@ from augury.downstream.result import (
     Metric,
     Model,
     Outcome,
-    Worst,
+    Mistake,
     read_evaluation,
 )
 from augury.downstream.scores import metrics
@@ -120,12 +120,12 @@ def verification() -> Evaluation:
                 groups={"same gender": 1.2 * rate, "cross gender": 0.7 * rate},
                 det=curve(rate, seed=seed),
                 worst=(
-                    Worst(
+                    Mistake(
                         "id10270/5r0dWxy17C8/00001.wav and id10270/8jEAjG6SegY/00008.wav",
                         "of one speaker, yet scored −14.20",
                         audio=SOUND,
                     ),
-                    Worst("id10271/a.wav and id10283/b.wav", "of two speakers, yet scored 22.31"),
+                    Mistake("id10271/a.wav and id10283/b.wav", "of two speakers, yet scored 22.31"),
                 ),
             )
             for seed, rate in enumerate(rates)
@@ -142,8 +142,8 @@ def verification() -> Evaluation:
 def recognition(labels: Sequence[str] = (*PHONES, "")) -> Evaluation:
     """Phones with insertions and deletions; encoders frozen and trained along."""
     worst = (
-        Worst("dr1/fcjf0/sa1.wav", "17 errors in 12", "sh iy hh ae d", "s iy d aa b b", SOUND),
-        Worst("dr1/fcjf0/sx2.wav at 2.35 s", "9 errors in 12", "", "s " * 90, "https://x/y.ogg"),
+        Mistake("dr1/fcjf0/sa1.wav", "17 errors in 12", "sh iy hh ae d", "s iy d aa b b", SOUND),
+        Mistake("dr1/fcjf0/sx2.wav at 2.35 s", "9 errors in 12", "", "s " * 90, "https://x/y.ogg"),
     )
     more: dict[str, Any] = {
         "confusion": confusion(labels), "worst": worst,
@@ -175,9 +175,9 @@ def hostile() -> Evaluation:
     one = outcome(
         0.1, scores={HOSTILE: 0.5}, groups={HOSTILE: 0.2}, det=curve(0.1),
         confusion=confusion([HOSTILE, RTL, "x" * 300, ""]),
-        worst=(Worst(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 'javascript:alert("x")'),
-               Worst(RTL, RTL, RTL, RTL, f'data:audio/ogg,"><script>{HOSTILE}'),
-               Worst("\udcff\x00", "x", audio="data:text/html,<script>x</script>")),
+        worst=(Mistake(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 'javascript:alert("x")'),
+               Mistake(RTL, RTL, RTL, RTL, f'data:audio/ogg,"><script>{HOSTILE}'),
+               Mistake("\udcff\x00", "x", audio="data:text/html,<script>x</script>")),
     )  # fmt: skip
     return evaluation(
         Model(HOSTILE, HOSTILE, (HOSTILE,), (one,)),

@@ -10,7 +10,7 @@ from augury.downstream.result import (
     Metric,
     Model,
     Outcome,
-    Worst,
+    Mistake,
     read_evaluation,
 )
 
@@ -22,13 +22,13 @@ def contender(*scores):
 def test_mean_deviation_and_interval_over_seeds():
     one = contender(0.10, 0.12, 0.17)
     assert one.mean == pytest.approx(0.13)
-    assert one.deviation == pytest.approx(np.std([0.10, 0.12, 0.17], ddof=1))
+    assert one.standard_deviation == pytest.approx(np.std([0.10, 0.12, 0.17], ddof=1))
     expected = ttest_1samp([0.10, 0.12, 0.17], 0).confidence_interval(0.95)
     assert one.interval == pytest.approx((expected.low, expected.high))
-    assert one.typical.score == 0.12
+    assert one.median_outcome.score == 0.12
     single = contender(0.2)
-    assert (single.mean, single.deviation, single.interval) == (0.2, None, None)
-    assert contender(0.3, 0.1).typical.score == 0.1
+    assert (single.mean, single.standard_deviation, single.interval) == (0.2, None, None)
+    assert contender(0.3, 0.1).median_outcome.score == 0.1
 
 
 def test_who_is_a_baseline():
@@ -41,7 +41,7 @@ def test_it_comes_back_as_it_was_written(tmp_path):
     outcome = Outcome(
         0, 0.25, (0.1, 0.4), {"accuracy": 0.75}, {"same gender": 0.3},
         Confusion(("a", ""), ((3, 1), (0, 0))), ((1.0, 0.0), (0.0, 1.0)),
-        (Worst("a.wav", "wrong", "x", "y", "data:audio/ogg;base64,AA"),),
+        (Mistake("a.wav", "wrong", "x", "y", "data:audio/ogg;base64,AA"),),
         ({"epoch": 1, "training": {"loss": 1.0}, "validation": {"loss": 2.0}},),
         {"best_epoch": 1, "seconds": 2.0, "parameters": 3},
     )  # fmt: skip
@@ -52,7 +52,7 @@ def test_it_comes_back_as_it_was_written(tmp_path):
     )  # fmt: skip
     made.write(tmp_path)
     assert read_evaluation(tmp_path / "results.json") == made
-    assert [one.name for one in made.ranked()] == ["f0", "mel"]
+    assert [one.name for one in made.models_by_error()] == ["f0", "mel"]
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0] == "task,encoder,mode,seed,error,low,high,best_epoch,seconds,parameters"
     assert lines[1] == "classify,mel,frozen,0,0.25,0.1,0.4,1,2.0,3"

@@ -13,7 +13,7 @@ from augury.pretraining.losses import LISTED, duration, file_name
 from augury.ranking.wording import NONE, count, decimal, is_known, join_names, plain
 
 if TYPE_CHECKING:  # an evaluation is written with its report: the import goes the other way
-    from augury.downstream.result import Confusion, Evaluation, Model, Outcome, Worst
+    from augury.downstream.result import Confusion, Evaluation, Model, Outcome, Mistake
 
 #: Up to this many classes are drawn as a matrix; of more, only the most frequent confusions listed.
 DRAWN = 60
@@ -38,7 +38,7 @@ class Contest:
     @classmethod
     def of(cls, evaluation: Evaluation) -> Contest:
         """From what results.json holds."""
-        ranked = [one for one in evaluation.ranked() if is_known(one.mean)]
+        ranked = [one for one in evaluation.models_by_error() if is_known(one.mean)]
         sizes = [one.mean for one in ranked if one.mean > 0]
         return cls(evaluation, ranked, 2 if sizes and min(sizes) < 0.02 else 1)
 
@@ -60,7 +60,7 @@ class Contest:
     @property
     def shown(self) -> Outcome | None:
         """Its typical outcome."""
-        return self.subject.typical if self.subject else None
+        return self.subject.median_outcome if self.subject else None
 
     @property
     def several(self) -> bool:
@@ -70,7 +70,7 @@ class Contest:
     @property
     def with_det(self) -> list[Model]:
         """Those whose typical outcome has a DET curve."""
-        return [one for one in self.ranked if one.typical.det and len(one.typical.det[0]) > 1]
+        return [one for one in self.ranked if one.median_outcome.det and len(one.median_outcome.det[0]) > 1]
 
     @property
     def near_chance(self) -> float | None:
@@ -106,7 +106,7 @@ def isolated(name: str) -> str:
 
 def name_of(one: Model) -> str:
     """A contender as the report calls it."""
-    own = {"mel": "log-mel", "random": "random encoder"} if one.pretrained is None else {}
+    own = {"mel": "log-mel", "random": "random encoder"} if one.pseudo_labels is None else {}
     return own.get(one.name) or isolated(one.name) or "(no name)"
 
 
@@ -117,24 +117,24 @@ def label_of(one: Model) -> str:
 
 def kind_of(one: Model) -> str:
     """What it is."""
-    if one.pretrained is None:
+    if one.pseudo_labels is None:
         own = {"mel": "the speech itself, no encoder", "random": "never trained"}
         return own.get(one.name, "not pretrained on a pseudo-label")
-    if not one.pretrained:
+    if not one.pseudo_labels:
         return "pretrained on reconstruction alone"
-    return f"pretrained on {join_names([isolated(name) for name in one.pretrained])}"
+    return f"pretrained on {join_names([isolated(name) for name in one.pseudo_labels])}"
 
 
 def tags_of(one: Model) -> list[str]:
     """Whether its encoder, if there is one, was trained along; and whether it is a baseline."""
-    mode = "" if one.pretrained is None and one.name == "mel" else MODES.get(one.mode, one.mode)
+    mode = "" if one.pseudo_labels is None and one.name == "mel" else MODES.get(one.mode, one.mode)
     return [tag for tag in (mode, "baseline" if one.baseline else "") if tag]
 
 
 def _said(one: Model) -> str:
     """In a sentence, e.g. "the encoder f0 (finetuned)"."""
     name = name_of(one)
-    if one.pretrained is None and one.name in ("mel", "random"):
+    if one.pseudo_labels is None and one.name in ("mel", "random"):
         text = {"mel": name, "random": f"the {name}"}[one.name]
     else:
         text = f"the encoder {name}"
@@ -217,7 +217,7 @@ def _others(contest: Contest, best: Model) -> str:
 
 def _elsewhere(one: Model, other: Model) -> str:
     """What the intervals over test speakers add to what those over seeds settle."""
-    a, b = one.typical.interval, other.typical.interval
+    a, b = one.median_outcome.interval, other.median_outcome.interval
     if not a or not b or a[1] < b[0] or b[1] < a[0]:
         return ""
     return " With other test speakers it might be otherwise: those intervals overlap."
@@ -249,7 +249,7 @@ def data_said(contest: Contest) -> str:
 def metric_said(contest: Contest) -> str:
     """What the score is, and which way is better."""
     metric = contest.evaluation.metric
-    text = f"{metric.name} is the {metric.words}" if metric.words else metric.name
+    text = f"{metric.name} is the {metric.description}" if metric.description else metric.name
     chance = f" A guess gives {contest.percent(metric.chance)}." if is_known(metric.chance) else ""
     return f"{text}: lower is better, 0 is perfect.{chance}"
 
@@ -334,7 +334,7 @@ def scores_said(contest: Contest) -> str:
 
 def curves_said(contest: Contest) -> str:
     """What the training curves show."""
-    if not any(one.typical.history for one in contest.ranked):
+    if not any(one.median_outcome.history for one in contest.ranked):
         return "No epoch was recorded."
     return (
         "How training went on held-out speech, for each contender’s typical seed (that of the "
@@ -355,10 +355,10 @@ def det_said(contest: Contest, outside: list[Model]) -> str:
 def pairs_said(contest: Contest, matrix: bool) -> str:
     """What the confusion matrix shows, or why there is none."""
     one = contest.subject
-    if one is None or one.typical.confusion is None:
+    if one is None or one.median_outcome.confusion is None:
         return ""
-    seed = f"{label_of(one)}, seed {one.typical.seed}"
-    n = len([name for name in one.typical.confusion.labels if name])
+    seed = f"{label_of(one)}, seed {one.median_outcome.seed}"
+    n = len([name for name in one.median_outcome.confusion.labels if name])
     if matrix:
         return (
             f"{seed}: what each class (rows) came out as (columns), as shares of the row. The "
@@ -451,7 +451,7 @@ def outcome_of(label: str) -> str:
     return isolated(label) or "nothing (deleted)"
 
 
-def playable(one: Worst) -> str:
+def playable(one: Mistake) -> str:
     """The recording as a data URI of sound, or nothing: no other address gets into the page."""
     return one.audio if one.audio.startswith("data:audio/") else ""
 

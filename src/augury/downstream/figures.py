@@ -98,7 +98,7 @@ def scores(contest: Contest, width: int) -> Canvas | None:
 
 def courses(contest: Contest, width: int) -> Canvas | None:
     """Loss and error on held-out speech by epoch, of each typical outcome."""
-    shown = [(one, look) for one, look in _looks(contest) if one.typical.history]
+    shown = [(one, look) for one, look in _looks(contest) if one.median_outcome.history]
     kinds = [kind for kind in COURSES if any(_course(one, kind[0]) for one, _ in shown)]
     if not kinds:
         return None
@@ -146,7 +146,7 @@ def det(contest: Contest, width: int) -> Canvas | None:
     canvas.text(right, bottom + 34, "false alarms, %", SMALL, MUTED, ha="right")
     canvas.lines([[(left, bottom), (right, top)]], MUTED, 1)
     for one, (colour, thickness, style) in _drawn(shown):
-        alarms, misses = one.typical.det or ((), ())
+        alarms, misses = one.median_outcome.det or ((), ())
         inside = [[(across(a), down(m)) for a, m in piece] for piece in _pieces(alarms, misses)]
         canvas.lines(inside, colour, thickness, style)
         rate = _equal(alarms, misses)
@@ -258,7 +258,7 @@ def _meanings(contest: Contest, marks: list[Mark], chance: bool) -> list[tuple[M
 def _course(one: Model, name: str) -> list[float | None]:
     """A held-out value by epoch, nothing if no epoch has it; errors in percent."""
     factor = 100 if name == "error" else 1
-    history = [(epoch.get("validation") or {}).get(name) for epoch in one.typical.history]
+    history = [(epoch.get("validation") or {}).get(name) for epoch in one.median_outcome.history]
     found = [factor * v if is_known(v) else None for v in history]
     return found if any(map(is_known, found)) else []
 
@@ -266,7 +266,7 @@ def _course(one: Model, name: str) -> list[float | None]:
 def _line(one: Model, look: Look, name: str) -> Line:
     colour, thickness, style = look
     marker = "" if look is REST else SHAPES.get(one.mode, "o")
-    kept = 0 if look is REST else one.typical.about.get("best_epoch") or 0
+    kept = 0 if look is REST else one.median_outcome.about.get("best_epoch") or 0
     mark, kept_mark = (marker, colour, colour), ("D", colour, colour)
     return Line(_course(one, name), mark, thickness, style, kept, kept_mark)
 
@@ -276,7 +276,7 @@ def _line(one: Model, look: Look, name: str) -> Line:
 
 def outside(contest: Contest) -> list[Model]:
     """Those with a DET curve no part of which is in the frame."""
-    return [one for one in contest.with_det if not _pieces(*one.typical.det or ((), ()))]
+    return [one for one in contest.with_det if not _pieces(*one.median_outcome.det or ((), ()))]
 
 
 def _pieces(alarms: ArrayLike, misses: ArrayLike) -> list[list[tuple[float, float]]]:

@@ -32,3 +32,10 @@ def render(evaluation: Evaluation) -> str:
     )  # fmt: skip
     # A file's name need not be UTF-8, a page must be.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> Path:
+    """Write the report to report.html in a folder; its path."""
+    path = folder / "report.html"
+    write_atomically(path, render(evaluation))
+    return path
