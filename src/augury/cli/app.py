@@ -869,7 +869,7 @@ def _usable(option: str, folder: Path | None) -> None:
 
 def _licence(names: tuple[str, ...]) -> None:
     from augury.pseudolabels import opensmile
-    from augury.pseudolabels.candidate import candidates as parsed
+    from augury.pseudolabels.candidate import parse_candidates as parsed
 
     if any(one.kind == "opensmile" for one in parsed(names)):
         err.print(f"Note: {opensmile.LICENCE}", style="dim")
