@@ -77,7 +77,7 @@ def main() -> None:
         mode=given.mode, seeds=given.seeds, tell=print, warn=print, **choices,
     )  # fmt: skip
     keep(rows(found))
-    for one in found.ranked():
+    for one in found.models_by_error():
         print(f"{one.name} {one.mode}: {one.mean:.2%}, sd {one.standard_deviation or 0:.2%}")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from augury.downstream.features import CONTEXT, Stretches, plan_batches, read_batch, cut_stretches  # noqa: E402
+from augury.downstream.features import CONTEXT, Stretches, cut_stretches, plan_batches, read_batch  # noqa: E402
 
 
 def cut(recording, first, frames, whole, *, part=None, longest=1000, separate=False):
@@ -101,7 +101,10 @@ def test_a_batch_by_hand():
 def test_plans():
     stretches, _ = made()
     everything = np.arange(3)
-    for plan in (plan_batches(stretches, everything, 20), plan_batches(stretches, everything, 20, crop=100)):
+    for plan in (
+        plan_batches(stretches, everything, 20),
+        plan_batches(stretches, everything, 20, crop=100),
+    ):
         rows = np.concatenate(plan)
         assert sorted(rows.tolist()) == [[0, 0, 6], [1, 0, 3], [2, 0, 9]]
     seen = set()

@@ -797,11 +797,13 @@ def _show_evaluation(done: Evaluation) -> None:
         f"{done.data[part]['segments']:,} {part}" for part in ("train", "validation", "test")
     )
     out.print()
-    out.print(f"{done.task}: {counts} · {done.metric.description} · lower is better", style="italic")
+    out.print(
+        f"{done.task}: {counts} · {done.metric.description} · lower is better", style="italic"
+    )
     table = Table(box=None, pad_edge=False)
     for name in ("encoder", "mode", done.metric.name, "sd", "95 % over seeds", "seeds"):
         table.add_column(name, justify="left" if name in ("encoder", "mode") else "right")
-    for one in done.ranked():
+    for one in done.models_by_error():
         ends = one.interval
         table.add_row(
             one.name,

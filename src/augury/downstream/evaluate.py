@@ -102,7 +102,9 @@ def evaluate(
             for seed in range(seeds):
                 if tell and not group.rank:
                     tell(f"{task} on {spec.name} ({spec.mode}), seed {seed}")
-                run = TaskRun(data, spec, seed, folder, cache, group, minutes, progress, watch, warn)
+                run = TaskRun(
+                    data, spec, seed, folder, cache, group, minutes, progress, watch, warn
+                )
                 evaluation = _add_outcome(evaluation, spec, run.outcome())
                 if not group.rank:
                     _write(evaluation, folder)
@@ -111,7 +113,7 @@ def evaluate(
 
 @contextmanager
 def _in_turn(group: Group) -> Iterator[None]:
-    """Within it, the first process runs alone; the others follow, and find its work in the store."""
+    """Let the first process run alone; the others follow, and find its work in the store."""
     if group.rank:
         group.wait()
     try:

@@ -1,4 +1,4 @@
-"""A corpus made ready for a downstream task: segments chosen, split, extracted, cut to stretches."""
+"""From a corpus to what a task is trained on: splits, folds, log-mel, stretches of recordings."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ def prepare_task(
     wanted = Wanted(plan, (), "published", 0, 0)
     processes = 1 if group.rank else jobs or compute.process_count()
     held_out = np.ones(len(corpus), bool)  # of all segments: no statistics are needed here
-    extracted = extract_clips(
-        corpus, held_out, wanted, processes, None if group.rank else progress
-    )
+    extracted = extract_clips(corpus, held_out, wanted, processes, None if group.rank else progress)
     problems = extracted.problems
     rejected += [corpus.reject(*problem) for problem in problems]
     _refuse_too_many(tuple(rejected), len(corpus) - len(problems), settings, folder, group)
@@ -166,14 +164,12 @@ def _make_fold(
             rejected.append(corpus.reject(place, reason, detail))
     for name in SPLITS:
         if not (split == name).any():
-            raise InputError(
-                f"no segment is left in the {name} split: {_count_reasons(rejected)}"
-            )
+            raise InputError(f"no segment is left in the {name} split: {_count_reasons(rejected)}")
     return Fold(ready, _make_stretches(task, settings, corpus, split, extracted, plan))
 
 
 def _too_long(task: Task, settings: EvaluateSettings) -> list[tuple[int, str, str]]:
-    """Segments longer than the settings allow, where they are not cropped: place, reason, detail."""
+    """Uncropped segments longer than the settings allow: place, reason, detail."""
     if task.crop:
         return []
     longest = round(settings.longest / audio.HOP)

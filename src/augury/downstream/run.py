@@ -120,7 +120,9 @@ class TaskRun:
         trained = run.train()
         self.group.wait()  # until the weights of the best epoch are written
         best = checkpoint.load(state / "best", model, key=self.key)
-        return _FoldModel(model.eval(), objective, trained, best["epoch"] if best else trained.epoch)
+        return _FoldModel(
+            model.eval(), objective, trained, best["epoch"] if best else trained.epoch
+        )
 
     def _make_model(self, fold: Fold) -> tuple[Source, DownstreamModel]:
         """Where features come from, and the model, untrained."""
@@ -147,9 +149,7 @@ class TaskRun:
             torch.manual_seed(self.seed)
             head = fold.task.head(width)
         frozen = spec.mode == "frozen"
-        model = DownstreamModel(
-            head, mean, std, trainable, frozen=frozen, centred=settings.centred
-        )
+        model = DownstreamModel(head, mean, std, trainable, frozen=frozen, centred=settings.centred)
         return source, model.to(self.group.device)
 
     def _write(self, models: Sequence[_FoldModel]) -> None:

@@ -74,7 +74,7 @@ def corpora(recipe: Recipe) -> Corpora:
         try:
             select_segments(labelled, rank_settings(recipe, judge))
             what, settings = find_task(judge.task), settings_of(recipe, judge)
-            corpus, _ = what.labelled(settings, corpus)
+            corpus, _ = what.select_segments(settings, corpus)
             assign_splits(corpus, settings, known_speakers=what.known_speakers)
         except TooManyBad:  # has with it what was refused
             raise

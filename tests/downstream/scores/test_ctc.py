@@ -82,7 +82,11 @@ def test_greedy_by_hand():
     log_probs = torch.nn.functional.one_hot(best, 3).log()
     assert ctc.greedy_search(log_probs, torch.tensor([7, 4, 7])) == [[1, 1, 2], [2, 1], []]
     # With blank 2.
-    assert ctc.greedy_search(log_probs, torch.tensor([7, 5, 2]), blank=2) == [[0, 1, 0, 1], [1, 0], [0]]
+    assert ctc.greedy_search(log_probs, torch.tensor([7, 5, 2]), blank=2) == [
+        [0, 1, 0, 1],
+        [1, 0],
+        [0],
+    ]
 
 
 def test_two_frames_by_hand():

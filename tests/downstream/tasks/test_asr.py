@@ -146,7 +146,9 @@ def test_too_short_counts_repeated_symbols(tmp_path):
     settings = AsrSettings(label="text", time_pool=2)
     part = np.array(["train", "train", "test"], object)
     task = Asr(settings, corpus, part, np.array([4, 4, 5]))
-    assert [place for place, *_ in task.untrainable()] == [1]  # 3 wanted, 2 there; of the third all 3
+    assert [place for place, *_ in task.untrainable()] == [
+        1
+    ]  # 3 wanted, 2 there; of the third all 3
 
 
 def test_timit_as_published_on_its_sample(tmp_path, shared_data):

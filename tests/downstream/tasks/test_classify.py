@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from augury.downstream.features import Batch  # noqa: E402
-from augury.downstream.tasks.classify import ClassifySettings, Probe, classification_losses, pooled  # noqa: E402
+from augury.downstream.tasks.classify import ClassifySettings, Probe, classification_losses  # noqa: E402
 
 
 def batch(row, first, stop, lengths, **targets):

@@ -210,13 +210,11 @@ class Crdnn(nn.Module):
             x = Activated.apply(features[..., None].contiguous(), beyond, 1.0)
             for block in self.blocks:
                 x = block(x, beyond)  # (batch, frames, fewer features, channels)
-            x = max_pool_frames(x.flatten(2), inside, self.time_pool)  # (batch, fewer frames, width)
+            x = max_pool_frames(
+                x.flatten(2), inside, self.time_pool
+            )  # (batch, fewer frames, width)
         else:
-            x = (
-                _unpack(self.projection(features[inside]), inside)
-                if self.projection
-                else features
-            )
+            x = _unpack(self.projection(features[inside]), inside) if self.projection else features
             x = stack_frames(x, inside, self.time_pool)
         lengths = (lengths + self.time_pool - 1) // self.time_pool
         inside = mask(lengths, x.shape[1])

@@ -221,9 +221,7 @@ def _shrink(S: Matrix, residual: Matrix) -> Matrix:
     return share * even + (1 - share) * S
 
 
-def _check(
-    x: ArrayLike, speaker: ArrayLike, *, least: int = 2
-) -> tuple[Matrix, NDArray[np.int64]]:
+def _check(x: ArrayLike, speaker: ArrayLike, *, least: int = 2) -> tuple[Matrix, NDArray[np.int64]]:
     """x in float64 and each vector's speaker as a code, counted from 0."""
     x, speaker = np.asarray(x, np.float64), np.asarray(speaker)
     if x.ndim != 2 or speaker.shape != x.shape[:1]:

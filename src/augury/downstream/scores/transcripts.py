@@ -70,7 +70,10 @@ def error_rate(references: Sequence[Tokens], hypotheses: Sequence[Tokens]) -> Er
             f"{len(references)} references, but {len(hypotheses)} hypotheses; one of each is "
             "wanted of every utterance, an empty one if nothing was recognised"
         )
-    references, hypotheses = _check_tokens("reference", references), _check_tokens("hypothesis", hypotheses)
+    references, hypotheses = (
+        _check_tokens("reference", references),
+        _check_tokens("hypothesis", hypotheses),
+    )
     length = sum(map(len, references))
     if not length:
         raise InputError(

@@ -21,7 +21,7 @@ from augury.corpus.corpus import Corpus, Rejected
 from augury.downstream.features import Batch
 from augury.downstream.models.attention import AttentionDecoder, joint_search
 from augury.downstream.models.crdnn import Crdnn
-from augury.downstream.result import Confusion, Metric, Outcome, Mistake
+from augury.downstream.result import Confusion, Metric, Mistake, Outcome
 from augury.downstream.scores import phones, transcripts
 from augury.downstream.scores.ctc import greedy_search, prefix_beam_search
 from augury.downstream.segments import describe, error_interval, sound_uri, with_label
@@ -176,7 +176,9 @@ class Asr(Task):
     separate = True
 
     @classmethod
-    def select_segments(cls, settings: AsrSettings, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
+    def select_segments(
+        cls, settings: AsrSettings, corpus: Corpus
+    ) -> tuple[Corpus, list[Rejected]]:
         """The utterances that have a transcript."""
         if settings.joined:
             corpus = join_rows(corpus, settings.label)
@@ -193,13 +195,13 @@ class Asr(Task):
         return found.select(good), rejected
 
     def __init__(
-        self, settings: AsrSettings, corpus: Corpus, part: NDArray, frames: NDArray
+        self, settings: AsrSettings, corpus: Corpus, split: NDArray, frames: NDArray
     ) -> None:
-        super().__init__(settings, corpus, part, frames)
+        super().__init__(settings, corpus, split, frames)
         attention = settings.decoder == "attention"
-        self.parts = ["ctc", *(["attention"] if attention else []), "error"]
-        self.weights = [settings.ctc_weight, 1 - settings.ctc_weight] if attention else [1.0]
-        self.weights += [0.0]
+        self.loss_names = ["ctc", *(["attention"] if attention else []), "error"]
+        self.loss_weights = [settings.ctc_weight, 1 - settings.ctc_weight] if attention else [1.0]
+        self.loss_weights += [0.0]
         self.metric = Metric(UNITS[settings.units], f"error rate of {settings.units}")
         self.tokens = [settings.tokens(one) for one in corpus.label(settings.label).tolist()]
         # Those of all parts: in another fold others may be trained on.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from augury.corpus.corpus import Corpus
 from augury.downstream.features import Batch
-from augury.downstream.result import Confusion, Metric, Outcome, Mistake
+from augury.downstream.result import Confusion, Metric, Mistake, Outcome
 from augury.downstream.scores import metrics
 from augury.downstream.segments import describe, error_interval, sound_uri
 from augury.downstream.splits import TEST, TRAIN
@@ -95,11 +95,11 @@ class Classify(Task):
     metric = Metric("error", "share of segments whose class is wrong")
 
     def __init__(
-        self, settings: ClassifySettings, corpus: Corpus, part: NDArray, frames: NDArray
+        self, settings: ClassifySettings, corpus: Corpus, split: NDArray, frames: NDArray
     ) -> None:
-        super().__init__(settings, corpus, part, frames)
+        super().__init__(settings, corpus, split, frames)
         self.labels = corpus.label(settings.label)
-        trained = set(self.labels[part == TRAIN].tolist())
+        trained = set(self.labels[split == TRAIN].tolist())
         if len(trained) < 2:
             raise InputError(
                 f"{settings.label} is {min(trained)!r} for all there is to train on: nothing to "
@@ -109,10 +109,10 @@ class Classify(Task):
         self.classes = sorted(set(self.labels.tolist()))
         code = {name: k for k, name in enumerate(self.classes)}
         self.codes = np.array([code[name] for name in self.labels.tolist()], np.int64)
-        counts = np.bincount(self.codes[part == TRAIN], minlength=len(self.classes))
-        wrong = self.codes[part == TEST] != counts.argmax()
+        counts = np.bincount(self.codes[split == TRAIN], minlength=len(self.classes))
+        wrong = self.codes[split == TEST] != counts.argmax()
         self.metric = Metric(self.metric.name, self.metric.description, float(wrong.mean()))
-        unseen = sorted(set(self.labels[part == TEST].tolist()) - trained)
+        unseen = sorted(set(self.labels[split == TEST].tolist()) - trained)
         self.warnings = [f"{name!r} is tested on, but never trained on" for name in unseen]
 
     def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:

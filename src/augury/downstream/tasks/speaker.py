@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from augury.corpus.corpus import Corpus
 from augury.corpus.readers.voxceleb import read_trials
 from augury.downstream.features import Batch
-from augury.downstream.result import Metric, Outcome, Mistake
+from augury.downstream.result import Metric, Mistake, Outcome
 from augury.downstream.scores import metrics, plda
 from augury.downstream.segments import FEWEST_SPEAKERS, describe, sound_uri
 from augury.downstream.splits import TEST, TRAIN
@@ -108,7 +108,9 @@ class XVector(Head):
 
     def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy and errors of the training speakers."""
-        return classification_losses(self.last(self(features, batch.lengths)), batch.targets["speaker"])
+        return classification_losses(
+            self.last(self(features, batch.lengths)), batch.targets["speaker"]
+        )
 
     def predict(self, features: Tensor, batch: Batch) -> list[NDArray[np.float32]]:
         """Each recording's embedding (dimensions,)."""
@@ -133,12 +135,12 @@ class Speaker(Task):
     known_speakers = True
 
     def __init__(
-        self, settings: SpeakerSettings, corpus: Corpus, part: NDArray, frames: NDArray
+        self, settings: SpeakerSettings, corpus: Corpus, split: NDArray, frames: NDArray
     ) -> None:
-        super().__init__(settings, corpus, part, frames)
+        super().__init__(settings, corpus, split, frames)
         self.crop = settings.crop
         self.speaker = corpus.label(settings.label)
-        trained = sorted(set(self.speaker[part == TRAIN].tolist()))
+        trained = sorted(set(self.speaker[split == TRAIN].tolist()))
         if len(trained) < 2:
             raise InputError("there is one speaker to train on; it takes two to tell apart")
         code = {name: k for k, name in enumerate(trained)}
@@ -169,7 +171,7 @@ class Speaker(Task):
             for one in (listed.enrol, listed.test)
         )
         both = np.concatenate([enrol, test])
-        outside = both[self.part[both] != TEST]
+        outside = both[self.split[both] != TEST]
         if len(outside):
             raise InputError(
                 f"{self.settings.trials}: its trials compare recordings that are not in the test "
@@ -179,9 +181,11 @@ class Speaker(Task):
         return TrialPairs(enrol, test, listed.is_target[listed.usable])
 
     def _make_trials(self) -> TrialPairs:
-        places = np.flatnonzero(self.part == TEST)
+        places = np.flatnonzero(self.split == TEST)
         recording = self.corpus.recording
-        return make_trials(places, self.speaker[places], recording, self._gender(), self.settings.made)
+        return make_trials(
+            places, self.speaker[places], recording, self._gender(), self.settings.made
+        )
 
     def _gender(self) -> NDArray | None:
         """Of each segment, where the corpus says."""
@@ -317,7 +321,9 @@ def make_trials(
         a, b = np.triu_indices(len(one), 1)
         apart = recording[one[a]] != recording[one[b]]
         of_one.append(np.stack([one[a[apart]], one[b[apart]]], axis=1))
-    targets = _draw_evenly([len(one) for one in of_one], lambda k, some: of_one[k][some], count // 2, rng)
+    targets = _draw_evenly(
+        [len(one) for one in of_one], lambda k, some: of_one[k][some], count // 2, rng
+    )
     first, second = np.triu_indices(len(by), 1)
     if not len(targets) or not len(first):
         raise InputError(

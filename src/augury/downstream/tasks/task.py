@@ -57,11 +57,11 @@ class Task:
     crop = 0.0  # seconds of each stretch that are trained on at a time, from anywhere; 0: all
     #: What a head's losses are, and the weight of each: see learning.training.Task. Those of
     #: `classification_losses`, if nothing else is said.
-    parts: Sequence[str] = ("cross_entropy", "error")
-    weights: Sequence[float] = (1.0, 0.0)
+    loss_names: Sequence[str] = ("cross_entropy", "error")
+    loss_weights: Sequence[float] = (1.0, 0.0)
     criterion = "error"  # part by which the best epoch is chosen
 
-    def __init__(self, settings: Any, corpus: Corpus, part: NDArray, frames: NDArray) -> None:
+    def __init__(self, settings: Any, corpus: Corpus, split: NDArray, frames: NDArray) -> None:
         self.settings, self.corpus, self.part, self.frames = settings, corpus, part, frames
         self.warnings: list[str] = []
         self.files: dict[str, str] = {}  # what is written beside the results: texts by name
