@@ -11,6 +11,7 @@ from augury.pseudolabels.candidate import (
     frames_of,
     function_version,
     load_function,
+    packages,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "frames_of",
     "function_version",
     "load_function",
+    "packages",
 ]

@@ -114,7 +114,7 @@ def rank(
         sensitivity=sensitivity,
         quarantine=dict(sorted(Counter(one.reason for one in data.rejected).items())),
         settings=settings.to_dict(),
-        versions=versions(data.candidates),
+        versions=versions(*pseudolabels.packages(data.candidates)),
         inputs=data.inputs(settings.label),
         command=_command(corpus, settings),
         rejected=data.rejected,
