@@ -93,7 +93,7 @@ def open_dataset(
     Raises:
         As `rank` does.
     """
-    chosen = pseudolabels.candidates(settings.candidates)
+    chosen = pseudolabels.parse_candidates(settings.candidates)
     of_columns = columns(given, chosen)
     # Absolute, as a cluster's workers run in other folders.
     place = Path(store or default_store()).absolute()
