@@ -196,7 +196,7 @@ def first_hour(manifest: Path) -> Corpus:
 
 def reading(manifest: Path) -> None:
     settings = PretrainSettings.of("small", LABELS, validation="0")
-    candidates = pseudolabels.candidates(list(LABELS))
+    candidates = pseudolabels.parse_candidates(list(LABELS))
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan.of(candidates, Path(folder), unvoiced="published", mel=True)
         found = prepare(

@@ -55,7 +55,7 @@ def manifest(tmp_path):
 
 def ranked(manifest, out, **how):
     names = ("own:rms", "own:centroid", "toy:slow")
-    rank(read_corpus(manifest), names, label="label", store=out / "store", **how).write(out)
+    rank(read_corpus(manifest), names, label="label", out=out, store=out / "store", **how)
     return {name: (out / name).read_bytes() for name in FILES}
 
 
@@ -223,7 +223,7 @@ def test_workers_that_do_not_see_the_files_or_the_users_module(two, tmp_path, mo
             two.check(plan, [SimpleNamespace(path=tmp_path / "gone.wav")])
     (tmp_path / "only_here.py").write_text("def f(signal, rate): return signal\n")
     monkeypatch.syspath_prepend(tmp_path)
-    plan.functions = ((pseudolabels.candidate("only_here:f"), ""),)
+    plan.functions = ((pseudolabels.parse_candidate("only_here:f"), ""),)
     with pytest.raises(ValueError, match=r"only_here can't be imported.*PYTHONPATH"):
         two.check(plan, [])
 

@@ -168,7 +168,7 @@ def test_the_shuffled_statistic_is_the_score_of_shuffled_labels(monkeypatch, est
     width = median_distance(standard) if robust else 0.5
     label = standard if robust else z
     one = uncertainty._shuffled(
-        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=run_in_threads.threads
+        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=run_in_threads
     )
     orders = np.array(list(itertools.permutations(range(5))))
     found = uncertainty._statistic(one, orders)[:, 0]

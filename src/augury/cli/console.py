@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from augury.report.text import clock
 from augury.reporter import ExtractionProgress, Progress, Reporter, TrainingProgress
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Bars(Lines):
         remaining = spent / max(event.done, 1) * (event.total - event.done)
         self.bar.update(
             self.bar.task_ids[0], completed=event.done, total=event.total, before="recordings",
-            after=f"{event.done:,}/{event.total:,} · {duration(remaining)} left · "
+            after=f"{event.done:,}/{event.total:,} · {clock(remaining)} left · "
             f"× {event.seconds / spent:.0f} real time",
         )  # fmt: skip
         if event.done == event.total:  # the terminal is free for what comes next
@@ -116,7 +117,7 @@ class Bars(Lines):
         self.bar.update(
             self.bar.task_ids[0], completed=event.batch, total=event.batches,
             before=f"epoch {event.epoch}/{event.epochs}",
-            after=f"{duration(event.remaining)} left · × {event.speed:.0f} real time  "
+            after=f"{clock(event.remaining)} left · × {event.speed:.0f} real time  "
             f"{_losses(event)}",
         )  # fmt: skip
 
@@ -130,7 +131,7 @@ class Bars(Lines):
 def _training(event: TrainingProgress) -> str:
     return (
         f"epoch {event.epoch}/{event.epochs}, batch {event.batch}/{event.batches}, "
-        f"× {event.speed:.0f} real time, {duration(event.remaining)} left: {_losses(event)}"
+        f"× {event.speed:.0f} real time, {clock(event.remaining)} left: {_losses(event)}"
     )
 
 
@@ -141,14 +142,3 @@ def _losses(event: TrainingProgress) -> str:
 def warn(text: str) -> None:
     """Print a warning."""
     err.print(f"! {text}", style="yellow", soft_wrap=True)
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> duration(59.7), duration(3661)
-    ('1:00', '1:01:01')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

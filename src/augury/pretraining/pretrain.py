@@ -33,7 +33,7 @@ from augury.pretraining.clips import Clips
 from augury.pretraining.prepare import prepare
 from augury.pretraining.report import card, render
 from augury.pretraining.workers import SPEECH, Batch, Pretraining, read_batch
-from augury.provenance import segments_digest, versions
+from augury.provenance import versions
 from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.settings import PretrainSettings
 from augury.store import default_store, packed, unpacked, write_atomically
@@ -102,7 +102,7 @@ def pretrain(
     """
     choice = choose(pseudo_labels)
     settings = PretrainSettings.of(preset, choice.weights, **choices)
-    candidates = pseudolabels.candidates(list(choice.weights)) if choice.weights else []
+    candidates = pseudolabels.parse_candidates(list(choice.weights)) if choice.weights else []
     place = Path(store or default_store()).absolute()
     plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
     folder = Path(out)
@@ -157,7 +157,7 @@ def _prepared(
     columns = [one.what for one in candidates if one.kind == "column"]
     splits = ["split"] if "split" in corpus.columns else []
     asked = {
-        "segments": segments_digest(corpus, *columns, *splits),
+        "segments": corpus.digest(*columns, *splits),
         "functions": {one.name: version for one, version in plan.functions},
     }
     known = config.read_config(folder)
@@ -197,7 +197,7 @@ def _prepared(
         "validation_hours": round(float(found.clips.frames[held_out].sum() * audio.HOP / 3600), 4),
         "left_out": dict(Counter(one.reason for one in found.rejected)),
     }
-    made_with = versions(candidates, ("torch",))
+    made_with = versions("torch", *pseudolabels.packages(candidates))
     config.Config(settings, found.targets, data, choice.ranking, made_with).write(folder)
 
 

@@ -28,7 +28,6 @@ from augury.extraction.extract import (
     gather,
     segment_edges,
 )
-from augury.provenance import segments_digest
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
 from augury.reporter import ExtractionProgress, Reporter
@@ -64,7 +63,7 @@ class Dataset:
     def inputs(self, label: str) -> dict[str, str]:
         """Digests of what was read: the segments with their labels, and the audio."""
         used = {outcome.digest for outcome in self.outcomes if not outcome.problem}
-        return {"segments": segments_digest(self.corpus, label), "audio": key(sorted(used))}
+        return {"segments": self.corpus.digest(label), "audio": key(sorted(used))}
 
 
 @contextmanager
@@ -93,7 +92,7 @@ def open_dataset(
     Raises:
         As `rank` does.
     """
-    chosen = pseudolabels.candidates(settings.candidates)
+    chosen = pseudolabels.parse_candidates(settings.candidates)
     of_columns = columns(given, chosen)
     # Absolute, as a cluster's workers run in other folders.
     place = Path(store or default_store()).absolute()
