@@ -29,8 +29,7 @@ from augury.compute.threads import RunTasks
 from augury.embeddings import Indices
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import centre, label_kernel
-from augury.hsic.moments import Moments, as_numpy, rows_at_once, unit_speech
-from augury.hsic.moments import sum_moments as sum_moments
+from augury.hsic.moments import Moments, as_numpy, rows_at_once, sum_moments, unit_speech
 from augury.hsic.strips import SortedLabel, TiledLabel, centre_point_sums
 from augury.hsic.sums import (
     LARGEST_WITHOUT_FACTOR,

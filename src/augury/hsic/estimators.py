@@ -22,7 +22,7 @@ from scipy.special import erf, gammaincc, ndtr
 
 from augury.compute.threads import RunTasks, run_in_threads, single_threaded
 from augury.errors import InputError
-from augury.hsic.engines import dense_sums, sums_from_moments, moments_of, class_sums_of
+from augury.hsic.engines import class_sums_of, dense_sums, moments_of, sums_from_moments
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import (
     centre,
