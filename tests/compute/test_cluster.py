@@ -54,7 +54,7 @@ def manifest(tmp_path):
 
 def ranked(manifest, out, **how):
     names = ("own:rms", "own:centroid", "toy:slow")
-    rank(read_corpus(manifest), names, label="label", store=out / "store", **how).write(out)
+    rank(read_corpus(manifest), names, label="label", out=out, store=out / "store", **how)
     return {name: (out / name).read_bytes() for name in FILES}
 
 

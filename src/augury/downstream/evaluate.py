@@ -44,7 +44,7 @@ from augury.pretraining.clips import Clips
 from augury.pretraining.encode import load_encoder
 from augury.pretraining.encoder import Encoder
 from augury.pretraining.prepare import ExtractedClips, Progress, Wanted, extract_clips
-from augury.provenance import segments_digest, versions
+from augury.provenance import versions
 from augury.settings import EvaluateSettings, PretrainSettings
 from augury.store import default_store, digest, key, write_atomically
 
@@ -288,7 +288,7 @@ def _prepared(
     about: dict[str, Any] = {
         # A file's name need not be UTF-8, JSON must be.
         "manifest": str(source).encode(errors="backslashreplace").decode(),
-        "segments": segments_digest(corpus, *dict.fromkeys(columns)),
+        "segments": corpus.digest(*dict.fromkeys(columns)),
         "audio": key(*got.digests),
         "left_out": dict(_reasons(rejected)),
     }
@@ -357,7 +357,7 @@ def _reasons(rejected: Sequence[Rejected]) -> Iterator[tuple[str, int]]:
 def _known(folder: Path, ready: _Prepared) -> Evaluation:
     """The evaluation in the folder, or a new one; InputError if it holds another."""
     task, settings = ready.folds[0].task, ready.settings.to_dict()
-    made_with = versions((), ("torch",))
+    made_with = versions("torch")
     new = Evaluation(
         ready.name, task.metric, settings, ready.about, (), made_with, tuple(task.warnings)
     )

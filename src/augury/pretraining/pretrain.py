@@ -33,7 +33,7 @@ from augury.pretraining.clips import Clips
 from augury.pretraining.prepare import Progress, prepare
 from augury.pretraining.report import card, render
 from augury.pretraining.workers import SPEECH, Batch, Pretraining, read_batch
-from augury.provenance import segments_digest, versions
+from augury.provenance import versions
 from augury.settings import PretrainSettings
 from augury.store import default_store, packed, unpacked, write_atomically
 
@@ -160,7 +160,7 @@ def _prepared(
     columns = [one.what for one in candidates if one.kind == "column"]
     splits = ["split"] if "split" in corpus.columns else []
     asked = {
-        "segments": segments_digest(corpus, *columns, *splits),
+        "segments": corpus.digest(*columns, *splits),
         "functions": {one.name: version for one, version in plan.functions},
     }
     known = config.read_config(folder)
@@ -200,7 +200,7 @@ def _prepared(
         "validation_hours": round(float(found.clips.frames[held_out].sum() * audio.HOP / 3600), 4),
         "left_out": dict(Counter(one.reason for one in found.rejected)),
     }
-    made_with = versions(candidates, ("torch",))
+    made_with = versions("torch", *pseudolabels.packages(candidates))
     config.Config(settings, found.targets, data, choice.ranking, made_with).write(folder)
 
 

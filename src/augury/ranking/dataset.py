@@ -28,7 +28,6 @@ from augury.extraction.extract import (
     gather,
     segment_edges,
 )
-from augury.provenance import segments_digest
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
 from augury.settings import RankSettings
@@ -65,7 +64,7 @@ class Dataset:
     def inputs(self, label: str) -> dict[str, str]:
         """Digests of what was read: the segments with their labels, and the audio."""
         used = {outcome.digest for outcome in self.outcomes if not outcome.problem}
-        return {"segments": segments_digest(self.corpus, label), "audio": key(sorted(used))}
+        return {"segments": self.corpus.digest(label), "audio": key(sorted(used))}
 
 
 @contextmanager

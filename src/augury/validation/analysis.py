@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.store import write_atomically
+from augury.tables import write_csv
 from augury.validation import statistics
 from augury.validation.estimators import ESTIMATORS, RECOMMENDED
 from augury.validation.recipe import BASELINE, RECONSTRUCTION, Recipe
@@ -190,21 +189,19 @@ class Analysis:
             "groups": self.groups,
         }  # fmt: skip
         for name, rows in tables.items():
-            write_atomically(folder / f"{name}.csv", _table(rows))
-        write_atomically(folder / "estimates.csv", self._estimates())
+            header = [field.name for field in fields(rows[0])] if rows else []
+            write_csv(folder / f"{name}.csv", header, map(_cells, rows))
+        header = ("task", "estimator", "candidate", "estimate")
+        write_csv(folder / "estimates.csv", header, self._estimates())
         for name, content in draw_figures(self).items():
             write_atomically(folder / "figures" / name, content)
         write_atomically(folder / "report.html", render(self, recipe))
         return folder / "report.html"
 
-    def _estimates(self) -> str:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("task", "estimator", "candidate", "estimate"))
+    def _estimates(self) -> Iterator[tuple[object, ...]]:
         for task, by_name in self.estimates.items():
             for name, values in by_name.items():
-                table.writerows((task, name, one, value) for one, value in values.items())
-        return text.getvalue()
+                yield from ((task, name, candidate, value) for candidate, value in values.items())
 
 
 def analyse(
@@ -378,13 +375,7 @@ def _svcca_difference(table: Mapping[str, Mapping[str, float | None]]) -> float:
     return float(np.mean([abs(a - b) / abs(a) for a, b in pairs if b is not None]))
 
 
-def _table(rows: Sequence[Any]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    if rows:
-        names = [one.name for one in fields(rows[0])]
-        table.writerow(names)
-        for row in rows:
-            cells = (getattr(row, name) for name in names)
-            table.writerow("; ".join(map(str, c)) if isinstance(c, tuple) else c for c in cells)
-    return text.getvalue()
+def _cells(row: Any) -> list[object]:
+    """The cells of a table's row: its fields in order, several values of one joined."""
+    values = (getattr(row, field.name) for field in fields(row))
+    return ["; ".join(map(str, v)) if isinstance(v, tuple) else v for v in values]

@@ -24,7 +24,6 @@ import numpy as np
 from augury import audio
 from augury.corpus.corpus import Corpus
 from augury.errors import InputError
-from augury.provenance import segments_digest
 from augury.settings import PretrainSettings
 from augury.store import digest, key, write_atomically
 from augury.validation.recipe import FILE_SETTINGS
@@ -66,7 +65,7 @@ def describe_corpus(corpus: Corpus, manifest: str, level: str) -> JobCorpus:
     """A corpus by its digest. Audio is not read: a file counts by its name and size."""
     sizes = [path.stat().st_size if path.exists() else -1 for path in corpus.recordings]
     columns = sorted(corpus.columns)
-    content = key(segments_digest(corpus, *columns), columns, sizes)
+    content = key(corpus.digest(*columns), columns, sizes)
     return JobCorpus(manifest, level, content, _hours(corpus))
 
 

@@ -8,7 +8,6 @@ whoever calls it again goes on where it was, with another folder too.
 from __future__ import annotations
 
 import csv
-import io
 import math
 import time
 from collections import defaultdict
@@ -24,6 +23,7 @@ from augury.extraction.extract import Embedding
 from augury.provenance import versions
 from augury.ranking.dataset import open_dataset, select_segments
 from augury.store import default_store, digest, write_atomically
+from augury.tables import write_csv
 from augury.validation import estimators, plan
 from augury.validation.analysis import Analysis, Measurement, analyse
 from augury.validation.jobs import (
@@ -189,10 +189,10 @@ def validate(
 
 def _estimates_job(recipe: Recipe, judge: RecipeTask, data: RecipeCorpora) -> Job:
     settings = plan.rank_settings(recipe, judge)
-    chosen = pseudolabels.parse_candidates(list(recipe.candidates))
+    packages = pseudolabels.packages(pseudolabels.parse_candidates(list(recipe.candidates)))
     about = {
         "settings": settings.to_dict(), "estimators": list(estimators.ESTIMATORS),
-        "functions": plan.function_versions(recipe.candidates), "versions": versions(chosen),
+        "functions": plan.function_versions(recipe.candidates), "versions": versions(*packages),
         "version": estimators.VERSION,
     }  # fmt: skip
     return Job(f"estimates for {judge.name}", "estimates", data.ranked[judge.name], about)
@@ -359,13 +359,10 @@ def _write_rows(
         list(_measurements(entries, store)),
         {name: list(_measurements(some, store)) for name, some in groups.items()},
     )
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(Measurement.COLUMNS)
-    table.writerows(one.cells() for one in rows)
+    table = [row.cells() for row in rows]
     for name, some in of_groups.items():  # there the regime says whose the group is
-        table.writerows(replace(one, regime=f"group {name}: {one.regime}").cells() for one in some)
-    write_atomically(folder / "results.csv", text.getvalue())
+        table += [replace(row, regime=f"group {name}: {row.regime}").cells() for row in some]
+    write_csv(folder / "results.csv", Measurement.COLUMNS, table)
     return rows, of_groups
 
 
