@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from augury import compute
 from augury.cli.app import app
 from augury.validation.recipe import BASELINES, read_recipe
+from reporters import Recorder
 
 import toy
 
@@ -203,8 +204,8 @@ def test_what_cannot_be_ranked_is_named(recipe, tmp_path):
 
 
 def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
-    said = []
-    found = run(recipe(), tell=said.append)
+    reporter = Recorder()
+    found = run(recipe(), reporter=reporter)
     assert found.failed == ()
     names = {one.name for one in found.folder.iterdir()}
     assert {"report.html", "results.csv", "correlations.csv", "figures", "groups.csv"} <= names
@@ -225,7 +226,7 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert not list((tmp_path / "store" / "jobs").glob("features-*"))  # gone with their jobs
     logs = {one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")}
     before = tables(found.folder)
-    again = run(recipe(), "other", tell=said.append)
+    again = run(recipe(), "other", reporter=reporter)
     assert logs == {
         one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")
     }
@@ -262,28 +263,32 @@ tasks = ["pitch"]
 
 
 def test_the_same_encoder_is_one_chain_whoever_asks_for_it(recipe):
-    said = []
+    reporter = Recorder()
     mine = RECIPE.partition("[tasks.pitch]")[2].partition("[groups]")[0]
     text = RECIPE.replace("seeds = 2", "seeds = 1").replace(
         "[groups]", f"[tasks.again]{mine}[groups]"
     )
-    found = run(recipe(text), tell=said.append)
+    found = run(recipe(text), reporter=reporter)
     # Groups of one are encoders of that regime; "all" is the same for both tasks.
-    assert any(line.startswith("7 of 7: ") for line in said), said
+    assert any(line.startswith("7 of 7: ") for line in reporter.messages)
     assert len({one.task for one in found.analysis.groups}) == 2
 
 
 def test_groups_that_overlap_are_told(recipe):
-    said = []
-    run(recipe(RECIPE.replace("size = 1", "size = 2")), tell=said.append)
-    assert any("best and worst of pitch overlap: 2 of 3 candidates" in line for line in said)
+    reporter = Recorder()
+    run(recipe(RECIPE.replace("size = 1", "size = 2")), reporter=reporter)
+    assert any(
+        "best and worst of pitch overlap: 2 of 3 candidates" in line for line in reporter.messages
+    )
 
 
 def test_groups_need_relevant_candidates(recipe):
-    said = []
-    found = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), tell=said.append)
+    reporter = Recorder()
+    found = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), reporter=reporter)
     assert found.analysis.groups == ()
-    assert any("no groups for pitch: 1 of 3 candidates are relevant" in line for line in said)
+    assert any(
+        "no groups for pitch: 1 of 3 candidates are relevant" in line for line in reporter.messages
+    )
 
 
 def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
@@ -322,9 +327,9 @@ def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
     monkeypatch.setattr(experiment, "REPORT_SECONDS", -1.0)
     written, write = [], Analysis.write
     monkeypatch.setattr(Analysis, "write", lambda *given: written.append(0) or write(*given))
-    said = []
+    reporter = Recorder()
     text = RECIPE.replace('"own:zero_crossings"', '"toy:nothing"').partition("[groups]")[0]
-    found = run(recipe(text), tell=said.append)
+    found = run(recipe(text), reporter=reporter)
     failed = {done.job.name: done for done in found.failed}
     assert {"pretrain alone: toy:nothing, seed 0", "pretrain alone: toy:nothing, seed 1"} <= set(
         failed
@@ -333,7 +338,7 @@ def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
     assert "Traceback" in one.log.read_text()
     needed = failed["pitch (frozen) on alone: toy:nothing, seed 0"]
     assert needed.reason == "pretrain alone: toy:nothing, seed 0 failed"
-    assert any("failed: pretrain alone: toy:nothing, seed 0" in line for line in said)
+    assert any("failed: pretrain alone: toy:nothing, seed 0" in line for line in reporter.messages)
     assert {row["candidate"] for row in rows(found.folder)} == {
         "mel", "random", "reconstruction", "toy:pitch", "own:noise",
     }  # fmt: skip
@@ -376,15 +381,17 @@ def test_rows_are_enough_to_go_on_from_elsewhere(recipe, tmp_path, monkeypatch):
     # A row twice, as of two groups with the same members, and one of another experiment.
     kept += lines[2] + lines[1].replace(found_key(lines[1]), "0" * 64)
     (found.folder / "results.csv").write_text(kept)
-    said = []
-    run(recipe(text), tell=said.append)
-    assert "9 of 10 encoders were judged before" in said
+    reporter = Recorder()
+    run(recipe(text), reporter=reporter)
+    assert "9 of 10 encoders were judged before" in reporter.messages
     logs = [one.read_text() for one in (tmp_path / "empty" / "jobs").glob("*/log.txt")]
     assert sum("pretrain" in log for log in logs) == 1  # nothing else was trained
     assert rows(found.folder) == before
     (aside,) = found.folder.glob("results-*.csv")
     assert aside.read_text() == kept
-    assert any("rows of 1 jobs that this recipe does not ask for" in one for one in said)
+    assert any(
+        "rows of 1 jobs that this recipe does not ask for" in one for one in reporter.messages
+    )
     (found.folder / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="as this version writes it"):
         run(recipe(text))

@@ -24,6 +24,7 @@ import numpy as np
 from augury import audio
 from augury.corpus.corpus import Corpus
 from augury.errors import InputError
+from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.settings import PretrainSettings
 from augury.store import digest, key, write_atomically
 from augury.validation.recipe import FILE_SETTINGS
@@ -139,23 +140,25 @@ class JobOutcome:
 
 
 @dataclass
-class _Log:
+class _Log(Reporter):
     path: Path
-    last_written: float = field(default_factory=time.monotonic)
+    last_written: float = field(default_factory=time.monotonic)  # when training was last written of
 
-    def write(self, line: str) -> None:
+    def write(self, text: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    def watch(self, moment: Any) -> None:
+    message = warning = write
+
+    def progress(self, event: Progress) -> None:
         """A line of training every half a minute."""
-        if time.monotonic() - self.last_written >= 30:
+        if isinstance(event, TrainingProgress) and time.monotonic() - self.last_written >= 30:
             self.last_written = time.monotonic()
-            losses = " ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
+            losses = " ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
             self.write(
-                f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
-                f"× {moment.speed:.0f} real time: {losses}"
+                f"epoch {event.epoch}/{event.epochs}, batch {event.batch}/{event.batches}, "
+                f"× {event.speed:.0f} real time: {losses}"
             )
 
 
@@ -233,7 +236,7 @@ def write_result(store: Path, job: Job, result: Mapping[str, Any]) -> None:
 def _pretrain(site: RunOptions, job: Job, features: Path, log: _Log) -> dict[str, Any]:
     done = run_pretraining(
         job, job.folder(site.store) / "encoder", store=site.store, jobs=1,
-        device=site.device or None, minutes=site.minutes, watch=log.watch, warn=log.write,
+        device=site.device or None, minutes=site.minutes, reporter=log,
     )  # fmt: skip
     assert done
     return {name: done.result[name] for name in ("best_epoch", "seconds", "validation", "training")}
@@ -262,7 +265,7 @@ def _evaluate(site: RunOptions, job: Job, features: Path, log: _Log) -> dict[str
         settings.pop("task"), job.data.read(), encoder,
         out=job.folder(site.store) / "evaluation", seeds=settings.pop("seeds"),
         store=site.store, features=features, jobs=1, device=site.device or None,
-        minutes=site.minutes, watch=log.watch, tell=log.write, warn=log.write, **settings,
+        minutes=site.minutes, reporter=log, **settings,
     )  # fmt: skip
     (contender,) = done.models
     outcomes = [

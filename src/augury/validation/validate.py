@@ -11,7 +11,7 @@ import csv
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from augury.errors import InputError
 from augury.extraction.extract import Embedding
 from augury.provenance import versions
 from augury.ranking.dataset import open_dataset, select_segments
+from augury.reporter import Reporter
 from augury.store import default_store, digest, write_atomically
 from augury.tables import write_csv
 from augury.validation import estimators, plan
@@ -40,7 +41,6 @@ from augury.validation.recipe import Recipe, RecipeTask
 if TYPE_CHECKING:
     from distributed import Client
 
-Tell = Callable[[str], None]
 #: As the released code embeds, and by SVCCA, beside the settings' own embedding.
 EXTRA_EMBEDDINGS = (Embedding("released", 10, 0.07), Embedding("svcca", 20, 0.07))
 #: Seconds between two reports of what is known so far.
@@ -128,8 +128,7 @@ def validate(
     cluster: str | Client | None = None,
     device: str | None = None,
     minutes: float = 2.0,
-    progress: Callable[[int, int, float], None] | None = None,
-    tell: Tell | None = None,
+    reporter: Reporter | None = None,
 ) -> Validation:
     """Run a recipe's experiment, or what is left of it, and say which estimator predicts.
 
@@ -141,13 +140,12 @@ def validate(
         cluster: a Dask cluster that does the work instead, see `augury.compute.cluster.opened`.
         device: of torch, for training.
         minutes: between checkpoints.
-        progress: called as recordings are extracted.
-        tell: called with a sentence when something is done, or has failed.
+        reporter: told of recordings that are extracted, and of jobs that are done or have failed.
 
     Raises:
         InputError: something in the recipe that can't be: a column, a split, a candidate.
     """
-    say = tell or (lambda text: None)
+    reporter = reporter or Reporter()
     site = RunOptions(Path(store or default_store()).absolute(), device or "", minutes)
     folder = Path(out)
     data = plan.read_corpora(recipe)
@@ -155,25 +153,27 @@ def validate(
     processes = jobs or max(1, compute.process_count() - 1)
     estimates: dict[str, Any] = {}
     for judge in recipe.tasks:
-        say(f"estimates for {judge.name}")
-        estimates[judge.name] = _estimate(recipe, judge, data, site, jobs, cluster, progress)
+        reporter.message(f"estimates for {judge.name}")
+        estimates[judge.name] = _estimate(recipe, judge, data, site, jobs, cluster, reporter)
     try:
-        _extract(recipe, data, site, jobs, progress)
+        _extract(recipe, data, site, jobs, reporter)
     except ValueError as error:  # of one candidate: the job that needs it says so too
-        say(f"not all could be extracted at once: {error}")
+        reporter.message(f"not all could be extracted at once: {error}")
     groups = plan.plan_groups(recipe, data, estimates) if recipe.groups else {}
     for name, some in groups.items():
         count, of = len(plan.relevant_candidates(estimates[name])), len(recipe.candidates)
         if not some:
-            say(f"no groups for {name}: {count} of {of} candidates are relevant")
+            reporter.message(f"no groups for {name}: {count} of {of} candidates are relevant")
         elif recipe.groups and count < 2 * recipe.groups.size:
-            say(f"best and worst of {name} overlap: {count} of {of} candidates are relevant")
+            reporter.message(
+                f"best and worst of {name} overlap: {count} of {of} candidates are relevant"
+            )
     every = [*entries, *(one for some in groups.values() for one in some)]
-    _import_rows(folder / "results.csv", every, site.store, say)
+    _import_rows(folder / "results.csv", every, site.store, reporter)
     failed: list[JobOutcome] = []
     rows = _write_rows(folder, entries, groups, site.store)
     reported = -math.inf
-    for done in _run_chains(site, every, processes, cluster, say):
+    for done in _run_chains(site, every, processes, cluster, reporter):
         failed += [one for one in done if one.result is None]
         rows = _write_rows(folder, entries, groups, site.store)
         if time.monotonic() - reported > REPORT_SECONDS:  # there is something to look at meanwhile
@@ -205,7 +205,7 @@ def _estimate(
     site: RunOptions,
     jobs: int | None,
     cluster: str | Client | None,
-    progress: Callable[[int, int, float], None] | None,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     """What every estimator says of every candidate, for one task."""
     job = _estimates_job(recipe, judge, data)
@@ -218,7 +218,7 @@ def _estimate(
     embeddings = (settings.base_embedding(), *EXTRA_EMBEDDINGS)
     with open_dataset(
         given, settings, embeddings=embeddings, which=range(len(embeddings)),
-        store=site.store, jobs=jobs, cluster=cluster, progress=progress,
+        store=site.store, jobs=jobs, cluster=cluster, reporter=reporter,
     ) as there:  # fmt: skip
         result: dict[str, Any] = {"table": estimators.estimates(there)}
     result["job_seconds"] = round(time.monotonic() - began, 1)
@@ -231,7 +231,7 @@ def _extract(
     data: RecipeCorpora,
     site: RunOptions,
     jobs: int | None,
-    progress: Callable[[int, int, float], None] | None,
+    reporter: Reporter,
 ) -> None:
     """Extract every candidate of the speech that encoders learn from, with all processes."""
     chosen = [one for one in recipe.candidates if not one.startswith("column:")]
@@ -241,7 +241,7 @@ def _extract(
     if job.read_result(site.store) is not None:
         return
     where = job.folder(site.store)
-    run_pretraining(job, where, store=site.store, jobs=jobs, prepare_only=True, progress=progress)
+    run_pretraining(job, where, store=site.store, jobs=jobs, prepare_only=True, reporter=reporter)
     write_result(site.store, job, {})
 
 
@@ -257,7 +257,7 @@ def _run_chains(
     entries: Sequence[ModelJobs],
     processes: int,
     cluster: str | Client | None,
-    say: Tell,
+    reporter: Reporter,
 ) -> Iterator[list[JobOutcome]]:
     """Chains as they end; first those that are known."""
     chains: dict[str, dict[str, Job]] = {}
@@ -270,7 +270,7 @@ def _run_chains(
         chain = chains.setdefault(entry.chain[0].key, {})
         chain |= {job.key: job for job in entry.chain}
     if before:
-        say(f"{before} of {len(entries)} encoders were judged before")
+        reporter.message(f"{before} of {len(entries)} encoders were judged before")
     open_ = [list(chain.values()) for chain in chains.values()]
     began, ended = time.monotonic(), 0
     with open_cluster(cluster, processes) as there:
@@ -285,8 +285,10 @@ def _run_chains(
             for one in done:
                 if one.result is None:
                     where = f"; see {one.log}" if one.log else ""
-                    say(f"failed: {one.job.name}: {one.reason}{where}")
-            say(f"{ended} of {len(open_)}: {open_[index][0].name}; about {left / 60:.0f} min left")
+                    reporter.message(f"failed: {one.job.name}: {one.reason}{where}")
+            reporter.message(
+                f"{ended} of {len(open_)}: {open_[index][0].name}; about {left / 60:.0f} min left"
+            )
             yield done
 
 
@@ -300,7 +302,7 @@ def _outcome_of_dead_worker(site: RunOptions, job: Job, reason: str) -> JobOutco
 # --------------------------------------------------------------------------------------- results
 
 
-def _import_rows(path: Path, entries: Sequence[ModelJobs], store: Path, say: Tell) -> None:
+def _import_rows(path: Path, entries: Sequence[ModelJobs], store: Path, reporter: Reporter) -> None:
     """Let the store know the rows of an earlier run, wherever that was; InputError for no table."""
     before = _read_rows(path)
     asked = {job.key: job for entry in entries for job in entry.evaluate.values()}
@@ -308,7 +310,9 @@ def _import_rows(path: Path, entries: Sequence[ModelJobs], store: Path, say: Tel
         content = path.read_bytes()
         kept = path.with_name(f"results-{digest(content)[:8]}.csv")  # each by a name of its own
         write_atomically(kept, content)
-        say(f"{path} has rows of {strange} jobs that this recipe does not ask for: kept as {kept}")
+        reporter.message(
+            f"{path} has rows of {strange} jobs that this recipe does not ask for: kept as {kept}"
+        )
     for job in asked.values():
         result = _result_from_rows(job, before.get(job.key, ()))
         if result and not job.read_result(store):
