@@ -153,8 +153,8 @@ def test_what_is_not_in_the_data_is_said_before_hours_of_work(recipe, before, af
 
 def test_what_is_not_finite_is_a_failure_of_that_job(tmp_path, monkeypatch):
     monkeypatch.setitem(jobs.KINDS, "pretrain", lambda *_: {"loss": float("nan")})
-    chain = [jobs.Job("one", "pretrain", jobs.Data("m.csv", "", "d"), {})]
-    (done,) = jobs.perform(jobs.Site(tmp_path), chain)
+    chain = [jobs.Job("one", "pretrain", jobs.JobCorpus("m.csv", "", "d"), {})]
+    (done,) = jobs.run_chain(jobs.RunOptions(tmp_path), chain)
     assert done.result is None
     assert "finite" in done.reason
     assert done.log
@@ -164,12 +164,12 @@ def test_of_a_dead_worker_only_what_it_had_not_done_has_failed(recipe, monkeypat
     spread = compute.spread
 
     def dying(function, site, chains, **how):
-        if function is not jobs.perform:
+        if function is not jobs.run_chain:
             yield from spread(function, site, chains, **how)
             return
         for index, chain in enumerate(chains):
             lost = "toy:pitch, seed 1" in chain[0].name
-            done = jobs.perform(site, chain[:1] if lost else chain)
+            done = jobs.run_chain(site, chain[:1] if lost else chain)
             yield index, compute.WorkerDied("died twice") if lost else done
 
     monkeypatch.setattr(compute, "spread", dying)
@@ -185,11 +185,11 @@ def test_what_was_begun_with_another_noise_is_begun_again(recipe, tmp_path, monk
         for job, *_ in plan_jobs(read_recipe(recipe())).jobs
         if job.name == "pretrain alone: own:noise, seed 0"
     )
-    site = jobs.Site(tmp_path / "store")
+    site = jobs.RunOptions(tmp_path / "store")
     folder = chain[0].folder(site.store) / "encoder"
-    jobs.pretrained(chain[0], folder, store=site.store, jobs=1, prepare_only=True)
+    jobs.run_pretraining(chain[0], folder, store=site.store, jobs=1, prepare_only=True)
     monkeypatch.setattr("augury.pseudolabels.function_version", lambda one: "as edited")
-    (done,) = jobs.perform(site, chain)
+    (done,) = jobs.run_chain(site, chain)
     assert done.result, done.reason
 
 
@@ -218,7 +218,7 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert ("alone", "own:noise", "0") in of
     assert ("group pitch: all", "own:zero_crossings, toy:pitch", "0") in of
     assert len(of) == 2 + 2 + 3 * 2 + 4
-    (measured,) = found.analysis.measured
+    (measured,) = found.analysis.task_errors
     assert measured.errors.shape == (3, 2)
     assert {one.group for one in found.analysis.groups} == {"best", "worst", "all", "random"}
     page = (found.folder / "report.html").read_text()
@@ -254,7 +254,7 @@ name = "whole"
 tasks = ["pitch"]
 """
     found = run(recipe(text))
-    of = {(one.task, one.regime) for one in found.analysis.measured}
+    of = {(one.task, one.regime) for one in found.analysis.task_errors}
     assert of == {("pitch", "alone"), ("again", "alone"), ("pitch", "whole")}
     of = {(row["task"], row["regime"]) for row in rows(found.folder)}
     assert ("again", "baseline") in of
@@ -324,7 +324,7 @@ def test_the_rows_of_results_csv_count_as_done(recipe, tmp_path):
 
 
 def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
-    monkeypatch.setattr(experiment, "REPORTED", -1.0)
+    monkeypatch.setattr(experiment, "REPORT_SECONDS", -1.0)
     written, write = [], Analysis.write
     monkeypatch.setattr(Analysis, "write", lambda *given: written.append(0) or write(*given))
     reporter = Recorder()
@@ -413,9 +413,9 @@ def test_an_experiment_that_is_asked_to_stop_does_not_call_it_a_failure(tmp_path
         raise Stopped("stopped in epoch 1", signal.SIGTERM)
 
     monkeypatch.setitem(jobs.KINDS, "pretrain", stopped)
-    chain = [jobs.Job("one", "pretrain", jobs.Data("m.csv", "", "d"), {})]
+    chain = [jobs.Job("one", "pretrain", jobs.JobCorpus("m.csv", "", "d"), {})]
     with pytest.raises(Stopped) as error:
-        jobs.perform(jobs.Site(tmp_path), chain)
+        jobs.run_chain(jobs.RunOptions(tmp_path), chain)
     again = pickle.loads(pickle.dumps(error.value))  # as a worker sends it
     assert (str(again), again.signal) == ("stopped in epoch 1", signal.SIGTERM)
 
