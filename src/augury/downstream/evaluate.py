@@ -6,7 +6,7 @@ with the trained weights. Called again, finished runs are read, and one that was
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,14 +21,11 @@ from augury.downstream.run import TaskRun
 from augury.downstream.tasks.task import find_task
 from augury.errors import InputError
 from augury.learning.processes import Group, lock_folder, process_group
-from augury.learning.training import Moment
 from augury.pretraining import config
-from augury.pretraining.prepare import Progress
 from augury.provenance import versions
+from augury.reporter import Reporter
 from augury.settings import EvaluateSettings
 from augury.store import default_store, write_atomically
-
-Tell = Callable[[str], None]
 
 
 def evaluate(
@@ -44,10 +41,7 @@ def evaluate(
     jobs: int | None = None,
     device: str | None = None,
     minutes: float = 10.0,
-    progress: Progress | None = None,
-    watch: Callable[[Moment], None] | None = None,
-    tell: Tell | None = None,
-    warn: Tell | None = None,
+    reporter: Reporter | None = None,
     **choices: Any,
 ) -> Evaluation:
     """Train and score a downstream task on encoders; resume an evaluation that was stopped.
@@ -68,10 +62,8 @@ def evaluate(
         jobs: processes that extract.
         device: of torch; a GPU where there is one, if not given.
         minutes: between checkpoints.
-        progress: called as recordings are extracted or encoded.
-        watch: called after every batch of training.
-        tell: called with a sentence when a run begins.
-        warn: called with a sentence where a problem did not stop the run.
+        reporter: gets the progress of extraction, encoding and training, a message when a run
+            begins, and warnings of problems that do not stop a run.
         choices: fields of the task's settings (`label` among them), in place of the preset's.
 
     Raises:
@@ -91,7 +83,7 @@ def evaluate(
         with _in_turn(group):
             data = prepare_task(
                 task, kind, settings, corpus, store=place, folder=folder, group=group, jobs=jobs,
-                progress=progress,
+                reporter=reporter,
             )  # fmt: skip
         evaluation = _open_evaluation(folder, data)
         if not group.rank:
@@ -100,11 +92,9 @@ def evaluate(
             _write(evaluation, folder)
         for spec in specs:
             for seed in range(seeds):
-                if tell and not group.rank:
-                    tell(f"{task} on {spec.name} ({spec.mode}), seed {seed}")
-                run = TaskRun(
-                    data, spec, seed, folder, cache, group, minutes, progress, watch, warn
-                )
+                if reporter and not group.rank:
+                    reporter.message(f"{task} on {spec.name} ({spec.mode}), seed {seed}")
+                run = TaskRun(data, spec, seed, folder, cache, group, minutes, reporter)
                 evaluation = _add_outcome(evaluation, spec, run.outcome())
                 if not group.rank:
                     _write(evaluation, folder)
@@ -131,7 +121,7 @@ def _write(evaluation: Evaluation, folder: Path) -> None:
 def _open_evaluation(folder: Path, data: TaskData) -> Evaluation:
     """The evaluation in the folder, or a new one; InputError if the folder holds another."""
     task, settings = data.folds[0].task, data.settings.to_dict()
-    packages = versions((), ("torch",))
+    packages = versions("torch")
     new = Evaluation(
         data.name, task.metric, settings, data.about, (), packages, tuple(task.warnings)
     )

@@ -21,8 +21,8 @@ from augury.errors import InputError
 from augury.extraction.extract import Plan
 from augury.learning.processes import Group
 from augury.pretraining.clips import Clips
-from augury.pretraining.prepare import ExtractedClips, Progress, Wanted, extract_clips
-from augury.provenance import segments_digest
+from augury.pretraining.prepare import ExtractedClips, Wanted, extract_clips
+from augury.reporter import Reporter
 from augury.settings import EvaluateSettings
 from augury.store import key
 
@@ -65,7 +65,7 @@ def prepare_task(
     folder: Path,
     group: Group,
     jobs: int | None,
-    progress: Progress | None,
+    reporter: Reporter | None,
 ) -> TaskData:
     """Choose the task's segments, assign them to splits, extract log-mel, and cut stretches.
 
@@ -87,7 +87,7 @@ def prepare_task(
     wanted = Wanted(plan, (), "published", 0, 0)
     processes = 1 if group.rank else jobs or compute.process_count()
     held_out = np.ones(len(corpus), bool)  # of all segments: no statistics are needed here
-    extracted = extract_clips(corpus, held_out, wanted, processes, None if group.rank else progress)
+    extracted = extract_clips(corpus, held_out, wanted, processes, None if group.rank else reporter)
     problems = extracted.problems
     rejected += [corpus.reject(*problem) for problem in problems]
     _refuse_too_many(tuple(rejected), len(corpus) - len(problems), settings, folder, group)
@@ -225,7 +225,7 @@ def _describe_data(
     about: dict[str, Any] = {
         # A file's name need not be UTF-8, JSON must be.
         "manifest": str(source).encode(errors="backslashreplace").decode(),
-        "segments": segments_digest(corpus, *dict.fromkeys(columns)),
+        "segments": corpus.digest(*dict.fromkeys(columns)),
         "audio": key(*extracted.digests),
         "left_out": _count_reasons(rejected),
     }

@@ -15,6 +15,7 @@ import numpy as np
 
 from augury.errors import InputError
 from augury.store import write_atomically
+from augury.tables import csv_text
 
 FORMAT = 1
 
@@ -178,17 +179,14 @@ class Evaluation:
         return folder / "results.json"
 
     def _table(self) -> str:
-        import csv
-        import io
-
+        """The outcomes as CSV, a row each."""
         about = ("best_epoch", "seconds", "parameters")
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("task", "encoder", "mode", "seed", self.metric.name, "low", "high", *about))
-        for contender in self.models:
-            for one in contender.outcomes:
-                low, high = one.interval or ("", "")
-                rest = [one.about.get(name, "") for name in about]
-                who = (self.task, contender.name, contender.mode)
-                table.writerow((*who, one.seed, one.score, low, high, *rest))
-        return text.getvalue()
+        header = ("task", "encoder", "mode", "seed", self.metric.name, "low", "high", *about)
+        rows = []
+        for model in self.models:
+            for outcome in model.outcomes:
+                low, high = outcome.interval or ("", "")
+                rest = [outcome.about.get(name, "") for name in about]
+                run = (self.task, model.name, model.mode, outcome.seed)
+                rows.append((*run, outcome.score, low, high, *rest))
+        return csv_text(header, rows)

@@ -31,9 +31,9 @@ from augury.errors import InputError
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
 from augury.learning.processes import STATE, Group
-from augury.learning.training import Moment, Run, Schedule, State, sum_losses
+from augury.learning.training import Run, Schedule, State, sum_losses
 from augury.pretraining.encoder import Encoder
-from augury.pretraining.prepare import Progress
+from augury.reporter import Reporter
 from augury.settings import EvaluateSettings
 from augury.store import key, write_atomically
 
@@ -53,9 +53,7 @@ class TaskRun:
     cache: Path  # folder of the features of frozen encoders
     group: Group
     minutes: float  # between checkpoints
-    progress: Progress | None
-    watch: Callable[[Moment], None] | None
-    warn: Callable[[str], None] | None
+    reporter: Reporter | None
 
     @property
     def folder(self) -> Path:
@@ -114,8 +112,7 @@ class TaskRun:
         name = "log.jsonl" if len(self.data.folds) == 1 else f"log-{k}.jsonl"
         run = Run(
             objective, model, _optimisers(model, settings), schedule, state, self.folder / name,
-            self.key, self.group, self.watch or (lambda moment: None),
-            self.warn or (lambda message: None),
+            self.key, self.group, self.reporter or Reporter(),
         )  # fmt: skip
         trained = run.train()
         self.group.wait()  # until the weights of the best epoch are written
@@ -138,7 +135,7 @@ class TaskRun:
                 clips, encoder.to(self.group.device), name, self.cache if cached else None
             )
             if cached:
-                encoded.fill(self.group, self.progress)
+                encoded.fill(self.group, self.reporter)
                 self.group.wait()
                 source = encoded
             else:
