@@ -207,7 +207,7 @@ class Asr(Task):
         # Those of all parts: in another fold others may be trained on.
         self.symbols = ("", *sorted(set().union(*self.tokens)))  # the first is the blank
         self.code = {name: k for k, name in enumerate(self.symbols)}
-        trained, tested = (self._count_tokens(part == one) for one in (TRAIN, TEST))
+        trained, tested = (self._count_tokens(split == name) for name in (TRAIN, TEST))
         unknown = {name: count for name, count in tested.items() if name not in trained}
         self.warnings = [
             f"{name!r} is {count} times in the transcripts tested on, but never trained on: these "

@@ -62,7 +62,7 @@ class Task:
     criterion = "error"  # part by which the best epoch is chosen
 
     def __init__(self, settings: Any, corpus: Corpus, split: NDArray, frames: NDArray) -> None:
-        self.settings, self.corpus, self.part, self.frames = settings, corpus, part, frames
+        self.settings, self.corpus, self.split, self.frames = settings, corpus, split, frames
         self.warnings: list[str] = []
         self.files: dict[str, str] = {}  # what is written beside the results: texts by name
 
