@@ -23,7 +23,7 @@ def render(config: Config, history: list[dict[str, Any]]) -> str:
     from augury.report import canvas
     from augury.report.page import render_template
 
-    run = losses.Run.of(config, history)
+    run = losses.LossCurves.of(config, history)
 
     def figure(name: str, message: str) -> Markup:
         return canvas.both(getattr(curves, name), run, name, message)
@@ -40,7 +40,7 @@ def card(config: Config) -> str:
     from augury.ranking import wording
     from augury.report.page import render_template
 
-    run = losses.Run.of(config, [])
+    run = losses.LossCurves.of(config, [])
     return render_template(
         "card.md.j2", config=config, run=run, words=wording, said=losses, licence=LICENCE
     )

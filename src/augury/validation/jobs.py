@@ -186,7 +186,7 @@ def _one(site: Site, job: Job, features: Path) -> Done:
     known = job.known(site.store)
     if known:
         return Done(job, known)
-    from augury.learning.processes import Busy
+    from augury.learning.processes import FolderInUse
     from augury.learning.training import Stopped
 
     folder = job.folder(site.store)
@@ -204,7 +204,7 @@ def _one(site: Site, job: Job, features: Path) -> Done:
             write_result(site.store, job, result)
             log.write("done")
             return Done(job, result)
-        except Busy:  # what a killed run left behind is still at it, or another run
+        except FolderInUse:  # what a killed run left behind is still at it, or another run
             time.sleep(PATIENCE)
         except Stopped as stopped:  # it is the experiment that was asked to stop
             log.write(str(stopped))
