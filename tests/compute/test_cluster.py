@@ -14,6 +14,7 @@ from augury import compute, pseudolabels, rank, read_corpus
 from augury.cli.app import app
 from augury.compute import cluster
 from compute.test_processes import die_at_three, die_once, fail_at_three, square
+from reporters import Recorder
 
 import toy
 
@@ -54,7 +55,7 @@ def manifest(tmp_path):
 
 def ranked(manifest, out, **how):
     names = ("own:rms", "own:centroid", "toy:slow")
-    rank(read_corpus(manifest), names, label="label", store=out / "store", **how).write(out)
+    rank(read_corpus(manifest), names, label="label", out=out, store=out / "store", **how)
     return {name: (out / name).read_bytes() for name in FILES}
 
 
@@ -138,13 +139,19 @@ def test_a_cluster_gives_the_same_bytes_even_if_a_worker_is_killed(two, log, man
     log.unlink()
     alive = list(two.client.run(os.getpid).values())
 
-    def kill(done, total, seconds):
+    def kill(progress):
         if alive:
-            assert done < total
+            assert progress.done < progress.total
             os.kill(alive.pop(), signal.SIGKILL)
             alive.clear()
 
-    killed = ranked(manifest, tmp_path / "killed", jobs=2, cluster=two.client, progress=kill)
+    killed = ranked(
+        manifest,
+        tmp_path / "killed",
+        jobs=2,
+        cluster=two.client,
+        reporter=Recorder(on_extraction=kill),
+    )
     assert killed == here
     calls = log.read_text().split()
     assert len(set(calls)) == 24
@@ -216,7 +223,7 @@ def test_workers_that_do_not_see_the_files_or_the_users_module(two, tmp_path, mo
             two.check(plan, [SimpleNamespace(path=tmp_path / "gone.wav")])
     (tmp_path / "only_here.py").write_text("def f(signal, rate): return signal\n")
     monkeypatch.syspath_prepend(tmp_path)
-    plan.functions = ((pseudolabels.candidate("only_here:f"), ""),)
+    plan.functions = ((pseudolabels.parse_candidate("only_here:f"), ""),)
     with pytest.raises(ValueError, match=r"only_here can't be imported.*PYTHONPATH"):
         two.check(plan, [])
 

@@ -167,8 +167,8 @@ def test_the_shuffled_statistic_is_the_score_of_shuffled_labels(monkeypatch, est
     standard = standardise(z)
     width = median_distance(standard) if robust else 0.5
     label = standard if robust else z
-    one = uncertainty._shuffled(
-        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=run_in_threads.threads
+    one = uncertainty._shuffle_statistic(
+        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=run_in_threads
     )
     orders = np.array(list(itertools.permutations(range(5))))
     found = uncertainty._statistic(one, orders)[:, 0]

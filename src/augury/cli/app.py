@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from augury.cli.console import err, open_reporter, out, warn
 from augury.errors import InputError, MissingPackage
+from augury.report.text import clock
 
 if TYPE_CHECKING:
     from augury.corpus.corpus import Check
     from augury.corpus.read import Prepared
     from augury.downstream.result import Evaluation
-    from augury.learning.training import Moment
     from augury.pretraining.pretrain import Pretrained
     from augury.ranking.result import Ranking, Result
     from augury.validation.validate import JobPlan, Validation
@@ -33,13 +32,6 @@ app = typer.Typer(
     help="Which pretext task will help a speech model, told before you pretrain.",
     epilog="Start with: augury demo",
 )
-# In a pipe or a log there is no width to fit: wide enough that a row is a line.
-# Names come from files: nothing in them is markup.
-out = Console(
-    width=None if sys.stdout.isatty() else 140, markup=False, emoji=False, highlight=False
-)
-err = Console(stderr=True, markup=False, emoji=False, highlight=False)
-
 Source = Annotated[
     Path,
     typer.Argument(
@@ -190,16 +182,17 @@ def rank(
         corpus = read_corpus(manifest, allow_outside=allow_outside)
         for option, folder in (("--out", out_dir), ("--store", store)):
             _usable(option, folder)  # now, not after the work
-        with _progress() as progress, _quarantined(out_dir):
+        with open_reporter() as reporter, _quarantined(out_dir):
             ranking = ranked(
                 corpus,
                 names,
                 label=label,
+                out=out_dir,
                 store=store,
                 jobs=jobs or None,
                 cluster=cluster or None,
                 device=device or None,
-                progress=progress,
+                reporter=reporter,
                 estimator=estimator,
                 embedding=embedding,
                 parts=parts,
@@ -216,9 +209,8 @@ def rank(
                 permutations=permutations,
                 seed=seed,
             )
-        report = ranking.write(out_dir)
         _show(ranking)
-        out.print(f"report: {report}", soft_wrap=True)
+        out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
 
 
 @app.command()
@@ -327,7 +319,7 @@ def pretrain(
             "split": split, "validation": validation, "unvoiced": unvoiced, "epochs": epochs,
             "patience": patience, "max_bad": max_bad, "seed": seed,
         }  # fmt: skip
-        with _progress() as progress, _training() as watch:
+        with open_reporter(silent=not first) as reporter, _stopped():
             done = pretrained(
                 corpus,
                 choice,
@@ -339,9 +331,7 @@ def pretrain(
                 minutes=minutes,
                 tensorboard=tensorboard,
                 prepare_only=prepare_only,
-                progress=progress if first else None,
-                watch=watch if first else None,
-                warn=_warn if first else None,
+                reporter=reporter,
                 **{name: value for name, value in choices.items() if value is not None},
             )
         if not first:
@@ -494,7 +484,7 @@ def evaluate(
         _usable("--out", out_dir)
         _usable("--store", store)
         first = _is_first()
-        with _progress() as progress, _training() as watch:
+        with open_reporter(silent=not first) as reporter, _stopped():
             done = evaluated(
                 task,
                 corpus,
@@ -506,10 +496,7 @@ def evaluate(
                 jobs=jobs or None,
                 device=device or None,
                 minutes=minutes,
-                progress=progress if first else None,
-                watch=watch if first else None,
-                tell=(lambda text: err.print(text, style="dim")) if first else None,
-                warn=_warn if first else None,
+                reporter=reporter,
                 **choices,
             )
         if first:
@@ -563,10 +550,10 @@ def select(
             )
         ranked = selection.read_ranking(ranking)
         if weights:
-            with _progress() as progress, _quarantined(out_file.parent):
+            with open_reporter() as reporter, _quarantined(out_file.parent):
                 found = selection.learn_weights_from_store(
                     ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
-                    progress=progress,
+                    reporter=reporter,
                 )  # fmt: skip
         elif everything:
             found = selection.everything(ranked)
@@ -619,7 +606,7 @@ def validate(
             _show_plan(plan_jobs(read, store, out_dir), jobs)
             return
         _usable("--out", out_dir)
-        with _progress() as progress, _training(), _quarantined(out_dir):
+        with open_reporter() as reporter, _stopped(), _quarantined(out_dir):
             done = validated(
                 read,
                 out=out_dir,
@@ -628,8 +615,7 @@ def validate(
                 cluster=cluster or None,
                 device=device or None,
                 minutes=minutes,
-                progress=progress,
-                tell=lambda text: err.print(text, style="dim", soft_wrap=True),
+                reporter=reporter,
             )
         _show_validation(done)
         out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
@@ -715,14 +701,15 @@ def demo(
     with _plain_errors():
         _licence(tuple(SEVEN))
         corpus = read_corpus(Path(__file__).parents[1] / "demo_data" / "manifest.csv")
-        reports = []
-        for label in ("speaker", "digit"):
-            with _progress() as progress:
-                ranking = ranked(corpus, label=label, jobs=jobs or None, progress=progress)
-            reports.append(ranking.write(out_dir / label))
+        labels = ("speaker", "digit")
+        for label in labels:
+            with open_reporter() as reporter:
+                ranking = ranked(
+                    corpus, label=label, out=out_dir / label, jobs=jobs or None, reporter=reporter
+                )
             _show(ranking)
-        for report in reports:
-            out.print(f"report: {report}", soft_wrap=True)
+        for label in labels:
+            out.print(f"report: {out_dir / label / 'report.html'}", soft_wrap=True)
 
 
 @app.command()
@@ -821,15 +808,15 @@ def _show_plan(plan: JobPlan, jobs: int) -> None:
     from augury.compute.threads import cores
 
     for job, known, seconds in plan.jobs:
-        state = "known" if known else _duration(seconds) if seconds else "to do"
+        state = "known" if known else clock(seconds) if seconds else "to do"
         out.print(f"{state:>8}  {job.name}", soft_wrap=True)
     if plan.later:
         out.print(f"{'later':>8}  {plan.later} jobs of groups, chosen by the rankings")
     left = sum(not known for _, known, _ in plan.jobs)
     at_once = jobs or cores()
     out.print(
-        f"{len(plan.jobs)} jobs, {left} to do: about {_duration(plan.seconds)} of one core, "
-        f"{_duration(plan.seconds / at_once)} with {at_once} at a time"
+        f"{len(plan.jobs)} jobs, {left} to do: about {clock(plan.seconds)} of one core, "
+        f"{clock(plan.seconds / at_once)} with {at_once} at a time"
     )
 
 
@@ -848,11 +835,7 @@ def _show_validation(done: Validation) -> None:
     out.print(table)
     for one in done.failed:
         where = f"; see {one.log}" if one.log else ""
-        _warn(f"failed: {one.job.name}: {one.reason}{where}")
-
-
-def _warn(message: str) -> None:
-    err.print(f"! {message}", style="yellow", soft_wrap=True)
+        warn(f"failed: {one.job.name}: {one.reason}{where}")
 
 
 def _usable(option: str, folder: Path | None) -> None:
@@ -867,14 +850,15 @@ def _usable(option: str, folder: Path | None) -> None:
 
 def _licence(names: tuple[str, ...]) -> None:
     from augury.pseudolabels import opensmile
-    from augury.pseudolabels.candidate import candidates as parsed
+    from augury.pseudolabels.candidate import parse_candidates as parsed
 
     if any(one.kind == "opensmile" for one in parsed(names)):
         err.print(f"Note: {opensmile.LICENCE}", style="dim")
 
 
 def _show(ranking: Ranking) -> None:
-    from augury.ranking.wording import UNPROVEN, resampled_said
+    from augury.ranking.wording import UNPROVEN, interval_said, ranks_said, resampled_said
+    from augury.report.text import Unit, decimal, format_p
 
     raw = "" if ranking.estimator == "robust" else ", in raw units"
     title = (
@@ -883,18 +867,19 @@ def _show(ranking: Ranking) -> None:
     )
     table = Table(box=None, pad_edge=False)
     ranked = [result for result in ranking.results if result.score is not None]
+    unit = Unit.of(result.score for result in ranked)
     sure = any(result.interval for result in ranked)
     tested = any(result.p_value is not None for result in ranked)
     columns: tuple[tuple[str, Callable[[int, Result], str], bool], ...] = (
         ("tier", lambda _, one: str(one.tier), sure),
         ("rank", lambda place, _: str(place), True),
-        ("95 %", lambda _, one: _ends(one.rank_interval, "-"), sure),
+        ("95 %", lambda _, one: ranks_said(one.rank_interval), sure),
         ("candidate", lambda _, one: one.name, True),
-        ("CI estimate", lambda _, one: _score(one.score, ranking), True),
-        ("95 %", lambda _, one: _ends(one.interval, " to ", ranking), sure),
-        ("p", lambda _, one: _p_value(one.p_value), tested),
-        ("shuffled", lambda _, one: _score(one.shuffled, ranking), not tested),
-        ("relevance", lambda _, one: _decimal(one.relevance), True),
+        (f"CI estimate{unit.suffix}", lambda _, one: unit.text(one.score), True),
+        ("95 %", lambda _, one: interval_said(one.interval, unit), sure),
+        ("p", lambda _, one: format_p(one.p_value), tested),
+        ("shuffled", lambda _, one: unit.text(one.shuffled), not tested),
+        ("relevance", lambda _, one: decimal(one.relevance, 3), True),
         ("", lambda _, one: "no relevance" if one.relevant is False else "", True),
     )
     shown = [column for column in columns if column[2]]
@@ -917,32 +902,6 @@ def _show(ranking: Ranking) -> None:
     if ranking.quarantine:
         reasons = ", ".join(f"{count} {reason}" for reason, count in ranking.quarantine.items())
         out.print(f"left out: {reasons} (quarantine.csv)")
-
-
-def _score(value: float | None, ranking: Ranking) -> str:
-    """In three decimals where scores are normalised, else in as many digits as there are."""
-    if ranking.estimator == "robust" or not value:
-        return _decimal(value)
-    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.1e}"
-
-
-def _decimal(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}".replace("-0.000", "0.000")
-
-
-def _ends(
-    interval: tuple[float, float] | None, between: str, ranking: Ranking | None = None
-) -> str:
-    if interval is None:
-        return ""
-    ends = [_score(end, ranking) if ranking else str(end) for end in interval]
-    return between.join(dict.fromkeys(ends))
-
-
-def _p_value(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<1e-16" if value < 1e-16 else f"{value:.2g}"
 
 
 def _show_check(found: Check) -> None:
@@ -992,7 +951,7 @@ def _show_prepared(done: Prepared) -> None:
     out.print(f"splits: {', '.join(counted)}")
     for one in done.counts:
         if one.found != one.published:
-            _warn(f"{one.found:,} {one.what}, but {one.published:,} were published")
+            warn(f"{one.found:,} {one.what}, but {one.published:,} were published")
     if not done.counts:
         out.print("no published counts to compare with are known for this release")
     elif all(one.found == one.published for one in done.counts):
@@ -1000,131 +959,10 @@ def _show_prepared(done: Prepared) -> None:
     if corpus.rejected:
         reasons = Counter(one.reason for one in corpus.rejected)
         counted = (f"{count:,} {reason}" for reason, count in reasons.most_common())
-        _warn(f"left out: {', '.join(counted)} ({done.quarantine})")
+        warn(f"left out: {', '.join(counted)} ({done.quarantine})")
     folder = done.manifest.parent.resolve()
     if not all(recording.is_relative_to(folder) for recording in corpus.recordings):
-        _warn("recordings lie outside the manifest's folder: read it with --allow-outside")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, float], None]]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    began = time.monotonic()
-    if not err.is_terminal:
-        last = [began]
-
-        def line(done: int, total: int, seconds: float) -> None:
-            now = time.monotonic()
-            if now - last[0] >= 10:
-                last[0] = now
-                err.print(
-                    f"{done:,} of {total:,} recordings, {seconds / 3600:.2f} h, "
-                    f"× {seconds / (now - began):.0f} real time",
-                    highlight=False,
-                )
-
-        yield line
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("recordings"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("× {task.fields[speed]:.0f} real time"),
-    )  # fmt: skip
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=None, speed=0.0)
-
-        def step(done: int, total: int, seconds: float) -> None:
-            speed = seconds / max(time.monotonic() - began, 1e-9)
-            bar.update(task, completed=done, total=total, speed=speed)
-            if done == total:  # the terminal is free for what comes next
-                bar.stop()
-
-        yield step
-
-
-@contextmanager
-def _training() -> Iterator[Callable[[Moment], None]]:
-    """Shows training: a bar with each loss on a terminal, elsewhere a line now and then.
-
-    Training that was asked to stop ends the program as its signal would have.
-    """
-    from augury.learning.training import Stopped
-
-    shown = _Bar() if err.is_terminal else _Lines()
-    try:
-        yield shown.show
-    except Stopped as stopped:
-        err.print(f"augury: {stopped}", soft_wrap=True)
-        sys.exit(128 + stopped.signal)
-    finally:
-        shown.stop()
-
-
-class _Lines:
-    """A line of training every half a minute."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def show(self, moment: Moment) -> None:
-        now = time.monotonic()
-        if now - self.last >= 30:
-            self.last = now
-            err.print(
-                f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
-                f"× {moment.speed:.0f} real time, {_duration(moment.eta)} left: "
-                f"{_losses(moment)}",
-                soft_wrap=True,
-            )
-
-    def stop(self) -> None:
-        """Nothing is left to end."""
-
-
-class _Bar:
-    """A bar an epoch; made at the first batch: until then that of recordings has the terminal."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-
-    def show(self, moment: Moment) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        if self.bar is None:
-            columns = (
-                TextColumn("epoch {task.fields[epoch]}"), BarColumn(),
-                TextColumn("{task.fields[left]} left · × {task.fields[speed]:.0f} real time"),
-                TextColumn("{task.fields[losses]}"),
-            )  # fmt: skip
-            self.bar = Progress(*columns, console=err, transient=True)
-            self.bar.start()
-            self.bar.add_task("", total=None, epoch="", left="", speed=0.0, losses="")
-        self.bar.update(
-            self.bar.task_ids[0], completed=moment.batch, total=moment.batches,
-            epoch=f"{moment.epoch}/{moment.epochs}", left=_duration(moment.eta),
-            speed=moment.speed, losses=_losses(moment),
-        )  # fmt: skip
-
-    def stop(self) -> None:
-        if self.bar:
-            self.bar.stop()
-
-
-def _losses(moment: Moment) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        warn("recordings lie outside the manifest's folder: read it with --allow-outside")
 
 
 def _show_pretrained(done: Pretrained) -> None:
@@ -1145,7 +983,7 @@ def _show_pretrained(done: Pretrained) -> None:
     speed = result["audio_seconds"] / max(result["seconds"], 1e-9)
     out.print(
         f"epoch {result['best_epoch']} of {result['epochs']} kept · "
-        f"{result['parameters']:,} parameters · {_duration(result['seconds'])}, "
+        f"{result['parameters']:,} parameters · {clock(result['seconds'])}, "
         f"× {speed:.0f} real time"
     )
     left_out = done.config.data["left_out"]
@@ -1153,9 +991,19 @@ def _show_pretrained(done: Pretrained) -> None:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         out.print(f"left out: {reasons} (quarantine.csv)")
     if done.skipped:
-        _warn(
-            f"{len(done.skipped)} batches were not finite and were skipped; the report names them"
-        )
+        warn(f"{len(done.skipped)} batches were not finite and were skipped; the report names them")
+
+
+@contextmanager
+def _stopped() -> Iterator[None]:
+    """Training that was asked to stop ends the program as its signal would have."""
+    from augury.learning.training import Stopped
+
+    try:
+        yield
+    except Stopped as stopped:
+        err.print(f"augury: {stopped}", soft_wrap=True)
+        sys.exit(128 + stopped.signal)
 
 
 @contextmanager

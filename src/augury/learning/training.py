@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
 from augury.learning.processes import ProcessGroup
+from augury.reporter import Reporter, TrainingProgress
 from augury.store import write_atomically
 
 Indices = TypeVar("Indices")  # which clips make a batch
@@ -126,20 +127,6 @@ class TrainingState:
     audio_seconds: float = 0.0  # seconds of audio trained on
 
 
-@dataclass(frozen=True)
-class Moment:
-    """What there is to show of a run that goes on."""
-
-    step: int  # batches done in all
-    epoch: int  # the current one, 1-based
-    epochs: int
-    batch: int
-    batches: int
-    losses: dict[str, float]  # mean of this epoch so far
-    speed: float  # × real time, of this run
-    eta: float  # seconds
-
-
 @dataclass
 class TrainingLoop(Generic[Indices, Data]):
     """One model, trained in one folder.
@@ -156,8 +143,7 @@ class TrainingLoop(Generic[Indices, Data]):
     log: Path
     key: str
     group: ProcessGroup
-    watch: Callable[[Moment], None] = lambda moment: None
-    warn: Callable[[str], None] = lambda message: None
+    reporter: Reporter = field(default_factory=Reporter)
 
     def __post_init__(self) -> None:
         self.state = TrainingState(processes=self.group.size, threads=torch.get_num_threads())
@@ -195,7 +181,7 @@ class TrainingLoop(Generic[Indices, Data]):
         if about:
             self.state = TrainingState(**about)
         if self.state.batch and self.state.processes != self.group.size:
-            self.warn(
+            self.reporter.warning(
                 f"{self.group.size} processes, and {self.state.processes} before: batches are cut "
                 f"otherwise, so epoch {self.state.epoch + 1} begins again"
             )
@@ -275,7 +261,7 @@ class TrainingLoop(Generic[Indices, Data]):
         words = self.objective.describe(indices)
         now.skipped.append(f"epoch {now.epoch + 1}, batch {now.batch + 1}: {words}")
         self._write({"step": now.step + 1, "skipped": words})
-        self.warn(f"skipped a batch whose loss or gradient is not finite: {words}")
+        self.reporter.warning(f"skipped a batch whose loss or gradient is not finite: {words}")
         if len(now.skipped) > self.schedule.max_skipped:
             raise FloatingPointError(
                 f"{len(now.skipped)} batches had a loss or gradient that is not finite, and "
@@ -294,11 +280,11 @@ class TrainingLoop(Generic[Indices, Data]):
                 | {"loss": losses}
             )
         to_come = batches * (self.schedule.epochs - now.epoch) - now.batch
-        eta = spent / (now.step - self._first) * to_come
-        self.watch(
-            Moment(
+        remaining = spent / (now.step - self._first) * to_come
+        self.reporter.progress(
+            TrainingProgress(
                 now.step, now.epoch + 1, self.schedule.epochs, now.batch, batches, losses, speed,
-                eta,
+                remaining,
             )
         )  # fmt: skip
 
@@ -333,7 +319,9 @@ class TrainingLoop(Generic[Indices, Data]):
         # Without validation the last epoch is the one kept.
         value = held_out.get(self.objective.criterion, 0.0)
         if not math.isfinite(value):
-            self.warn(f"the validation {self.objective.criterion} of epoch {now.epoch} is {value}")
+            self.reporter.warning(
+                f"the validation {self.objective.criterion} of epoch {now.epoch} is {value}"
+            )
             value = math.inf
         if not held_out or now.best_value is None or value < now.best_value:
             now.best_value, now.epochs_since_best = value, 0
@@ -359,7 +347,7 @@ class TrainingLoop(Generic[Indices, Data]):
         except OSError as error:
             text = f"no checkpoint written ({error}); the last one stands: make room"
             self._write({"step": self.state.step, "warning": text})
-            self.warn(text)
+            self.reporter.warning(text)
 
     def _write(self, line: dict[str, Any]) -> None:
         if self.group.rank:

@@ -6,11 +6,12 @@ from augury.pseudolabels.candidate import (
     PITCH,
     SEVEN,
     Candidate,
-    candidate,
-    candidates,
     frames_of,
     function_version,
     load_function,
+    packages,
+    parse_candidate,
+    parse_candidates,
 )
 
 __all__ = [
@@ -19,9 +20,10 @@ __all__ = [
     "PITCH",
     "SEVEN",
     "Candidate",
-    "candidate",
-    "candidates",
     "frames_of",
     "function_version",
     "load_function",
+    "packages",
+    "parse_candidate",
+    "parse_candidates",
 ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from augury.corpus.corpus import Rejected, write_quarantine
 from augury.store import write_atomically
+from augury.tables import csv_text
 
 
 @dataclass(frozen=True)
@@ -85,14 +84,8 @@ class Ranking:
         del plain["rejected"], plain["timings"]
         return plain
 
-    def write(self, folder: Path | str) -> Path:
-        """Write ranking.json, ranking.csv, report.html, quarantine.csv and timings.json.
-
-        Returns:
-            The report's path.
-        """
-        from augury.report.page import render
-
+    def write(self, folder: Path | str) -> None:
+        """Write ranking.json, ranking.csv, quarantine.csv and timings.json."""
         folder = Path(folder)
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(folder / "ranking.json", text + "\n")
@@ -100,8 +93,6 @@ class Ranking:
         write_quarantine(self.rejected, folder / "quarantine.csv")
         timings = {name: round(seconds, 3) for name, seconds in self.timings.items()}
         write_atomically(folder / "timings.json", json.dumps(timings, indent=1) + "\n")
-        write_atomically(folder / "report.html", render(self))
-        return folder / "report.html"
 
     def _table(self) -> str:
         columns = [
@@ -112,24 +103,20 @@ class Ranking:
         ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]
         names = [f"class:{name}" for name in self.class_names]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(
-            ["rank", *columns, *ends, "label", "estimator", "settings", *inputs, *names]
-        )
         settings = json.dumps(self.settings, ensure_ascii=False)
-        for rank, result in enumerate(self.results, 1):
-            writer.writerow(
-                [
-                    rank if result.status == "ranked" else "",
-                    *(getattr(result, column) for column in columns),
-                    *(result.interval or ("", "")),
-                    *(result.rank_interval or ("", "")),
-                    self.label,
-                    self.estimator,
-                    settings,
-                    *self.inputs.values(),
-                    *result.classes,
-                ]
-            )
-        return text.getvalue()
+        rows = (
+            [
+                rank if result.status == "ranked" else "",
+                *(getattr(result, column) for column in columns),
+                *(result.interval or ("", "")),
+                *(result.rank_interval or ("", "")),
+                self.label,
+                self.estimator,
+                settings,
+                *self.inputs.values(),
+                *result.classes,
+            ]
+            for rank, result in enumerate(self.results, 1)
+        )
+        run = ["label", "estimator", "settings"]
+        return csv_text(["rank", *columns, *ends, *run, *inputs, *names], rows)
