@@ -100,7 +100,7 @@ def test_two_runs_with_one_seed_are_identical(spoken):
 
 def test_finished_runs_are_read_and_others_added(spoken, monkeypatch):
     first = run(spoken[1], seeds=1)
-    monkeypatch.setattr("augury.downstream.run.Run", None)  # must not be called
+    monkeypatch.setattr("augury.downstream.run.TrainingLoop", None)  # must not be called
     again = run(spoken[1], seeds=1)
     assert again == first
     monkeypatch.undo()

@@ -117,7 +117,7 @@ def verification() -> Evaluation:
                 scores={"EER cosine": 1.4 * rate, "EER PLDA": rate, "minDCF 0.01 PLDA": 6 * rate},
                 groups={"same gender": 1.2 * rate, "cross gender": 0.7 * rate},
                 det=curve(rate, seed=seed),
-                worst=(
+                mistakes=(
                     Mistake(
                         "id10270/5r0dWxy17C8/00001.wav and id10270/8jEAjG6SegY/00008.wav",
                         "of one speaker, yet scored −14.20",
@@ -144,7 +144,7 @@ def recognition(labels: Sequence[str] = (*PHONES, "")) -> Evaluation:
         Mistake("dr1/fcjf0/sx2.wav at 2.35 s", "9 errors in 12", "", "s " * 90, "https://x/y.ogg"),
     )
     more: dict[str, Any] = {
-        "confusion": confusion(labels), "worst": worst,
+        "confusion": confusion(labels), "mistakes": worst,
         "scores": {"substitutions": 0.2, "deletions": 0.1, "insertions": 1.3},
     }  # fmt: skip
     return evaluation(
@@ -173,7 +173,7 @@ def hostile() -> Evaluation:
     one = outcome(
         0.1, scores={HOSTILE: 0.5}, groups={HOSTILE: 0.2}, det=curve(0.1),
         confusion=confusion([HOSTILE, RTL, "x" * 300, ""]),
-        worst=(Mistake(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 'javascript:alert("x")'),
+        mistakes=(Mistake(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 'javascript:alert("x")'),
                Mistake(RTL, RTL, RTL, RTL, f'data:audio/ogg,"><script>{HOSTILE}'),
                Mistake("\udcff\x00", "x", audio="data:text/html,<script>x</script>")),
     )  # fmt: skip

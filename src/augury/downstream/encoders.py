@@ -91,7 +91,7 @@ def _random_encoder(settings: EvaluateSettings) -> EncoderSpec:
             torch.manual_seed(seed)
             encoder = Encoder(sizes)
         encoder.mean.copy_(torch.from_numpy(mean))
-        encoder.deviation.copy_(torch.from_numpy(std))
+        encoder.standard_deviation.copy_(torch.from_numpy(std))
         return encoder.eval(), key(sizes_key, seed, mean.tolist(), std.tolist())
 
     return EncoderSpec(RANDOM, settings.mode, None, sizes_key, load)

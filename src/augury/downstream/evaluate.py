@@ -20,7 +20,7 @@ from augury.downstream.result import Evaluation, Model, Outcome
 from augury.downstream.run import TaskRun
 from augury.downstream.tasks.task import find_task
 from augury.errors import InputError
-from augury.learning.processes import Group, lock_folder, process_group
+from augury.learning.processes import ProcessGroup, lock_folder, process_group
 from augury.pretraining import config
 from augury.provenance import versions
 from augury.reporter import Reporter
@@ -102,7 +102,7 @@ def evaluate(
 
 
 @contextmanager
-def _in_turn(group: Group) -> Iterator[None]:
+def _in_turn(group: ProcessGroup) -> Iterator[None]:
     """Let the first process run alone; the others follow, and find its work in the store."""
     if group.rank:
         group.wait()

@@ -19,7 +19,7 @@ from augury.downstream.splits import SPLITS, TEST, TRAIN, assign_splits
 from augury.downstream.tasks.task import Task, task_version
 from augury.errors import InputError
 from augury.extraction.extract import Plan
-from augury.learning.processes import Group
+from augury.learning.processes import ProcessGroup
 from augury.pretraining.clips import Clips
 from augury.pretraining.prepare import ExtractedClips, Wanted, extract_clips
 from augury.reporter import Reporter
@@ -63,7 +63,7 @@ def prepare_task(
     *,
     store: Path,
     folder: Path,
-    group: Group,
+    group: ProcessGroup,
     jobs: int | None,
     reporter: Reporter | None,
 ) -> TaskData:
@@ -109,7 +109,7 @@ def _refuse_too_many(
     kept: int,
     settings: EvaluateSettings,
     folder: Path,
-    group: Group,
+    group: ProcessGroup,
 ) -> None:
     try:
         refuse_too_many(rejected, kept, settings.max_bad)

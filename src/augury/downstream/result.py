@@ -65,18 +65,18 @@ class Outcome:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Outcome:
-        """From what `asdict` gave, gone through JSON."""
-        given = dict(plain)
-        if given.get("interval"):
-            given["interval"] = tuple(given["interval"])
-        if given.get("confusion"):
-            counts = tuple(map(tuple, given["confusion"]["counts"]))
-            given["confusion"] = Confusion(tuple(given["confusion"]["labels"]), counts)
-        if given.get("det"):
-            given["det"] = tuple(map(tuple, given["det"]))
-        given["worst"] = tuple(Mistake(**one) for one in given.get("worst", ()))
-        given["history"] = tuple(given.get("history", ()))
-        return cls(**given)
+        """The outcome of which `asdict` gave this, after JSON, which has no tuples."""
+        fields = dict(plain)
+        if fields.get("interval"):
+            fields["interval"] = tuple(fields["interval"])
+        if fields.get("confusion"):
+            counts = tuple(map(tuple, fields["confusion"]["counts"]))
+            fields["confusion"] = Confusion(tuple(fields["confusion"]["labels"]), counts)
+        if fields.get("det"):
+            fields["det"] = tuple(map(tuple, fields["det"]))
+        fields["mistakes"] = tuple(Mistake(**mistake) for mistake in fields.get("mistakes", ()))
+        fields["history"] = tuple(fields.get("history", ()))
+        return cls(**fields)
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from augury.downstream.tasks.task import DownstreamModel
 from augury.errors import InputError
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
-from augury.learning.processes import STATE, Group
-from augury.learning.training import Run, Schedule, State, sum_losses
+from augury.learning.processes import STATE_FOLDER, ProcessGroup
+from augury.learning.training import Schedule, TrainingLoop, TrainingState, sum_over_batches
 from augury.pretraining.encoder import Encoder
 from augury.reporter import Reporter
 from augury.settings import EvaluateSettings
@@ -51,7 +51,7 @@ class TaskRun:
     seed: int
     out: Path  # the evaluation's folder
     cache: Path  # folder of the features of frozen encoders
-    group: Group
+    group: ProcessGroup
     minutes: float  # between checkpoints
     reporter: Reporter | None
 
@@ -107,10 +107,10 @@ class TaskRun:
             settings.epochs, settings.learning_rate, settings.schedule, settings.clip,
             settings.patience, settings.max_skipped, self.seed, self.minutes,
         )  # fmt: skip
-        state = self.folder / STATE / str(k)
+        state = self.folder / STATE_FOLDER / str(k)
         state.mkdir(parents=True, exist_ok=True)
         name = "log.jsonl" if len(self.data.folds) == 1 else f"log-{k}.jsonl"
-        run = Run(
+        run = TrainingLoop(
             objective, model, _optimisers(model, settings), schedule, state, self.folder / name,
             self.key, self.group, self.reporter or Reporter(),
         )  # fmt: skip
@@ -159,7 +159,7 @@ class TaskRun:
             write_atomically(self.folder / name, safetensors.numpy.save(weights))
         plain = json.dumps([self.key, asdict(outcome)])
         write_atomically(self.folder / "result.json", plain + "\n")  # last: the run is complete
-        shutil.rmtree(self.folder / STATE)
+        shutil.rmtree(self.folder / STATE_FOLDER)
 
     def _score(self, models: Sequence[_FoldModel]) -> Outcome:
         """The task's score of the folds together, with how training went."""
@@ -179,7 +179,7 @@ class TaskRun:
 
         outcome = self.data.folds[0].task.score(predict, self.seed)
         spent = time.monotonic() - began
-        wall = sum(fold.state.wall for fold in models)
+        wall = sum(fold.state.seconds for fold in models)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         first = models[0]
         about = {
@@ -187,7 +187,7 @@ class TaskRun:
             "best_epoch": first.epoch,
             "epochs": first.state.epoch,
             "seconds": round(wall, 1),
-            "real_time": round(sum(fold.state.audio for fold in models) / max(wall, 1e-9), 1),
+            "real_time": round(sum(fold.state.audio_seconds for fold in models) / max(wall, 1e-9), 1),
             "scoring_seconds": round(spent, 1),
             "scoring_real_time": round(frames * audio.HOP / max(spent, 1e-9), 1),
             "memory_gb": round(peak, 2),  # of the process so far
@@ -203,7 +203,7 @@ class _FoldModel:
 
     model: DownstreamModel
     objective: _FoldObjective
-    state: State
+    state: TrainingState
     epoch: int  # the best
 
     def predict(self, split: str, device: torch.device) -> Iterator[tuple[Batch, list[Any]]]:
@@ -216,18 +216,18 @@ class _FoldModel:
 
 
 class _FoldObjective:
-    """What is minimised on one fold; see learning.training.Task."""
+    """What is minimised on one fold; see learning.training.Objective."""
 
     def __init__(
-        self, fold: Fold, source: Source, settings: EvaluateSettings, seed: int, group: Group
+        self, fold: Fold, source: Source, settings: EvaluateSettings, seed: int, group: ProcessGroup
     ) -> None:
         self.task, self.stretches, self.source = fold.task, fold.stretches, source
         self.seed, self.group = seed, group
-        self.parts, self.weights = list(fold.task.loss_names), list(fold.task.loss_weights)
+        self.loss_names, self.loss_weights = list(fold.task.loss_names), list(fold.task.loss_weights)
         self.criterion = fold.task.criterion
         self.most = round(settings.batch_seconds / audio.HOP)
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+    def epoch_batches(self, epoch: int) -> list[NDArray[np.int64]]:
         rng = np.random.default_rng((self.seed, epoch))
         return features.plan_batches(
             self.stretches, self.stretches.of(TRAIN), self.most,
@@ -239,8 +239,8 @@ class _FoldObjective:
         most = max(self.most, round(EVALUATION_SECONDS / audio.HOP))
         return features.plan_batches(self.stretches, self.stretches.of(split), most)
 
-    def read(self, plan: NDArray[np.int64]) -> Batch:
-        return features.read_batch(self.source, self.stretches, self.task.targets, plan)
+    def read(self, indices: NDArray[np.int64]) -> Batch:
+        return features.read_batch(self.source, self.stretches, self.task.targets, indices)
 
     def losses(self, model: nn.Module, data: Batch) -> tuple[Tensor, Tensor]:
         device = self.group.device
@@ -250,13 +250,13 @@ class _FoldObjective:
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
         read = read_ahead(self.read, self.plans(VALIDATION)[self.group.rank :: self.group.size])
         losses = partial(self.losses, model)
-        return sum_losses(losses, read, self.group.device, stop, parts=len(self.parts))
+        return sum_over_batches(losses, read, self.group.device, stop, count=len(self.loss_names))
 
-    def seconds(self, plan: NDArray[np.int64]) -> float:
-        return float(plan[:, 2].sum() * audio.HOP)
+    def seconds(self, indices: NDArray[np.int64]) -> float:
+        return float(indices[:, 2].sum() * audio.HOP)
 
-    def described(self, plan: NDArray[np.int64]) -> str:
-        return self.stretches.clips.described(plan[:, 0])
+    def describe(self, indices: NDArray[np.int64]) -> str:
+        return self.stretches.clips.describe(indices[:, 0])
 
 
 def _optimisers(model: DownstreamModel, settings: EvaluateSettings) -> list[torch.optim.Optimizer]:
