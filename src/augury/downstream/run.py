@@ -187,7 +187,9 @@ class TaskRun:
             "best_epoch": first.epoch,
             "epochs": first.state.epoch,
             "seconds": round(wall, 1),
-            "real_time": round(sum(fold.state.audio_seconds for fold in models) / max(wall, 1e-9), 1),
+            "real_time": round(
+                sum(fold.state.audio_seconds for fold in models) / max(wall, 1e-9), 1
+            ),
             "scoring_seconds": round(spent, 1),
             "scoring_real_time": round(frames * audio.HOP / max(spent, 1e-9), 1),
             "memory_gb": round(peak, 2),  # of the process so far
@@ -223,7 +225,10 @@ class _FoldObjective:
     ) -> None:
         self.task, self.stretches, self.source = fold.task, fold.stretches, source
         self.seed, self.group = seed, group
-        self.loss_names, self.loss_weights = list(fold.task.loss_names), list(fold.task.loss_weights)
+        self.loss_names, self.loss_weights = (
+            list(fold.task.loss_names),
+            list(fold.task.loss_weights),
+        )
         self.criterion = fold.task.criterion
         self.most = round(settings.batch_seconds / audio.HOP)
 
