@@ -457,8 +457,9 @@ def test_articles(name: str, article: str) -> None:
 def test_warnings_are_listed_with_those_of_the_scores() -> None:
     found = wording.warnings(Comparison.of(odd()))
     assert found == [
-        "No better than a guess (50.0 %): the random encoder.",
-        "random encoder: 4 batches had a loss or gradient that is not finite, and taught nothing.",
+        "No better than guessing (50.0 %): the random encoder.",
+        "random encoder: 4 batches had a loss or gradient that is not finite, and did not "
+        "change the weights.",
         "No score of the encoder f1 and the encoder f2.",
     ]
     assert "'zh' is 3 times in the transcripts" in Page(render(recognition())).text
@@ -489,7 +490,7 @@ def test_many_classes_are_a_longer_list() -> None:
         page = Page(render(CASES[name]()))
         assert len([1 for tag, _ in page.tags if tag == "svg"]) == drawings
         text = page.text[page.text.index("The most frequent confusions") :]
-        assert len(re.findall(r"\d+\d*\.\d %\n|–\n", text[: text.index("most wrong")])) == rows
+        assert len(re.findall(r"\d+\d*\.\d %\n|–\n", text[: text.index("worst mistakes")])) == rows
     assert "61 classes are too many to draw" in Page(render(CASES["many classes"]())).text
 
 

@@ -180,6 +180,7 @@ class TaskRun:
         outcome = self.data.folds[0].task.score(predict, self.seed)
         spent = time.monotonic() - began
         wall = sum(fold.state.seconds for fold in models)
+        trained_on = sum(fold.state.audio_seconds for fold in models)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         first = models[0]
         about = {
