@@ -198,7 +198,7 @@ def test_damage_raises_nothing_but_bad_audio(kind, damage):
     for place, value in damage:
         data[int(place**3 * (len(data) - 1))] = value  # mostly in the header
     try:
-        signal, rate = decode(bytes(data), kind, longest=0.1)
+        signal, rate = decode(bytes(data), kind, max_hours=0.1)
     except BadAudio:
         return
     assert 4_000 <= rate <= 192_000
@@ -310,7 +310,7 @@ def test_an_interrupt_while_decoding_is_raised_afterwards_and_not_swallowed(monk
     """In a callback of libsndfile it would be lost, and the file called truncated."""
     import augury.audio
 
-    mono = augury.audio._mono
+    mono = augury.audio._decode_mono
 
     def interrupted(sound, name):
         signal.raise_signal(signal.SIGINT)

@@ -37,13 +37,15 @@ BANDS = 80  # of the mel scale, the paper's
 Signal = NDArray[np.float32]
 
 _RATES = (4_000, 192_000)  # Hz, lowest and highest believed
-_LONGEST = 6.0  # hours
+_MAX_HOURS = 6.0  # hours
 _CHANNELS = 32
 _PIECE = 1 << 22  # samples of all channels decoded at a time
-_LOUDEST = 1e6  # times full scale: integers written as floats pass, what would overflow does not
+_MAX_AMPLITUDE = (
+    1e6  # times full scale: integers written as floats pass, what would overflow does not
+)
 FLOOR = 1e-10  # power: -100 dB
 _FRAMES = 512  # spectra computed at a time, so that they stay in the cache
-_STREAMED = (
+_UNKNOWN_LENGTH = (
     0x7FFFF000  # a WAV length from here on was written by a program that could not seek back
 )
 
@@ -75,7 +77,7 @@ class Header:
         return self.frames / self.rate
 
 
-def decode(data: bytes, name: str, *, longest: float = _LONGEST) -> tuple[Signal, int]:
+def decode(data: bytes, name: str, *, max_hours: float = _MAX_HOURS) -> tuple[Signal, int]:
     """A file's bytes as a mono signal (samples,), the mean of its channels, and its rate in Hz.
 
     Reads WAV, FLAC, Ogg Vorbis and Opus, MP3 and NIST SPHERE. `name` is for messages; `longest` is
@@ -85,15 +87,15 @@ def decode(data: bytes, name: str, *, longest: float = _LONGEST) -> tuple[Signal
     "no-samples", "too-long", "too-many-channels", "truncated", "not-finite", "too-loud", "silent".
     An MP3 without a Xing header doesn't say how long it is: one cut off is not recognised.
     """
-    with _interrupted_after(), _opened(io.BytesIO(data), len(data), name, longest) as sound:
-        signal = _mono(sound, name)
+    with _defer_interrupts(), _open(io.BytesIO(data), len(data), name, max_hours) as sound:
+        signal = _decode_mono(sound, name)
         wanted, rate = sound.frames, sound.samplerate
     if len(signal) < wanted:
-        raise _truncated(name, f"only {len(signal)} of the {wanted} samples its header gives")
+        raise _truncation(name, f"only {len(signal)} of the {wanted} samples its header gives")
     low, high = signal.min(), signal.max()  # NaN and infinity survive into one of them
     if not (np.isfinite(low) and np.isfinite(high)):
         raise BadAudio("not-finite", f"{name}: holds NaN or infinite samples; export it again")
-    if max(-low, high) > _LOUDEST:
+    if max(-low, high) > _MAX_AMPLITUDE:
         peak = max(-low, high)
         detail = f"{name}: a peak of {peak:.1e}, where 1 is full scale; rescale it"
         raise BadAudio("too-loud", detail)
@@ -105,7 +107,7 @@ def decode(data: bytes, name: str, *, longest: float = _LONGEST) -> tuple[Signal
 
 
 @contextmanager
-def _interrupted_after() -> Iterator[None]:
+def _defer_interrupts() -> Iterator[None]:
     """Ctrl-C waits until the end of this block.
 
     libsndfile reads through callbacks, and an interrupt raised in one is swallowed there: the file
@@ -124,11 +126,11 @@ def _interrupted_after() -> Iterator[None]:
             before(*caught[0])
 
 
-def header(path: Path, name: str | None = None, *, longest: float = _LONGEST) -> Header:
+def header(path: Path, name: str | None = None, *, max_hours: float = _MAX_HOURS) -> Header:
     """What a recording's header says, decoding nothing; BadAudio and OSError for what it shows."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        with _opened(file, size, name or str(path), longest) as sound:
+        with _open(file, size, name or str(path), max_hours) as sound:
             kind = f"{sound.format} {sound.subtype}"
             return Header(sound.samplerate, sound.channels, sound.frames, kind)
 
@@ -162,7 +164,7 @@ def log_mel(
             f"the signal has {len(signal)} samples, but one window of {window:g} s at {rate} Hz "
             f"needs {width}; leave out recordings shorter than that"
         )
-    hann, mel = analysis(rate, bands, window)
+    hann, mel = window_and_filters(rate, bands, window)
     frames = sliding_window_view(np.asarray(signal, np.float32), width)[::step]
     db = np.empty((len(frames), bands), np.float32)
     for i in range(0, len(frames), _FRAMES):
@@ -178,12 +180,12 @@ def log_mel(
 
 
 @cache
-def cosines(bands: int, count: int) -> NDArray[np.float32]:
+def cepstral_basis(bands: int, count: int) -> NDArray[np.float32]:
     """(bands, count): log-mel @ this is its first MFCCs, an orthonormal DCT (type 2)."""
-    return _constant(np.asarray(fft.dct(np.eye(bands), axis=1, norm="ortho"))[:, :count])
+    return _read_only(np.asarray(fft.dct(np.eye(bands), axis=1, norm="ortho"))[:, :count])
 
 
-def analysis(
+def window_and_filters(
     rate: int, bands: int, window: float = WINDOW
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What `log_mel` computes with: its window (samples,) and its mel filters (bins, bands)."""
@@ -193,7 +195,7 @@ def analysis(
 
 @cache
 def _hann(width: int) -> NDArray[np.float32]:
-    return _constant(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width))  # periodic
+    return _read_only(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width))  # periodic
 
 
 @cache
@@ -210,16 +212,16 @@ def _mel_filters(rate: int, width: int, bands: int) -> NDArray[np.float32]:
             f"{bands} mel bands at {rate} Hz are finer than the spectrum's {rate / width:g} Hz, so "
             "some would be empty; ask for fewer bands or a longer window"
         )
-    return _constant(filters)
+    return _read_only(filters)
 
 
-def _constant(values: np.ndarray) -> NDArray[np.float32]:
+def _read_only(values: np.ndarray) -> NDArray[np.float32]:
     array = values.astype(np.float32)
     array.flags.writeable = False  # it is cached and shared
     return array
 
 
-def _mono(sound: soundfile.SoundFile, name: str) -> Signal:
+def _decode_mono(sound: soundfile.SoundFile, name: str) -> Signal:
     """All samples (samples,), decoded in pieces: memory grows with what is there, not claimed."""
     piece = _PIECE // sound.channels
     pieces, count = [], 0
@@ -227,17 +229,17 @@ def _mono(sound: soundfile.SoundFile, name: str) -> Signal:
         try:
             samples = sound.read(piece, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError) as error:
-            raise _unreadable(name, error) from error
+            raise _read_failure(name, error) from error
         if len(samples) == 0:
             break
         pieces.append(samples[:, 0] if sound.channels == 1 else samples.mean(axis=1))
         count += len(samples)
     if not pieces:
-        raise _truncated(name, f"none of the {sound.frames} samples its header gives")
+        raise _truncation(name, f"none of the {sound.frames} samples its header gives")
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def _opened(file: BinaryIO, size: int, name: str, longest: float) -> soundfile.SoundFile:
+def _open(file: BinaryIO, size: int, name: str, max_hours: float) -> soundfile.SoundFile:
     """The sound in a file of `size` bytes, its header checked and bounded."""
     if size == 0:
         raise BadAudio("empty-file", f"{name}: has 0 bytes; copy or download it again")
@@ -246,16 +248,16 @@ def _opened(file: BinaryIO, size: int, name: str, longest: float) -> soundfile.S
     try:
         sound = soundfile.SoundFile(file)
     except (soundfile.SoundFileError, RuntimeError) as error:
-        raise _unreadable(name, error) from error
+        raise _read_failure(name, error) from error
     try:
-        _check_header(sound, name, longest)
+        _check_header(sound, name, max_hours)
     except BadAudio:
         sound.close()
         raise
     return sound
 
 
-def _check_header(sound: soundfile.SoundFile, name: str, longest: float) -> None:
+def _check_header(sound: soundfile.SoundFile, name: str, max_hours: float) -> None:
     lowest, highest = _RATES
     if not lowest <= sound.samplerate <= highest:
         raise BadAudio(
@@ -277,11 +279,11 @@ def _check_header(sound: soundfile.SoundFile, name: str, longest: float) -> None
         raise BadAudio(
             "unreadable", f"{name}: its header does not say how long it is; encode it again"
         )
-    if sound.frames > longest * 3600 * sound.samplerate:
+    if sound.frames > max_hours * 3600 * sound.samplerate:
         hours = sound.frames / sound.samplerate / 3600
         raise BadAudio(
             "too-long",
-            f"{name}: its header says {hours:.1f} h, but at most {longest:g} h are read; cut it "
+            f"{name}: its header says {hours:.1f} h, but at most {max_hours:g} h are read; cut it "
             "into shorter recordings",
         )
 
@@ -316,12 +318,12 @@ def _check_wav(file: BinaryIO, size: int, name: str, *, big: bool) -> None:
             lengths = file.read(16)
             long = struct.unpack("<Q", lengths[8:])[0] if len(lengths) == 16 else None
         if kind == b"data":
-            known = length if length < _STREAMED else long
+            known = length if length < _UNKNOWN_LENGTH else long
             if known is not None and at + 8 + known > size:
-                raise _truncated(name, f"{size - at - 8} of the {known} bytes its header gives")
+                raise _truncation(name, f"{size - at - 8} of the {known} bytes its header gives")
             return
         at += 8 + length + length % 2
-    raise _truncated(name, "none of its samples: it ends before them")
+    raise _truncation(name, "none of its samples: it ends before them")
 
 
 def _check_sphere(head: bytes, size: int, name: str) -> None:
@@ -340,7 +342,7 @@ def _check_sphere(head: bytes, size: int, name: str) -> None:
         wanted = count * width * (field("channel_count") or 1)
         there = max(0, size - int(begin[1]))
         if there < wanted:
-            raise _truncated(name, f"{there} of the {wanted} bytes of samples its header gives")
+            raise _truncation(name, f"{there} of the {wanted} bytes of samples its header gives")
 
 
 def _check_ogg(file: BinaryIO, size: int, name: str) -> None:
@@ -355,10 +357,10 @@ def _check_ogg(file: BinaryIO, size: int, name: str) -> None:
         table = file.read(page[26]) if len(page) == 27 else b""
         end = at + 27 + len(table) + sum(table)
         if not is_page or len(page) < 27 or len(table) < page[26] or end > size:
-            raise _truncated(name, f"whole pages up to byte {at} of {size}, then a broken one")
+            raise _truncation(name, f"whole pages up to byte {at} of {size}, then a broken one")
         at, last = end, bool(page[5] & 4)
     if not last:
-        raise _truncated(name, "pages that end without an end-of-stream mark")
+        raise _truncation(name, "pages that end without an end-of-stream mark")
 
 
 def _check_mp3(file: BinaryIO, size: int, name: str) -> None:
@@ -379,18 +381,18 @@ def _check_mp3(file: BinaryIO, size: int, name: str) -> None:
     if flags & 2:
         length = counts[1] if flags & 1 else counts[0]
         if at + length > size:
-            raise _truncated(name, f"{size - at} of the {length} bytes its header gives")
+            raise _truncation(name, f"{size - at} of the {length} bytes its header gives")
 
 
 def _is_mpeg_frame(head: bytes) -> bool:
     return len(head) > 3 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x06 != 0
 
 
-def _truncated(name: str, found: str) -> BadAudio:
+def _truncation(name: str, found: str) -> BadAudio:
     return BadAudio("truncated", f"{name}: cut off: it holds {found}; copy or download it again")
 
 
-def _unreadable(name: str, error: Exception) -> BadAudio:
+def _read_failure(name: str, error: Exception) -> BadAudio:
     said = re.sub(r"<_io\.\w+ object at \w+>", "it", str(error)).strip().rstrip(".")
     return BadAudio(
         "unreadable",

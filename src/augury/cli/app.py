@@ -19,7 +19,7 @@ from augury.report.text import clock
 
 if TYPE_CHECKING:
     from augury.corpus.corpus import Check
-    from augury.corpus.read import Prepared
+    from augury.corpus.read import PreparedCorpus
     from augury.downstream.result import Evaluation
     from augury.pretraining.pretrain import Pretrained
     from augury.ranking.result import Ranking, Result
@@ -724,7 +724,7 @@ def candidates(
 
     with _plain_errors():
         if feature_set:
-            for column in opensmile.names(feature_set):
+            for column in opensmile.descriptor_names(feature_set):
                 out.print(f"opensmile:{feature_set}:{column}", soft_wrap=True)
             return
         table = Table("candidate", "is", box=None)
@@ -938,7 +938,7 @@ def _show_check(found: Check) -> None:
         out.print(f"  and {len(found.rejected) - 20:,} more; --out FILE.csv writes all")
 
 
-def _show_prepared(done: Prepared) -> None:
+def _show_prepared(done: PreparedCorpus) -> None:
     corpus = done.corpus
     out.print(
         f"{len(corpus):,} segments in {len(corpus.recordings):,} recordings of "
@@ -951,7 +951,7 @@ def _show_prepared(done: Prepared) -> None:
     out.print(f"splits: {', '.join(counted)}")
     for one in done.counts:
         if one.found != one.published:
-            warn(f"{one.found:,} {one.what}, but {one.published:,} were published")
+            warn(f"{one.found:,} {one.name}, but {one.published:,} were published")
     if not done.counts:
         out.print("no published counts to compare with are known for this release")
     elif all(one.found == one.published for one in done.counts):

@@ -131,7 +131,7 @@ class Corpus:
         try:
             return self.columns[column]
         except KeyError:
-            raise InputError(_no_column(self.source, column, self.columns)) from None
+            raise InputError(_missing_column(self.source, column, self.columns)) from None
 
 
 class TooManyBad(InputError):
@@ -195,7 +195,7 @@ def assemble(
                 "correct the times or leave the row out",
             ),
         )
-    recordings, names, recording = _resolve_all(paths, folder, allow_outside, refused)
+    recordings, names, recording = _resolve_paths(paths, folder, allow_outside, refused)
     usable = np.ones(count, bool)
     usable[list(refused)] = False
     for later, first in _duplicates(recording, begin, end, usable):
@@ -226,7 +226,7 @@ def assemble(
         recording=recording,
         start=start,
         end=end,
-        columns={column: _shared(values) for column, values in columns.items()},
+        columns={column: _intern(values) for column, values in columns.items()},
         rows=np.asarray(rows, np.int64),
         rejected=tuple(sorted([*rejected, *new], key=lambda r: r.row)),
     )
@@ -247,7 +247,7 @@ def write_manifest(corpus: Corpus, path: Path | str) -> None:
     ]
     lists = [values.tolist() for values in corpus.columns.values()]
     lines = (
-        (names[r], _number(s), _number(e), *labels)
+        (names[r], _format_seconds(s), _format_seconds(e), *labels)
         for r, s, e, *labels in zip(
             corpus.recording.tolist(),
             corpus.start.tolist(),
@@ -262,13 +262,14 @@ def write_manifest(corpus: Corpus, path: Path | str) -> None:
 def write_quarantine(rejected: Iterable[Rejected], path: Path | str) -> None:
     """Writes rejected rows as CSV (row,path,start,end,reason,detail), whole or not at all."""
     lines = (
-        (str(r.row), r.path, _number(r.start), _number(r.end), r.reason, r.detail) for r in rejected
+        (str(r.row), r.path, _format_seconds(r.start), _format_seconds(r.end), r.reason, r.detail)
+        for r in rejected
     )
     write_csv(Path(path), ("row", *RESERVED, "reason", "detail"), lines)
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelColumn:
     """How one label column's classes are filled."""
 
     column: str
@@ -290,7 +291,7 @@ class Check:
     hours: float  # of segments
     recorded_hours: float  # of the recordings that they are cut from
     durations: dict[str, float]  # segment seconds: "min", "5 %", "median", "95 %", "max"
-    labels: tuple[Labels, ...]
+    labels: tuple[LabelColumn, ...]
     rates: dict[int, int]  # Hz: recordings
     channels: dict[int, int]  # channels: recordings
     formats: dict[str, int]  # "WAV PCM_16": recordings
@@ -352,7 +353,7 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
         hours=float(seconds.sum() / 3600),
         recorded_hours=sum(h.seconds for h in found) / 3600,
         durations=_quantiles(seconds),
-        labels=tuple(_labels(column, v, top) for column, v in usable.columns.items()),
+        labels=tuple(_describe_labels(column, v, top) for column, v in usable.columns.items()),
         rates=dict(sorted(Counter(h.rate for h in found).items())),
         channels=dict(sorted(Counter(h.channels for h in found).items())),
         formats=_by_count(h.format for h in found),
@@ -382,11 +383,11 @@ def _headers(
     return headers, faults
 
 
-def _labels(column: str, values: np.ndarray, top: int) -> Labels:
+def _describe_labels(column: str, values: np.ndarray, top: int) -> LabelColumn:
     counts = Counter(values.tolist())
     absent = counts.pop("", 0)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return Labels(
+    return LabelColumn(
         column=column,
         classes=len(ordered),
         absent=absent,
@@ -437,7 +438,7 @@ def _parse_seconds(
     return seconds
 
 
-def _resolve_all(
+def _resolve_paths(
     paths: Sequence[str], folder: Path, allow_outside: bool, refused: dict[int, tuple[str, str]]
 ) -> tuple[list[str], list[str], NDArray[np.int64]]:
     """Recordings, their names, and each row's recording; -1 for rows refused because of theirs."""
@@ -532,7 +533,7 @@ def _by_first_appearance(
     return used[order], rank[place.reshape(-1)]
 
 
-def _shared(values: Sequence[str]) -> np.ndarray:
+def _intern(values: Sequence[str]) -> np.ndarray:
     """The texts (n,) as an object array in which equal ones are one object."""
     once: dict[str, str] = {}
     array = np.empty(len(values), object)
@@ -540,7 +541,7 @@ def _shared(values: Sequence[str]) -> np.ndarray:
     return array
 
 
-def _no_column(source: Path, column: str, columns: Iterable[str]) -> str:
+def _missing_column(source: Path, column: str, columns: Iterable[str]) -> str:
     there = list(columns)
     near = difflib.get_close_matches(column, there, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -554,5 +555,5 @@ def _seconds(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _number(value: float | None) -> str:
+def _format_seconds(value: float | None) -> str:
     return "" if value is None or np.isnan(value) else repr(float(value))

@@ -13,8 +13,8 @@ from augury.errors import InputError
 
 __all__ = [
     "CORPORA",
-    "Count",
-    "Prepared",
+    "PreparedCorpus",
+    "SplitCount",
     "common_voice",
     "folder",
     "is_timit",
@@ -51,9 +51,9 @@ def read_corpus(
     if not source.is_dir():
         return table.read(source, allow_outside=allow_outside)
     for reader in (kaldi, voxceleb, common_voice):
-        if reader.recognised(source):
+        if reader.recognises(source):
             return reader.read(source, allow_outside=allow_outside)
-    if timit.recognised(source):
+    if timit.recognises(source):
         return timit.read(source, allow_outside=allow_outside, level=level or "phone")
     return folder.read(source, allow_outside=allow_outside)
 
@@ -63,25 +63,25 @@ def is_timit(source: Path) -> bool:
     if not source.is_dir():
         return False
     # These are asked first, as they need not look into every folder.
-    others = any(reader.recognised(source) for reader in (kaldi, voxceleb, common_voice))
-    return not others and timit.recognised(source)
+    others = any(reader.recognises(source) for reader in (kaldi, voxceleb, common_voice))
+    return not others and timit.recognises(source)
 
 
 @dataclass(frozen=True)
-class Count:
+class SplitCount:
     """How much of a published split was found."""
 
-    what: str  # "dev utterances"
+    name: str  # "dev utterances"
     found: int
     published: int
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCorpus:
     """A published corpus that was read and written as a manifest."""
 
     corpus: Corpus
-    counts: tuple[Count, ...]  # none where no published ones are known
+    counts: tuple[SplitCount, ...]  # none where no published ones are known
     manifest: Path
     quarantine: Path  # what can't be used, and why
 
@@ -95,12 +95,12 @@ def prepare(
     level: str | None = None,
     stats: Path | str | None = None,
     allow_outside: bool = False,
-) -> Prepared:
+) -> PreparedCorpus:
     """Reads a corpus of `CORPORA` from its own layout and writes its manifest (.csv) to `out`.
 
     `split`, which of the published ones the column `split` is: TIMIT's "core" (default), "complete"
     or "folders", VoxCeleb1's "verification" (default) or "identification". `level`: TIMIT's "phone"
-    (default) or "utterance". `stats`: see `common_voice.published`. What can't be used is written
+    (default) or "utterance". `stats`: see `common_voice.published_counts`. What can't be used is written
     beside the manifest, as NAME.quarantine.csv.
     """
     root, out = Path(root), Path(out)
@@ -127,7 +127,7 @@ def prepare(
         counts = _counts(corpus, voxceleb.PUBLISHED[split])
     else:
         corpus = common_voice.read(root, allow_outside=allow_outside)
-        clips = common_voice.published(corpus, Path(stats) if stats else None)
+        clips = common_voice.published_counts(corpus, Path(stats) if stats else None)
         counts = _counts(corpus, {split: (clips[split], None) for split in clips})
     quarantine = out.with_suffix(".quarantine.csv")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -138,17 +138,19 @@ def prepare(
             f"each. The first: {corpus.rejected[0].detail}"
         )
     write_manifest(corpus, out)
-    return Prepared(corpus, counts, out, quarantine)
+    return PreparedCorpus(corpus, counts, out, quarantine)
 
 
-def _counts(corpus: Corpus, published: Mapping[str, tuple[int, int | None]]) -> tuple[Count, ...]:
+def _counts(
+    corpus: Corpus, published: Mapping[str, tuple[int, int | None]]
+) -> tuple[SplitCount, ...]:
     """Utterances, and speakers where they are published, of each split."""
     counts = []
     for split, (utterances, speakers) in published.items():
         of_split = corpus.label("split") == split
         found = len(set(corpus.recording[of_split].tolist()))
-        counts.append(Count(f"{split} utterances", found, utterances))
+        counts.append(SplitCount(f"{split} utterances", found, utterances))
         if speakers is not None:
             found = len(set(corpus.label("speaker")[of_split].tolist()))
-            counts.append(Count(f"{split} speakers", found, speakers))
+            counts.append(SplitCount(f"{split} speakers", found, speakers))
     return tuple(counts)

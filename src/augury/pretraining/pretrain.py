@@ -36,7 +36,7 @@ from augury.pretraining.workers import SPEECH, Batch, Pretraining, read_batch
 from augury.provenance import versions
 from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.settings import PretrainSettings
-from augury.store import default_store, packed, unpacked, write_atomically
+from augury.store import default_store, pack, unpack, write_atomically
 
 #: Frames that medians are taken of.
 MEDIANS = 1 << 22
@@ -154,7 +154,7 @@ def _prepared(
     reporter: Reporter | None,
 ) -> None:
     """See that the folder holds the configuration and the index of clips, of this very run."""
-    columns = [one.what for one in candidates if one.kind == "column"]
+    columns = [one.item for one in candidates if one.kind == "column"]
     splits = ["split"] if "split" in corpus.columns else []
     asked = {
         "segments": corpus.digest(*columns, *splits),
@@ -186,7 +186,7 @@ def _prepared(
         write_quarantine(error.rejected, folder / "quarantine.csv")
         raise
     write_quarantine(found.rejected, folder / "quarantine.csv")
-    write_atomically(folder / STATE / "clips", packed(found.clips.arrays()))
+    write_atomically(folder / STATE / "clips", pack(found.clips.arrays()))
     held_out = found.clips.held_out
     data = asked | {
         # A file's name need not be UTF-8, TOML must be.
@@ -203,7 +203,7 @@ def _prepared(
 
 def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
     try:
-        return unpacked((folder / STATE / "clips").read_bytes())
+        return unpack((folder / STATE / "clips").read_bytes())
     except FileNotFoundError:
         return None
 

@@ -119,7 +119,7 @@ class Pretraining(nn.Module):
         self.encoder.deviation.copy_(torch.from_numpy(mel.deviation))
         self.register_buffer("mfcc_mean", torch.from_numpy(mfcc.mean).float())
         self.register_buffer("mfcc_deviation", torch.from_numpy(mfcc.deviation).float())
-        cosines = audio.cosines(settings.encoder.bands, settings.coefficients)
+        cosines = audio.cepstral_basis(settings.encoder.bands, settings.coefficients)
         # torch's own memory: where NumPy's happens to begin, a product may round the last bit by.
         self.register_buffer("cosines", torch.tensor(cosines), persistent=False)
         self.around = around(settings.context)

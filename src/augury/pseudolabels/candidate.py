@@ -36,7 +36,7 @@ SEVEN = {
 }
 
 #: Beginnings of the openSMILE columns that mean nothing where there is no voice.
-OF_VOICE = (
+VOICED_ONLY = (
     "F0", "logHNR", "HNRdBACF", "jitter", "shimmer", "logRelF0",
     "F1amplitude", "F2amplitude", "F3amplitude",
 )  # fmt: skip
@@ -56,13 +56,13 @@ class Candidate:
 
     name: str  # as asked for
     kind: str  # "opensmile", "function" or "column"
-    where: str  # feature set, module, or "" for a column
-    what: str  # openSMILE column, function, or manifest column
+    origin: str  # feature set, module, or "" for a column
+    item: str  # openSMILE column, function, or manifest column
 
     @property
     def source(self) -> str:
         """The full name: kind, place and column or function."""
-        return ":".join(part for part in (self.kind, self.where, self.what) if part)
+        return ":".join(part for part in (self.kind, self.origin, self.item) if part)
 
 
 def parse_candidate(name: str) -> Candidate:
@@ -117,21 +117,21 @@ def load_function(one: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
     if str(Path.cwd()) not in sys.path:  # as `python -m` does: a module beside the manifest works
         sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(one.where)
+        module = importlib.import_module(one.origin)
     except (Exception, SystemExit) as error:  # theirs: anything may happen when it is run
-        raise InputError(f"{one.name}: module {one.where} can't be imported: {error!r}") from error
-    function = getattr(module, one.what, None)
+        raise InputError(f"{one.name}: module {one.origin} can't be imported: {error!r}") from error
+    function = getattr(module, one.item, None)
     if not callable(function):
-        raise InputError(f"{one.name}: module {one.where} has no function {one.what}")
+        raise InputError(f"{one.name}: module {one.origin} has no function {one.item}")
     return cast(Callable[[np.ndarray, int], np.ndarray], function)
 
 
 def function_version(one: Candidate) -> str:
     """A digest of the file a function is defined in: edited, it is computed anew."""
-    return source_version(load_function(one), one.where)
+    return source_version(load_function(one), one.origin)
 
 
-def frames_of(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
+def call_function(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
     """A function candidate's values over a recording: (frames,) or (frames, dims) float64."""
     found = load_function(one)(signal, rate)
     values = np.ma.filled(found, np.nan) if np.ma.isMaskedArray(found) else np.asarray(found)

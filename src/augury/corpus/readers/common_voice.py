@@ -51,7 +51,7 @@ _COLUMNS = {
 _NEEDED = ("client_id", "path", "sentence")
 
 
-def recognised(folder: Path) -> bool:
+def recognises(folder: Path) -> bool:
     """Whether a folder has clips/ beside train.tsv or validated.tsv."""
     return (folder / "clips").is_dir() and any(
         (folder / f"{split}.tsv").is_file() for split in ("train", "validated")
@@ -93,7 +93,7 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
     )  # fmt: skip
 
 
-def published(corpus: Corpus, stats: Path | None = None) -> dict[str, int]:
+def published_counts(corpus: Corpus, stats: Path | None = None) -> dict[str, int]:
     """How many clips each split should have; {} where that is not known.
 
     `stats` is the release's JSON file of github.com/common-voice/cv-dataset; without it, release

@@ -10,7 +10,7 @@ from augury.corpus.corpus import Corpus, Rejected, assemble
 from augury.errors import InputError
 
 
-def recognised(folder: Path) -> bool:
+def recognises(folder: Path) -> bool:
     """Whether a folder is Kaldi's."""
     return (folder / "wav.scp").is_file()
 

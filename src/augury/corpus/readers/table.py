@@ -59,16 +59,16 @@ def read(manifest: Path, *, allow_outside: bool = False) -> Corpus:
 
 
 def _csv(manifest: Path) -> _Table:
-    return _separated(manifest, csv.reader(_lines(manifest), strict=True))
+    return _parse_lines(manifest, csv.reader(_lines(manifest), strict=True))
 
 
 def _tsv(manifest: Path) -> _Table:
     """Tab-separated: quotes are text like any other, as Common Voice has them."""
     reader = csv.reader(_lines(manifest), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    return _separated(manifest, reader)
+    return _parse_lines(manifest, reader)
 
 
-def _separated(manifest: Path, reader) -> _Table:
+def _parse_lines(manifest: Path, reader) -> _Table:
     try:
         lines = [line for line in reader if line]
     except csv.Error as error:
@@ -85,7 +85,7 @@ def _separated(manifest: Path, reader) -> _Table:
     else:
         rows = [row for row, line in enumerate(lines, 1) if len(line) == width]
         rejected = [
-            _ragged(manifest, row, line, header)
+            _wrong_cell_count(manifest, row, line, header)
             for row, line in enumerate(lines, 1)
             if len(line) != width
         ]
@@ -94,7 +94,7 @@ def _separated(manifest: Path, reader) -> _Table:
     return _Table(dict(zip(header, values, strict=True)), rows, rejected)
 
 
-def _ragged(manifest: Path, row: int, line: list[str], header: list[str]) -> Rejected:
+def _wrong_cell_count(manifest: Path, row: int, line: list[str], header: list[str]) -> Rejected:
     place = header.index("path")
     return Rejected(
         row,
