@@ -18,7 +18,7 @@ from augury.errors import InputError, MissingPackage
 from augury.report.text import clock
 
 if TYPE_CHECKING:
-    from augury.corpus.corpus import Check
+    from augury.corpus.check import Check
     from augury.corpus.read import PreparedCorpus
     from augury.downstream.result import Evaluation
     from augury.pretraining.pretrain import Pretrained
@@ -635,8 +635,8 @@ def check(
     ] = None,
 ) -> None:
     """Validate a corpus and say what is in it."""
-    from augury.corpus.corpus import check as checked
-    from augury.corpus.corpus import write_quarantine
+    from augury.corpus.check import check as checked
+    from augury.corpus.manifest import write_quarantine
     from augury.corpus.read import read_corpus
 
     with _plain_errors():
@@ -1009,7 +1009,8 @@ def _stopped() -> Iterator[None]:
 @contextmanager
 def _quarantined(folder: Path) -> Iterator[None]:
     """Where too much can't be used, quarantine.csv in the folder says what and why."""
-    from augury.corpus.corpus import TooManyBad, write_quarantine
+    from augury.corpus.corpus import TooManyBad
+    from augury.corpus.manifest import write_quarantine
 
     try:
         yield

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from augury.corpus.corpus import Corpus, write_manifest, write_quarantine
+from augury.corpus.corpus import Corpus
+from augury.corpus.manifest import write_manifest, write_quarantine
 from augury.corpus.readers import common_voice, folder, kaldi, table, timit, voxceleb
 from augury.corpus.readers.voxceleb import read_trials
 from augury.errors import InputError
@@ -96,12 +97,14 @@ def prepare(
     stats: Path | str | None = None,
     allow_outside: bool = False,
 ) -> PreparedCorpus:
-    """Reads a corpus of `CORPORA` from its own layout and writes its manifest (.csv) to `out`.
+    """Read a published corpus, one of `CORPORA`, from its own layout and write its manifest (.csv).
 
-    `split`, which of the published ones the column `split` is: TIMIT's "core" (default), "complete"
-    or "folders", VoxCeleb1's "verification" (default) or "identification". `level`: TIMIT's "phone"
-    (default) or "utterance". `stats`: see `common_voice.published_counts`. What can't be used is written
-    beside the manifest, as NAME.quarantine.csv.
+    `split` says which published split the column `split` holds: TIMIT's "core" (default),
+    "complete" or "folders", VoxCeleb1's "verification" (default) or "identification". `level`:
+    TIMIT's "phone" (default) or "utterance". `stats`: the statistics of a release of Common Voice,
+    see `common_voice.published_counts`. Segments that can't be used are listed beside the manifest,
+    in NAME.quarantine.csv. InputError for a choice that the corpus does not have, or where no
+    segment can be used; FileNotFoundError where `root` is no folder.
     """
     root, out = Path(root), Path(out)
     if name not in CORPORA:

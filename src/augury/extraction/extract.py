@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from augury import audio, pseudolabels
-from augury.corpus.corpus import SLACK
+from augury.corpus.check import SLACK
 from augury.embeddings import Selected
 from augury.errors import InputError
 from augury.extraction import embed

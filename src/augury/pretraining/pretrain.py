@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury import audio, compute, pseudolabels
-from augury.corpus.corpus import Corpus, TooManyBad, write_quarantine
+from augury.corpus.corpus import Corpus, TooManyBad
+from augury.corpus.manifest import write_quarantine
 from augury.errors import InputError, MissingPackage
 from augury.extraction.extract import Plan
 from augury.learning import batches, checkpoint

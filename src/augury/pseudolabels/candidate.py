@@ -11,7 +11,6 @@ A candidate is named in one of four ways:
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +20,8 @@ from typing import cast
 
 import numpy as np
 
-from augury.errors import InputError
+from augury.errors import InputError, did_you_mean
+from augury.pseudolabels import own
 from augury.store import source_version
 
 #: Table 1 of the paper, and the openSMILE columns behind it.
@@ -76,10 +76,10 @@ def parse_candidate(name: str) -> Candidate:
     if kind == "column" and rest:
         return Candidate(name, "column", "", rest)
     if kind == "own" and rest:
-        from augury.pseudolabels import own
-
         if rest not in own.NAMES:
-            raise InputError(f"{name}: own: has {', '.join(own.NAMES)}{_nearest(rest, own.NAMES)}")
+            raise InputError(
+                f"{name}: own: has {', '.join(own.NAMES)}{did_you_mean(rest, own.NAMES)}"
+            )
         return Candidate(name, "function", "augury.pseudolabels.own", rest)
     if kind and rest:
         hint = (
@@ -90,7 +90,7 @@ def parse_candidate(name: str) -> Candidate:
         return Candidate(name, "function", kind, rest)
     raise InputError(
         f"{name}: no such candidate; there are {', '.join(SEVEN)}, or opensmile:SET:COLUMN, "
-        f"own:NAME, module:function, column:NAME{_nearest(name, SEVEN)}"
+        f"own:NAME, module:function, column:NAME{did_you_mean(name, SEVEN)}"
     )
 
 
@@ -141,8 +141,3 @@ def call_function(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
             "it should return numbers, (frames,) or (frames, dims), with at least one frame"
         )
     return values.astype(np.float64)
-
-
-def _nearest(name: str, names: Sequence[str] | dict[str, str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.errors import InputError, MissingPackage
+from augury.errors import InputError, MissingPackage, did_you_mean
 from augury.pseudolabels import smile_graph
 
 LICENCE = (
@@ -198,8 +198,5 @@ def _package() -> ModuleType:
 
 
 def _unknown_column(feature_set: str, column: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(column, descriptor_names(feature_set), n=3, cutoff=0.3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(column, descriptor_names(feature_set), count=3, cutoff=0.3)
     return f"{column}: openSMILE's {feature_set} has no such low-level descriptor{hint}"

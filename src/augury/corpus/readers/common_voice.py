@@ -11,7 +11,8 @@ from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 
-from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.corpus.corpus import Corpus, Rejected
+from augury.corpus.manifest import assemble
 from augury.errors import InputError
 
 #: The most specific first: the first that lists a clip is its split. What is held out comes before

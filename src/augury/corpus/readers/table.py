@@ -7,7 +7,6 @@ left out; every other column is a label column.
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 from collections import Counter
@@ -15,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from augury.corpus.corpus import RESERVED, Corpus, Rejected, assemble
-from augury.errors import InputError
+from augury.corpus.corpus import Corpus, Rejected
+from augury.corpus.manifest import RESERVED, assemble
+from augury.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def _lines(manifest: Path) -> io.StringIO:
 
 def _check_columns(manifest: Path, names: Sequence[str]) -> None:
     if "path" not in names:
-        near = difflib.get_close_matches("path", [name.strip().lower() for name in names], 1)
-        hint = next((n for n in names if near and n.strip().lower() == near[0]), None)
+        similar = nearest("path", [name.strip().lower() for name in names], cutoff=0.6)
+        hint = next((n for n in names if similar and n.strip().lower() == similar[0]), None)
         raise InputError(
             f"{manifest}: no column 'path'; there are {', '.join(map(repr, names)) or 'none'}; "
             + (f"rename {hint!r}" if hint else "give each row's recording in a column of that name")
