@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from augury.errors import InputError
+from augury.errors import InputError, did_you_mean
 from augury.store import digest, key
 
 

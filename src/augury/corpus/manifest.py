@@ -38,7 +38,7 @@ def assemble(
     refused: dict[int, tuple[str, str]] = {}  # index: reason, detail
     start = _parse_seconds(starts, "start", count, refused)
     end = _parse_seconds(ends, "end", count, refused)
-    _refuse_reversed(start, end, refused)
+    _refuse_ends_before_starts(start, end, refused)
     recordings, names, recording = resolve_paths(paths, folder, allow_outside, refused)
     usable = np.ones(count, bool)
     usable[list(refused)] = False
@@ -141,7 +141,7 @@ def _parse_seconds(
     return seconds
 
 
-def _refuse_reversed(
+def _refuse_ends_before_starts(
     start: NDArray[np.float64], end: NDArray[np.float64], refused: dict[int, tuple[str, str]]
 ) -> None:
     """Refuses rows that end at or before their start as "end-before-start"."""
