@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio, compute
-from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many, write_quarantine
+from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
+from augury.corpus.manifest import write_quarantine
 from augury.downstream.features import Mel, Stretches, cut_stretches, mean_and_std
 from augury.downstream.splits import SPLITS, TEST, TRAIN, assign_splits
 from augury.downstream.tasks.task import Task, task_version

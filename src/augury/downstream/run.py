@@ -188,9 +188,7 @@ class TaskRun:
             "best_epoch": first.epoch,
             "epochs": first.state.epoch,
             "seconds": round(wall, 1),
-            "real_time": round(
-                sum(fold.state.audio_seconds for fold in models) / max(wall, 1e-9), 1
-            ),
+            "real_time": round(trained_on / max(wall, 1e-9), 1),
             "scoring_seconds": round(spent, 1),
             "scoring_real_time": round(frames * audio.HOP / max(spent, 1e-9), 1),
             "memory_gb": round(peak, 2),  # of the process so far
