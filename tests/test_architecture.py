@@ -38,7 +38,9 @@ LAYERS = [
 LONGEST_MODULE, LONGEST_FUNCTION = 400, 60  # lines
 #: Longer than that, each for a reason.
 LONG_MODULES: dict[str, str] = {}
-LONG_FUNCTIONS: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {
+    "downstream.evaluate.evaluate": "its docstring",
+}
 
 PARTICIPLES = {
     "begun", "beaten", "broken", "brought", "built", "chosen", "cut", "done", "drawn",

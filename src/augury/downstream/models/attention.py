@@ -143,8 +143,29 @@ class _FinishedBeam:
     symbols: Tensor  # (batch, beam, most)
     size: Tensor  # (batch, beam)
 
-    def joined(self, score: Tensor, symbols: Tensor, size: Tensor) -> _FinishedBeam:
-        """With others of the same beam: the best of both."""
+    @classmethod
+    def empty(cls, symbols: Tensor, beam: int, dtype: torch.dtype) -> _FinishedBeam:
+        """No hypothesis yet, for open ones of `symbols` (batch, 1, most)."""
+        size = torch.zeros(len(symbols), beam, dtype=torch.long, device=symbols.device)
+        return cls(
+            size.new_full(size.shape, IMPOSSIBLE, dtype=dtype), symbols.expand(-1, beam, -1), size
+        )
+
+    def hypotheses(self) -> list[list[Hypothesis]]:
+        """The hypotheses of each utterance, best first."""
+        return [
+            [
+                Hypothesis(symbols[:size].tolist(), score)
+                for symbols, size, score in zip(*utterance, strict=True)
+                if score > IMPOSSIBLE
+            ]
+            for utterance in zip(
+                self.symbols.cpu(), self.size.tolist(), self.score.tolist(), strict=True
+            )
+        ]
+
+    def merge(self, score: Tensor, symbols: Tensor, size: Tensor) -> _FinishedBeam:
+        """The best of these and others of the same beam."""
         best, place = torch.cat([self.score, score], 1).topk(self.score.shape[1])
         rows = torch.arange(len(place), device=place.device)[:, None]
         symbols = torch.cat([self.symbols, symbols], 1)[rows, place]
@@ -174,8 +195,7 @@ def joint_search(
         beam: hypotheses kept, of each utterance.
         ctc_weight: w; 0: the decoder alone.
     """
-    if not 0 <= ctc_weight <= 1 or (ctc_weight and ctc_log_probs is None):
-        raise InputError(f"ctc_weight is {ctc_weight}, but must be 0 to 1, and 0 without CTC")
+    _check_weight(ctc_weight, ctc_log_probs)
     batch, most = encoded.shape[:2]
     device, end = encoded.device, decoder.end
     rows = torch.arange(batch, device=device)[:, None]
@@ -189,24 +209,17 @@ def joint_search(
     own = encoded.new_zeros(batch, 1)  # the decoder's log probabilities
     open_ = torch.zeros(batch, 1, device=device)  # the score of each; −inf: given up
     symbols = torch.zeros(batch, 1, most, dtype=torch.long, device=device)
-    nothing = torch.zeros(batch, beam, dtype=torch.long, device=device)
-    ended = _FinishedBeam(
-        torch.full((batch, beam), IMPOSSIBLE, device=device, dtype=own.dtype),
-        symbols.expand(-1, beam, -1),
-        nothing,
-    )
+    ended = _FinishedBeam.empty(symbols, beam, own.dtype)
     for size in range(most + 1):
         written = decoder.step(heard, written, last)
         log_probs = own[..., None] + decoder.log_probs(written.state, written.context)
         total = log_probs
         if scorer:
             assert prefixes is not None
-            # A product would make a NaN of 0 and −inf.
-            ctc = scorer.scores(prefixes)
-            total = ctc if ctc_weight == 1 else (1 - ctc_weight) * log_probs + ctc_weight * ctc
+            total = _weigh(log_probs, scorer.scores(prefixes), ctc_weight)
         total = total.masked_fill((open_ == IMPOSSIBLE)[..., None], IMPOSSIBLE)
         sizes = torch.full(open_.shape, size, device=device)
-        ended = ended.joined(total[..., end], symbols, sizes)
+        ended = ended.merge(total[..., end], symbols, sizes)
         total[..., end] = IMPOSSIBLE
         total = total.masked_fill((lengths <= size)[:, None, None], IMPOSSIBLE)
         count = total.shape[2]
@@ -222,13 +235,15 @@ def joint_search(
         if scorer:
             assert prefixes is not None
             prefixes = scorer.extend(prefixes, hypothesis, last)
-    return [
-        [
-            Hypothesis(one[:n].tolist(), score)
-            for one, n, score in zip(*utterance, strict=True)
-            if score > IMPOSSIBLE
-        ]
-        for utterance in zip(
-            ended.symbols.cpu(), ended.size.tolist(), ended.score.tolist(), strict=True
-        )
-    ]
+    return ended.hypotheses()
+
+
+def _weigh(decoder: Tensor, ctc: Tensor, weight: float) -> Tensor:
+    """(1 − weight) · decoder + weight · ctc, where the latter may be −inf."""
+    # With weight 1 the product would make a NaN of 0 and −inf.
+    return ctc if weight == 1 else (1 - weight) * decoder + weight * ctc
+
+
+def _check_weight(weight: float, ctc_log_probs: Tensor | None) -> None:
+    if not 0 <= weight <= 1 or (weight and ctc_log_probs is None):
+        raise InputError(f"ctc_weight is {weight}, but must be 0 to 1, and 0 without CTC")

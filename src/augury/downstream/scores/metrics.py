@@ -140,10 +140,7 @@ def bootstrap_eer(
     scores = _check_scores("scores", scores)
     is_target = np.asarray(is_target, bool)
     enrol, test = np.asarray(enrol_speaker), np.asarray(test_speaker)
-    given = {"is_target": is_target, "enrol_speaker": enrol, "test_speaker": test}
-    for name, values in given.items():
-        if values.shape != scores.shape:
-            raise InputError(f"{name} has shape {values.shape}, but scores {scores.shape}")
+    _check_shapes(scores, is_target=is_target, enrol_speaker=enrol, test_speaker=test)
     if replicates < 1 or not 0 < level < 1:
         raise InputError(
             f"{replicates} replicates at level {level:g}, but at least 1 and a level between 0 and "
@@ -152,7 +149,6 @@ def bootstrap_eer(
     names, codes = np.unique(np.concatenate([enrol, test]), return_inverse=True)
     enrol, test = codes.astype(np.int32).reshape(2, -1)
     _check_speakers(names, is_target, enrol, test)
-
     own, other = _order("targets", scores, is_target), _order("nontargets", scores, ~is_target)
     targets, nontargets, speaker = scores[own], scores[other], enrol[own]
     first, second = enrol[other], test[other]
@@ -169,9 +165,8 @@ def bootstrap_eer(
             f"none of {replicates} draws of {len(names)} speakers has both target and nontarget "
             "trials; an interval takes trials of more speakers"
         )
-    ends = (1 - level) / 2
-    low, high = np.quantile(rates, [ends, 1 - ends])
-    rate = _crossing(targets, nontargets, range(len(own) + 1), range(len(other) + 1)).rate
+    low, high = np.quantile(rates, [(1 - level) / 2, 1 - (1 - level) / 2])
+    rate = eer(targets, nontargets).rate
     return Interval(rate, float(low), float(high), replicates - len(rates))
 
 
@@ -255,6 +250,12 @@ def _order(name: str, scores: Vector, chosen: NDArray[np.bool_]) -> Counts:
     if not len(places):
         raise InputError(f"none of {len(scores)} trials is among the {name}; both kinds are wanted")
     return places[np.argsort(scores[places])]
+
+
+def _check_shapes(scores: Vector, **values: NDArray) -> None:
+    for name, array in values.items():
+        if array.shape != scores.shape:
+            raise InputError(f"{name} has shape {array.shape}, but scores {scores.shape}")
 
 
 def _check_speakers(
