@@ -258,7 +258,7 @@ def test_what_can_not_be_is_told(spoken, tmp_path):
         ({"task": "vad"}, "no such task; there are asr, speaker, classify, or your own"),
         ({"task": "nowhere:Task"}, "nowhere:Task: .*PYTHONPATH"),
         ({"task": "toy:Task"}, "toy:Task: .*PYTHONPATH"),
-        ({"label": "phon"}, "no label column 'phon'.*did you mean 'phone'"),
+        ({"label": "phon"}, "no label column 'phon'.*did you mean phone"),
         ({"epoch": 3}, "epoch: no such setting of the task classify; did you mean epochs"),
         ({"preset": "smal"}, "no such preset.*did you mean small"),
         ({"encoders": tmp_path}, r"no config\.toml here"),

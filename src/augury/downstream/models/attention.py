@@ -195,15 +195,11 @@ def joint_search(
         beam: hypotheses kept, of each utterance.
         ctc_weight: w; 0: the decoder alone.
     """
-    _check_weight(ctc_weight, ctc_log_probs)
     batch, most = encoded.shape[:2]
     device, end = encoded.device, decoder.end
     rows = torch.arange(batch, device=device)[:, None]
-    scorer = prefixes = None
-    if ctc_weight:
-        assert ctc_log_probs is not None
-        scorer = PrefixScorer(ctc_log_probs, lengths, blank=end, end=end)
-        prefixes = scorer.empty()
+    scorer = _ctc_scorer(ctc_log_probs, lengths, end, ctc_weight)
+    prefixes = scorer.empty() if scorer else None
     heard, written = decoder.start(encoded, lengths)
     last = torch.full((batch, 1), end, device=device)
     own = encoded.new_zeros(batch, 1)  # the decoder's log probabilities
@@ -244,6 +240,12 @@ def _weigh(decoder: Tensor, ctc: Tensor, weight: float) -> Tensor:
     return ctc if weight == 1 else (1 - weight) * decoder + weight * ctc
 
 
-def _check_weight(weight: float, ctc_log_probs: Tensor | None) -> None:
-    if not 0 <= weight <= 1 or (weight and ctc_log_probs is None):
+def _ctc_scorer(
+    log_probs: Tensor | None, lengths: Tensor, end: int, weight: float
+) -> PrefixScorer | None:
+    """CTC's scorer of prefixes; None with weight 0."""
+    if not 0 <= weight <= 1 or (weight and log_probs is None):
         raise InputError(f"ctc_weight is {weight}, but must be 0 to 1, and 0 without CTC")
+    if not weight or log_probs is None:
+        return None
+    return PrefixScorer(log_probs, lengths, blank=end, end=end)
