@@ -63,6 +63,9 @@ class Corpus:
     columns: dict[str, np.ndarray]  # each (n,) of str as objects, equal ones shared; "": absent
     rows: NDArray[np.int64]  # (n,) row of the manifest, 1-based; 0 where there is none
     rejected: tuple[Rejected, ...]  # rows refused while reading
+    allow_outside: bool = False  # whether recordings outside the source's folder were accepted
+    level: str | None = None  # of TIMIT, as `read_corpus` was given it
+    kept: NDArray[np.int64] | None = None  # (n,) places among the segments as read; None: all
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -87,6 +90,7 @@ class Corpus:
         if chosen.dtype != bool:
             chosen = chosen.astype(np.int64, casting="same_kind" if chosen.size else "unsafe")
         used, recording = _by_first_appearance(self.recording[chosen])
+        places = np.arange(len(self)) if self.kept is None else self.kept
         return replace(
             self,
             recordings=tuple(self.recordings[i] for i in used),
@@ -96,6 +100,7 @@ class Corpus:
             end=self.end[chosen],
             columns={column: values[chosen] for column, values in self.columns.items()},
             rows=self.rows[chosen],
+            kept=places[chosen],
         )
 
     def in_split(self, split: str) -> NDArray[np.bool_]:
@@ -223,7 +228,9 @@ def assemble(
         rows=np.asarray(rows, np.int64),
         rejected=tuple(sorted([*rejected, *new], key=lambda r: r.row)),
     )
-    return whole if usable.all() and not refused else whole.select(usable)
+    if usable.all() and not refused:
+        return whole
+    return replace(whole.select(usable), kept=None)
 
 
 def write_manifest(corpus: Corpus, path: Path | str) -> None:
