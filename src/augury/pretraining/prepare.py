@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,10 +18,9 @@ from augury.pretraining.clips import Clips, aligned
 from augury.pretraining.targets import Summary, Target
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
+from augury.reporter import ExtractionProgress, Reporter
 from augury.settings import PretrainSettings
 from augury.store import digest
-
-Progress = Callable[[int, int, float], None]  # recordings done, of how many, seconds of audio done
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def prepare(
     settings: PretrainSettings,
     *,
     jobs: int,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> Prepared:
     """Extract what is not in the store yet, find the usable clips, and sum up their frames.
 
@@ -82,7 +81,7 @@ def prepare(
     codes = columns(corpus, candidates)
     longest = round(settings.longest / audio.HOP)
     wanted = Wanted(plan, tuple(candidates), settings.unvoiced, settings.coefficients, longest)
-    found = extract_clips(corpus, held_out, wanted, jobs, progress)
+    found = extract_clips(corpus, held_out, wanted, jobs, reporter)
     rejected = [*corpus.rejected, *(corpus.reject(*problem) for problem in found.problems)]
     refuse_too_many(tuple(rejected), len(corpus) - len(found.problems), settings.max_bad)
     # Left out as the settings ask, so not counted as bad; named all the same.
@@ -129,7 +128,7 @@ def extract_clips(
     held_out: NDArray[np.bool_],
     wanted: Wanted,
     jobs: int,
-    progress: Progress | None,
+    reporter: Reporter | None,
 ) -> ExtractedClips:
     """Extract what is not in the store yet; sum up the frames that are not held out."""
     places = corpus.by_recording()
@@ -139,7 +138,7 @@ def extract_clips(
         items.append(_Item(work, tuple(~held_out[place])))
     first, frames = np.zeros((2, len(corpus)), np.int64)
     all_ = ExtractedClips([], [], first, frames, [], {})
-    found_in = compute.in_order(_spread(wanted, items, jobs, progress))
+    found_in = compute.in_order(_spread(wanted, items, jobs, reporter))
     # In their order, so that sums round alike on every run.
     for item, place, found in zip(items, places, found_in, strict=True):
         outcome, name = found.outcome, item.work.name
@@ -165,7 +164,7 @@ def extract_clips(
 
 
 def _spread(
-    wanted: Wanted, items: list[_Item], jobs: int, progress: Progress | None
+    wanted: Wanted, items: list[_Item], jobs: int, reporter: Reporter | None
 ) -> Iterator[tuple[int, _Found]]:
     done, seconds = 0, 0.0
     for index, found in compute.spread(_measured, wanted, items, jobs=jobs):
@@ -173,8 +172,8 @@ def _spread(
             problem = ("crashed", f"{items[index].work.name}: {found}")
             found = _Found(Outcome(problem=problem))
         done, seconds = done + 1, seconds + found.outcome.duration
-        if progress:
-            progress(done, len(items), seconds)
+        if reporter:
+            reporter.progress(ExtractionProgress(done, len(items), seconds))
         yield index, found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,16 +28,14 @@ from augury.extraction.extract import (
     gather,
     segment_edges,
 )
-from augury.provenance import segments_digest
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
+from augury.reporter import ExtractionProgress, Reporter
 from augury.settings import RankSettings
 from augury.store import default_store, digest, key
 
 if TYPE_CHECKING:
     from distributed import Client
-
-Progress = Callable[[int, int, float], None]  # recordings done, of how many, seconds of audio done
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Dataset:
     def inputs(self, label: str) -> dict[str, str]:
         """Digests of what was read: the segments with their labels, and the audio."""
         used = {outcome.digest for outcome in self.outcomes if not outcome.problem}
-        return {"segments": segments_digest(self.corpus, label), "audio": key(sorted(used))}
+        return {"segments": self.corpus.digest(label), "audio": key(sorted(used))}
 
 
 @contextmanager
@@ -79,7 +77,7 @@ def open_dataset(
     store: Path | str | None = None,
     jobs: int | None = None,
     cluster: str | Client | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> Iterator[Dataset]:
     """Extract what is not in the store yet; the embeddings live as long as the block.
 
@@ -89,7 +87,7 @@ def open_dataset(
         which: places of those that are wanted of every segment.
         subset: segments, at least, for whose recordings all embeddings are extracted; 0: those
             wanted are extracted for all, and no others.
-        store, jobs, cluster, progress: as for `rank`.
+        store, jobs, cluster, reporter: as for `rank`.
 
     Raises:
         As `rank` does.
@@ -104,7 +102,7 @@ def open_dataset(
     with open_cluster(cluster, jobs) as there, Scratch(plan.store) as scratch:
         if there:
             there.check(plan, works)
-        outcomes = _extracted(plan, works, jobs or compute.process_count(), there, progress)
+        outcomes = _extracted(plan, works, jobs or compute.process_count(), there, reporter)
         for outcome in outcomes:
             for name, seconds in outcome.seconds.items():
                 timings[name] = timings.get(name, 0.0) + seconds
@@ -195,7 +193,7 @@ def _works(given: Corpus, least: int) -> tuple[list[Work], list[NDArray[np.int64
 
 
 def _extracted(
-    plan: Plan, works: list[Work], jobs: int, cluster: Cluster | None, progress: Progress | None
+    plan: Plan, works: list[Work], jobs: int, cluster: Cluster | None, reporter: Reporter | None
 ) -> list[Outcome]:
     outcomes: list[Outcome] = [Outcome()] * len(works)
     done, seconds = 0, 0.0
@@ -204,8 +202,8 @@ def _extracted(
             outcome = Outcome(problem=("crashed", f"{works[index].name}: {outcome}"))
         outcomes[index] = outcome
         done, seconds = done + 1, seconds + outcome.duration
-        if progress:
-            progress(done, len(works), seconds)
+        if reporter:
+            reporter.progress(ExtractionProgress(done, len(works), seconds))
     return outcomes
 
 
