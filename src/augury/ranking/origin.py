@@ -47,9 +47,7 @@ class Origin:
             InputError: the manifest is not there, or has fewer segments than were read then.
         """
         here = self if manifest is None else replace(self, manifest=str(manifest))
-        corpus = read_corpus(
-            here.manifest, allow_outside=here.allow_outside, level=here.level
-        )
+        corpus = read_corpus(here.manifest, allow_outside=here.allow_outside, level=here.level)
         places = here.places()
         if places is None:
             return corpus
