@@ -221,7 +221,9 @@ def _read_quarantine(path: Path) -> tuple[Rejected, ...]:
     if not path.exists():
         return ()
     try:
-        rows = csv.DictReader(io.StringIO(_content(path), newline=""), strict=True)
+        rows = list(csv.DictReader(io.StringIO(_content(path), newline=""), strict=True))
+        if any(value is None for row in rows for value in row.values()):
+            raise InputError("a row is cut short")
         return tuple(
             Rejected(
                 int(row["row"]),

@@ -71,8 +71,9 @@ def mrmr(ranking: Ranking, k: int) -> Selection:
 def greedy(ranking: Ranking, k: int) -> Selection:
     """k of low score and low redundancy, chosen one after the other.
 
-    Only candidates relevant to the label are chosen. The next is the one of the lowest rank plus mean |Spearman| with those chosen before. Ranks run
-    from 0, the best, to 1, the worst: scores have no unit in common with |Spearman|.
+    Only candidates relevant to the label are chosen. The next is the one of the lowest rank plus
+    mean |Spearman| with those chosen before. Ranks run from 0, the best, to 1, the worst: scores
+    have no unit in common with |Spearman|.
     """
     count = len(ranking.ranked_results)
     ranks = np.arange(count) / max(count - 1, 1)
