@@ -50,7 +50,7 @@ class Clips:
         """The clip in words: its recording, and from when."""
         return f"{self.names[self.recording[clip]]} at {self.first[clip] * audio.HOP:.2f} s"
 
-    def described(self, clips: NDArray[np.int64]) -> str:
+    def describe(self, clips: NDArray[np.int64]) -> str:
         """Some clips in words; of many, the first ones."""
         names = [self.name(int(clip)) for clip in clips[:5]]
         return ", ".join(names) + (f" and {len(clips) - 5} more" if len(clips) > 5 else "")
@@ -65,7 +65,7 @@ class Clips:
         """
         r = int(self.recording[clip])
         first, count = int(self.first[clip]), int(self.frames[clip])
-        mel, frames, duration = self._stored(r)
+        mel, frames, duration = self._read_recording(r)
         targets: dict[str, NDArray] = {}
         for one in self.candidates:
             if one.kind == "column":
@@ -74,14 +74,14 @@ class Clips:
                 values, timing = extract.candidate_values(
                     self.plan, one, frames, duration, self.unvoiced
                 )
-                targets[one.name] = aligned(values, *timing, first, count)
+                targets[one.name] = align(values, *timing, first, count)
         return mel[first : first + count].astype(np.float32), targets
 
     def read_whole(self, clip: int) -> NDArray[np.float32]:
         """The log-mel (frames, bands) in dB of all of the recording that a clip is cut from."""
-        return self._stored(int(self.recording[clip]))[0].astype(np.float32)
+        return self._read_recording(int(self.recording[clip]))[0].astype(np.float32)
 
-    def _stored(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
+    def _read_recording(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
         """A recording's log-mel, the candidates' frames by source, and its length in seconds."""
         content, name = self.digests[r], extract.mel_key(self.digests[r])
         store = Store(self.plan.store)
@@ -98,7 +98,7 @@ class Clips:
             self._whole.add(r)
         return found["mel"], frames, duration
 
-    def arrays(self) -> dict[str, NDArray]:
+    def to_arrays(self) -> dict[str, NDArray]:
         """All but plan and candidates, as arrays to be kept."""
         texts = [[str(path) for path in self.recordings], self.names, self.digests]
         kept = {"texts": np.frombuffer(json.dumps(texts).encode(), np.uint8)}
@@ -107,7 +107,7 @@ class Clips:
         return kept | {f"column {name}": values for name, values in self.columns.items()}
 
     @classmethod
-    def of_arrays(
+    def from_arrays(
         cls, kept: dict[str, NDArray], plan: Plan, candidates: Sequence[Candidate], unvoiced: str
     ) -> Clips:
         """The same from what `arrays` gave."""
@@ -119,7 +119,7 @@ class Clips:
         )  # fmt: skip
 
 
-def aligned(
+def align(
     values: NDArray, centre: float, hop: float, first: int, count: int
 ) -> NDArray[np.float64]:
     """Of frames of any timing, the one nearest in time to each frame of the log-mel.

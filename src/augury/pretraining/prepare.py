@@ -14,7 +14,7 @@ from augury.errors import InputError
 from augury.extraction import extract
 from augury.extraction.extract import Outcome, Plan, Work
 from augury.pretraining import targets
-from augury.pretraining.clips import Clips, aligned
+from augury.pretraining.clips import Clips, align
 from augury.pretraining.targets import Summary, Target
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
@@ -102,10 +102,10 @@ def prepare(
         tuple(found.digests), corpus.recording[keep], found.first[keep], found.frames[keep],
         held_out[keep], {name: values[keep] for name, values in codes.items()},
     )  # fmt: skip
-    predicted = list(targets.of_speech(found.sums, settings))
+    predicted = list(targets.speech_targets(found.sums, settings))
     for one in candidates:
         weight = settings.pseudo_labels[one.name]
-        target, clips = targets.of_candidate(one, clips, found.sums, corpus, weight)
+        target, clips = targets.candidate_target(one, clips, found.sums, corpus, weight)
         predicted.append(target)
     rejected.sort(key=lambda one: (one.row, one.reason))
     return Prepared(clips, tuple(predicted), tuple(rejected))
@@ -207,7 +207,7 @@ def _measured(wanted: Wanted, item: _Item) -> _Found:
                 values, timing = extract.candidate_values(
                     plan, one, frames, outcome.duration, wanted.unvoiced
                 )
-                sums[one.name] = Summary.of(aligned(values, *timing, 0, len(mel))[rows])
+                sums[one.name] = Summary.of(align(values, *timing, 0, len(mel))[rows])
     return _Found(outcome, problems, first, stop - first, len(mel), sums)
 
 
