@@ -164,9 +164,9 @@ def _estimate_group(
         ci = estimate(x, zs, y, settings, points=points, run=run)
         dependence, relevance = hsic.associations(x, zs, y, tolerance=settings.tolerance, run=run)
     noise = noise_relevances(members, seconds, y)
-    p_values = [estimate.p_value for estimate in ci]
+    p_values: list[float | None] = [estimate.p_value for estimate in ci]
     if settings.permutations:
-        p_values = _permutation_p(x, zs, y, ci, settings, run)
+        p_values = [*_permutation_p(x, zs, y, ci, settings, run)]
     return _Estimates(ci, dependence, relevance, noise, p_values)
 
 
