@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from augury import rank, read_corpus
-from augury.hsic.estimators import unbiased_hsic
+from augury.hsic import unbiased_hsic
 from augury.pretraining.choice import read_weights
 from augury.ranking import weights as module
 from augury.ranking.result import Ranking

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from augury.corpus.corpus import Rejected, write_quarantine
+from augury.corpus.corpus import Rejected
+from augury.corpus.manifest import write_quarantine
 from augury.errors import InputError
 from augury.ranking.command import command_line
 from augury.ranking.origin import Origin
