@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from augury import audio, pseudolabels
-from augury.corpus.corpus import SLACK
+from augury.corpus.check import SLACK
 from augury.embeddings import Selected
 from augury.errors import InputError
 from augury.extraction import embed
@@ -65,12 +65,12 @@ class Plan:
         mel: bool = False,
     ) -> Plan:
         """What candidates need of a recording; InputError for a column or function not there."""
-        columns = [(one.where, one.what) for one in candidates if one.kind == "opensmile"]
+        columns = [(one.origin, one.item) for one in candidates if one.kind == "opensmile"]
         if unvoiced == "voiced":  # the set's own pitch tells which frames have a voice
             columns += [
-                (one.where, pseudolabels.PITCH[one.where])
+                (one.origin, pseudolabels.PITCH[one.origin])
                 for one in candidates
-                if one.kind == "opensmile" and one.what.startswith(pseudolabels.OF_VOICE)
+                if one.kind == "opensmile" and one.item.startswith(pseudolabels.VOICED_ONLY)
             ]
         columns = list(dict.fromkeys(columns))
         functions = [one for one in candidates if one.kind == "function"]
@@ -182,7 +182,7 @@ def _of_spectrogram(plan: Plan, work: Work, content: str) -> list[str]:
 
 def _called(one: Candidate, signal: NDArray[np.float32], work: Work) -> NDArray:
     try:
-        return pseudolabels.frames_of(one, signal, audio.RATE)
+        return pseudolabels.call_function(one, signal, audio.RATE)
     except (Exception, SystemExit) as error:  # theirs may raise anything; the run goes on
         detail = f"{work.name}: {one.name} raised {error!r}"
         raise audio.BadAudio("function-failed", detail) from error
@@ -238,7 +238,7 @@ def smile_key(content: str) -> str:
 
 def function_key(content: str, one: Candidate, version: str) -> str:
     """The store's name for one recording's values of a function."""
-    return key(content, "function", VERSION, one.where, one.what, version)
+    return key(content, "function", VERSION, one.origin, one.item, version)
 
 
 def frame_range(
@@ -418,9 +418,9 @@ def _voiced(one: Candidate, values: NDArray, frames: dict[str, NDArray]) -> NDAr
 
     Columns are smoothed over three frames: one counts if it and both its neighbours have a pitch.
     """
-    if not one.what.startswith(pseudolabels.OF_VOICE):
+    if not one.item.startswith(pseudolabels.VOICED_ONLY):
         return values
-    pitch = frames[f"opensmile:{one.where}:{pseudolabels.PITCH[one.where]}"] > 0
+    pitch = frames[f"opensmile:{one.origin}:{pseudolabels.PITCH[one.origin]}"] > 0
     around = np.concatenate([pitch[:1], pitch, pitch[-1:]])
     return np.where(around[:-2] & pitch & around[2:], values, np.nan)
 
@@ -444,9 +444,9 @@ def candidate_values(
 def _timing(plan: Plan, one: Candidate, frames: int, duration: float) -> tuple[float, float]:
     if one.kind == "opensmile":
         assert plan.smile is not None
-        column = plan.smile.columns.index(f"{one.where}:{one.what}")
+        column = plan.smile.columns.index(f"{one.origin}:{one.item}")
         return plan.smile.centres[column], opensmile.HOP
-    if one.where == own.__name__:
+    if one.origin == own.__name__:
         return audio.WINDOW / 2, audio.HOP
     return duration / frames / 2, duration / frames
 

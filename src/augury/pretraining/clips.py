@@ -85,7 +85,7 @@ class Clips:
         content, name = self.digests[r], extract.mel_key(self.digests[r])
         store = Store(self.plan.store)
         # A short clip of a long recording should not cost all of it.
-        read = store.mapped if r in self._checked else store.read
+        read = store.memory_map if r in self._checked else store.read
         found = read(name)
         frames = extract.read_frames(self.plan, content, self.candidates, read)
         if found is None or frames is None:

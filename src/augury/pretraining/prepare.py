@@ -200,7 +200,7 @@ def _measured(wanted: Wanted, item: _Item) -> _Found:
         bands = mel[rows].astype(np.float32)
         sums = {"mel": Summary.of(bands)}
         if wanted.coefficients:
-            cosines = audio.cosines(bands.shape[1], wanted.coefficients)
+            cosines = audio.cepstral_basis(bands.shape[1], wanted.coefficients)
             sums["mfcc"] = Summary.of(bands @ cosines)
         for one in wanted.candidates:
             if one.kind != "column":
