@@ -1,8 +1,8 @@
 """How well does a ranking predict what was measured? Correlations, regret, intervals, ceilings.
 
 The estimate of each candidate is compared with its downstream error; both are better when lower,
-and a good ranking's association is positive. Estimates count by their order alone, and where they are
-equal no order is made up: the figures are then means over all ways of breaking the ties.
+and a good ranking's association is positive. Estimates count by their order alone, and where they
+are equal no order is made up: the figures are then means over all ways of breaking the ties.
 """
 
 from __future__ import annotations
