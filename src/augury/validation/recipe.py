@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from augury import pseudolabels
-from augury.errors import InputError
+from augury.errors import InputError, did_you_mean
 from augury.settings import MODES, PretrainSettings
 
 Table = TypeVar("Table")
@@ -257,6 +256,5 @@ def _resolve_file(value: Any, folder: Path) -> Any:
 
 def _check_name(name: str, names: list[str], what: str) -> None:
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, names, cutoff=0.3)
         raise InputError(f"{what} is one of {', '.join(names)}, not {name}{hint}")
