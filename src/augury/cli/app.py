@@ -782,17 +782,19 @@ def _show_evaluation(done: Evaluation) -> None:
         f"{done.data[part]['segments']:,} {part}" for part in ("train", "validation", "test")
     )
     out.print()
-    out.print(f"{done.task}: {counts} · {done.metric.words} · lower is better", style="italic")
+    out.print(
+        f"{done.task}: {counts} · {done.metric.description} · lower is better", style="italic"
+    )
     table = Table(box=None, pad_edge=False)
     for name in ("encoder", "mode", done.metric.name, "sd", "95 % over seeds", "seeds"):
         table.add_column(name, justify="left" if name in ("encoder", "mode") else "right")
-    for one in done.ranked():
+    for one in done.models_by_error():
         ends = one.interval
         table.add_row(
             one.name,
             one.mode,
             f"{one.mean:.2%}",
-            "" if one.deviation is None else f"{one.deviation:.2%}",
+            "" if one.standard_deviation is None else f"{one.standard_deviation:.2%}",
             "" if ends is None else f"{ends[0]:.2%} to {ends[1]:.2%}",
             str(len(one.outcomes)),
         )
