@@ -55,6 +55,9 @@ class Corpus:
     columns: dict[str, Texts]  # each (n,); "": absent
     rows: NDArray[np.int64]  # (n,) row of the manifest, 1-based; 0 where there is none
     rejected: tuple[Rejected, ...]  # rows refused while reading
+    allow_outside: bool = False  # whether recordings outside the source's folder were accepted
+    level: str | None = None  # of TIMIT, as `read_corpus` was given it
+    kept: NDArray[np.int64] | None = None  # (n,) places among the segments as read; None: all
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -82,6 +85,7 @@ class Corpus:
             chosen = chosen.astype(np.int64, casting="same_kind" if chosen.size else "unsafe")
         indices, recording = _by_first_appearance(self.recording[chosen])
         used: list[int] = indices.tolist()
+        places = np.arange(len(self)) if self.kept is None else self.kept
         return replace(
             self,
             recordings=tuple(self.recordings[i] for i in used),
@@ -91,6 +95,7 @@ class Corpus:
             end=self.end[chosen],
             columns={column: values[chosen] for column, values in self.columns.items()},
             rows=self.rows[chosen],
+            kept=places[chosen],
         )
 
     def in_split(self, split: str) -> NDArray[np.bool_]:
