@@ -39,7 +39,9 @@ LONGEST_MODULE, LONGEST_FUNCTION = 400, 60  # lines
 #: Longer than that, each for a reason.
 LONG_MODULES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {
-    "downstream.evaluate.evaluate": "its docstring",
+    "downstream.evaluate.evaluate": "the public entry point: its length is its docstring",
+    "ranking.rank.rank": "the public entry point: what each argument is, and what can go wrong",
+    "ranking.weights.learn_weights": "the objective, its arguments and outcome are explained",
 }
 
 PARTICIPLES = {
