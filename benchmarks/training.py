@@ -36,8 +36,8 @@ import torch
 from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
 
-from augury import Corpus, audio, compute, pretrain, pseudolabels, read_corpus
-from augury.extraction.extract import Plan
+from augury import Corpus, audio, pretrain, pseudolabels, read_corpus
+from augury.extraction.plan import Plan
 from augury.learning.batches import make_batches, padding
 from augury.pretraining import encode
 from augury.pretraining.clips import Clips
@@ -198,9 +198,7 @@ def reading(manifest: Path) -> None:
     candidates = pseudolabels.candidates(list(LABELS))
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan.of(candidates, Path(folder), unvoiced="published", mel=True)
-        found = prepare(
-            first_hour(manifest), candidates, plan, settings, jobs=compute.process_count()
-        )
+        found = prepare(first_hour(manifest), plan, settings)
         clips = found.clips
         began = time.process_time()
         for chosen in make_batches(clips.frames, 8000, rng=np.random.default_rng(0)):
@@ -243,7 +241,7 @@ def index(count: int = 600_000) -> None:
     nothing = Plan(Path(), (), None, ())
     zero = np.zeros(count, np.int64)
     clips = Clips(
-        nothing, (), "published", paths, names, digests, np.arange(count), zero, frames, held_out
+        nothing, paths, names, digests, np.arange(count), zero, frames, held_out
     )
     memory = peak_memory() - before
     kept = packed(clips.arrays())

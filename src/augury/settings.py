@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 from augury.audio import BANDS
 from augury.errors import InputError
-from augury.extraction.extract import Embedding
+from augury.extraction.plan import Embedding
 from augury.pseudolabels.candidate import SEVEN
 
 Settings = TypeVar("Settings")

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from augury import audio
-from augury.pretraining.clips import Clips, aligned
+from augury.pretraining.clips import Clips, align
 from augury.store import Store
 
 import toy
@@ -16,16 +16,16 @@ def test_alignment_worked_by_hand():
     # openSMILE's 60 ms frames are centred 30 ms + 10 ms a frame, the log-mel's 12.5 + 10 ms: the
     # nearest to log-mel frame 2 (32.5 ms) is frame 0, and frames 0 and 1 have none.
     values = np.array([5.0, 6.0, 7.0], np.float32)
-    found = aligned(values, 0.030, 0.010, 0, 6)
+    found = align(values, 0.030, 0.010, 0, 6)
     np.testing.assert_array_equal(found, [np.nan, np.nan, 5, 6, 7, np.nan])
     # 20 ms frames: 10 + 10 ms, 2.5 ms before.
-    np.testing.assert_array_equal(aligned(values, 0.010, 0.010, 0, 4), [5, 6, 7, np.nan])
+    np.testing.assert_array_equal(align(values, 0.010, 0.010, 0, 4), [5, 6, 7, np.nan])
 
 
 def test_alignment_of_a_later_clip_is_that_part_of_the_whole():
     values = np.random.default_rng(0).standard_normal((98, 3))
-    whole = aligned(values, 0.03, 0.01, 0, 100)
-    np.testing.assert_array_equal(aligned(values, 0.03, 0.01, 40, 25), whole[40:65])
+    whole = align(values, 0.03, 0.01, 0, 100)
+    np.testing.assert_array_equal(align(values, 0.03, 0.01, 40, 25), whole[40:65])
 
 
 def test_alignment_against_a_plain_search():
@@ -34,7 +34,7 @@ def test_alignment_against_a_plain_search():
         count, hop = rng.integers(1, 60), rng.uniform(0.003, 0.05)
         centre = rng.uniform(0, 0.05)
         values, first, frames = rng.standard_normal(count), rng.integers(0, 30), rng.integers(1, 50)
-        found = aligned(values, centre, hop, first, frames)
+        found = align(values, centre, hop, first, frames)
         for k in range(frames):
             at = audio.WINDOW / 2 + audio.HOP * (first + k)
             apart = np.abs(centre + hop * np.arange(count) - at)
@@ -44,7 +44,7 @@ def test_alignment_against_a_plain_search():
 
 
 def test_what_is_no_value_has_no_place():
-    found = aligned(np.array([np.inf, np.nan, 1e200, 1.0]), 0.0125, 0.01, 0, 4)
+    found = align(np.array([np.inf, np.nan, 1e200, 1.0]), 0.0125, 0.01, 0, 4)
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 1.0])
 
 
@@ -89,7 +89,7 @@ def test_clips_come_back_from_their_arrays(manifest, tmp_path):
     store.write("clips", clips.arrays())
     kept = store.read("clips")
     assert kept is not None
-    again = Clips.of_arrays(kept, clips.plan, clips.candidates, clips.unvoiced)
+    again = Clips.of_arrays(kept, clips.plan)
     assert again.recordings == clips.recordings
     assert again.digests == clips.digests
     assert np.array_equal(again.frames, clips.frames)

@@ -4,7 +4,7 @@ import soundfile
 
 from augury import audio, read_corpus
 from augury.corpus.corpus import TooManyBad
-from augury.pretraining.clips import aligned
+from augury.pretraining.clips import align
 
 import toy
 from toy import prepared
@@ -23,7 +23,7 @@ def test_clips_and_statistics_are_those_made_by_hand(manifest, tmp_path):
         np.testing.assert_allclose(mel, expected, atol=0.04)  # half precision at 100 dB
         level = toy.level(signal, 16_000)
         hop = len(signal) / 16_000 / len(level)
-        expected = aligned(level, hop / 2, hop, 0, len(mel))
+        expected = align(level, hop / 2, hop, 0, len(mel))
         np.testing.assert_array_equal(values["toy:level"], expected)
         assert values["toy:bands"].shape == (len(mel), 3)
         assert set(values["column:age"]) == {float(segment.labels["age"])}

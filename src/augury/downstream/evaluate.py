@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from augury import audio, compute
+from augury import audio
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many, write_quarantine
 from augury.downstream import features as given
 from augury.downstream import result as results
@@ -34,7 +34,8 @@ from augury.downstream.result import Evaluation, Model, Outcome
 from augury.downstream.splits import SPLITS, TEST, TRAIN, VALIDATION, assign_splits
 from augury.downstream.tasks.task import Downstream, Task, find_task, task_version
 from augury.errors import InputError
-from augury.extraction.extract import Plan
+from augury.extraction.corpus import Progress
+from augury.extraction.plan import Plan
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
 from augury.learning.processes import STATE, Group, lock_folder, process_group
@@ -43,7 +44,7 @@ from augury.pretraining import config
 from augury.pretraining.clips import Clips
 from augury.pretraining.encode import load_encoder
 from augury.pretraining.encoder import Encoder
-from augury.pretraining.prepare import ExtractedClips, Progress, Wanted, extract_clips
+from augury.pretraining.prepare import ExtractedClips, extract_clips
 from augury.provenance import segments_digest, versions
 from augury.settings import EvaluateSettings, PretrainSettings
 from augury.store import default_store, digest, key, write_atomically
@@ -266,21 +267,19 @@ def _prepared(
     used = np.any([part != "" for part in parts], axis=0)
     corpus, parts = corpus.select(used), [part[used] for part in parts]
     plan = Plan.of([], store, unvoiced="published", mel=True)
-    wanted = Wanted(plan, (), "published", 0, 0)
-    processes = 1 if here.rank else jobs or compute.process_count()
+    processes = 1 if here.rank else jobs
     nothing = np.ones(len(corpus), bool)  # is to be summed up
-    got = extract_clips(corpus, nothing, wanted, processes, None if here.rank else progress)
+    got = extract_clips(
+        corpus, nothing, plan, jobs=processes, progress=None if here.rank else progress
+    )
     rejected += [corpus.reject(*problem) for problem in got.problems]
     _refuse_too_many(tuple(rejected), len(corpus) - len(got.problems), settings, folder, here)
     usable = np.flatnonzero(got.frames > 0)
     before = {path: r for r, path in enumerate(corpus.recordings)}
     corpus, parts = corpus.select(usable), [part[usable] for part in parts]
     there = [before[path] for path in corpus.recordings]  # the recordings still used
-    got = replace(
-        got, first=got.first[usable], frames=got.frames[usable],
-        digests=[got.digests[r] for r in there], whole=[got.whole[r] for r in there],
-    )  # fmt: skip
-    made = [_fold(what, settings, corpus, part, got, plan, rejected) for part in parts]
+    got = got.select(usable, there)
+    made = [_fold(what, settings, corpus, part, got, rejected) for part in parts]
     rejected = sorted(set(rejected), key=lambda one: (one.row, one.reason))
     if not here.rank:
         write_quarantine(rejected, folder / "quarantine.csv")
@@ -314,7 +313,6 @@ def _fold(
     corpus: Corpus,
     part: NDArray,
     got: ExtractedClips,
-    plan: Plan,
     rejected: list[Rejected],
 ) -> _Fold:
     task = what(settings, corpus, part, got.frames)
@@ -332,15 +330,14 @@ def _fold(
     for one in SPLITS:
         if not (part == one).any():
             raise InputError(f"no segment is left to {one} on: {dict(_reasons(rejected))}")
-    whole = np.array(got.whole, np.int64)
     order, rows = given.spans(
-        corpus.recording, got.first, got.frames, part, whole, longest=longest, alone=what.alone
+        corpus.recording, got.first, got.frames, part, got.whole, longest=longest, alone=what.alone
     )
     counts = rows[:, 4] - rows[:, 3]
     used = part[order[rows[:, 3]]] != ""
     order, rows, counts = order[np.repeat(used, counts)], rows[used], counts[used]
     clips = Clips(
-        plan, (), "published", corpus.recordings, corpus.names, tuple(got.digests),
+        got.plan, corpus.recordings, corpus.names, got.digests,
         rows[:, 0], rows[:, 1], rows[:, 2], np.zeros(len(rows), bool),
     )  # fmt: skip
     stretch = np.repeat(np.arange(len(rows)), counts)
@@ -607,7 +604,7 @@ class _Training:
         return float(plan[:, 2].sum() * audio.HOP)
 
     def described(self, plan: NDArray[np.int64]) -> str:
-        return self.stretches.clips.described(plan[:, 0])
+        return self.stretches.clips.describe(plan[:, 0])
 
 
 def _optimisers(model: Downstream, settings: EvaluateSettings) -> list[torch.optim.Optimizer]:

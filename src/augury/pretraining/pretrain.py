@@ -20,17 +20,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from augury import audio, compute, pseudolabels
+from augury import audio, pseudolabels
 from augury.corpus.corpus import Corpus, TooManyBad, write_quarantine
 from augury.errors import InputError, MissingPackage
-from augury.extraction.extract import Plan
+from augury.extraction.corpus import Progress
+from augury.extraction.plan import Plan
 from augury.learning import batches, checkpoint
 from augury.learning.processes import STATE, Group, lock_folder, process_group
 from augury.learning.training import Moment, Run, Schedule, State, sum_losses
 from augury.pretraining import config
 from augury.pretraining.choice import Choice, choose
 from augury.pretraining.clips import Clips
-from augury.pretraining.prepare import Progress, prepare
+from augury.pretraining.prepare import prepare
 from augury.pretraining.report import card, render
 from augury.pretraining.workers import SPEECH, Batch, Pretraining, read_batch
 from augury.provenance import segments_digest, versions
@@ -120,7 +121,7 @@ def pretrain(
             return None
         if known.result:
             return _finished(folder, known)
-        clips = _read_clips(folder, candidates, plan, settings)
+        clips = _read_clips(folder, plan)
         with torch.random.fork_rng([]):
             torch.manual_seed(settings.seed)
             model = Pretraining(settings, known.targets)
@@ -179,10 +180,9 @@ def _prepared(
     try:
         found = prepare(
             corpus,
-            candidates,
             plan,
             settings,
-            jobs=jobs or compute.process_count(),
+            jobs=jobs,
             progress=progress,
         )
     except TooManyBad as error:
@@ -211,13 +211,11 @@ def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
         return None
 
 
-def _read_clips(
-    folder: Path, candidates: list[pseudolabels.Candidate], plan: Plan, settings: PretrainSettings
-) -> Clips:
+def _read_clips(folder: Path, plan: Plan) -> Clips:
     kept = _kept_clips(folder)
     if kept is None:
         raise OSError(f"{folder / STATE / 'clips'}: what was just written can't be read back")
-    return Clips.of_arrays(kept, plan, candidates, settings.unvoiced)
+    return Clips.of_arrays(kept, plan)
 
 
 # ------------------------------------------------------------------------------------- training
@@ -304,7 +302,7 @@ class _Task:
         return float(self.clips.frames[plan].sum() * audio.HOP)
 
     def described(self, plan: NDArray[np.int64]) -> str:
-        return self.clips.described(plan)
+        return self.clips.describe(plan)
 
 
 def _optimiser(model: nn.Module, settings: PretrainSettings) -> torch.optim.Optimizer:

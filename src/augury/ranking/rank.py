@@ -16,10 +16,12 @@ from augury import compute, pseudolabels
 from augury.corpus.corpus import Corpus
 from augury.embeddings import OnDevice, Selected
 from augury.errors import InputError
-from augury.extraction.extract import Embedding, gather
+from augury.extraction.corpus import Progress
+from augury.extraction.gather import gather
+from augury.extraction.plan import Embedding
 from augury.provenance import versions
 from augury.ranking.caveats import find_caveats, redundancy
-from augury.ranking.dataset import Dataset, Progress, open_dataset, select_segments
+from augury.ranking.dataset import Dataset, open_dataset, select_segments
 from augury.ranking.result import Ranking, Sensitivity
 from augury.ranking.scoring import estimate, group_by_missing, score_candidates
 from augury.settings import RankSettings
@@ -51,7 +53,7 @@ def rank(
         label: the column that holds the downstream label.
         store: folder in which extracted values are kept; a second run reads them.
         jobs: worker processes; enough to keep all cores busy if not given.
-        cluster: a Dask cluster that does the work instead, see `augury.compute.cluster.opened`.
+        cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
         device: "cuda" (or another device of torch) to score on a GPU; needs torch.
         progress: called as recordings are done.
         choices: fields of `RankSettings`, such as `estimator="paper"`.
@@ -60,7 +62,7 @@ def rank(
         InputError: a candidate, column or choice that does not exist, or labels that leave nothing
             to compare.
         TooManyBad: a larger share than `max_bad` of the segments can't be used.
-        ConnectionError: the cluster can't be reached, or has no workers.
+        ClusterError: the cluster can't be reached, or has no workers.
     """
     if isinstance(candidates, str):
         raise InputError(f"candidates is {candidates!r}, but must be a list of names")
@@ -81,12 +83,12 @@ def rank(
         resampled, units = _units(kept, settings)
         groups = len(kept) if units is None else len(np.unique(units))
         x = OnDevice(data.x[0], device) if device else data.x[0]
-        with compute.timed(timings, "HSIC"):
+        with compute.measure_time(timings, "HSIC"):
             found = score_candidates(
                 data.candidates, data.values, x, data.y, data.seconds, units, settings, data.run
             )
         results = found.results
-    with compute.timed(timings, "sensitivity"):
+    with compute.measure_time(timings, "sensitivity"):
         sensitivity = _sensitivity(data, variants, settings)
     order = [result.name for result in results]
     return Ranking(
@@ -98,11 +100,11 @@ def rank(
         class_shares=_shares(data.counts, settings.estimator),
         segments=len(kept),
         recordings=len(kept.recordings),
-        hours=sum(outcome.duration for outcome in data.outcomes) / 3600,
+        hours=data.extraction.seconds / 3600,
         warnings=find_caveats(
             results,
             data.counts,
-            [outcome.rate for outcome in data.outcomes if outcome.rate],
+            data.extraction.rates,
             estimator=settings.estimator,
             label=settings.label,
             resampled=None if units is None or not settings.bootstrap else (resampled, groups),
@@ -178,27 +180,20 @@ def _sensitivity(
     data: Dataset, variants: list[tuple[str, Embedding, float]], settings: RankSettings
 ) -> Sensitivity | None:
     """The scores under settings near the chosen ones, on the recordings of the subset."""
-    plan, keep = data.plan, data.keep
-    near = [
-        (work, outcome, place)
-        for work, outcome, place in zip(data.works, data.outcomes, data.places, strict=True)
-        if work.variants and not outcome.problem
-    ]
-    if not variants or not near:
+    keep = data.keep
+    extraction, among = data.extraction.with_all_embeddings()
+    if not variants or not len(among):
         return None
-    works, outcomes, places = (list(column) for column in zip(*near, strict=True))
-    among = np.concatenate(places)  # the subset's segments, as places in the corpus given
-    own = np.split(np.arange(len(among)), np.cumsum([len(p) for p in places])[:-1])
-    rows = (np.cumsum(keep) - 1)[among[keep[among]]]  # and as places among the kept
+    rows = (np.cumsum(keep) - 1)[among[keep[among]]]  # the subset's segments among the kept
     zs = {name: z[rows] for name, z in data.values.items()}
-    which = range(len(plan.embeddings))
-    found = gather(plan, works, outcomes, own, (), unvoiced=settings.unvoiced, which=which)
+    embeddings = extraction.plan.embeddings
+    found = gather(extraction, (), which=range(len(embeddings)))
     inside = np.flatnonzero(keep[among[found.usable]])
     scores: dict[str, list[float | None]] = {one.name: [] for one in data.candidates}
     y = data.y[rows]
     groups = group_by_missing(data.candidates, zs, y)
     for _, embedding, scale in variants:
-        x = Selected.of(found.embeddings[plan.embeddings.index(embedding)], inside)
+        x = Selected.of(found.embeddings[embeddings.index(embedding)], inside)
         for members, has, status in groups:
             values: list[float | None] = [None] * len(members)
             if status == "ranked":

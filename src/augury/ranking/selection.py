@@ -22,9 +22,10 @@ from scipy.special import softmax
 
 from augury.corpus.read import read_corpus
 from augury.errors import InputError
+from augury.extraction.corpus import Progress
 from augury.hsic.estimators import class_rows
 from augury.hsic.kernels import centre, standardise, unit_rows
-from augury.ranking.dataset import Progress, open_dataset, select_segments
+from augury.ranking.dataset import open_dataset, select_segments
 from augury.settings import RankSettings
 from augury.store import digest, write_atomically
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augury import compute, pseudolabels
-from augury.compute.cluster import open_cluster
 from augury.errors import InputError
-from augury.extraction.extract import Embedding
+from augury.extraction.corpus import PACKAGES
+from augury.extraction.plan import Embedding
 from augury.provenance import versions
 from augury.ranking.dataset import open_dataset, select_segments
 from augury.store import default_store, digest, write_atomically
@@ -131,7 +131,7 @@ def validate(
         out: folder of the tables, figures and report.
         store: folder of extracted values, and of jobs: what was done once is not done again.
         jobs: processes, each with one thread; as many as there are cores if not given.
-        cluster: a Dask cluster that does the work instead, see `augury.compute.cluster.opened`.
+        cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
         device: of torch, for training.
         minutes: between checkpoints.
         progress: called as recordings are extracted.
@@ -266,10 +266,8 @@ def _performed(
         say(f"{before} of {len(entries)} encoders were judged before")
     open_ = [list(chain.values()) for chain in chains.values()]
     began, ended = time.monotonic(), 0
-    with open_cluster(cluster, processes) as there:
-        for index, done in compute.spread(
-            perform, site, open_, jobs=processes, cluster=there, most=1
-        ):
+    with compute.open_pool(cluster, processes, packages=PACKAGES) as pool:
+        for index, done in compute.map_unordered(perform, site, open_, pool=pool, most=1):
             ended += 1
             if isinstance(done, compute.WorkerDied):
                 done = [_left(site, job, str(done)) for job in open_[index]]
