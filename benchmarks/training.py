@@ -195,7 +195,7 @@ def first_hour(manifest: Path) -> Corpus:
 
 def reading(manifest: Path) -> None:
     settings = PretrainSettings.of("small", LABELS, validation="0")
-    candidates = pseudolabels.candidates(list(LABELS))
+    candidates = pseudolabels.parse_candidates(list(LABELS))
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan.of(candidates, Path(folder), unvoiced="published", mel=True)
         found = prepare(first_hour(manifest), plan, settings)
@@ -240,9 +240,7 @@ def index(count: int = 600_000) -> None:
     frames, held_out = rng.integers(100, 1000, count), rng.random(count) < 0.05
     nothing = Plan(Path(), (), None, ())
     zero = np.zeros(count, np.int64)
-    clips = Clips(
-        nothing, paths, names, digests, np.arange(count), zero, frames, held_out
-    )
+    clips = Clips(nothing, paths, names, digests, np.arange(count), zero, frames, held_out)
     memory = peak_memory() - before
     kept = packed(clips.arrays())
     began = time.perf_counter()

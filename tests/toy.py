@@ -136,7 +136,7 @@ def prepared(manifest: Path, names: tuple[str, ...], store: Path, jobs: int = 1,
     from augury.settings import PretrainSettings
 
     settings = PretrainSettings.of("small", dict.fromkeys(names, 1.0), **choices)
-    candidates = pseudolabels.candidates(list(names)) if names else []
+    candidates = pseudolabels.parse_candidates(list(names)) if names else []
     plan = Plan.of(candidates, store, unvoiced=settings.unvoiced, mel=True)
     return prepare(read_corpus(manifest), plan, settings, jobs=jobs)
 

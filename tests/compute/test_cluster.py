@@ -14,6 +14,7 @@ from augury import pseudolabels, rank, read_corpus
 from augury.cli.app import app
 from augury.compute import WorkerDied, cluster, connect, map_unordered, open_pool
 from augury.compute.processes import ONE_THREAD
+from augury.errors import InputError
 from augury.extraction.corpus import PACKAGES, extract_recordings
 from augury.extraction.plan import Plan, Recording
 from compute.test_processes import die_at_three, die_once, fail_at_three, square
@@ -57,7 +58,7 @@ def manifest(tmp_path):
 
 def ranked(manifest, out, **how):
     names = ("own:rms", "own:centroid", "toy:slow")
-    rank(read_corpus(manifest), names, label="label", store=out / "store", **how).write(out)
+    rank(read_corpus(manifest), names, label="label", out=out, store=out / "store", **how)
     return {name: (out / name).read_bytes() for name in FILES}
 
 

@@ -112,7 +112,8 @@ list(map_unordered(test_processes.sleep_and_say, Path(sys.argv[1]), range(4), po
 
 
 def test_workers_end_with_a_parent_that_was_killed(tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     parent = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], env=environment)
     until = time.monotonic() + 60
     while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < until:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from augury import hsic
-from augury.compute.threads import run_in_threads
+from augury.compute import run_in_threads
 from augury.hsic import engines, estimators, factors, sums, uncertainty
 from augury.hsic.kernels import median_distance, standardise
 
@@ -168,7 +168,7 @@ def test_the_shuffled_statistic_is_the_score_of_shuffled_labels(monkeypatch, est
     width = median_distance(standard) if robust else 0.5
     label = standard if robust else z
     one = uncertainty._shuffled(
-        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=run_in_threads.threads
+        x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=run_in_threads
     )
     orders = np.array(list(itertools.permutations(range(5))))
     found = uncertainty._statistic(one, orders)[:, 0]

@@ -419,25 +419,6 @@ def test_the_ranking_that_chose_is_told() -> None:
 # ------------------------------------------------------------------------------------ the figures
 
 
-def test_very_many_epochs_are_thinned_out_to_the_ends() -> None:
-    places = curves._spread(100_000)
-    assert len(places) == curves.DRAWN
-    assert (places[0], places[-1]) == (0, 99_999)
-    assert curves._spread(3) == [0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("epochs", "ticks"),
-    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (12, [2, 4, 6, 8, 10]), (40, [10, 20, 30])],
-)  # fmt: skip
-def test_epochs_are_named_by_round_numbers(epochs: int, ticks: list[int]) -> None:
-    found = curves._ticks(epochs, 8)
-    assert set(ticks) <= set(found)
-    assert found[0] == 1
-    assert found[-1] == epochs
-    assert curves._ticks(epochs, 1) == sorted({1, epochs})
-
-
 def test_names_that_look_alike_in_a_panel_are_numbered() -> None:
     found = sample(*(number(f"m:{'x' * 40}{k}{'y' * 40}") for k in range(2)))
     names = curves._names(run(found), 12)
@@ -502,10 +483,3 @@ def test_any_text_is_a_code_span(text: str, span: str) -> None:
 
 def test_a_bar_is_escaped_in_a_cell() -> None:
     assert losses.code("a|b", cell=True) == "`a\\|b`"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(4.25, "4.2 s"), (60.0, "1 min"), (3599.0, "60 min"), (7200.0, "2.0 h")]
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert losses.duration(seconds) == text

@@ -146,7 +146,7 @@ def test_a_batch_is_its_clips_one_after_another(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(toy.__file__.rpartition("/")[0])
     names = {"toy:level": 1.0, "toy:bands": 1.0, "column:colour": 1.0}
     settings = PretrainSettings.of("small", names, validation="0")
-    candidates = pseudolabels.candidates(list(names))
+    candidates = pseudolabels.parse_candidates(list(names))
     plan = Plan.of(candidates, tmp_path / "store", unvoiced="published", mel=True)
     found = prepare(read_corpus(toy.corpus(tmp_path)), plan, settings, jobs=1)
     data = read_batch(found.clips, found.targets, np.array([4, 0]))

@@ -110,21 +110,21 @@ def test_only_what_is_needed_is_run():
 
 def test_unknown_names_say_what_there_is():
     with pytest.raises(ValueError, match=r"did you mean F0\?"):
-        pseudolabels.candidate("f0")
+        pseudolabels.parse_candidate("f0")
     with pytest.raises(ValueError, match="did you mean pcm_zcr_sma"):
         opensmile.extractor([("ComParE_2016", "pcm_zrc_sma")])
     with pytest.raises(ValueError, match="no such feature set here; there are GeMAPSv01b"):
         opensmile.extractor([("ComParE_2013", "pcm_zcr_sma")])
     with pytest.raises(ValueError, match=r"did you mean noise\?"):
-        pseudolabels.candidate("own:nois")
+        pseudolabels.parse_candidate("own:nois")
     with pytest.raises(ValueError, match="can't be imported"):
-        pseudolabels.load_function(pseudolabels.candidate("no_such_module:f"))
+        pseudolabels.load_function(pseudolabels.parse_candidate("no_such_module:f"))
     with pytest.raises(ValueError, match="has no function"):
-        pseudolabels.load_function(pseudolabels.candidate("math:no_such_function"))
+        pseudolabels.load_function(pseudolabels.parse_candidate("math:no_such_function"))
     with pytest.raises(ValueError, match="the same candidate"):
-        pseudolabels.candidates(["F0", "opensmile:ComParE_2016:F0final_sma"])
+        pseudolabels.parse_candidates(["F0", "opensmile:ComParE_2016:F0final_sma"])
     with pytest.raises(ValueError, match="no candidate"):
-        pseudolabels.candidates([" "])
+        pseudolabels.parse_candidates([" "])
 
 
 # ----------------------------------------------------------------------------- our own

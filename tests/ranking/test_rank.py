@@ -15,6 +15,7 @@ import soundfile
 from augury import hsic, rank, read_corpus
 from augury.corpus.corpus import TooManyBad
 from augury.extraction import embed, extract
+from augury.ranking.report import render
 
 import oracles
 import toy
@@ -93,11 +94,10 @@ def test_every_estimator_and_embedding(manifest, estimator, embedding):
 def test_workers_and_a_second_run_give_the_same_bytes(manifest, tmp_path):
     names = (*OWN, "toy:level")
     for run, jobs, store in (("one", 1, "a"), ("two", 2, "b"), ("cached", 2, "a")):
-        ranking = rank(
+        rank(
             read_corpus(manifest), names, label="label", jobs=jobs, store=tmp_path / store,
-            permutations=99,
+            permutations=99, out=tmp_path / run,
         )  # fmt: skip
-        ranking.write(tmp_path / run)
     for file in ("ranking.json", "ranking.csv", "report.html", "quarantine.csv"):
         first = (tmp_path / "one" / file).read_bytes()
         assert first == (tmp_path / "two" / file).read_bytes()
@@ -115,9 +115,8 @@ def test_the_order_of_the_manifest_does_not_matter(manifest):
 
 
 def test_the_written_files_hold_the_ranking(manifest, tmp_path):
-    ranking = rank(read_corpus(manifest), OWN, label="label", jobs=1)
-    report = ranking.write(tmp_path / "out")
-    assert report == tmp_path / "out" / "report.html"
+    ranking = rank(read_corpus(manifest), OWN, label="label", jobs=1, out=tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").read_text("utf-8") == render(ranking)
     kept = json.loads((tmp_path / "out" / "ranking.json").read_text())
     assert [r["name"] for r in kept["results"]] == [r.name for r in ranking.results]
     assert kept["results"][0]["score"] == ranking.results[0].score

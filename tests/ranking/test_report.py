@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from augury.ranking import wording
+from augury.ranking.report import render
 from augury.ranking.result import Ranking, Result, Sensitivity
 from augury.report import canvas
-from augury.report.page import render
 
 from pages import Page
 
@@ -328,15 +328,6 @@ def test_no_chance_from_resamples_is_certain() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("p", "text"),
-    [(0.0, "< 10⁻¹⁶"), (1e-30, "< 10⁻¹⁶"), (3.4e-5, "3.4×10⁻⁵"), (0.0342, "0.034"), (1.0, "1"),
-     (None, "–"), (float("nan"), "–")],
-)  # fmt: skip
-def test_p_values_are_never_nothing(p: float | None, text: str) -> None:
-    assert wording.format_p(p) == text
-
-
 def test_candidates_without_relevance_are_marked_beside_it() -> None:
     source = render(noisy())
     assert "not beyond noise’s (p ≥ .01)" in source
@@ -393,31 +384,6 @@ def test_sensitivity_counts_settings_that_keep_the_best() -> None:
     text = wording.sensitivity_said(ranking(trio, 2, sensitivity=given))
     assert text.startswith("1 of 2 other settings keeps a first.")
     assert "is −1.00 (N = 40)" in text
-
-
-@pytest.mark.parametrize(
-    ("values", "value", "text"),
-    [
-        ([0.1, 0.7], 0.25, "0.250"),
-        ([2.2e-4, 1.36e-3, 4e-4], 2.21e-4, "2.21"),
-        ([0.5], -0.25, "−0.250"),
-        ([0.5], -1e-9, "0.000"),
-        ([], None, "–"),
-        ([0.5], float("nan"), "–"),
-    ],
-)
-def test_numbers_are_short_in_their_unit(
-    values: list[float], value: float | None, text: str
-) -> None:
-    assert wording.Unit.of(values).text(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.07, "0.07"), (-2.0, "−2"), (1234.5, "1,230"), (3.66e-6, "3.66×10⁻⁶"), (0.0, "0")],
-)
-def test_plain_numbers(value: float, text: str) -> None:
-    assert wording.plain(value) == text
 
 
 def test_opensmile_licence_is_told_where_it_applies() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from augury.compute.threads import run_in_threads
+from augury.compute import run_in_threads
 from augury.pseudolabels.candidate import Candidate
 from augury.ranking.scoring import score_candidates
 from augury.settings import RankSettings

@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 from augury import read_corpus
-from augury.compute.threads import run_in_threads
+from augury.compute import run_in_threads
 from augury.ranking.dataset import open_dataset, select_segments
 from augury.ranking.scoring import estimate
 from augury.settings import RankSettings

@@ -114,7 +114,7 @@ def test_another_code_of_a_function_is_another_encoder(recipe, monkeypatch):
 
     path = recipe()
     before = keys()
-    monkeypatch.setattr("augury.pseudolabels.candidate.function_version", lambda one: "as edited")
+    monkeypatch.setattr("augury.pseudolabels.function_version", lambda one: "as edited")
     pitch, noise = keys()
     assert pitch != before[0]
     assert noise == before[1]
@@ -187,7 +187,7 @@ def test_what_was_begun_with_another_noise_is_begun_again(recipe, tmp_path, monk
     site = jobs.Site(tmp_path / "store")
     folder = chain[0].folder(site.store) / "encoder"
     jobs.pretrained(chain[0], folder, store=site.store, jobs=1, prepare_only=True)
-    monkeypatch.setattr("augury.pseudolabels.candidate.function_version", lambda one: "as edited")
+    monkeypatch.setattr("augury.pseudolabels.function_version", lambda one: "as edited")
     (done,) = jobs.perform(site, chain)
     assert done.result, done.reason
 

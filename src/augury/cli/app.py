@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from augury.errors import InputError, MissingPackage
+from augury.report.text import clock
 
 if TYPE_CHECKING:
     from augury.corpus.corpus import Check
@@ -195,6 +196,7 @@ def rank(
                 corpus,
                 names,
                 label=label,
+                out=out_dir,
                 store=store,
                 jobs=jobs or None,
                 cluster=cluster or None,
@@ -216,9 +218,8 @@ def rank(
                 permutations=permutations,
                 seed=seed,
             )
-        report = ranking.write(out_dir)
         _show(ranking)
-        out.print(f"report: {report}", soft_wrap=True)
+        out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
 
 
 @app.command()
@@ -715,14 +716,15 @@ def demo(
     with _plain_errors():
         _licence(tuple(SEVEN))
         corpus = read_corpus(Path(__file__).parents[1] / "demo_data" / "manifest.csv")
-        reports = []
-        for label in ("speaker", "digit"):
+        labels = ("speaker", "digit")
+        for label in labels:
             with _progress() as progress:
-                ranking = ranked(corpus, label=label, jobs=jobs or None, progress=progress)
-            reports.append(ranking.write(out_dir / label))
+                ranking = ranked(
+                    corpus, label=label, out=out_dir / label, jobs=jobs or None, progress=progress
+                )
             _show(ranking)
-        for report in reports:
-            out.print(f"report: {report}", soft_wrap=True)
+        for label in labels:
+            out.print(f"report: {out_dir / label / 'report.html'}", soft_wrap=True)
 
 
 @app.command()
@@ -818,18 +820,18 @@ def _show_evaluation(done: Evaluation) -> None:
 
 
 def _show_plan(plan: JobPlan, jobs: int) -> None:
-    from augury.compute.threads import cores
+    from augury.compute import cores
 
     for job, known, seconds in plan.jobs:
-        state = "known" if known else _duration(seconds) if seconds else "to do"
+        state = "known" if known else clock(seconds) if seconds else "to do"
         out.print(f"{state:>8}  {job.name}", soft_wrap=True)
     if plan.later:
         out.print(f"{'later':>8}  {plan.later} jobs of groups, chosen by the rankings")
     left = sum(not known for _, known, _ in plan.jobs)
     at_once = jobs or cores()
     out.print(
-        f"{len(plan.jobs)} jobs, {left} to do: about {_duration(plan.seconds)} of one core, "
-        f"{_duration(plan.seconds / at_once)} with {at_once} at a time"
+        f"{len(plan.jobs)} jobs, {left} to do: about {clock(plan.seconds)} of one core, "
+        f"{clock(plan.seconds / at_once)} with {at_once} at a time"
     )
 
 
@@ -867,14 +869,15 @@ def _usable(option: str, folder: Path | None) -> None:
 
 def _licence(names: tuple[str, ...]) -> None:
     from augury.pseudolabels import opensmile
-    from augury.pseudolabels.candidate import candidates as parsed
+    from augury.pseudolabels.candidate import parse_candidates as parsed
 
     if any(one.kind == "opensmile" for one in parsed(names)):
         err.print(f"Note: {opensmile.LICENCE}", style="dim")
 
 
 def _show(ranking: Ranking) -> None:
-    from augury.ranking.wording import UNPROVEN, resampled_said
+    from augury.ranking.wording import UNPROVEN, interval_said, ranks_said, resampled_said
+    from augury.report.text import Unit, decimal, format_p
 
     raw = "" if ranking.estimator == "robust" else ", in raw units"
     title = (
@@ -883,18 +886,19 @@ def _show(ranking: Ranking) -> None:
     )
     table = Table(box=None, pad_edge=False)
     ranked = [result for result in ranking.results if result.score is not None]
+    unit = Unit.of(result.score for result in ranked)
     sure = any(result.interval for result in ranked)
     tested = any(result.p_value is not None for result in ranked)
     columns: tuple[tuple[str, Callable[[int, Result], str], bool], ...] = (
         ("tier", lambda _, one: str(one.tier), sure),
         ("rank", lambda place, _: str(place), True),
-        ("95 %", lambda _, one: _ends(one.rank_interval, "-"), sure),
+        ("95 %", lambda _, one: ranks_said(one.rank_interval), sure),
         ("candidate", lambda _, one: one.name, True),
-        ("CI estimate", lambda _, one: _score(one.score, ranking), True),
-        ("95 %", lambda _, one: _ends(one.interval, " to ", ranking), sure),
-        ("p", lambda _, one: _p_value(one.p_value), tested),
-        ("shuffled", lambda _, one: _score(one.shuffled, ranking), not tested),
-        ("relevance", lambda _, one: _decimal(one.relevance), True),
+        (f"CI estimate{unit.suffix}", lambda _, one: unit.text(one.score), True),
+        ("95 %", lambda _, one: interval_said(one.interval, unit), sure),
+        ("p", lambda _, one: format_p(one.p_value), tested),
+        ("shuffled", lambda _, one: unit.text(one.shuffled), not tested),
+        ("relevance", lambda _, one: decimal(one.relevance, 3), True),
         ("", lambda _, one: "no relevance" if one.relevant is False else "", True),
     )
     shown = [column for column in columns if column[2]]
@@ -917,32 +921,6 @@ def _show(ranking: Ranking) -> None:
     if ranking.quarantine:
         reasons = ", ".join(f"{count} {reason}" for reason, count in ranking.quarantine.items())
         out.print(f"left out: {reasons} (quarantine.csv)")
-
-
-def _score(value: float | None, ranking: Ranking) -> str:
-    """In three decimals where scores are normalised, else in as many digits as there are."""
-    if ranking.estimator == "robust" or not value:
-        return _decimal(value)
-    return f"{value:.3f}" if abs(value) >= 0.01 else f"{value:.1e}"
-
-
-def _decimal(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}".replace("-0.000", "0.000")
-
-
-def _ends(
-    interval: tuple[float, float] | None, between: str, ranking: Ranking | None = None
-) -> str:
-    if interval is None:
-        return ""
-    ends = [_score(end, ranking) if ranking else str(end) for end in interval]
-    return between.join(dict.fromkeys(ends))
-
-
-def _p_value(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "<1e-16" if value < 1e-16 else f"{value:.2g}"
 
 
 def _show_check(found: Check) -> None:
@@ -1079,7 +1057,7 @@ class _Lines:
             self.last = now
             err.print(
                 f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
-                f"× {moment.speed:.0f} real time, {_duration(moment.eta)} left: "
+                f"× {moment.speed:.0f} real time, {clock(moment.eta)} left: "
                 f"{_losses(moment)}",
                 soft_wrap=True,
             )
@@ -1108,7 +1086,7 @@ class _Bar:
             self.bar.add_task("", total=None, epoch="", left="", speed=0.0, losses="")
         self.bar.update(
             self.bar.task_ids[0], completed=moment.batch, total=moment.batches,
-            epoch=f"{moment.epoch}/{moment.epochs}", left=_duration(moment.eta),
+            epoch=f"{moment.epoch}/{moment.epochs}", left=clock(moment.eta),
             speed=moment.speed, losses=_losses(moment),
         )  # fmt: skip
 
@@ -1119,12 +1097,6 @@ class _Bar:
 
 def _losses(moment: Moment) -> str:
     return "  ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _show_pretrained(done: Pretrained) -> None:
@@ -1145,7 +1117,7 @@ def _show_pretrained(done: Pretrained) -> None:
     speed = result["audio_seconds"] / max(result["seconds"], 1e-9)
     out.print(
         f"epoch {result['best_epoch']} of {result['epochs']} kept · "
-        f"{result['parameters']:,} parameters · {_duration(result['seconds'])}, "
+        f"{result['parameters']:,} parameters · {clock(result['seconds'])}, "
         f"× {speed:.0f} real time"
     )
     left_out = done.config.data["left_out"]

@@ -173,9 +173,7 @@ def run_tasks(x: Any, tasks: Iterable[tuple[Any, ...]], *, pool: Pool) -> Iterat
     """
     for result in in_order(map_unordered(_run_task, x, list(tasks), pool=pool)):
         if isinstance(result, WorkerDied):
-            raise InputError(
-                f"a task was given up: {result}; if memory ran out, start fewer workers on a machine"
-            )
+            raise InputError(f"a task was given up: {result}; if memory ran out, use fewer workers")
         yield result
 
 

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from augury.pretraining.losses import LISTED, duration, file_name
-from augury.ranking.wording import NONE, count, decimal, is_known, join_names, plain
+from augury.pretraining.losses import LISTED
+from augury.report.text import (
+    NONE,
+    count,
+    decimal,
+    duration,
+    file_name,
+    is_known,
+    join_names,
+    plain,
+)
 
 if TYPE_CHECKING:  # an evaluation is written with its report: the import goes the other way
     from augury.downstream.result import Confusion, Evaluation, Model, Outcome, Worst

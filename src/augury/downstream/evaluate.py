@@ -371,7 +371,7 @@ def _known(folder: Path, ready: _Prepared) -> Evaluation:
             f"{folder} holds another evaluation: {'; '.join(unlike[:5])} there. Give those again "
             "to add to it, or choose another --out"
         )
-    return replace(new, contenders=known.models)
+    return replace(new, models=known.models)
 
 
 def _with(all_: Evaluation, front: _Front, outcome: Outcome) -> Evaluation:
@@ -386,7 +386,7 @@ def _with(all_: Evaluation, front: _Front, outcome: Outcome) -> Evaluation:
     others = [one for one in found[at].outcomes if one.seed != outcome.seed]
     outcomes = tuple(sorted([*others, outcome], key=lambda one: one.seed))
     found[at] = replace(found[at], pretrained=front.pretrained, outcomes=outcomes)
-    return replace(all_, contenders=tuple(found))
+    return replace(all_, models=tuple(found))
 
 
 # -------------------------------------------------------------------------------------- one run

@@ -13,8 +13,6 @@ from scipy.special import ndtr, ndtri
 
 from augury.downstream import comparison
 from augury.downstream.comparison import Contest
-from augury.pretraining.curves import DASHED, Line, panel
-from augury.ranking.wording import is_known, plain
 from augury.report.canvas import (
     BAND,
     FIRST,
@@ -35,6 +33,8 @@ from augury.report.canvas import (
     laid_out,
     short,
 )
+from augury.report.panel import DASHED, Line, panel
+from augury.report.text import is_known, plain
 
 if TYPE_CHECKING:  # an evaluation is written with its report: the import goes the other way
     from augury.downstream.result import Model

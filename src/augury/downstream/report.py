@@ -17,7 +17,6 @@ def render(evaluation: Evaluation) -> str:
     """
     from augury.downstream import comparison
     from augury.downstream import figures as outcomes
-    from augury.ranking import wording
     from augury.report import canvas
     from augury.report.page import render_template
 
@@ -27,8 +26,8 @@ def render(evaluation: Evaluation) -> str:
         return canvas.both(getattr(outcomes, name), contest, name, message)
 
     page = render_template(
-        "evaluation.html.j2", contest=contest, evaluation=evaluation, figure=figure,
-        words=wording, said=comparison, outside=outcomes.outside(contest),
+        "augury.downstream", "report.html.j2", contest=contest, evaluation=evaluation,
+        figure=figure, said=comparison, outside=outcomes.outside(contest),
     )  # fmt: skip
     # A file's name need not be UTF-8, a page must be.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -173,7 +173,7 @@ def read_evaluation(path: Path) -> Evaluation:
         if plain.pop("format") != FORMAT:
             raise InputError("another format")
         plain["metric"] = Metric(**plain["metric"])
-        plain["contenders"] = tuple(_contender(one) for one in plain["contenders"])
+        plain["models"] = tuple(_contender(one) for one in plain["models"])
         plain["warnings"] = tuple(plain["warnings"])
         return Evaluation(**plain)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

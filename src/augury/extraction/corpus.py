@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import pseudolabels
-from augury.compute import Pool, WorkerDied, map_unordered
+from augury.compute import Pool, WorkerDied, in_order, map_unordered
 from augury.corpus.corpus import Corpus
 from augury.extraction.extract import Extracted, extract
 from augury.extraction.plan import Plan, Recording
@@ -35,12 +35,19 @@ class RecordingEntry:
     segments: NDArray[np.int64]  # its segments' indices in the corpus
     extracted: Extracted
 
-    def describe_problems(self, codes: NDArray[np.uint8]) -> list[tuple[int, str, str]]:
+    def describe_problems(
+        self, codes: NDArray[np.uint8] | None = None
+    ) -> list[tuple[int, str, str]]:
         """Its segments that can't be used, as (index in the corpus, reason, detail).
 
-        `codes` (segments,) are those of `augury.extraction.segments.SEGMENT_PROBLEMS`, 0 for none.
+        `codes` (segments,) are those of `augury.extraction.segments.SEGMENT_PROBLEMS`, 0 for none;
+        of a recording that is unusable as a whole they do not matter.
         """
-        problems = []
+        if self.extracted.problem:
+            return [(int(segment), *self.extracted.problem) for segment in self.segments]
+        problems: list[tuple[int, str, str]] = []
+        if codes is None:
+            return problems
         for k in np.flatnonzero(codes):
             reason, detail = SEGMENT_PROBLEMS[int(codes[k])]
             span = f"{self.recording.start[k]:.3f} to {self.recording.end[k]:.3f} s"
@@ -133,18 +140,14 @@ def extract_corpus(
         InputError: a worker of a cluster sees other files, or has other versions.
     """
     recordings = list_recordings(corpus, all_embeddings)
-    extracted: dict[int, Extracted] = {}
-    for index, result, _ in extract_recordings(plan, recordings, pool=pool, progress=progress):
-        extracted[index] = result
-    return Extraction(
-        plan,
-        tuple(
-            RecordingEntry(recording, segments, extracted[index])
-            for index, (recording, segments) in enumerate(
-                zip(recordings, corpus.by_recording(), strict=True)
-            )
-        ),
-    )
+    results = in_order(extract_recordings(plan, recordings, pool=pool, progress=progress))
+    entries = [
+        RecordingEntry(recording, segments, extracted)
+        for recording, segments, (extracted, _) in zip(
+            recordings, corpus.by_recording(), results, strict=True
+        )
+    ]
+    return Extraction(plan, tuple(entries))
 
 
 def list_recordings(corpus: Corpus, all_embeddings: Collection[int] = ()) -> list[Recording]:
@@ -170,8 +173,8 @@ def extract_recordings(
     pool: Pool,
     measure: Callable[[Plan, Cut, Extracted], Measurement] | None = None,
     progress: Progress | None = None,
-) -> Iterator[tuple[int, Extracted, Measurement | None]]:
-    """Extract recordings; (index, what became of it, its measurement) as each is done.
+) -> Iterator[tuple[int, tuple[Extracted, Measurement | None]]]:
+    """Extract recordings; (index, (what became of it, its measurement)) as each is done.
 
     A recording on which a worker process died is "crashed", as other bad audio is: a result.
 
@@ -199,7 +202,7 @@ def extract_recordings(
         done, seconds = done + 1, seconds + extracted.duration
         if progress:
             progress(done, len(recordings), seconds)
-        yield index, extracted, measurement
+        yield index, (extracted, measurement)
 
 
 def _extract_and_measure(

@@ -61,7 +61,7 @@ def gather(
     values: dict[str, NDArray] = {}
     for entry in extraction.entries:
         if entry.extracted.problem:
-            problems += [(int(segment), *entry.extracted.problem) for segment in entry.segments]
+            problems += entry.describe_problems()
             continue
         name = embedding_key(entry.extracted.digest, extraction.plan, entry.recording)
         content = entry.extracted.digest
@@ -90,7 +90,7 @@ def _segment_means(
     candidates: Sequence[Candidate],
     good: NDArray[np.bool_],
 ) -> dict[str, NDArray[np.float64]]:
-    """Candidates' means over those segments of a recording that are good: (good,) or (good, dims)."""
+    """Candidates' means over a recording's good segments: (good,) or (good, dims)."""
     recording, duration = entry.recording, entry.extracted.duration
     start, end = (edge[good] for edge in segment_edges(recording.start, recording.end, duration))
     ranges: dict[tuple[float, float, int], tuple[NDArray, NDArray]] = {}

@@ -83,7 +83,7 @@ def range_means(frames: NDArray, first: NDArray, stop: NDArray) -> NDArray[np.fl
     """
     frames = frames.astype(np.float64)
     finite = np.abs(frames) < pseudolabels.LARGEST  # false for NaN
-    # Sums from each first to its stop are every second one; the row of zeros lets a stop be the end.
+    # Every second sum is from a first to its stop; the row of zeros lets a stop be the end.
     ranges = np.stack([first, stop], axis=1).ravel()
     zeros = np.zeros((1, *frames.shape[1:]))
     total, number = (

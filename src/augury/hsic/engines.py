@@ -25,7 +25,7 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
-from augury.compute.threads import RunTasks
+from augury.compute import RunTasks
 from augury.embeddings import Indices
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import centre, label_kernel

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import erf, gammaincc, ndtr
 
-from augury.compute.threads import RunTasks, run_in_threads, single_threaded
+from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.errors import InputError
 from augury.hsic.engines import dense, sums_of, sums_of_all, survey
 from augury.hsic.factors import Factor
@@ -97,7 +97,7 @@ def conditional_hsic(x: Any, z: NDArray, y: ArrayLike, *, width: float = 0.05) -
     return paper(x, [z], y, width=width)[0].score
 
 
-@single_threaded
+@with_one_blas_thread
 def paper(
     x: Any,
     zs: Sequence[NDArray],
@@ -119,7 +119,7 @@ def paper(
         tolerance: relative error of a class's value that approximations of L aim at; what bounds it
             is each result's `error`.
         points: whether each point's influence on the score is wanted, at twice the cost.
-        run: who runs the work, see `augury.compute.threads`.
+        run: who runs the work, see `augury.compute`.
     """
     groups = class_rows(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
@@ -130,7 +130,7 @@ def paper(
     return _published(sums, zs, counts**2, counts / counts.sum(), weighted=True)
 
 
-@single_threaded
+@with_one_blas_thread
 def released(
     x: Any,
     zs: Sequence[NDArray],
@@ -210,7 +210,7 @@ def _published(
 # ----------------------------------------------------------------- the unbiased, unit-free form
 
 
-@single_threaded
+@with_one_blas_thread
 def robust(
     x: Any,
     zs: Sequence[NDArray],
@@ -235,7 +235,7 @@ def robust(
     return _robust(x, zs, class_rows(y), scale, tolerance, points, run, whole=False)[0]
 
 
-@single_threaded
+@with_one_blas_thread
 def robust_with_associations(
     x: Any,
     zs: Sequence[NDArray],
@@ -319,7 +319,7 @@ def _robust(
     return found, zs, wanted, moments
 
 
-@single_threaded
+@with_one_blas_thread
 def associations(
     x: Any,
     zs: Sequence[NDArray],

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.compute.threads import RunTasks, run_in_threads, single_threaded
+from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Indices
 from augury.hsic.engines import FEW, leading, sums_of_all
 from augury.hsic.factors import Factor
@@ -45,7 +45,7 @@ BATCH = 32e6
 # --------------------------------------------------------------------------------- bootstrap
 
 
-@single_threaded
+@with_one_blas_thread
 def bootstrap(
     scores: Vector,
     influence: Matrix,
@@ -140,7 +140,7 @@ class _Shuffled:
     weights: Vector  # (candidates,) of the class in the scores
 
 
-@single_threaded
+@with_one_blas_thread
 def permutation_p(
     x: Any,
     zs: Sequence[NDArray],

@@ -32,7 +32,7 @@ def choose(pseudo_labels: Choice | Mapping[str, float] | Sequence[str]) -> Choic
     if not isinstance(pseudo_labels, Mapping):
         pseudo_labels = dict.fromkeys(pseudo_labels, 1.0)
     if pseudo_labels:
-        pseudolabels.candidates(list(pseudo_labels))
+        pseudolabels.parse_candidates(list(pseudo_labels))
     return Choice({name: float(weight) for name, weight in pseudo_labels.items()})
 
 
@@ -67,7 +67,7 @@ def from_ranking(
             "--pseudo-labels"
         )
     taken = list(weights or relevant[:top])
-    here = versions(pseudolabels.candidates(taken))
+    here = versions(pseudolabels.parse_candidates(taken))
     then = found.versions.get("opensmile")
     if "opensmile" in here and then != here["opensmile"]:
         raise InputError(

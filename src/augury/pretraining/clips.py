@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio, pseudolabels
-from augury.extraction import extract
-from augury.extraction.plan import Plan, Work
-from augury.pseudolabels.candidate import Candidate
+from augury.extraction.gather import candidate_values, read_frames, read_stored
+from augury.extraction.plan import Plan, Recording, mel_key
 from augury.store import Store
 
 #: Seconds beyond which a recording, once it has been read whole, is read in parts.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augury import audio
-from augury.ranking.wording import count, decimal, is_known, join_names, percent, plain
+from augury.report.text import count, decimal, duration, is_known, join_names, percent, plain
 
 if TYPE_CHECKING:  # a pretraining is written with its report: the import goes the other way
     from augury.pretraining.config import Config
@@ -280,13 +280,6 @@ def speed(config: Config) -> str:
     return f"× {plain(config.result['audio_seconds'] / seconds)} real time" if seconds else ""
 
 
-def duration(seconds: float) -> str:
-    """E.g. "4.2 s", "12 min", "3.5 h"."""
-    if seconds < 60:
-        return f"{plain(seconds, 2)} s"
-    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:,.1f} h"
-
-
 def warnings(config: Config, run: Run) -> list[str]:
     """What the reader must not miss, beside the verdict."""
     found = []
@@ -349,11 +342,6 @@ def explained(config: Config, run: Run) -> list[tuple[Part, Target]]:
     """Each worker with its target."""
     targets = {one.name: one for one in config.targets}
     return [(part, targets[part.key]) for part in run.parts]
-
-
-def file_name(path: str) -> str:
-    """The name alone: a card is made to be passed on, and folders are nobody's business."""
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def code(text: str, *, cell: bool = False) -> str:

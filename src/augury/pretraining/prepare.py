@@ -100,7 +100,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class ExtractedClips:
-    """The clips of a corpus, each a segment of it: where they lie, and a summary of their frames."""
+    """Where the clips of a corpus lie, each a segment of it, and a summary of their frames."""
 
     plan: Plan
     digests: tuple[str, ...]  # (recordings,) of their bytes
@@ -171,20 +171,19 @@ def extract_clips(
         progress=progress,
     )
     first, frames = np.zeros((2, len(corpus)), np.int64)
-    digests, whole = [], np.zeros(len(recordings), np.int64)
+    digests: list[str] = []
+    whole = np.zeros(len(recordings), np.int64)
     problems: list[tuple[int, str, str]] = []
     sums: dict[str, Summary] = {}
     # In the recordings' order, so that sums round alike on every run.
-    ordered = in_order((index, result) for index, *result in results)
-    for index, (extracted, measured) in enumerate(ordered):
-        segments = segments_of[index]
+    for index, (extracted, measured) in enumerate(in_order(results)):
+        entry = RecordingEntry(recordings[index], segments_of[index], extracted)
         digests.append(extracted.digest)
-        if extracted.problem:
-            problems += [(int(segment), *extracted.problem) for segment in segments]
+        if measured is None:
+            problems += entry.describe_problems()
             continue
-        entry = RecordingEntry(recordings[index], segments, extracted)
         problems += entry.describe_problems(measured.problems)
-        good = segments[measured.problems == 0]
+        good = entry.segments[measured.problems == 0]
         first[good], frames[good] = measured.first, measured.frames
         whole[index] = measured.whole
         _add_sums(sums, measured.sums, entry.recording.name)
@@ -231,7 +230,9 @@ def _measure(
     return _Measurement(problems, first, stop - first, len(mel), sums)
 
 
-def _select_segments(corpus: Corpus, settings: PretrainSettings) -> tuple[Corpus, NDArray[np.bool_]]:
+def _select_segments(
+    corpus: Corpus, settings: PretrainSettings
+) -> tuple[Corpus, NDArray[np.bool_]]:
     """The segments asked for, and which of them (segments,) are held out for validation."""
     share = _share(settings.validation)
     if share is None and not settings.split:

@@ -106,7 +106,7 @@ def pretrain(
     """
     choice = choose(pseudo_labels)
     settings = PretrainSettings.of(preset, choice.weights, **choices)
-    candidates = pseudolabels.candidates(list(choice.weights)) if choice.weights else []
+    candidates = pseudolabels.parse_candidates(list(choice.weights)) if choice.weights else []
     place = Path(store or default_store()).absolute()
     plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
     folder = Path(out)

@@ -19,7 +19,6 @@ def render(config: Config, history: list[dict[str, Any]]) -> str:
         history: an entry an epoch: its "epoch", and "training" and "validation" losses by worker.
     """
     from augury.pretraining import curves, losses
-    from augury.ranking import wording
     from augury.report import canvas
     from augury.report.page import render_template
 
@@ -29,7 +28,7 @@ def render(config: Config, history: list[dict[str, Any]]) -> str:
         return canvas.both(getattr(curves, name), run, name, message)
 
     return render_template(
-        "pretraining.html.j2", config=config, run=run, figure=figure, words=wording, said=losses
+        "augury.pretraining", "report.html.j2", config=config, run=run, figure=figure, said=losses
     )
 
 
@@ -37,10 +36,9 @@ def card(config: Config) -> str:
     """The model card, README.md beside the weights, in Markdown."""
     from augury.pretraining import losses
     from augury.pseudolabels.opensmile import LICENCE
-    from augury.ranking import wording
     from augury.report.page import render_template
 
     run = losses.Run.of(config, [])
     return render_template(
-        "card.md.j2", config=config, run=run, words=wording, said=losses, licence=LICENCE
+        "augury.pretraining", "card.md.j2", config=config, run=run, said=losses, licence=LICENCE
     )

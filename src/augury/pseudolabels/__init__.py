@@ -6,11 +6,11 @@ from augury.pseudolabels.candidate import (
     PITCH,
     SEVEN,
     Candidate,
-    candidate,
-    candidates,
     frames_of,
     function_version,
     load_function,
+    parse_candidate,
+    parse_candidates,
 )
 
 __all__ = [
@@ -19,9 +19,9 @@ __all__ = [
     "PITCH",
     "SEVEN",
     "Candidate",
-    "candidate",
-    "candidates",
     "frames_of",
     "function_version",
     "load_function",
+    "parse_candidate",
+    "parse_candidates",
 ]

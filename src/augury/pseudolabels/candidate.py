@@ -65,7 +65,7 @@ class Candidate:
         return ":".join(part for part in (self.kind, self.where, self.what) if part)
 
 
-def candidate(name: str) -> Candidate:
+def parse_candidate(name: str) -> Candidate:
     """What a candidate's name stands for; InputError if it stands for nothing."""
     kind, _, rest = SEVEN.get(name, name).partition(":")
     if kind == "opensmile":
@@ -94,9 +94,9 @@ def candidate(name: str) -> Candidate:
     )
 
 
-def candidates(names: Sequence[str]) -> list[Candidate]:
+def parse_candidates(names: Sequence[str]) -> list[Candidate]:
     """Several candidates, each once; InputError if there are none or two are the same."""
-    found = [candidate(name.strip()) for name in names if name.strip()]
+    found = [parse_candidate(name.strip()) for name in names if name.strip()]
     if not found:
         raise InputError("no candidate was given")
     sources = [one.source for one in found]

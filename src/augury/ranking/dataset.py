@@ -83,7 +83,7 @@ def open_dataset(
     Raises:
         As `rank` does.
     """
-    candidates = pseudolabels.candidates(settings.candidates)
+    candidates = pseudolabels.parse_candidates(settings.candidates)
     column_values = columns(corpus, candidates)
     # Absolute, as a cluster's workers run in other folders.
     root = Path(store or default_store()).absolute()

@@ -6,7 +6,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,7 +14,7 @@ from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from augury.ranking import wording
-from augury.ranking.wording import Unit, decimal, is_known, plain
+from augury.ranking.result import Ranking, Result
 from augury.report.canvas import (
     BAND,
     FIRST,
@@ -34,9 +33,7 @@ from augury.report.canvas import (
     scale,
     short,
 )
-
-if TYPE_CHECKING:  # a ranking is written with its report: the import goes the other way
-    from augury.ranking.result import Ranking, Result
+from augury.report.text import Unit, decimal, is_known, plain
 
 BEST: Mark = ("o", FIRST, FIRST)
 OTHER: Mark = ("o", INK, INK)

@@ -38,6 +38,7 @@ def rank(
     candidates: Sequence[str] = tuple(pseudolabels.SEVEN),
     *,
     label: str,
+    out: Path | str | None = None,
     store: Path | str | None = None,
     jobs: int | None = None,
     cluster: str | Client | None = None,
@@ -51,6 +52,8 @@ def rank(
         corpus: from `read_corpus`.
         candidates: names, see `augury.pseudolabels.candidate`; the paper's seven if not given.
         label: the column that holds the downstream label.
+        out: folder for ranking.json, ranking.csv, report.html and the like; None: nothing is
+            written.
         store: folder in which extracted values are kept; a second run reads them.
         jobs: worker processes; enough to keep all cores busy if not given.
         cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
@@ -91,7 +94,7 @@ def rank(
     with compute.measure_time(timings, "sensitivity"):
         sensitivity = _sensitivity(data, variants, settings)
     order = [result.name for result in results]
-    return Ranking(
+    ranking = Ranking(
         estimator=settings.estimator,
         label=settings.label,
         results=results,
@@ -122,6 +125,12 @@ def rank(
         rejected=data.rejected,
         timings=timings,
     )
+    if out is not None:
+        from augury.ranking.report import write_report  # matplotlib takes a while to load
+
+        ranking.write(out)
+        write_report(ranking, out)
+    return ranking
 
 
 def _units(kept: Corpus, settings: RankSettings) -> tuple[str, NDArray[np.int64] | None]:

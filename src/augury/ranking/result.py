@@ -85,14 +85,8 @@ class Ranking:
         del plain["rejected"], plain["timings"]
         return plain
 
-    def write(self, folder: Path | str) -> Path:
-        """Write ranking.json, ranking.csv, report.html, quarantine.csv and timings.json.
-
-        Returns:
-            The report's path.
-        """
-        from augury.report.page import render
-
+    def write(self, folder: Path | str) -> None:
+        """Write ranking.json, ranking.csv, quarantine.csv and timings.json."""
         folder = Path(folder)
         text = json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomically(folder / "ranking.json", text + "\n")
@@ -100,8 +94,6 @@ class Ranking:
         write_quarantine(self.rejected, folder / "quarantine.csv")
         timings = {name: round(seconds, 3) for name, seconds in self.timings.items()}
         write_atomically(folder / "timings.json", json.dumps(timings, indent=1) + "\n")
-        write_atomically(folder / "report.html", render(self))
-        return folder / "report.html"
 
     def _table(self) -> str:
         columns = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import hsic
-from augury.compute.threads import RunTasks
+from augury.compute import RunTasks
 from augury.embeddings import Selected
 from augury.hsic import uncertainty
 from augury.hsic.kernels import standardise
@@ -48,7 +48,7 @@ def score_candidates(
         y: (segments,) codes of the label.
         seconds: (segments,) their lengths.
         units: (segments,) codes of what is resampled whole; None: segments inside their classes.
-        run: who runs the work, see `augury.compute.threads`.
+        run: who runs the work, see `augury.compute`.
     """
     results: list[Result] = []
     influence = np.zeros((len(y), len(chosen)))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
-from markupsafe import Markup
 from scipy.stats import rankdata
 
-if TYPE_CHECKING:  # a ranking is written with its report: the import goes the other way
-    from augury.ranking.result import Ranking, Result, Sensitivity
+from augury.ranking.result import Ranking, Result, Sensitivity
+from augury.report.text import (
+    NONE,
+    Unit,
+    count,
+    decimal,
+    is_known,
+    join_names,
+    percent,
+    plain,
+    setting_text,
+)
 
-NONE = "–"  # how an undefined value is printed
 #: What our experiment found (docs/validation.md), for whoever reads a ranking.
 UNPROVEN = (
     "No estimator is shown to predict downstream error yet: a good rank is a reason to try a "
@@ -26,94 +30,8 @@ UNPROVEN = (
 REDUNDANT = 0.8
 #: Up to this many classes are drawn one by one; of more, only the LARGEST.
 DRAWN, LARGEST = 50, 40
-#: P-values below ten to this power are not told apart.
-TINY = -16
 #: Up to this many candidates are compared each with each; of more, only neighbours in the order.
 COMPARED = 30
-
-
-# ------------------------------------------------------------------------------------ numbers
-
-
-def is_known(value: float | None) -> TypeGuard[float]:
-    """Whether there is a value to show: neither None nor NaN nor infinite."""
-    return value is not None and math.isfinite(value)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A power of ten that a column or an axis is given in, so that its numbers stay short."""
-
-    exponent: int  # 0 or negative
-    decimals: int
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> Unit:
-        """The unit in which these values read best."""
-        sizes = sorted(abs(v) for v in values if is_known(v) and v)
-        if not sizes or sizes[-1] >= 0.01:
-            largest = sizes[-1] if sizes else 0.0
-            return cls(0, 3 if largest < 10 else 1)
-        return cls(math.floor(math.log10(sizes[len(sizes) // 2])), 2)
-
-    @property
-    def suffix(self) -> str:
-        """What follows a heading: "" or " (×10⁻⁴)"."""
-        return f" (×10{_superscript(self.exponent)})" if self.exponent else ""
-
-    def scaled(self, value: float) -> float:
-        """The value in this unit."""
-        return value * 10.0**-self.exponent
-
-    def text(self, value: float | None) -> str:
-        """The value in this unit, with a real minus sign."""
-        return decimal(self.scaled(value), self.decimals) if is_known(value) else NONE
-
-
-def decimal(value: float | None, places: int) -> str:
-    """The value with a real minus sign, and none before a zero."""
-    if not is_known(value):
-        return NONE
-    text = f"{value:.{places}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
-
-
-def plain(value: float, digits: int = 3) -> str:
-    """The value with so many significant digits, as short as can be."""
-    if not math.isfinite(value):
-        return NONE
-    if 1e3 <= abs(value) < 1e6:
-        return f"{float(f'{value:.{digits}g}'):,.0f}".replace("-", "−")
-    number, _, power = f"{value:.{digits}g}".partition("e")
-    return number.replace("-", "−") + (f"×10{_superscript(int(power))}" if power else "")
-
-
-def _superscript(power: int) -> str:
-    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def format_p(p: float | None) -> str:
-    """A p-value: two digits, and never so small that it says more than can be known."""
-    if not is_known(p):
-        return NONE
-    return f"< 10{_superscript(TINY)}" if p < 10.0**TINY else plain(p, 2)
-
-
-def percent(part: float) -> str:
-    """A share of 1 as a percentage."""
-    return "< 1 %" if 0 < part < 0.01 else f"{100 * part:.0f} %"
-
-
-def count(n: int, thing: str, things: str = "") -> str:
-    """E.g. "1 class", "12,403 segments"."""
-    return f"{n:,} {thing if n == 1 else things or thing + 's'}"
-
-
-def join_names(names: Sequence[str], most: int = 8) -> str:
-    """E.g. "a, b and c"; more than `most` are cut short."""
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 # ------------------------------------------------------------------------------------- parts
@@ -368,7 +286,7 @@ def facts(ranking: Ranking) -> list[tuple[str, str]]:
         ("estimator", ranking.estimator),
     ]
     if embedding is not None:
-        found.append(("embedding", said(embedding)))
+        found.append(("embedding", setting_text(embedding)))
     return found
 
 
@@ -564,27 +482,6 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def said(value: object) -> str:
-    """A setting as text."""
-    if isinstance(value, dict):
-        return ", ".join(f"{k} = {said(v)}" for k, v in value.items()) or NONE
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(said, value)) or NONE
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return plain(value, 6)
-    return NONE if value is None or value == "" else str(value)
-
-
 def uses_opensmile(ranking: Ranking) -> bool:
     """Whether any candidate comes from openSMILE, whose licence the reader must know of."""
     return any(r.source.startswith("opensmile:") for r in ranking.results)
-
-
-def breakable(name: str) -> Markup:
-    """The name with places where a line may break: after its punctuation."""
-    return Markup("").join(
-        Markup("{}<wbr>").format(part) if part[-1] in ":_./" else part
-        for part in re.findall(r"[^:_./]*[:_./]|[^:_./]+", name)
-    )

@@ -27,7 +27,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from augury.ranking.wording import plain
+from augury.report.text import plain
 
 WIDE, NARROW = 860, 328  # px: on a desk, on a phone
 SIZE = 12  # px, text

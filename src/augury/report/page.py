@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    from augury.ranking.result import Ranking
+from augury.report import text
 
 
-def render(ranking: Ranking) -> str:
-    """The report as a page of HTML; the same ranking always gives the same page.
+def render_template(package: str, template: str, **values: Any) -> str:
+    """A template of a package with its gaps filled; markup in the values is escaped.
 
-    Names come from users' files and are shown as they are, never read as markup.
+    Templates may include those of `augury.report`, and call `augury.report.text` as `text`. In a
+    template of Markdown, which HTML's escapes would spoil, nothing is escaped.
     """
-    from augury.ranking import figures, wording
-    from augury.report import canvas
+    folders = (resources.files(package), resources.files("augury.report"))
 
-    def figure(name: str, message: str) -> Markup:
-        return canvas.both(getattr(figures, name), ranking, name, message)
+    def source(name: str) -> str | None:
+        files = (folder.joinpath(name) for folder in folders)
+        return next((file.read_text("utf-8") for file in files if file.is_file()), None)
 
-    return render_template("report.html.j2", ranking=ranking, words=wording, figure=figure)
-
-
-def render_template(template: str, **shown: Any) -> str:
-    """One of this folder's templates with its gaps filled; markup in what is shown is escaped.
-
-    In a template of Markdown, which HTML's escapes would spoil, nothing is: see `pretraining.code`.
-    """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    folder = resources.files("augury.report")
     environment = Environment(
         autoescape=not template.endswith(".md.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FunctionLoader(lambda name: folder.joinpath(name).read_text("utf-8")),
+        loader=FunctionLoader(source),
     )
-    return environment.get_template(template).render(**shown)
+    return environment.get_template(template).render(text=text, **values)

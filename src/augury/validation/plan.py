@@ -172,7 +172,7 @@ def _pretrained(
 
 def functions(names: Collection[str]) -> dict[str, str]:
     """The versions of the functions among some candidates."""
-    chosen = pseudolabels.candidates(list(names)) if names else []
+    chosen = pseudolabels.parse_candidates(list(names)) if names else []
     return {
         one.name: pseudolabels.function_version(one) for one in chosen if one.kind == "function"
     }

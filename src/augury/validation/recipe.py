@@ -138,7 +138,7 @@ class Recipe:
             if name != name.strip() or not name:
                 raise InputError(f"{self.source}: {name!r} is no candidate; leave out the spaces")
         if candidates:
-            pseudolabels.candidates(list(candidates))
+            pseudolabels.parse_candidates(list(candidates))
 
     def of(self, regime: Regime) -> tuple[str, ...]:
         """A regime's candidates."""

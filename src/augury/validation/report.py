@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 
-from augury.ranking.wording import NONE, decimal, plain
 from augury.report.canvas import (
     FIRST,
     INK,
@@ -27,6 +26,7 @@ from augury.report.canvas import (
     scale,
     short,
 )
+from augury.report.text import NONE, decimal, plain
 
 if TYPE_CHECKING:  # an analysis is written with its report: the import goes the other way
     from markupsafe import Markup
@@ -47,7 +47,6 @@ NAMED = 10
 
 def render(analysis: Analysis, recipe: Recipe) -> str:
     """The report as a page of HTML; the same experiment always gives the same page."""
-    from augury.ranking import wording
     from augury.report import canvas
     from augury.report.page import render_template
 
@@ -57,7 +56,7 @@ def render(analysis: Analysis, recipe: Recipe) -> str:
         return canvas.both(lambda shown, width: draw(analysis, shown, width), one, name, message)
 
     page = render_template(
-        "validation.html.j2", analysis=analysis, recipe=recipe, figure=figure, words=wording,
+        "augury.validation", "report.html.j2", analysis=analysis, recipe=recipe, figure=figure,
         said=Wording(analysis, recipe),
     )  # fmt: skip
     # A name need not be UTF-8, a page must be.

@@ -182,7 +182,7 @@ def validate(
 
 def _estimates_job(recipe: Recipe, judge: Judge, data: Corpora) -> Job:
     settings = plan.rank_settings(recipe, judge)
-    chosen = pseudolabels.candidates(list(recipe.candidates))
+    chosen = pseudolabels.parse_candidates(list(recipe.candidates))
     about = {
         "settings": settings.to_dict(), "estimators": list(estimators.ESTIMATORS),
         "functions": plan.functions(recipe.candidates), "versions": versions(chosen),
