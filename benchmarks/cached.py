@@ -12,8 +12,20 @@ import time
 from pathlib import Path
 
 import augury
+from augury.reporter import ExtractionProgress, Progress, Reporter
 
 TASKS = {"classify": ("phones.tsv", "phone"), "speaker": ("utterances.tsv", "speaker")}
+
+
+class Clock(Reporter):
+    """Notes when recordings are encoded."""
+
+    def __init__(self, times: list[float]) -> None:
+        self.times = times
+
+    def progress(self, event: Progress) -> None:
+        if isinstance(event, ExtractionProgress):
+            self.times.append(time.monotonic())
 
 
 def main() -> None:
@@ -29,7 +41,7 @@ def main() -> None:
                 found = augury.evaluate(
                     task, corpus, encoder, out=Path(folder) / str(cache), label=label, seeds=1,
                     epochs=epochs, test="0.1", cache=cache, shared_speakers=True,
-                    progress=lambda *_, f=filled: f.append(time.monotonic()),
+                    reporter=Clock(filled),
                 )  # fmt: skip
                 outcome = found.models[0].outcomes[0]
                 seconds[cache] = outcome.about["seconds"]

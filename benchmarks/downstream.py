@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 
 import augury
+from augury.reporter import Reporter
 
 TABLE = Path(__file__).with_name("downstream.csv")
 TASKS = {
@@ -57,6 +58,15 @@ def keep(new: list[dict[str, str]]) -> None:
         table.writerows(row for _, row in sorted(kept.items()))
 
 
+class Printer(Reporter):
+    """Prints messages and warnings."""
+
+    def message(self, text: str) -> None:
+        print(text)
+
+    warning = message
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -74,7 +84,7 @@ def main() -> None:
             choices = choices | {name: getattr(given, name)}
     found = augury.evaluate(
         given.task, augury.read_corpus(given.data / manifest), given.encoders, out=given.out,
-        mode=given.mode, seeds=given.seeds, tell=print, warn=print, **choices,
+        mode=given.mode, seeds=given.seeds, reporter=Printer(), **choices,
     )  # fmt: skip
     keep(rows(found))
     for one in found.ranked():

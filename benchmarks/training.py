@@ -46,6 +46,7 @@ from augury.pretraining.prepare import prepare
 from augury.pretraining.pretrain import _optimiser
 from augury.pretraining.targets import Target
 from augury.pretraining.workers import Batch, Pretraining, read_batch
+from augury.reporter import ExtractionProgress, Progress, Reporter
 from augury.settings import PretrainSettings
 from augury.store import packed
 
@@ -215,12 +216,14 @@ def hour(manifest: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         began, extracted = time.perf_counter(), [0.0]
 
-        def progress(done: int, total: int, seconds: float) -> None:
-            extracted[0] = time.perf_counter() - began
+        class Clock(Reporter):
+            def progress(self, event: Progress) -> None:
+                if isinstance(event, ExtractionProgress):
+                    extracted[0] = time.perf_counter() - began
 
         found = pretrain(
             corpus, tuple(LABELS), out=Path(folder) / "out", store=Path(folder) / "store",
-            validation="0", progress=progress,
+            validation="0", reporter=Clock(),
         )  # fmt: skip
         assert found
         result = found.result

@@ -30,8 +30,8 @@ LAYERS = [
     ["compute"],
     ["audio"],
     ["report"],
-    ["provenance"],
-    ["store", "embeddings", "settings"],
+    ["tables"],
+    ["store", "embeddings", "settings", "provenance"],
     ["reporter"],
     ["errors"],
 ]

@@ -18,6 +18,7 @@ from augury.errors import InputError
 from augury.extraction.corpus import PACKAGES, extract_recordings
 from augury.extraction.plan import Plan, Recording
 from compute.test_processes import die_at_three, die_once, fail_at_three, square
+from reporters import Recorder
 
 import toy
 
@@ -142,13 +143,19 @@ def test_a_cluster_gives_the_same_bytes_even_if_a_worker_is_killed(two, log, man
     log.unlink()
     alive = list(two.client.run(os.getpid).values())
 
-    def kill(done, total, seconds):
+    def kill(progress):
         if alive:
-            assert done < total
+            assert progress.done < progress.total
             os.kill(alive.pop(), signal.SIGKILL)
             alive.clear()
 
-    killed = ranked(manifest, tmp_path / "killed", jobs=2, cluster=two.client, progress=kill)
+    killed = ranked(
+        manifest,
+        tmp_path / "killed",
+        jobs=2,
+        cluster=two.client,
+        reporter=Recorder(on_extraction=kill),
+    )
     assert killed == here
     calls = log.read_text().split()
     assert len(set(calls)) == 24

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from augury import pretrain, read_corpus
 from augury.cli.app import app
+from reporters import Recorder
 
 import toy
 
@@ -114,7 +115,14 @@ def test_stopped_it_goes_on_to_the_same_bytes(spoken):
 
     for stop.at in (3, 1):  # in the first fold, and in the second
         with pytest.raises(Stopped):
-            run(spoken[1], ["random"], name="stopped", cache=False, folds=2, watch=stop)
+            run(
+                spoken[1],
+                ["random"],
+                name="stopped",
+                cache=False,
+                folds=2,
+                reporter=Recorder(on_training=stop),
+            )
         stop.at = None
     again = run(spoken[1], ["random"], name="stopped", cache=False, folds=2)
     assert again.models[0].outcomes[0].score == whole.models[0].outcomes[0].score

@@ -11,7 +11,7 @@ from augury import embeddings as rows
 from augury.compute import threads
 from augury.hsic import engines, factors, strips
 from augury.hsic.kernels import label_kernel, unit_rows
-from augury.hsic.sums import Wanted
+from augury.hsic.sums import SumPlan
 
 import oracles
 
@@ -81,11 +81,11 @@ ENGINES = {
 def surveyed(monkeypatch, engine, x, groups, zs, widths, **choices):
     if engine == "strips and tiles":
         monkeypatch.setattr(factors, "MOST", 0)
-    wanted = Wanted.of(zs, widths, 1000, tolerance=1e-9, **choices)
+    wanted = SumPlan.of(zs, widths, 1000, tolerance=1e-9, **choices)
     for (module, name), value in ENGINES[engine].items():
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(engines, "CHUNK", 50)  # several tasks a class
-    return engines.survey(x, groups, zs, wanted, whole=True, run=threads.run_in_threads)
+    return engines.class_sums_of(x, groups, zs, wanted, whole=True, run=threads.run_in_threads)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 60, 300])
@@ -152,9 +152,9 @@ def test_the_classes_together_are_one_class_of_all(monkeypatch, engine):
     x, rng = speech(150), np.random.default_rng(1)
     groups = np.split(rng.permutation(150), [60, 90])
     z = rng.random(150)
-    wanted = Wanted.of([z], [0.3], 1000, tolerance=1e-9, norms=True)
+    wanted = SumPlan.of([z], [0.3], 1000, tolerance=1e-9, norms=True)
     _, together = surveyed(monkeypatch, engine, x, groups, [z], [0.3], norms=True)
-    of_speech, (pair,), _ = engines.sums_of(together, wanted)
+    of_speech, (pair,), _ = engines.sums_from_moments(together, wanted)
     wanted = expected(x, z, 0.3)
     for key in ("KL", "LL", "ab", "b", "bb", "L"):
         assert getattr(pair, key) == pytest.approx(wanted[key], rel=1e-9)
@@ -165,8 +165,8 @@ def test_the_approximations_of_strips_are_near():
     rng = np.random.default_rng(0)
     n = 1500
     x, z = speech(n), 40 * rng.random(n)
-    wanted = Wanted((0.05,), (None,), norms=True, points=True)
-    ((one,), _) = engines.survey(
+    wanted = SumPlan((0.05,), (None,), norms=True, points=True)
+    ((one,), _) = engines.class_sums_of(
         x, [np.arange(n)], [z], wanted, whole=False, run=threads.run_in_threads
     )
     exact = expected(x, z, 0.05)
@@ -182,8 +182,10 @@ def test_a_label_that_hardly_varies_in_one_class_is_still_right():
     z = np.concatenate([rng.random(n), 0.5 + 1e-4 * rng.random(n)])
     x = speech(2 * n)
     groups = [np.arange(n), np.arange(n, 2 * n)]
-    wanted = Wanted.of([z], [0.05], n, tolerance=1e-6)
-    (_, flat), _ = engines.survey(x, groups, [z], wanted, whole=False, run=threads.run_in_threads)
+    wanted = SumPlan.of([z], [0.05], n, tolerance=1e-6)
+    (_, flat), _ = engines.class_sums_of(
+        x, groups, [z], wanted, whole=False, run=threads.run_in_threads
+    )
     exact = expected(x[n:], z[n:], 0.05)["KL"]
     # Entries of L are 1 − 1e-6: ten digits of the factor's sixteen are left, squared.
     assert flat.pairs[0].KL == pytest.approx(exact, rel=1e-6)
@@ -211,12 +213,12 @@ def test_the_last_bit_does_not_depend_on_the_number_of_threads(monkeypatch, dtyp
     x = speech(9000, d=30, dtype=dtype)
     zs = [rng.random(9000), 300 * rng.random(9000), rng.standard_normal((9000, 2))]
     groups = [np.arange(7000), np.arange(7000, 8950), np.arange(8950, 9000)]
-    wanted = Wanted.of(zs, [0.05, 0.05, 0.5], 7000, tolerance=1e-6, norms=True, points=True)
+    wanted = SumPlan.of(zs, [0.05, 0.05, 0.5], 7000, tolerance=1e-6, norms=True, points=True)
     found = []
     for count in (1, 2, 4):
         monkeypatch.setattr(threads, "cores", lambda count=count: count)
         with threadpool_limits(count):
-            found_, _ = engines.survey(
+            found_, _ = engines.class_sums_of(
                 x, groups, zs, wanted, whole=True, run=threads.run_in_threads
             )
         found.append(
@@ -248,13 +250,15 @@ def test_only_the_array_api_is_used_and_torch_gives_the_same():
     x = speech(n, d=20, dtype=np.float32)
     zs = [make(rng, n) for make in LABELS.values()]
     groups = [np.arange(1200), np.arange(1200, 1300), np.arange(1300, n)]
-    wanted = Wanted.of(zs, [0.3] * len(zs), n, tolerance=1e-6, norms=True, points=True)
+    wanted = SumPlan.of(zs, [0.3] * len(zs), n, tolerance=1e-6, norms=True, points=True)
     kinds = [Strict(x)]
     if importlib.util.find_spec("torch"):
         kinds.append(rows.OnDevice(x, "cpu"))
-    plain, together = engines.survey(x, groups, zs, wanted, whole=True, run=threads.run_in_threads)
+    plain, together = engines.class_sums_of(
+        x, groups, zs, wanted, whole=True, run=threads.run_in_threads
+    )
     for kind in kinds:
-        found, also = engines.survey(
+        found, also = engines.class_sums_of(
             kind, groups, zs, wanted, whole=True, run=threads.run_in_threads
         )
         # Float32 products of other block sizes, summed in another order: measured, 4e-7.

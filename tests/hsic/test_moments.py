@@ -14,7 +14,7 @@ def made(n=50, d=6, seed=0):
 
 
 def of(x, zs, found, rows, origin, centres):
-    return moments.moments(x, rows, [z[rows] for z in zs], found, origin, centres, True)
+    return moments.sum_moments(x, rows, [z[rows] for z in zs], found, origin, centres, True)
 
 
 def expected(x, zs, found, rows, origin, centres):
@@ -52,7 +52,7 @@ def test_moments_are_sums_of_outer_products_wherever_the_origin(monkeypatch, blo
     )
     sums = of(x, zs, found, rows, *one)
     check(sums, expected(x, zs, found, rows, *one))
-    check(sums.about(*other), expected(x, zs, found, rows, *other))
+    check(sums.shift_to(*other), expected(x, zs, found, rows, *other))
 
 
 def test_parts_add_up():
@@ -64,7 +64,7 @@ def test_parts_add_up():
 
 def test_centred_moments_have_no_first_moment():
     x, zs, found = made()
-    sums = of(x, zs, found, np.arange(50), np.ones(6), [np.ones(len(f)) for f in found]).centred()
+    sums = of(x, zs, found, np.arange(50), np.ones(6), [np.ones(len(f)) for f in found]).centre()
     assert np.abs(sums.ones[:-2]).max() < 1e-12
     assert np.abs(sums.labels[0][-1, :-2]).max() < 1e-12
     assert np.allclose(sums.origin, unit_rows(x).mean(axis=0), rtol=1e-12)
@@ -74,7 +74,7 @@ def test_leading_eigenvectors_carry_the_norm():
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.standard_normal((300, 300)))[0]
     gram = (basis * 0.9 ** np.arange(300)) @ basis.T
-    vectors, values = engines.leading(gram)
+    vectors, values = engines.leading_eigenvectors(gram)
     assert vectors.shape[1] < 100
     assert np.square(values).sum() == pytest.approx(np.vdot(gram, gram), rel=1e-4)
     assert np.allclose(gram @ vectors[:, -5:], vectors[:, -5:] * values[-5:], atol=1e-3)

@@ -167,7 +167,7 @@ def test_the_shuffled_statistic_is_the_score_of_shuffled_labels(monkeypatch, est
     standard = standardise(z)
     width = median_distance(standard) if robust else 0.5
     label = standard if robust else z
-    one = uncertainty._shuffled(
+    one = uncertainty._shuffle_statistic(
         x, np.arange(5), [label], [width], [None], 1.0, robust=robust, run=run_in_threads
     )
     orders = np.array(list(itertools.permutations(range(5))))

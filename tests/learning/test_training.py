@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from augury.store import packed
+from reporters import Recorder
 
 torch = pytest.importorskip("torch")
 
@@ -73,7 +74,8 @@ def regression():
 def run(folder, task=None, *, model=None, **choices):
     folder.mkdir(exist_ok=True)
     model = model or regression()
-    watch, warn = choices.pop("watch", lambda moment: None), choices.pop("warn", print)
+    reporter = Recorder(on_training=choices.pop("watch", None))
+    reporter.warnings = choices.pop("warnings", [])
     key = choices.pop("key", "this run")
     given = {
         "epochs": 4, "learning_rate": 0.05, "shape": "constant", "clip": 5.0, "patience": 0,
@@ -82,7 +84,7 @@ def run(folder, task=None, *, model=None, **choices):
     optimiser = torch.optim.Adam(model.parameters())
     return Run(
         task or Regression(), model, [optimiser], Schedule(**(given | choices)), folder,
-        folder / "log.jsonl", key, HERE, watch, warn,
+        folder / "log.jsonl", key, HERE, reporter,
     )  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def test_it_learns_and_says_so(tmp_path):
     entry = progress.history[4]["training"]
     assert entry["loss"] == pytest.approx(entry["first"] + 0.5 * entry["second"])
     assert (moments[-1].epoch, moments[-1].batch, moments[-1].batches) == (30, 6, 6)
-    assert moments[90].eta > moments[170].eta
+    assert moments[90].remaining > moments[170].remaining
 
 
 def test_it_goes_on_with_as_many_threads_as_it_began_with(tmp_path):
@@ -141,7 +143,7 @@ def test_two_optimisers_with_their_own_rates(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
 
     whole, first, second = (run(tmp_path / name) for name in ("whole", "killed", "killed"))
-    first.watch = stop
+    first.reporter = Recorder(on_training=stop)
     for one in (whole, first, second):
         one.optimisers = halves(one.model)
     whole.train()
@@ -235,9 +237,7 @@ def test_a_batch_that_is_not_finite_is_named_counted_and_without_effect(tmp_path
         return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
 
     warnings = []
-    found = run(
-        tmp_path / "bad", Regression(bad=[2]), model=plain(), epochs=2, warn=warnings.append
-    )
+    found = run(tmp_path / "bad", Regression(bad=[2]), model=plain(), epochs=2, warnings=warnings)
     progress = found.train()
     assert len(progress.skipped) == 2
     assert "batch of 2" in progress.skipped[0]
@@ -290,7 +290,7 @@ def test_a_validation_that_is_not_finite_is_no_best(tmp_path):
             return torch.tensor([value, value]), torch.ones(2)
 
     warnings = []
-    run(tmp_path, Broken(), warn=warnings.append, patience=2).train()
+    run(tmp_path, Broken(), warnings=warnings, patience=2).train()
     best = checkpoint.load(tmp_path / "best", regression(), key="this run")
     assert best == {"epoch": 4}
     assert warnings == ["the validation loss of epoch 1 is nan"]
@@ -329,7 +329,7 @@ def test_with_another_number_of_processes_the_epoch_begins_again(tmp_path):
 
     with pytest.raises(Stopped):
         run(tmp_path, watch=stop).train()
-    going = run(tmp_path, warn=(warnings := []).append)
+    going = run(tmp_path, warnings=(warnings := []))
     about = checkpoint.load(tmp_path / "checkpoint", going.model, *going.optimisers, key="this run")
     assert (about["batch"], about["processes"]) == (3, 1)
     about["processes"] = 2
@@ -368,7 +368,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path):
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     try:
-        found = run(tmp_path / "full", watch=fill, warn=warnings.append)
+        found = run(tmp_path / "full", watch=fill, warnings=warnings)
         found.train()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

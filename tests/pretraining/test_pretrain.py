@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from augury import audio, encode, from_ranking, load_encoder, pretrain, rank, read_corpus
 from augury.cli.app import app
 from augury.pretraining.choice import choose, read_weights
+from reporters import Recorder
 
 import toy
 
@@ -147,7 +148,7 @@ def test_two_runs_at_once_in_a_folder_are_refused(manifest):
             with pytest.raises(ValueError, match="another process trains in it; wait for it"):
                 run(manifest)
 
-    assert run(manifest, watch=second).result["epochs"] == 3
+    assert run(manifest, reporter=Recorder(on_training=second)).result["epochs"] == 3
 
 
 def test_another_run_in_the_folder_is_refused(manifest, tmp_path):
@@ -171,7 +172,7 @@ def test_stopped_it_goes_on_without_extracting_again(manifest, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Stopped):
-        run(manifest, name="stopped", watch=stop)
+        run(manifest, name="stopped", reporter=Recorder(on_training=stop))
     monkeypatch.setattr("augury.pretraining.pretrain.prepare", None)  # must not be called
     again = run(manifest, name="stopped")
     assert tensors(again) == tensors(whole)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augury.validation.analysis import Analysis, Row, analyse
+from augury.validation.analysis import Analysis, Measurement, analyse
 from augury.validation.estimators import DEFAULT, ESTIMATORS, RECOMMENDED
-from augury.validation.recipe import Judge, Pretraining, Recipe, Regime
-from augury.validation.report import figures, render
+from augury.validation.recipe import PretrainingRecipe, Recipe, RecipeTask, Regime
+from augury.validation.report import draw_figures, render
 
 from pages import Page
 
@@ -17,13 +17,13 @@ NAMES = ("own:rms", "own:flux", "own:centroid", "own:slope", "own:noise")
 #: Errors of two tasks, best candidate first; noise is the worst.
 ERRORS = {"a": (0.1, 0.2, 0.3, 0.4, 0.5), "b": (0.3, 0.2, 0.25, 0.4, 0.6)}
 RECIPE = Recipe(
-    "r<b>", Path("r.toml"), NAMES, Pretraining("m.csv"), (Regime("alone"),),
-    tuple(Judge(name, "classify", "m.csv", "y") for name in ERRORS), useless="own:noise",
+    "r<b>", Path("r.toml"), NAMES, PretrainingRecipe("m.csv"), (Regime("alone"),),
+    tuple(RecipeTask(name, "classify", "m.csv", "y") for name in ERRORS), useless="own:noise",
 )  # fmt: skip
 
 
 def row(candidate, task, error, seed=0, regime="alone"):
-    return Row(
+    return Measurement(
         regime, candidate, task, "frozen", seed, 0, "error", error, (error - 0.01, error + 0.01),
         60.0, 120.0, "k", "cpu", "2026-01-01",
     )  # fmt: skip
@@ -111,7 +111,7 @@ def test_candidates_without_an_estimate_are_judged_by_none():
 
 def test_chosen_on_one_task_and_tried_on_the_other():
     found = judged(**{DEFAULT: (1, 2, 3, 4, 5), "variance": (3, 1, 2, 4, 5)})
-    by = {one.task: one for one in found.confirmed}
+    by = {one.task: one for one in found.confirmations}
     assert by["a"].estimator == "variance"  # the best on b
     assert by["a"].elsewhere == pytest.approx(1)
     assert by["a"].here == pytest.approx(1 - 6 * 6 / 120)
@@ -124,7 +124,7 @@ def test_groups_and_what_a_ranking_saves():
     groups = [row("x", "a", error, k % 2, regime) for k, (regime, error) in enumerate(pairs)]
     found = analyse(RECIPE, estimates(), rows(), {"a": groups})
     best, worst = found.groups
-    assert (best.group, best.mean, best.deviation) == ("best", 0.1, 0.0)
+    assert (best.group, best.mean, best.standard_deviation) == ("best", 0.1, 0.0)
     assert (worst.errors, worst.members) == ((0.3, 0.3), ("x", "x"))
     # An encoder's pretraining counts once, whatever the number of tasks that judge it.
     assert found.core_hours == pytest.approx((13 * 120 + 26 * 60) / 3600)
@@ -135,11 +135,14 @@ def test_rows_go_through_csv():
     one = row("a", "t", 0.123456789)
     text = io.StringIO()
     table = csv.writer(text)
-    table.writerow(Row.NAMES)
+    table.writerow(Measurement.COLUMNS)
     table.writerow(one.cells())
     table.writerow(replace(one, interval=None).cells())
     text.seek(0)
-    assert [Row.of(cells) for cells in csv.DictReader(text)] == [one, replace(one, interval=None)]
+    assert [Measurement.from_cells(cells) for cells in csv.DictReader(text)] == [
+        one,
+        replace(one, interval=None),
+    ]
 
 
 def test_the_page_shows_names_as_they_are_and_the_same_each_time(tmp_path):
@@ -151,11 +154,11 @@ def test_the_page_shows_names_as_they_are_and_the_same_each_time(tmp_path):
     text = Page(page).text
     assert "<script>alert(1)</script>$x$" in text
     assert RECOMMENDED in text
-    drawn = figures(found)
+    drawn = draw_figures(found)
     assert {one[:8] for name, one in drawn.items() if name.endswith(".png")} == {
         b"\x89PNG\r\n\x1a\n"
     }
-    assert figures(found) == drawn
+    assert draw_figures(found) == drawn
     path = found.write(tmp_path, recipe)
     assert path.read_text("utf-8") == page
     assert (tmp_path / "correlations.csv").read_text().count("\n") == 1 + len(found.verdicts)
@@ -166,4 +169,4 @@ def test_nothing_measured_yet():
     assert isinstance(found, Analysis)
     assert found.gates == ()
     assert "No encoder was judged yet" in render(found, RECIPE)
-    assert np.isfinite(found.energy)
+    assert np.isfinite(found.energy_saved)

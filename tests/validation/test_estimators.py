@@ -12,7 +12,7 @@ from augury.ranking.scoring import estimate
 from augury.settings import RankSettings
 from augury.validation import estimators
 from augury.validation.estimators import DEFAULT, ESTIMATORS, RECOMMENDED
-from augury.validation.validate import OTHERS
+from augury.validation.validate import EXTRA_EMBEDDINGS
 
 OWN = ("own:rms", "own:zero_crossings", "own:noise", "column:colour", "toy:bands", "toy:constant")
 
@@ -20,7 +20,7 @@ OWN = ("own:rms", "own:zero_crossings", "own:noise", "column:colour", "toy:bands
 @pytest.fixture
 def table(manifest, tmp_path):
     settings = RankSettings(label="label", candidates=OWN, sensitivity=False)
-    embeddings = (settings.base_embedding(), *OTHERS)
+    embeddings = (settings.base_embedding(), *EXTRA_EMBEDDINGS)
     given = select_segments(read_corpus(manifest), settings)
     with open_dataset(
         given, settings, embeddings=embeddings, which=range(3), store=tmp_path / "s", jobs=1
@@ -122,13 +122,13 @@ def test_the_probe_finds_what_is_linear_in_the_speech():
     mean = x.mean(axis=1)
     line, noise = mean @ rng.standard_normal(10), rng.standard_normal(600)
     recording = np.arange(600) // 10
-    of_line, of_noise, of_both = estimators.probed(
+    of_line, of_noise, of_both = estimators.linear_probe(
         x, [line, noise, np.stack([line, noise], axis=1)], recording
     )
     assert of_line > 0.99
     assert -0.1 < of_noise < 0.02
     assert of_both == pytest.approx((of_line + of_noise) / 2)
-    assert estimators.probed(x, [line], np.zeros(600, int))[0] > 0.99  # one recording
+    assert estimators.linear_probe(x, [line], np.zeros(600, int))[0] > 0.99  # one recording
 
 
 def test_variance_is_in_the_labels_units():

@@ -42,14 +42,14 @@ def test_what_is_not_said_is_filled_in(written, tmp_path):
     assert (recipe.name, recipe.pretrain.seeds, recipe.pretrain.preset) == ("r", 3, "small")
     assert recipe.pretrain.manifest == str(tmp_path / "speech" / "all.csv")
     (regime,), (task,) = recipe.regimes, recipe.tasks
-    assert recipe.of(regime) == ("own:rms", "own:flux", "own:noise")
+    assert recipe.candidates_of(regime) == ("own:rms", "own:flux", "own:noise")
     ranked = task.rank
     assert (ranked.manifest, ranked.label) == (str(tmp_path / "digits.csv"), "digit")
     assert (ranked.split, ranked.exclude) == ("train", ("x",))
     assert recipe.groups.modes == ("frozen", "finetune")
-    settings = recipe.settings(regime, {"own:rms": 1.0}, seed=2)
+    settings = recipe.pretrain_settings(regime, {"own:rms": 1.0}, seed=2)
     assert (settings.mel, settings.seed, settings.pseudo_labels) == (0.0, 2, {"own:rms": 1.0})
-    assert recipe.settings(None, {}).mel == 1.0  # reconstruction alone
+    assert recipe.pretrain_settings(None, {}).mel == 1.0  # reconstruction alone
 
 
 @pytest.mark.parametrize(

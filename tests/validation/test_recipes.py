@@ -80,7 +80,7 @@ def test_the_papers_experiments_on_miniature_trees(corpora, name, task):
     (corpora / "small.toml").write_text(text)
     found = validate(read_recipe(corpora / "small.toml"), out=corpora / "out", jobs=1)
     assert [(one.job.name, one.reason) for one in found.failed] == []
-    (measured,) = found.analysis.measured
+    (measured,) = found.analysis.task_errors
     assert measured.errors.shape == (7, 1)
     assert {(one.mode, one.group) for one in found.analysis.groups} == {
         (mode, group)

@@ -296,7 +296,7 @@ def test_all_estimators_at_once_are_each_one_alone(failed):
 
 def test_only_runs_that_succeeded_are_drawn_and_each_as_often():
     errors = np.array([[1.0, 2.0, np.nan], [10, 20, 30], [np.nan, 200, np.nan], [4e3, 4e3, 4e3]])
-    candidates, means = statistics._resampled(errors, 6000, 0)
+    candidates, means = statistics._resample(errors, 6000, 0)
     # A share of 24,000 has a standard error of 0.003.
     assert np.bincount(candidates.ravel()) / 24_000 == pytest.approx([0.25] * 4, abs=0.012)
     values, counts = np.unique(means[candidates == 0], return_counts=True)
@@ -313,7 +313,7 @@ def test_only_runs_that_succeeded_are_drawn_and_each_as_often():
 
 def test_copies_with_the_same_runs_are_equal():
     errors = np.random.default_rng(0).standard_normal((1, 5))
-    _, means = statistics._resampled(errors, 5000, 0)
+    _, means = statistics._resample(errors, 5000, 0)
     # To draw five of five, whatever their order, there are C(9, 5) ways.
     assert 100 < len(np.unique(means)) <= 126
 

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from augury import compute
 from augury.cli.app import app
 from augury.validation.recipe import BASELINES, read_recipe
+from reporters import Recorder
 
 import toy
 
@@ -152,8 +153,8 @@ def test_what_is_not_in_the_data_is_said_before_hours_of_work(recipe, before, af
 
 def test_what_is_not_finite_is_a_failure_of_that_job(tmp_path, monkeypatch):
     monkeypatch.setitem(jobs.KINDS, "pretrain", lambda *_: {"loss": float("nan")})
-    chain = [jobs.Job("one", "pretrain", jobs.Data("m.csv", "", "d"), {})]
-    (done,) = jobs.perform(jobs.Site(tmp_path), chain)
+    chain = [jobs.Job("one", "pretrain", jobs.JobCorpus("m.csv", "", "d"), {})]
+    (done,) = jobs.run_chain(jobs.RunOptions(tmp_path), chain)
     assert done.result is None
     assert "finite" in done.reason
     assert done.log
@@ -163,12 +164,12 @@ def test_of_a_dead_worker_only_what_it_had_not_done_has_failed(recipe, monkeypat
     map_unordered = compute.map_unordered
 
     def dying(function, site, chains, **how):
-        if function is not jobs.perform:
+        if function is not jobs.run_chain:
             yield from map_unordered(function, site, chains, **how)
             return
         for index, chain in enumerate(chains):
             lost = "toy:pitch, seed 1" in chain[0].name
-            done = jobs.perform(site, chain[:1] if lost else chain)
+            done = jobs.run_chain(site, chain[:1] if lost else chain)
             yield index, compute.WorkerDied("died twice") if lost else done
 
     monkeypatch.setattr(compute, "map_unordered", dying)
@@ -184,11 +185,11 @@ def test_what_was_begun_with_another_noise_is_begun_again(recipe, tmp_path, monk
         for job, *_ in plan_jobs(read_recipe(recipe())).jobs
         if job.name == "pretrain alone: own:noise, seed 0"
     )
-    site = jobs.Site(tmp_path / "store")
+    site = jobs.RunOptions(tmp_path / "store")
     folder = chain[0].folder(site.store) / "encoder"
-    jobs.pretrained(chain[0], folder, store=site.store, jobs=1, prepare_only=True)
+    jobs.run_pretraining(chain[0], folder, store=site.store, jobs=1, prepare_only=True)
     monkeypatch.setattr("augury.pseudolabels.function_version", lambda one: "as edited")
-    (done,) = jobs.perform(site, chain)
+    (done,) = jobs.run_chain(site, chain)
     assert done.result, done.reason
 
 
@@ -203,8 +204,8 @@ def test_what_cannot_be_ranked_is_named(recipe, tmp_path):
 
 
 def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
-    said = []
-    found = run(recipe(), tell=said.append)
+    reporter = Recorder()
+    found = run(recipe(), reporter=reporter)
     assert found.failed == ()
     names = {one.name for one in found.folder.iterdir()}
     assert {"report.html", "results.csv", "correlations.csv", "figures", "groups.csv"} <= names
@@ -217,7 +218,7 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert ("alone", "own:noise", "0") in of
     assert ("group pitch: all", "own:zero_crossings, toy:pitch", "0") in of
     assert len(of) == 2 + 2 + 3 * 2 + 4
-    (measured,) = found.analysis.measured
+    (measured,) = found.analysis.task_errors
     assert measured.errors.shape == (3, 2)
     assert {one.group for one in found.analysis.groups} == {"best", "worst", "all", "random"}
     page = (found.folder / "report.html").read_text()
@@ -225,7 +226,7 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert not list((tmp_path / "store" / "jobs").glob("features-*"))  # gone with their jobs
     logs = {one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")}
     before = tables(found.folder)
-    again = run(recipe(), "other", tell=said.append)
+    again = run(recipe(), "other", reporter=reporter)
     assert logs == {
         one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")
     }
@@ -253,7 +254,7 @@ name = "whole"
 tasks = ["pitch"]
 """
     found = run(recipe(text))
-    of = {(one.task, one.regime) for one in found.analysis.measured}
+    of = {(one.task, one.regime) for one in found.analysis.task_errors}
     assert of == {("pitch", "alone"), ("again", "alone"), ("pitch", "whole")}
     of = {(row["task"], row["regime"]) for row in rows(found.folder)}
     assert ("again", "baseline") in of
@@ -262,28 +263,32 @@ tasks = ["pitch"]
 
 
 def test_the_same_encoder_is_one_chain_whoever_asks_for_it(recipe):
-    said = []
+    reporter = Recorder()
     mine = RECIPE.partition("[tasks.pitch]")[2].partition("[groups]")[0]
     text = RECIPE.replace("seeds = 2", "seeds = 1").replace(
         "[groups]", f"[tasks.again]{mine}[groups]"
     )
-    found = run(recipe(text), tell=said.append)
+    found = run(recipe(text), reporter=reporter)
     # Groups of one are encoders of that regime; "all" is the same for both tasks.
-    assert any(line.startswith("7 of 7: ") for line in said), said
+    assert any(line.startswith("7 of 7: ") for line in reporter.messages)
     assert len({one.task for one in found.analysis.groups}) == 2
 
 
 def test_groups_that_overlap_are_told(recipe):
-    said = []
-    run(recipe(RECIPE.replace("size = 1", "size = 2")), tell=said.append)
-    assert any("best and worst of pitch overlap: 2 of 3 candidates" in line for line in said)
+    reporter = Recorder()
+    run(recipe(RECIPE.replace("size = 1", "size = 2")), reporter=reporter)
+    assert any(
+        "best and worst of pitch overlap: 2 of 3 candidates" in line for line in reporter.messages
+    )
 
 
 def test_groups_need_relevant_candidates(recipe):
-    said = []
-    found = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), tell=said.append)
+    reporter = Recorder()
+    found = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), reporter=reporter)
     assert found.analysis.groups == ()
-    assert any("no groups for pitch: 1 of 3 candidates are relevant" in line for line in said)
+    assert any(
+        "no groups for pitch: 1 of 3 candidates are relevant" in line for line in reporter.messages
+    )
 
 
 def test_a_longer_recipe_adds_to_what_was_done(recipe, tmp_path):
@@ -319,12 +324,12 @@ def test_the_rows_of_results_csv_count_as_done(recipe, tmp_path):
 
 
 def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
-    monkeypatch.setattr(experiment, "REPORTED", -1.0)
+    monkeypatch.setattr(experiment, "REPORT_SECONDS", -1.0)
     written, write = [], Analysis.write
     monkeypatch.setattr(Analysis, "write", lambda *given: written.append(0) or write(*given))
-    said = []
+    reporter = Recorder()
     text = RECIPE.replace('"own:zero_crossings"', '"toy:nothing"').partition("[groups]")[0]
-    found = run(recipe(text), tell=said.append)
+    found = run(recipe(text), reporter=reporter)
     failed = {done.job.name: done for done in found.failed}
     assert {"pretrain alone: toy:nothing, seed 0", "pretrain alone: toy:nothing, seed 1"} <= set(
         failed
@@ -333,7 +338,7 @@ def test_what_fails_is_said_and_stops_nothing_else(recipe, monkeypatch):
     assert "Traceback" in one.log.read_text()
     needed = failed["pitch (frozen) on alone: toy:nothing, seed 0"]
     assert needed.reason == "pretrain alone: toy:nothing, seed 0 failed"
-    assert any("failed: pretrain alone: toy:nothing, seed 0" in line for line in said)
+    assert any("failed: pretrain alone: toy:nothing, seed 0" in line for line in reporter.messages)
     assert {row["candidate"] for row in rows(found.folder)} == {
         "mel", "random", "reconstruction", "toy:pitch", "own:noise",
     }  # fmt: skip
@@ -376,15 +381,17 @@ def test_rows_are_enough_to_go_on_from_elsewhere(recipe, tmp_path, monkeypatch):
     # A row twice, as of two groups with the same members, and one of another experiment.
     kept += lines[2] + lines[1].replace(found_key(lines[1]), "0" * 64)
     (found.folder / "results.csv").write_text(kept)
-    said = []
-    run(recipe(text), tell=said.append)
-    assert "9 of 10 encoders were judged before" in said
+    reporter = Recorder()
+    run(recipe(text), reporter=reporter)
+    assert "9 of 10 encoders were judged before" in reporter.messages
     logs = [one.read_text() for one in (tmp_path / "empty" / "jobs").glob("*/log.txt")]
     assert sum("pretrain" in log for log in logs) == 1  # nothing else was trained
     assert rows(found.folder) == before
     (aside,) = found.folder.glob("results-*.csv")
     assert aside.read_text() == kept
-    assert any("rows of 1 jobs that this recipe does not ask for" in one for one in said)
+    assert any(
+        "rows of 1 jobs that this recipe does not ask for" in one for one in reporter.messages
+    )
     (found.folder / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="as this version writes it"):
         run(recipe(text))
@@ -406,9 +413,9 @@ def test_an_experiment_that_is_asked_to_stop_does_not_call_it_a_failure(tmp_path
         raise Stopped("stopped in epoch 1", signal.SIGTERM)
 
     monkeypatch.setitem(jobs.KINDS, "pretrain", stopped)
-    chain = [jobs.Job("one", "pretrain", jobs.Data("m.csv", "", "d"), {})]
+    chain = [jobs.Job("one", "pretrain", jobs.JobCorpus("m.csv", "", "d"), {})]
     with pytest.raises(Stopped) as error:
-        jobs.perform(jobs.Site(tmp_path), chain)
+        jobs.run_chain(jobs.RunOptions(tmp_path), chain)
     again = pickle.loads(pickle.dumps(error.value))  # as a worker sends it
     assert (str(again), again.signal) == ("stopped in epoch 1", signal.SIGTERM)
 

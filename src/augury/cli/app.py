@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from augury.cli.console import err, open_reporter, out, warn
 from augury.errors import InputError, MissingPackage
 from augury.report.text import clock
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from augury.corpus.corpus import Check
     from augury.corpus.read import Prepared
     from augury.downstream.result import Evaluation
-    from augury.learning.training import Moment
     from augury.pretraining.pretrain import Pretrained
     from augury.ranking.result import Ranking, Result
     from augury.validation.validate import JobPlan, Validation
@@ -34,13 +32,6 @@ app = typer.Typer(
     help="Which pretext task will help a speech model, told before you pretrain.",
     epilog="Start with: augury demo",
 )
-# In a pipe or a log there is no width to fit: wide enough that a row is a line.
-# Names come from files: nothing in them is markup.
-out = Console(
-    width=None if sys.stdout.isatty() else 140, markup=False, emoji=False, highlight=False
-)
-err = Console(stderr=True, markup=False, emoji=False, highlight=False)
-
 Source = Annotated[
     Path,
     typer.Argument(
@@ -191,7 +182,7 @@ def rank(
         corpus = read_corpus(manifest, allow_outside=allow_outside)
         for option, folder in (("--out", out_dir), ("--store", store)):
             _usable(option, folder)  # now, not after the work
-        with _progress() as progress, _quarantined(out_dir):
+        with open_reporter() as reporter, _quarantined(out_dir):
             ranking = ranked(
                 corpus,
                 names,
@@ -201,7 +192,7 @@ def rank(
                 jobs=jobs or None,
                 cluster=cluster or None,
                 device=device or None,
-                progress=progress,
+                reporter=reporter,
                 estimator=estimator,
                 embedding=embedding,
                 parts=parts,
@@ -328,7 +319,7 @@ def pretrain(
             "split": split, "validation": validation, "unvoiced": unvoiced, "epochs": epochs,
             "patience": patience, "max_bad": max_bad, "seed": seed,
         }  # fmt: skip
-        with _progress() as progress, _training() as watch:
+        with open_reporter(silent=not first) as reporter, _stopped():
             done = pretrained(
                 corpus,
                 choice,
@@ -340,9 +331,7 @@ def pretrain(
                 minutes=minutes,
                 tensorboard=tensorboard,
                 prepare_only=prepare_only,
-                progress=progress if first else None,
-                watch=watch if first else None,
-                warn=_warn if first else None,
+                reporter=reporter,
                 **{name: value for name, value in choices.items() if value is not None},
             )
         if not first:
@@ -495,7 +484,7 @@ def evaluate(
         _usable("--out", out_dir)
         _usable("--store", store)
         first = _is_first()
-        with _progress() as progress, _training() as watch:
+        with open_reporter(silent=not first) as reporter, _stopped():
             done = evaluated(
                 task,
                 corpus,
@@ -507,10 +496,7 @@ def evaluate(
                 jobs=jobs or None,
                 device=device or None,
                 minutes=minutes,
-                progress=progress if first else None,
-                watch=watch if first else None,
-                tell=(lambda text: err.print(text, style="dim")) if first else None,
-                warn=_warn if first else None,
+                reporter=reporter,
                 **choices,
             )
         if first:
@@ -564,10 +550,10 @@ def select(
             )
         ranked = selection.read_ranking(ranking)
         if weights:
-            with _progress() as progress, _quarantined(out_file.parent):
+            with open_reporter() as reporter, _quarantined(out_file.parent):
                 found = selection.learn_weights_from_store(
                     ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
-                    progress=progress,
+                    reporter=reporter,
                 )  # fmt: skip
         elif everything:
             found = selection.everything(ranked)
@@ -620,7 +606,7 @@ def validate(
             _show_plan(plan_jobs(read, store, out_dir), jobs)
             return
         _usable("--out", out_dir)
-        with _progress() as progress, _training(), _quarantined(out_dir):
+        with open_reporter() as reporter, _stopped(), _quarantined(out_dir):
             done = validated(
                 read,
                 out=out_dir,
@@ -629,8 +615,7 @@ def validate(
                 cluster=cluster or None,
                 device=device or None,
                 minutes=minutes,
-                progress=progress,
-                tell=lambda text: err.print(text, style="dim", soft_wrap=True),
+                reporter=reporter,
             )
         _show_validation(done)
         out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
@@ -718,9 +703,9 @@ def demo(
         corpus = read_corpus(Path(__file__).parents[1] / "demo_data" / "manifest.csv")
         labels = ("speaker", "digit")
         for label in labels:
-            with _progress() as progress:
+            with open_reporter() as reporter:
                 ranking = ranked(
-                    corpus, label=label, out=out_dir / label, jobs=jobs or None, progress=progress
+                    corpus, label=label, out=out_dir / label, jobs=jobs or None, reporter=reporter
                 )
             _show(ranking)
         for label in labels:
@@ -850,11 +835,7 @@ def _show_validation(done: Validation) -> None:
     out.print(table)
     for one in done.failed:
         where = f"; see {one.log}" if one.log else ""
-        _warn(f"failed: {one.job.name}: {one.reason}{where}")
-
-
-def _warn(message: str) -> None:
-    err.print(f"! {message}", style="yellow", soft_wrap=True)
+        warn(f"failed: {one.job.name}: {one.reason}{where}")
 
 
 def _usable(option: str, folder: Path | None) -> None:
@@ -970,7 +951,7 @@ def _show_prepared(done: Prepared) -> None:
     out.print(f"splits: {', '.join(counted)}")
     for one in done.counts:
         if one.found != one.published:
-            _warn(f"{one.found:,} {one.what}, but {one.published:,} were published")
+            warn(f"{one.found:,} {one.what}, but {one.published:,} were published")
     if not done.counts:
         out.print("no published counts to compare with are known for this release")
     elif all(one.found == one.published for one in done.counts):
@@ -978,125 +959,10 @@ def _show_prepared(done: Prepared) -> None:
     if corpus.rejected:
         reasons = Counter(one.reason for one in corpus.rejected)
         counted = (f"{count:,} {reason}" for reason, count in reasons.most_common())
-        _warn(f"left out: {', '.join(counted)} ({done.quarantine})")
+        warn(f"left out: {', '.join(counted)} ({done.quarantine})")
     folder = done.manifest.parent.resolve()
     if not all(recording.is_relative_to(folder) for recording in corpus.recordings):
-        _warn("recordings lie outside the manifest's folder: read it with --allow-outside")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, float], None]]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    began = time.monotonic()
-    if not err.is_terminal:
-        last = [began]
-
-        def line(done: int, total: int, seconds: float) -> None:
-            now = time.monotonic()
-            if now - last[0] >= 10:
-                last[0] = now
-                err.print(
-                    f"{done:,} of {total:,} recordings, {seconds / 3600:.2f} h, "
-                    f"× {seconds / (now - began):.0f} real time",
-                    highlight=False,
-                )
-
-        yield line
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("recordings"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("× {task.fields[speed]:.0f} real time"),
-    )  # fmt: skip
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=None, speed=0.0)
-
-        def step(done: int, total: int, seconds: float) -> None:
-            speed = seconds / max(time.monotonic() - began, 1e-9)
-            bar.update(task, completed=done, total=total, speed=speed)
-            if done == total:  # the terminal is free for what comes next
-                bar.stop()
-
-        yield step
-
-
-@contextmanager
-def _training() -> Iterator[Callable[[Moment], None]]:
-    """Shows training: a bar with each loss on a terminal, elsewhere a line now and then.
-
-    Training that was asked to stop ends the program as its signal would have.
-    """
-    from augury.learning.training import Stopped
-
-    shown = _Bar() if err.is_terminal else _Lines()
-    try:
-        yield shown.show
-    except Stopped as stopped:
-        err.print(f"augury: {stopped}", soft_wrap=True)
-        sys.exit(128 + stopped.signal)
-    finally:
-        shown.stop()
-
-
-class _Lines:
-    """A line of training every half a minute."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def show(self, moment: Moment) -> None:
-        now = time.monotonic()
-        if now - self.last >= 30:
-            self.last = now
-            err.print(
-                f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
-                f"× {moment.speed:.0f} real time, {clock(moment.eta)} left: "
-                f"{_losses(moment)}",
-                soft_wrap=True,
-            )
-
-    def stop(self) -> None:
-        """Nothing is left to end."""
-
-
-class _Bar:
-    """A bar an epoch; made at the first batch: until then that of recordings has the terminal."""
-
-    def __init__(self) -> None:
-        self.bar: Any = None
-
-    def show(self, moment: Moment) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        if self.bar is None:
-            columns = (
-                TextColumn("epoch {task.fields[epoch]}"), BarColumn(),
-                TextColumn("{task.fields[left]} left · × {task.fields[speed]:.0f} real time"),
-                TextColumn("{task.fields[losses]}"),
-            )  # fmt: skip
-            self.bar = Progress(*columns, console=err, transient=True)
-            self.bar.start()
-            self.bar.add_task("", total=None, epoch="", left="", speed=0.0, losses="")
-        self.bar.update(
-            self.bar.task_ids[0], completed=moment.batch, total=moment.batches,
-            epoch=f"{moment.epoch}/{moment.epochs}", left=clock(moment.eta),
-            speed=moment.speed, losses=_losses(moment),
-        )  # fmt: skip
-
-    def stop(self) -> None:
-        if self.bar:
-            self.bar.stop()
-
-
-def _losses(moment: Moment) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
+        warn("recordings lie outside the manifest's folder: read it with --allow-outside")
 
 
 def _show_pretrained(done: Pretrained) -> None:
@@ -1125,9 +991,19 @@ def _show_pretrained(done: Pretrained) -> None:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         out.print(f"left out: {reasons} (quarantine.csv)")
     if done.skipped:
-        _warn(
-            f"{len(done.skipped)} batches were not finite and were skipped; the report names them"
-        )
+        warn(f"{len(done.skipped)} batches were not finite and were skipped; the report names them")
+
+
+@contextmanager
+def _stopped() -> Iterator[None]:
+    """Training that was asked to stop ends the program as its signal would have."""
+    from augury.learning.training import Stopped
+
+    try:
+        yield
+    except Stopped as stopped:
+        err.print(f"augury: {stopped}", soft_wrap=True)
+        sys.exit(128 + stopped.signal)
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from augury import audio
 from augury.errors import InputError
-from augury.store import write_atomically
+from augury.store import digest, key
+from augury.tables import write_csv
 
 RESERVED = ("path", "start", "end")  # every other column of a manifest is a label column
 
@@ -118,6 +119,12 @@ class Corpus:
         name = self.names[self.recording[segment]]
         start, end = _seconds(self.start[segment]), _seconds(self.end[segment])
         return Rejected(int(self.rows[segment]), name, start, end, reason, detail)
+
+    def digest(self, *columns: str) -> str:
+        """A digest of the segments: their recordings' names, their times, and these columns."""
+        spans = np.stack([self.start, self.end]).tobytes()
+        parts = [list(self.names), self.recording.tolist(), digest(spans)]
+        return key(*parts, *(list(self.label(column)) for column in columns))
 
     def label(self, column: str) -> np.ndarray:
         """A label column (n,) of str; ValueError, with the nearest name, if there is none."""
@@ -249,7 +256,7 @@ def write_manifest(corpus: Corpus, path: Path | str) -> None:
             strict=True,
         )
     )
-    _write_csv(path, (*RESERVED, *corpus.columns), lines)
+    write_csv(path, (*RESERVED, *corpus.columns), lines, errors="strict")
 
 
 def write_quarantine(rejected: Iterable[Rejected], path: Path | str) -> None:
@@ -257,7 +264,7 @@ def write_quarantine(rejected: Iterable[Rejected], path: Path | str) -> None:
     lines = (
         (str(r.row), r.path, _number(r.start), _number(r.end), r.reason, r.detail) for r in rejected
     )
-    _write_csv(Path(path), ("row", *RESERVED, "reason", "detail"), lines, "backslashreplace")
+    write_csv(Path(path), ("row", *RESERVED, "reason", "detail"), lines)
 
 
 @dataclass(frozen=True)
@@ -549,21 +556,3 @@ def _seconds(value: float) -> float | None:
 
 def _number(value: float | None) -> str:
     return "" if value is None or np.isnan(value) else repr(float(value))
-
-
-def _write_csv(
-    path: Path, header: Sequence[str], lines: Iterable[Sequence[str]], errors: str = "strict"
-) -> None:
-    text = "".join(map(_line, (header, *lines)))
-    write_atomically(path, text.encode(errors=errors))
-
-
-def _line(cells: Sequence[str]) -> str:
-    """A line of CSV; csv.writer leaves a bare carriage return unquoted before Python 3.13."""
-    return ",".join(map(_cell, cells)) + "\n"
-
-
-def _cell(text: str) -> str:
-    if any(mark in text for mark in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text

@@ -34,22 +34,20 @@ from augury.downstream.result import Evaluation, Model, Outcome
 from augury.downstream.splits import SPLITS, TEST, TRAIN, VALIDATION, assign_splits
 from augury.downstream.tasks.task import Downstream, Task, find_task, task_version
 from augury.errors import InputError
-from augury.extraction.corpus import Progress
 from augury.extraction.plan import Plan
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
 from augury.learning.processes import STATE, Group, lock_folder, process_group
-from augury.learning.training import Moment, Run, Schedule, State, sum_losses
+from augury.learning.training import Run, Schedule, State, sum_losses
 from augury.pretraining import config
 from augury.pretraining.clips import Clips
 from augury.pretraining.encode import load_encoder
 from augury.pretraining.encoder import Encoder
 from augury.pretraining.prepare import ExtractedClips, extract_clips
-from augury.provenance import segments_digest, versions
+from augury.provenance import versions
+from augury.reporter import Reporter
 from augury.settings import EvaluateSettings, PretrainSettings
 from augury.store import default_store, digest, key, write_atomically
-
-Tell = Callable[[str], None]
 
 #: Seconds of a batch that is only looked at, at least: there are no updates to be had by small
 #: ones, and a search takes a step a frame however many utterances are in it.
@@ -107,10 +105,7 @@ def evaluate(
     jobs: int | None = None,
     device: str | None = None,
     minutes: float = 10.0,
-    progress: Progress | None = None,
-    watch: Callable[[Moment], None] | None = None,
-    tell: Tell | None = None,
-    warn: Tell | None = None,
+    reporter: Reporter | None = None,
     **choices: Any,
 ) -> Evaluation:
     """Train and score a downstream task on encoders; go on where an evaluation was.
@@ -131,10 +126,8 @@ def evaluate(
         jobs: processes that extract.
         device: of torch; a GPU where there is one, if not given.
         minutes: between checkpoints.
-        progress: called as recordings are extracted or encoded.
-        watch: called after every batch of training.
-        tell: called with a sentence when another run begins.
-        warn: called with a sentence where something went wrong that the run survives.
+        reporter: told of recordings that are extracted or encoded, of every batch of training,
+            of every run that begins, and of what goes wrong.
         choices: fields of the task's settings (`label` among them), in place of the preset's.
 
     Raises:
@@ -154,7 +147,7 @@ def evaluate(
     cached = Path(features).absolute() if features else place
     with process_group(device) as here, lock_folder(folder, here):
         with _in_turn(here):
-            ready = _prepared(task, what, settings, corpus, place, folder, here, jobs, progress)
+            ready = _prepared(task, what, settings, corpus, place, folder, here, jobs, reporter)
         all_ = _known(folder, ready)
         if not here.rank:
             for name, text in ready.folds[0].task.files.items():
@@ -162,9 +155,9 @@ def evaluate(
             all_.write(folder)
         for front in fronts:
             for seed in range(seeds):
-                if tell and not here.rank:
-                    tell(f"{task} on {front.name} ({front.mode}), seed {seed}")
-                run = _Run(ready, front, seed, folder, cached, here, minutes, progress, watch, warn)
+                if reporter and not here.rank:
+                    reporter.message(f"{task} on {front.name} ({front.mode}), seed {seed}")
+                run = _Run(ready, front, seed, folder, cached, here, minutes, reporter)
                 outcome = run.outcome()
                 all_ = _with(all_, front, outcome)
                 if not here.rank:
@@ -252,7 +245,7 @@ def _prepared(
     folder: Path,
     here: Group,
     jobs: int | None,
-    progress: Progress | None,
+    reporter: Reporter | None,
 ) -> _Prepared:
     source = corpus.source
     if not len(corpus):  # its reader refused all, and has said why
@@ -270,7 +263,7 @@ def _prepared(
     processes = 1 if here.rank else jobs
     nothing = np.ones(len(corpus), bool)  # is to be summed up
     got = extract_clips(
-        corpus, nothing, plan, jobs=processes, progress=None if here.rank else progress
+        corpus, nothing, plan, jobs=processes, reporter=None if here.rank else reporter
     )
     rejected += [corpus.reject(*problem) for problem in got.problems]
     _refuse_too_many(tuple(rejected), len(corpus) - len(got.problems), settings, folder, here)
@@ -287,7 +280,7 @@ def _prepared(
     about: dict[str, Any] = {
         # A file's name need not be UTF-8, JSON must be.
         "manifest": str(source).encode(errors="backslashreplace").decode(),
-        "segments": segments_digest(corpus, *dict.fromkeys(columns)),
+        "segments": corpus.digest(*dict.fromkeys(columns)),
         "audio": key(*got.digests),
         "left_out": dict(_reasons(rejected)),
     }
@@ -354,7 +347,7 @@ def _reasons(rejected: Sequence[Rejected]) -> Iterator[tuple[str, int]]:
 def _known(folder: Path, ready: _Prepared) -> Evaluation:
     """The evaluation in the folder, or a new one; InputError if it holds another."""
     task, settings = ready.folds[0].task, ready.settings.to_dict()
-    made_with = versions((), ("torch",))
+    made_with = versions("torch")
     new = Evaluation(
         ready.name, task.metric, settings, ready.about, (), made_with, tuple(task.warnings)
     )
@@ -403,9 +396,7 @@ class _Run:
     cached: Path  # where features are kept
     here: Group
     minutes: float
-    progress: Progress | None
-    watch: Callable[[Moment], None] | None
-    warn: Tell | None
+    reporter: Reporter | None
 
     @property
     def folder(self) -> Path:
@@ -448,8 +439,7 @@ class _Run:
         name = "log.jsonl" if len(self.ready.folds) == 1 else f"log-{k}.jsonl"
         run = Run(
             training, model, _optimisers(model, settings), schedule, state, self.folder / name,
-            self.key, self.here, self.watch or (lambda moment: None),
-            self.warn or (lambda message: None),
+            self.key, self.here, self.reporter or Reporter(),
         )  # fmt: skip
         trained = run.train()
         self.here.wait()  # until what is the best epoch's is written
@@ -486,7 +476,7 @@ class _Run:
                 clips, encoder.to(here.device), name, self.cached if cached else None
             )
             if cached:
-                features.fill(here, self.progress)
+                features.fill(here, self.reporter)
                 here.wait()
                 source = features
             else:

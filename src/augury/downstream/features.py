@@ -24,6 +24,7 @@ from augury.pretraining.clips import Clips
 from augury.pretraining.encode import features_of
 from augury.pretraining.encoder import Encoder
 from augury.pretraining.targets import Summary
+from augury.reporter import ExtractionProgress, Reporter
 from augury.store import Store, key
 
 #: Changes when the features that an encoder gives change.
@@ -175,7 +176,7 @@ class Encoded:
         first = int(self.clips.first[stretch])
         return features[first : first + int(self.clips.frames[stretch])].astype(np.float32)
 
-    def fill(self, here: Group, progress: Callable[[int, int, float], None] | None = None) -> None:
+    def fill(self, here: Group, reporter: Reporter | None = None) -> None:
         """Compute what the folder lacks, this process's share of it."""
         assert self.cached
         store, done, seconds = Store(self.cached), 0, 0.0
@@ -188,8 +189,8 @@ class Encoded:
         for (r, _), mel in zip(mine, read_ahead(lambda one: self._mel(one[1]), mine), strict=True):
             self._computed(r, mel)
             done, seconds = done + 1, seconds + len(mel) * audio.HOP
-            if progress and not here.rank:
-                progress(done, len(mine), seconds)
+            if reporter and not here.rank:
+                reporter.progress(ExtractionProgress(done, len(mine), seconds))
 
     def _mel(self, stretch: int) -> NDArray[np.float32]:
         """All of the log-mel of a stretch's recording."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from augury.errors import InputError
 from augury.store import write_atomically
+from augury.tables import csv_text
 
 FORMAT = 1
 
@@ -150,20 +151,16 @@ class Evaluation:
         return folder / "report.html"
 
     def _table(self) -> str:
-        import csv
-        import io
-
         about = ("best_epoch", "seconds", "parameters")
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("task", "encoder", "mode", "seed", self.metric.name, "low", "high", *about))
+        header = ("task", "encoder", "mode", "seed", self.metric.name, "low", "high", *about)
+        rows = []
         for contender in self.models:
             for one in contender.outcomes:
                 low, high = one.interval or ("", "")
                 rest = [one.about.get(name, "") for name in about]
                 who = (self.task, contender.name, contender.mode)
-                table.writerow((*who, one.seed, one.score, low, high, *rest))
-        return text.getvalue()
+                rows.append((*who, one.seed, one.score, low, high, *rest))
+        return csv_text(header, rows)
 
 
 def read_evaluation(path: Path) -> Evaluation:

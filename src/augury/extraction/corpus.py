@@ -16,12 +16,11 @@ from augury.extraction.extract import Extracted, extract
 from augury.extraction.plan import Plan, Recording
 from augury.extraction.segments import SEGMENT_PROBLEMS, segment_edges
 from augury.pseudolabels.candidate import Candidate
+from augury.reporter import ExtractionProgress, Reporter
 from augury.store import key
 
 #: Packages on whose versions the extracted values depend: workers must have the same.
 PACKAGES = ("augury", "numpy", "scipy", "soundfile", "soxr", "opensmile")
-
-Progress = Callable[[int, int, float], None]  # recordings done, of how many, seconds of audio done
 
 Cut = TypeVar("Cut", bound=Recording)
 Measurement = TypeVar("Measurement")
@@ -126,7 +125,7 @@ def extract_corpus(
     *,
     pool: Pool,
     all_embeddings: Collection[int] = (),
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> Extraction:
     """Extract what the store lacks of a corpus.
 
@@ -134,13 +133,13 @@ def extract_corpus(
         pool: from `augury.compute.open_pool`.
         all_embeddings: the recordings, by their indices, of which all embeddings of the plan are
             wanted; of others only the first.
-        progress: called as recordings are done.
+        reporter: told of every recording that is done.
 
     Raises:
         InputError: a worker of a cluster sees other files, or has other versions.
     """
     recordings = list_recordings(corpus, all_embeddings)
-    results = in_order(extract_recordings(plan, recordings, pool=pool, progress=progress))
+    results = in_order(extract_recordings(plan, recordings, pool=pool, reporter=reporter))
     entries = [
         RecordingEntry(recording, segments, extracted)
         for recording, segments, (extracted, _) in zip(
@@ -172,7 +171,7 @@ def extract_recordings(
     *,
     pool: Pool,
     measure: Callable[[Plan, Cut, Extracted], Measurement] | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> Iterator[tuple[int, tuple[Extracted, Measurement | None]]]:
     """Extract recordings; (index, (what became of it, its measurement)) as each is done.
 
@@ -200,8 +199,8 @@ def extract_recordings(
         else:
             extracted, measurement = result
         done, seconds = done + 1, seconds + extracted.duration
-        if progress:
-            progress(done, len(recordings), seconds)
+        if reporter:
+            reporter.progress(ExtractionProgress(done, len(recordings), seconds))
         yield index, (extracted, measurement)
 
 

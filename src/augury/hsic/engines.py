@@ -29,39 +29,38 @@ from augury.compute import RunTasks
 from augury.embeddings import Indices
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import centre, label_kernel
-from augury.hsic.moments import Moments, as_numpy, rows_at_once, speech
-from augury.hsic.moments import moments as sum_moments
-from augury.hsic.strips import Sorted, Tiled, centred_afterwards
+from augury.hsic.moments import Moments, as_numpy, rows_at_once, sum_moments, unit_speech
+from augury.hsic.strips import SortedLabel, TiledLabel, centre_point_sums
 from augury.hsic.sums import (
-    DENSE,
+    LARGEST_WITHOUT_FACTOR,
     ClassSums,
     PairSums,
     SpeechSums,
-    Wanted,
-    skew_of,
-    u_centred,
-    u_rows,
+    SumPlan,
+    skewness,
+    u_centre,
+    u_centred_row_sums,
 )
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
 #: Up to this size classes are dense where K is needed anyway: for its norm, or for tiles of it.
-FEW = 1024
+LARGEST_MATRIX = 1024
 #: A task has this many points of a larger class, or a 16th of it where that is more.
 CHUNK = 4096
 #: Points that the origin of a larger class is the mean of.
-SAMPLED = 64
+ORIGIN_POINTS = 64
 
 
 # ------------------------------------------------------------------------------- all classes
 
 
-def survey(
+def class_sums_of(
     x: Any,
     groups: Sequence[Indices],
     zs: Sequence[NDArray],
-    wanted: Wanted,
+    wanted: SumPlan,
     *,
     whole: bool,
     run: RunTasks,
@@ -77,20 +76,23 @@ def survey(
         others: rows of classes that count in the whole only.
     """
     vectors = any(z.ndim > 1 and one is None for z, one in zip(zs, wanted.factors, strict=True))
-    matrices = [len(rows) <= (FEW if wanted.norms or vectors else DENSE) for rows in groups]
+    matrices = [
+        len(rows) <= (LARGEST_MATRIX if wanted.norms or vectors else LARGEST_WITHOUT_FACTOR)
+        for rows in groups
+    ]
     small = [rows for rows, is_small in zip(groups, matrices, strict=True) if is_small]
     large = [rows for rows, is_small in zip(groups, matrices, strict=True) if not is_small]
     rest = [np.concatenate([*small, *others])] if whole and (small or others) else []
 
     def tasks() -> Iterator[tuple[Any, ...]]:
         for rows in small:
-            yield dense, rows, [z[rows] for z in zs], wanted
+            yield dense_sums, rows, [z[rows] for z in zs], wanted
         for rows in large + rest:
             yield from _pieces(x, rows, zs, wanted)
 
     results = run(x, tasks())
     of_small = [next(results) for _ in small]
-    of_large: list[_Large] = []
+    of_large: list[LargeClass] = []
     together: Moments | None = None
     for place, rows in enumerate(large + rest):
         total = reduce(add, islice(results, len(_chunks(len(rows)))))
@@ -101,15 +103,15 @@ def survey(
                 else together + total.about(together.origin, together.centres)
             )
         if place < len(large):
-            of_large.append(_Large.of(rows, total.centred(), wanted))
+            of_large.append(LargeClass.of(rows, total.centred(), wanted))
     assert next(results, None) is None
-    first, second = iter(of_small), iter(_looked_again(x, of_large, zs, wanted, run))
+    first, second = iter(of_small), iter(_second_pass(x, of_large, zs, wanted, run))
     found = [next(first) if is_small else next(second) for is_small in matrices]
-    return found, together.centred() if together else None
+    return found, together.centre() if together else None
 
 
-def sums_of_all(
-    x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted, *, run: RunTasks
+def moments_of(
+    x: Any, rows: Indices, zs: Sequence[NDArray], wanted: SumPlan, *, run: RunTasks
 ) -> Moments:
     """The centred moments of some points, of the labels that have a factor."""
     return reduce(add, run(x, _pieces(x, rows, zs, wanted))).centred()
@@ -122,12 +124,12 @@ def _chunks(n: int) -> list[slice]:
 
 
 def _pieces(
-    x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted
+    x: Any, rows: Indices, zs: Sequence[NDArray], wanted: SumPlan
 ) -> Iterator[tuple[Any, ...]]:
     """Tasks for the moments of one set of points."""
-    sample = rows[:: max(1, len(rows) // SAMPLED)][:SAMPLED]
-    origin = as_numpy(speech(x, sample)).mean(axis=0, dtype=np.float64)
-    pairs = wanted.factored(zs)
+    sample = rows[:: max(1, len(rows) // ORIGIN_POINTS)][:ORIGIN_POINTS]
+    origin = as_numpy(unit_speech(x, sample)).mean(axis=0, dtype=np.float64)
+    pairs = wanted.with_factors(zs)
     centres = [one.columns(z[sample]).mean(axis=0) for z, one in pairs]
     factors = [one for _, one in pairs]
     for part in _chunks(len(rows)):
@@ -138,9 +140,9 @@ def _pieces(
 # ----------------------------------------------------------------------------- small classes
 
 
-def dense(x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted) -> ClassSums:
+def dense_sums(x: Any, rows: Indices, zs: Sequence[NDArray], wanted: SumPlan) -> ClassSums:
     """One class from K and every L as matrices."""
-    U = speech(x, rows)
+    U = unit_speech(x, rows)
     xp, place, n = array_namespace(U), device(U), len(rows)
     mean = xp.mean(U, axis=0)
     U -= mean * (1 / n if wanted.slip else 1)
@@ -152,8 +154,8 @@ def dense(x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted) -> Class
         KK = float(xp.sum(xp.vecdot(K, K)))
         sums = replace(sums, aa=float(a @ a), KK=KK)
         if wanted.points:
-            KU = u_centred(K, a)
-            sums = replace(sums, skew=skew_of(K, KK), each_KK=as_numpy(xp.vecdot(KU, KU)))
+            KU = u_centre(K, a)
+            sums = replace(sums, skew=skewness(K, KK), each_KK=as_numpy(xp.vecdot(KU, KU)))
     pairs = []
     for z, width in zip(zs, wanted.widths, strict=True):
         z = xp.asarray(z, device=place)
@@ -169,9 +171,9 @@ def dense(x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted) -> Class
         if wanted.points:
             found = replace(found, each_KL=as_numpy(each - a * b), each_ab=as_numpy(a * b))
         if wanted.points and wanted.norms:
-            LU = u_centred(L, b)
+            LU = u_centre(L, b)
             each_KL, each_LL = (as_numpy(xp.vecdot(M, LU)) for M in (KU, LU))
-            found = replace(found, skew=skew_of(L, LL), each_KL=each_KL, each_LL=each_LL)
+            found = replace(found, skew=skewness(L, LL), each_KL=each_KL, each_LL=each_LL)
         pairs.append(found)
     return ClassSums(rows, sums, tuple(pairs))
 
@@ -180,7 +182,7 @@ def dense(x: Any, rows: Indices, zs: Sequence[NDArray], wanted: Wanted) -> Class
 
 
 @dataclass(frozen=True)
-class _Large:
+class LargeClass:
     """A class after its first pass."""
 
     rows: Indices
@@ -191,24 +193,24 @@ class _Large:
     pairs: tuple[PairSums | None, ...]
 
     @classmethod
-    def of(cls, rows: Indices, sums: Moments, wanted: Wanted) -> _Large:
+    def of(cls, rows: Indices, sums: Moments, wanted: SumPlan) -> LargeClass:
         """After its first pass; `sums` centred."""
-        of_speech, pairs, axes = sums_of(sums, wanted)
+        of_speech, pairs, axes = sums_from_moments(sums, wanted)
         kept = replace(sums, gram=None) if wanted.points else None
         origin = sums.origin / sums.n if wanted.slip else sums.origin
         return cls(rows, kept, axes, origin, of_speech, pairs)
 
     def looks(
-        self, zs: Sequence[NDArray], wanted: Wanted, towards: Sequence[Vector]
+        self, zs: Sequence[NDArray], wanted: SumPlan, towards: Sequence[Vector]
     ) -> Iterator[tuple[Any, ...]]:
         """Tasks for the sums of each point."""
-        pairs = wanted.factored(zs)
+        pairs = wanted.with_factors(zs)
         factors = [one for _, one in pairs]
         for part in _chunks(len(self.rows)):
             own = self.rows[part]
             labels = [z[own] for z, _ in pairs]
             yield (
-                look,
+                point_sums,
                 own,
                 labels,
                 factors,
@@ -220,8 +222,8 @@ class _Large:
             )
 
 
-def sums_of(
-    sums: Moments, wanted: Wanted
+def sums_from_moments(
+    sums: Moments, wanted: SumPlan
 ) -> tuple[SpeechSums, tuple[PairSums | None, ...], tuple[Matrix, Vector]]:
     """What centred moments give, and K's leading eigenvectors (d, few) and eigenvalues.
 
@@ -236,8 +238,8 @@ def sums_of(
         KK = float(np.vdot(sums.gram, sums.gram))
         found = replace(found, aa=sums.fourth, KK=KK)
         if wanted.points:
-            axes = leading(sums.gram)
-            found = replace(found, skew=skew_of(np.diag(axes[1]), KK))
+            axes = leading_eigenvectors(sums.gram)
+            found = replace(found, skew=skewness(np.diag(axes[1]), KK))
     pairs: list[PairSums | None] = []
     of_factor = iter(zip(sums.cross, sums.labels, sums.centres, strict=True))
     for one in wanted.factors:
@@ -254,13 +256,13 @@ def sums_of(
         pairs.append(
             PairSums(
                 float(np.vdot(C, C)), LL, float(cross[-2, -2]), b, float(labels[-2, -2]),
-                L - n, found.a * left_out, skew_of(FF, LL),
+                L - n, found.a * left_out, skewness(FF, LL),
             )
         )  # fmt: skip
     return found, tuple(pairs), axes
 
 
-def leading(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, Vector]:
+def leading_eigenvectors(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, Vector]:
     """Eigenvectors (d, few) and eigenvalues that carry all but a share of ‖gram‖²."""
     d, few = len(gram), 32
     wanted = (1 - left_out) * float(np.vdot(gram, gram))
@@ -281,13 +283,13 @@ def leading(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, Vector]:
     return basis @ inside[:, -count:], values[-count:]
 
 
-def _looked_again(
-    x: Any, classes: Sequence[_Large], zs: Sequence[NDArray], wanted: Wanted, run: RunTasks
+def _second_pass(
+    x: Any, classes: Sequence[LargeClass], zs: Sequence[NDArray], wanted: SumPlan, run: RunTasks
 ) -> list[ClassSums]:
     """With the pseudo-labels that have no factor, and with the sums of each point."""
     plans = [
         [
-            (Tiled if z.ndim > 1 else Sorted).of(z[one.rows], width)
+            (TiledLabel if z.ndim > 1 else SortedLabel).of(z[one.rows], width)
             for z, width, factor in zip(zs, wanted.widths, wanted.factors, strict=True)
             if factor is None
         ]
@@ -305,14 +307,14 @@ def _looked_again(
     found: list[ClassSums] = []
     towards: list[list[Vector]] = []
     for one, plan in zip(classes, plans, strict=True):
-        sums = [labels.summed(parts) for labels in plan]
+        sums = [labels.add_up(parts) for labels in plan]
         others = (
             labels.pair_sums(own, one.speech, wanted)
             for labels, own in zip(plan, sums, strict=True)
         )
         pairs = tuple(pair or next(others) for pair in one.pairs)
         found.append(ClassSums(one.rows, one.speech, pairs))
-        towards.append([own.towards for own in sums])
+        towards.append([own.projection for own in sums])
     assert next(parts, None) is None
     if not wanted.points:
         return found
@@ -327,7 +329,7 @@ def _looked_again(
     ]
 
 
-def _with_points(sums: ClassSums, parts: Sequence[Look], wanted: Wanted) -> ClassSums:
+def _with_points(sums: ClassSums, parts: Sequence[PointSums], wanted: SumPlan) -> ClassSums:
     """With the sums of each point."""
     KL, ab, LL, KK, a, Ka, towards = (
         np.concatenate([getattr(part, name) for part in parts])
@@ -336,7 +338,7 @@ def _with_points(sums: ClassSums, parts: Sequence[Look], wanted: Wanted) -> Clas
     of_speech = sums.speech
     if wanted.norms:
         whole = of_speech.a, of_speech.a, of_speech.aa
-        each_KK = u_rows(KK, a, a, Ka, Ka, len(a), whole)
+        each_KK = u_centred_row_sums(KK, a, a, Ka, Ka, len(a), whole)
         of_speech = replace(of_speech, each_KK=each_KK)
     factored, others = zip(KL.T, ab.T, LL.T, strict=True), iter(towards.T)
     pairs = []
@@ -345,7 +347,7 @@ def _with_points(sums: ClassSums, parts: Sequence[Look], wanted: Wanted) -> Clas
             each_KL, each_ab, each_LL = next(factored)
             pair = replace(pair, each_KL=each_KL, each_ab=each_ab, each_LL=each_LL)
         elif not wanted.slip:
-            pair = centred_afterwards(pair, of_speech, a, next(others))
+            pair = centre_point_sums(pair, of_speech, a, next(others))
         pairs.append(pair)
     return ClassSums(sums.rows, of_speech, tuple(pairs))
 
@@ -354,7 +356,7 @@ def _with_points(sums: ClassSums, parts: Sequence[Look], wanted: Wanted) -> Clas
 
 
 @dataclass(frozen=True)
-class Look:
+class PointSums:
     """Sums of single points; K and L centred."""
 
     KL: Matrix  # (points, factored) see `PairSums.each_KL`
@@ -366,7 +368,7 @@ class Look:
     towards: Matrix  # (points, strips) what centring L takes off
 
 
-def look(
+def point_sums(
     x: Any,
     rows: Indices,
     zs: Sequence[NDArray],
@@ -376,7 +378,7 @@ def look(
     towards: Sequence[Vector],
     slip: bool,
     norms: bool,
-) -> Look:
+) -> PointSums:
     """Sums of each of some points with all of its class, given those of the class.
 
     Args:
@@ -401,7 +403,7 @@ def look(
     size = rows_at_once(x[rows[:1]], large=True)
     for begin in range(0, len(rows), size):
         block = slice(begin, begin + size)
-        U = speech(x, rows[block], origin)
+        U = unit_speech(x, rows[block], origin)
         xp, place = array_namespace(U), device(U)
         right = xp.astype(xp.asarray(np.concatenate(parts, axis=1), device=place), U.dtype)
         P = xp.astype(U @ right, xp.float64)
@@ -421,9 +423,9 @@ def look(
                 La, Lb = phi @ xp.asarray(sums.cross[k][-2, :-2].copy(), device=place), phi @ fb
                 Kb, all_b = P[:, right_of[0] + k], float(sums.labels[k][-2, -1])
                 whole = trace, all_b, float(sums.cross[k][-2, -2])
-                each = u_rows(each, a, b, Kb, La, n, whole)
+                each = u_centred_row_sums(each, a, b, Kb, La, n, whole)
                 whole = all_b, all_b, float(sums.labels[k][-2, -2])
-                squares = u_rows(squares, b, b, Lb, Lb, n, whole)
+                squares = u_centred_row_sums(squares, b, b, Lb, Lb, n, whole)
             KL.append(each)
             ab.append(a * b)
             LL.append(squares)
@@ -432,4 +434,4 @@ def look(
         KK = (along * along) @ xp.asarray(eigenvalues, device=place) - a * a
         columns = (xp.stack(v, axis=1) if v else xp.zeros((U.shape[0], 0)) for v in (KL, ab, LL))
         found.append([as_numpy(v) for v in (*columns, KK, a, Ka, P[:, right_of[3] :])])
-    return Look(*(np.concatenate(v) for v in zip(*found, strict=True)))
+    return PointSums(*(np.concatenate(v) for v in zip(*found, strict=True)))

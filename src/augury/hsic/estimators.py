@@ -22,18 +22,18 @@ from scipy.special import erf, gammaincc, ndtr
 
 from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.errors import InputError
-from augury.hsic.engines import dense, sums_of, sums_of_all, survey
+from augury.hsic.engines import class_sums_of, dense_sums, moments_of, sums_from_moments
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import (
     centre,
     gaussian,
     median_distance,
-    spaced,
+    spaced_points,
     standardise,
     unit_rows,
 )
 from augury.hsic.moments import Moments
-from augury.hsic.sums import ClassSums, PairSums, SpeechSums, Wanted, normalised, unbiased
+from augury.hsic.sums import ClassSums, PairSums, SpeechSums, SumPlan, correlation_of, u_centred_sum
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
@@ -42,7 +42,7 @@ Labels = NDArray[np.int64]
 #: Relative error of a class's value that factors of L aim at; a result's `error` is its bound.
 TOLERANCE = 1e-6
 #: Steps of length that `noise_relevance` tells apart.
-LENGTHS = 32
+LENGTH_STEPS = 32
 #: Rows taken at once by passes over the labels alone.
 BLOCK = 4096
 
@@ -73,7 +73,7 @@ class Association:
     def p_above(self, value: float = 0.0, sd: float = 0.0) -> float:
         """How probable one so far above `value`, itself known to `sd`, is by chance, by moments."""
         variance = self.shuffled_sd**2 + sd**2
-        return _tail(self.value - value, variance, self.skew * self.shuffled_sd**3)
+        return gamma_tail(self.value - value, variance, self.skew * self.shuffled_sd**3)
 
 
 # ------------------------------------------------------------------- eqs. 2, 3 and 4, as written
@@ -123,11 +123,11 @@ def paper(
     """
     groups = class_rows(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
-    wanted = Wanted.of(
+    wanted = SumPlan.of(
         zs, [width] * len(zs), max(map(len, groups)), tolerance=tolerance, points=points
     )
-    sums, _ = survey(x, groups, zs, wanted, whole=False, run=run)
-    return _published(sums, zs, counts**2, counts / counts.sum(), weighted=True)
+    sums, _ = class_sums_of(x, groups, zs, wanted, whole=False, run=run)
+    return _from_sums(sums, zs, counts**2, counts / counts.sum(), weighted=True)
 
 
 @with_one_blas_thread
@@ -152,14 +152,14 @@ def released(
     scored = [rows for rows in groups if len(rows) > 3]
     widths = [scale * np.sqrt(0.05)] * len(zs)
     largest = max(map(len, groups))
-    wanted = Wanted.of(zs, widths, largest, tolerance=tolerance, points=points, slip=True)
-    of_scored = iter(survey(x, scored, zs, wanted, whole=False, run=run)[0])
+    wanted = SumPlan.of(zs, widths, largest, tolerance=tolerance, points=points, slip=True)
+    of_scored = iter(class_sums_of(x, scored, zs, wanted, whole=False, run=run)[0])
     sums = [next(of_scored) if len(rows) > 3 else None for rows in groups]
     divisor = np.where(counts > 3, (counts - 1) ** 2, 1.0)
-    return _published(sums, zs, divisor, np.full(len(groups), 1 / len(groups)), weighted=False)
+    return _from_sums(sums, zs, divisor, np.full(len(groups), 1 / len(groups)), weighted=False)
 
 
-def _published(
+def _from_sums(
     sums: Sequence[ClassSums | None],
     zs: Sequence[NDArray],
     divisor: Vector,
@@ -249,7 +249,7 @@ def robust_with_associations(
     groups = class_rows(y)
     found, zs, wanted, moments = _robust(x, zs, groups, 1.0, tolerance, points, run, whole=True)
     assert moments is not None
-    return found, *_ingredients(x, zs, groups, wanted, moments, run)
+    return found, *_associations(x, zs, groups, wanted, moments, run)
 
 
 def _robust(
@@ -262,7 +262,7 @@ def _robust(
     run: RunTasks,
     *,
     whole: bool,
-) -> tuple[list[CIEstimate], list[NDArray], Wanted, Moments | None]:
+) -> tuple[list[CIEstimate], list[NDArray], SumPlan, Moments | None]:
     counts = np.array([len(rows) for rows in groups], np.float64)
     scored = counts >= 4
     if not scored.any():
@@ -270,8 +270,8 @@ def _robust(
     zs = [standardise(z) for z in zs]
     widths = [scale * median_distance(z) for z in zs]
     largest = len(zs[0]) if whole else max(map(len, groups))
-    wanted = Wanted.of(zs, widths, largest, tolerance=tolerance, norms=True, points=points)
-    found_, moments = survey(
+    wanted = SumPlan.of(zs, widths, largest, tolerance=tolerance, norms=True, points=points)
+    found_, moments = class_sums_of(
         x,
         [groups[c] for c in np.flatnonzero(scored)],
         zs,
@@ -291,7 +291,7 @@ def _robust(
         for c in np.flatnonzero(scored):
             one, n = sums[c], counts[c]
             pair = one.pairs[k]
-            value, bound, points_of = _correlation(one.speech, pair, int(n))
+            value, bound, points_of = correlation(one.speech, pair, int(n))
             values[c], alike = value, alike + pair.L
             errors[c] = bound
             if value != 0:
@@ -312,7 +312,7 @@ def _robust(
                 shuffled_sd=float(np.sqrt(variance)),
                 spread=_ratio(pairs - alike, pairs),
                 error=_ratio(float(shares @ errors), max(abs(score), float(np.sqrt(variance)))),
-                p_value=_tail(score, variance, third) if points else None,
+                p_value=gamma_tail(score, variance, third) if points else None,
                 influence=influence,
             )
         )
@@ -338,16 +338,16 @@ def associations(
     """
     zs = [standardise(z) for z in zs]
     widths = [median_distance(z) for z in zs]
-    wanted = Wanted.of(zs, widths, len(zs[0]), tolerance=tolerance, norms=True)
-    moments = sums_of_all(x, np.arange(len(zs[0])), zs, wanted, run=run)
-    return _ingredients(x, zs, class_rows(y), wanted, moments, run)
+    wanted = SumPlan.of(zs, widths, len(zs[0]), tolerance=tolerance, norms=True)
+    moments = moments_of(x, np.arange(len(zs[0])), zs, wanted, run=run)
+    return _associations(x, zs, class_rows(y), wanted, moments, run)
 
 
-def _ingredients(
+def _associations(
     x: Any,
     zs: Sequence[NDArray],
     groups: Sequence[Labels],
-    wanted: Wanted,
+    wanted: SumPlan,
     moments: Moments,
     run: RunTasks,
 ) -> tuple[list[Association], list[Association]]:
@@ -358,31 +358,31 @@ def _ingredients(
         raise InputError("dependence needs at least four points, and relevance two classes")
     counts = np.array([len(rows) for rows in groups])
     codes = np.repeat(np.arange(len(groups)), counts)
-    of_speech, pairs, _ = sums_of(moments, replace(wanted, points=True))
-    of_label, diagonal = _label_sums(counts.astype(np.float64))
+    of_speech, pairs, _ = sums_from_moments(moments, replace(wanted, points=True))
+    of_label, diagonal = _label_kernel_sums(counts.astype(np.float64))
     tasks = (
-        (class_sums, z[order], codes, factor, centre)
-        for (z, factor), centre in zip(wanted.factored(zs), moments.centres, strict=True)
+        (within_class_sums, z[order], codes, factor, centre)
+        for (z, factor), centre in zip(wanted.with_factors(zs), moments.centres, strict=True)
     )
     by_class = run(x, tasks)
     total, relevance = [], []
     for z, pair in zip(zs, pairs, strict=True):
         if pair is not None:
             inner, b = next(by_class)
-            total.append(_ingredient(of_speech, pair, n))
+            total.append(_association(of_speech, pair, n))
             with_label = replace(pair, KL=inner, ab=float(diagonal @ b))
-            relevance.append(_ingredient(of_label, with_label, n))
+            relevance.append(_association(of_label, with_label, n))
         else:  # all pairs would be needed: fewer points, and a larger chance
-            among = np.sort(spaced(z[order]))
+            among = np.sort(spaced_points(z[order]))
             few, own = z[order][among], codes[among]
             one_hot = (own[:, None] == np.unique(own)).astype(np.float64)
-            total.append(_from_matrices(x, order[among], few))
-            relevance.append(_from_matrices(one_hot, np.arange(len(few)), few))
+            total.append(_dense_association(x, order[among], few))
+            relevance.append(_dense_association(one_hot, np.arange(len(few)), few))
     assert next(by_class, None) is None
     return total, relevance
 
 
-def class_sums(
+def within_class_sums(
     x: Any, z: NDArray, codes: Labels, factor: Factor, centre: Vector
 ) -> tuple[float, Vector]:
     """Σ HLH over pairs within classes, and its diagonal's sum in each; `x` of no effect.
@@ -401,7 +401,7 @@ def class_sums(
     return float(np.vdot(sums, sums)), b_sums
 
 
-def _label_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
+def _label_kernel_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
     """Y's kernel, 1 in a class and 0 outside, in the place of K; and its diagonal in each class."""
     n, squares, cubes, fourths = (float((counts**power).sum()) for power in (1, 2, 3, 4))
     a = 1 - 2 * counts / n + squares / n**2
@@ -412,8 +412,8 @@ def _label_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
     return sums, a
 
 
-def _ingredient(one: SpeechSums, pair: PairSums, n: int) -> Association:
-    value, *_ = _correlation(one, pair, n)
+def _association(one: SpeechSums, pair: PairSums, n: int) -> Association:
+    value, *_ = correlation(one, pair, n)
     variance, third = 2 / (n * (n - 3)), 8 / n**3 * one.skew * pair.skew
     return Association(value, float(np.sqrt(variance)), float(third / variance**1.5))
 
@@ -438,7 +438,7 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     n = len(seconds)
     if n < 4 or labels.max() == 0 or not (seconds > 0).all():
         raise InputError("needs at least four segments longer than 0 s, and two classes")
-    edges = np.unique(np.quantile(seconds, np.linspace(0, 1, LENGTHS + 1)[1:-1]))
+    edges = np.unique(np.quantile(seconds, np.linspace(0, 1, LENGTH_STEPS + 1)[1:-1]))
     step = np.unique(np.searchsorted(edges, seconds), return_inverse=True)[1]
     sizes = np.bincount(step).astype(np.float64)
     cells = np.bincount(labels * len(sizes) + step, minlength=(labels.max() + 1) * len(sizes))
@@ -461,25 +461,25 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
 
     # The U-statistic with Y's kernel is linear in L, and so expected where L is.
     expected = P @ L @ P.T
-    of_label, a = _label_sums(counts)
+    of_label, a = _label_kernel_sums(counts)
     b = np.diag(expected)
     inner, ab = float((cells @ expected * cells).sum()), float(a @ cells @ b)
-    KL = unbiased(inner, ab, of_label.a, float(sizes @ b), n)
-    KK = unbiased(of_label.KK, of_label.aa, of_label.a, of_label.a, n)
+    KL = u_centred_sum(inner, ab, of_label.a, float(sizes @ b), n)
+    KK = u_centred_sum(of_label.KK, of_label.aa, of_label.a, of_label.a, n)
 
     # A point of class c at a value has a mean of K∘L, both centred, of `points`.
     shares, among = counts / n, cells @ P
     points = (among / n) @ L - shares**2 @ (among / counts[:, None] @ L)
     variance = float((among * points**2).sum()) / n - (float((among * points).sum()) / n) ** 2
-    sd = normalised(2 * n * np.sqrt(max(variance, 0.0) * n), KK, LL, n)
-    return max(normalised(KL, KK, LL, n), 0.0), sd
+    sd = correlation_of(2 * n * np.sqrt(max(variance, 0.0) * n), KK, LL, n)
+    return max(correlation_of(KL, KK, LL, n), 0.0), sd
 
 
-def _from_matrices(x: Any, rows: Labels, z: NDArray) -> Association:
+def _dense_association(x: Any, rows: Labels, z: NDArray) -> Association:
     """Of few points, x[rows] with z."""
-    wanted = Wanted((median_distance(z),), (None,), norms=True, points=True)
-    sums = dense(x, rows, [z], wanted)
-    return _ingredient(sums.speech, sums.pairs[0], len(z))
+    wanted = SumPlan((median_distance(z),), (None,), norms=True, points=True)
+    sums = dense_sums(x, rows, [z], wanted)
+    return _association(sums.speech, sums.pairs[0], len(z))
 
 
 # ------------------------------------------------------------------------------------- pieces
@@ -494,16 +494,16 @@ def unbiased_hsic(K: Matrix, L: Matrix) -> float:
     return float(terms) / (n * (n - 3))
 
 
-def _correlation(one: SpeechSums, pair: PairSums, n: int) -> tuple[float, float, Vector]:
+def correlation(one: SpeechSums, pair: PairSums, n: int) -> tuple[float, float, Vector]:
     """A class's normalised HSIC, a bound on its error, and its derivatives by the points' weights.
 
     To first order weights change the sums over pairs, not the centring (C = E[φψᵀ] of centred φ, ψ
     has no first-order term in their means).
     """
-    KL = unbiased(pair.KL, pair.ab, one.a, pair.b, n)
-    KK = unbiased(one.KK, one.aa, one.a, one.a, n)
-    LL = unbiased(pair.LL, pair.bb, pair.b, pair.b, n)
-    value = normalised(KL, KK, LL, n)
+    KL = u_centred_sum(pair.KL, pair.ab, one.a, pair.b, n)
+    KK = u_centred_sum(one.KK, one.aa, one.a, one.a, n)
+    LL = u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n)
+    value = correlation_of(KL, KK, LL, n)
     error = pair.error / np.sqrt(KK * LL) if value else 0.0
     if pair.each_KL is None or pair.each_LL is None or one.each_KK is None or value == 0:
         return value, error, np.zeros(n)
@@ -511,7 +511,7 @@ def _correlation(one: SpeechSums, pair: PairSums, n: int) -> tuple[float, float,
     return value, error, points - points.mean()
 
 
-def _tail(value: float, variance: float, third: float) -> float:
+def gamma_tail(value: float, variance: float, third: float) -> float:
     """P(T ≥ value) for T of mean 0, by the gamma distribution with these central moments.
 
     Pearson's type III, as for the permutation moments of such statistics since Mielke (1979) and

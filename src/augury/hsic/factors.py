@@ -15,17 +15,17 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from augury.hsic.kernels import Array, gaussian, label_kernel, spaced
+from augury.hsic.kernels import Array, gaussian, label_kernel, spaced_points
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 #: What the grid itself may change of an entry of L, before columns are left out: rounding.
-EXACT = 1e-15
+ROUNDING = 1e-15
 #: A factor of more columns than this is not worth its product; nor is looking for one.
-MOST = 512
+MOST_COLUMNS = 512
 #: Points that the pivots of a vector-valued label are chosen from.
-AMONG = 4096
+PIVOT_POINTS = 4096
 
 
 @dataclass(frozen=True)
@@ -59,37 +59,37 @@ def factor(z: NDArray, width: float, left_out: float, most: int | None = None) -
         left_out: the largest 1 − ‖φ(z)‖² that is allowed.
         most: columns beyond which one is of no use; MOST if None.
     """
-    most = MOST if most is None else min(most, MOST)
+    most = MOST_COLUMNS if most is None else min(most, MOST_COLUMNS)
     if z.dtype.kind in "iu":
         points = np.unique(z)
         return Factor(points, 1.0, np.eye(len(points))) if len(points) <= most else None
     if z.ndim == 1 or z.shape[1] == 1:
-        return _scalar(np.asarray(z, np.float64).ravel(), width, left_out)
-    return _vector(np.asarray(z, np.float64), width, left_out, most)
+        return _scalar_factor(np.asarray(z, np.float64).ravel(), width, left_out)
+    return _vector_factor(np.asarray(z, np.float64), width, left_out, most)
 
 
-def _scalar(z: Vector, width: float, left_out: float) -> Factor | None:
+def _scalar_factor(z: Vector, width: float, left_out: float) -> Factor | None:
     """A Gaussian is an integral of products of narrower ones, and the integral a sum on a grid.
 
     exp(−(a−b)²/2σ²) = 1/(σ√(π/2)) ∫ exp(−(a−t)²/σ²) exp(−(b−t)²/σ²) dt, and the trapezoid rule with
     step h is off by a factor of 2·exp(−π²σ²/2h²) at most. Columns with hardly any weight are then
     rotated away, so that their number comes near the kernel's rank on the occupied range.
     """
-    step = width * np.pi / np.sqrt(2 * np.log(2 / EXACT))
-    reach = int(np.ceil(width * np.sqrt(-np.log(EXACT)) / step))
+    step = width * np.pi / np.sqrt(2 * np.log(2 / ROUNDING))
+    reach = int(np.ceil(width * np.sqrt(-np.log(ROUNDING)) / step))
     low, high = float(z.min()), float(z.max())
     if max(-low, high) > 1e5 * step:
         return None  # rounding of the values would move them against the grid
     cells = np.floor(z / step).astype(np.int64)
     first, last = (int(np.floor(end / step)) for end in (low, high))
-    if last - first > 1e3 * MOST:
+    if last - first > 1e3 * MOST_COLUMNS:
         occupied = np.unique(cells)
     else:
         occupied = np.flatnonzero(np.bincount(cells - first, minlength=1)) + first
-    if len(occupied) > MOST:
+    if len(occupied) > MOST_COLUMNS:
         return None
     nodes = np.unique((occupied[:, None] + np.arange(-reach, reach + 2)).ravel())
-    if len(nodes) > MOST:
+    if len(nodes) > MOST_COLUMNS:
         return None
     points = nodes * step  # whole multiples of the step, whichever points are there
     scale = np.sqrt(step / (width * np.sqrt(np.pi / 2)))
@@ -102,9 +102,9 @@ def _scalar(z: Vector, width: float, left_out: float) -> Factor | None:
     return Factor(points, width, scale * rotation[:, :enough])
 
 
-def _vector(z: Matrix, width: float, left_out: float, most: int) -> Factor | None:
+def _vector_factor(z: Matrix, width: float, left_out: float, most: int) -> Factor | None:
     """Pivoted Cholesky (Fine, Scheinberg 2001) on evenly spaced points, as a map of any point."""
-    z = z[np.sort(spaced(z, AMONG))]
+    z = z[np.sort(spaced_points(z, PIVOT_POINTS))]
     left = np.ones(len(z))
     columns = np.empty((len(z), most), order="F")
     pivots: list[int] = []

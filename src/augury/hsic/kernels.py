@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist, pdist
 Array = Any  # of any library that follows the array API
 
 #: Points that a statistic of all pairs of a vector-valued label is thinned to.
-SPACED = 1000
+MOST_POINTS = 1000
 
 
 def unit_rows(x: Array) -> Array:
@@ -34,7 +34,7 @@ def unit_rows(x: Array) -> Array:
     if x.dtype not in (xp.float32, xp.float64):
         narrow = xp.isdtype(x.dtype, "real floating") and xp.finfo(x.dtype).bits < 32
         x = xp.astype(x, xp.float32 if narrow else xp.float64)
-    return _scaled(xp.asarray(x, copy=True))
+    return _to_unit_length(xp.asarray(x, copy=True))
 
 
 def to_unit_rows(x: Array) -> Array:
@@ -42,10 +42,10 @@ def to_unit_rows(x: Array) -> Array:
     xp = array_namespace(x)
     if x.dtype not in (xp.float32, xp.float64):
         return unit_rows(x)
-    return _scaled(xp.reshape(x, (x.shape[0], -1)))
+    return _to_unit_length(xp.reshape(x, (x.shape[0], -1)))
 
 
-def _scaled(x: Array) -> Array:
+def _to_unit_length(x: Array) -> Array:
     xp = array_namespace(x)
     with np.errstate(over="ignore", under="ignore"):
         squares = xp.vecdot(x, x)
@@ -131,7 +131,7 @@ def median_distance(z: NDArray) -> float:
         return 1.0
     z = z.reshape(len(z), -1)
     if z.shape[1] > 1:
-        distances = pdist(z[spaced(z)])
+        distances = pdist(z[spaced_points(z)])
         distances = distances[distances > 1e-12 * distances.max(initial=0.0)]
         return float(np.median(distances)) if len(distances) else 1.0
     values = np.sort(z[:, 0])
@@ -156,7 +156,7 @@ def median_distance(z: NDArray) -> float:
     return (high + float((values[beyond] - own).min())) / 2
 
 
-def spaced(z: NDArray, most: int = SPACED) -> NDArray[np.int64]:
+def spaced_points(z: NDArray, most: int = MOST_POINTS) -> NDArray[np.int64]:
     """At most `most` points of (n,) or (n, dims), evenly spaced in the order of their norms.
 
     They depend on the points alone: not on their order, nor on a seed.

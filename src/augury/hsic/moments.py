@@ -59,7 +59,7 @@ class Moments:
             self.fourth + other.fourth,
         )
 
-    def about(self, origin: Vector, centres: Sequence[Vector]) -> Moments:
+    def shift_to(self, origin: Vector, centres: Sequence[Vector]) -> Moments:
         """The same sums about another origin and other centres."""
         t = origin - self.origin
         shifts = [new - old for new, old in zip(centres, self.centres, strict=True)]
@@ -78,25 +78,25 @@ class Moments:
             self.n,
             origin,
             tuple(centres),
-            tuple(_moved(_moved(one, t).T, s).T for one, s in zip(self.cross, shifts, strict=True)),
+            tuple(_shift(_shift(one, t).T, s).T for one, s in zip(self.cross, shifts, strict=True)),
             tuple(
-                _moved(_moved(one, s).T, s).T for one, s in zip(self.labels, shifts, strict=True)
+                _shift(_shift(one, s).T, s).T for one, s in zip(self.labels, shifts, strict=True)
             ),
-            _moved(self.ones[:, None], t)[:, 0],
+            _shift(self.ones[:, None], t)[:, 0],
             gram,
             cubes,
             fourth,
         )
 
-    def centred(self) -> Moments:
+    def centre(self) -> Moments:
         """About the means of the points."""
         means = [
             c + one[-1, :-2] / self.n for c, one in zip(self.centres, self.labels, strict=True)
         ]
-        return self.about(self.origin + self.ones[:-2] / self.n, means)
+        return self.shift_to(self.origin + self.ones[:-2] / self.n, means)
 
 
-def _moved(sums: Matrix, t: Vector) -> Matrix:
+def _shift(sums: Matrix, t: Vector) -> Matrix:
     """Σ (v − t, ‖v − t‖², 1) ⊗ … from Σ (v, ‖v‖², 1) ⊗ …"""
     moved = sums.copy()
     moved[:-2] -= np.outer(t, sums[-1])
@@ -111,7 +111,7 @@ def rows_at_once(x: Array, large: bool) -> int:
     return LARGE_BLOCK if large else BLOCK
 
 
-def speech(x: Any, rows: NDArray[np.int64], origin: Vector | None = None) -> Array:
+def unit_speech(x: Any, rows: NDArray[np.int64], origin: Vector | None = None) -> Array:
     """Unit rows, less an origin: (len(rows), d), a copy."""
     U = to_unit_rows(x[rows])
     if origin is not None:
@@ -120,7 +120,7 @@ def speech(x: Any, rows: NDArray[np.int64], origin: Vector | None = None) -> Arr
     return U
 
 
-def moments(
+def sum_moments(
     x: Any,
     rows: NDArray[np.int64],
     zs: Sequence[NDArray],
@@ -147,7 +147,7 @@ def moments(
     size = rows_at_once(x[rows[:1]], large=gram or ends[-1] > BLOCK)
     for begin in range(0, len(rows), size):
         own = slice(begin, begin + size)
-        U = speech(x, rows[own], origin)
+        U = unit_speech(x, rows[own], origin)
         xp, place = array_namespace(U), device(U)
         a = xp.astype(xp.vecdot(U, U), xp.float64)
         one = xp.ones((U.shape[0], 1), dtype=xp.float64, device=place)

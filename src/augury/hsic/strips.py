@@ -15,10 +15,17 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from augury.embeddings import Indices
-from augury.hsic.factors import EXACT
-from augury.hsic.kernels import Array, centre, label_kernel, spaced
-from augury.hsic.moments import as_numpy, rows_at_once, speech
-from augury.hsic.sums import PairSums, SpeechSums, Wanted, skew_of, u_rows, unbiased
+from augury.hsic.factors import ROUNDING
+from augury.hsic.kernels import Array, centre, label_kernel, spaced_points
+from augury.hsic.moments import as_numpy, rows_at_once, unit_speech
+from augury.hsic.sums import (
+    PairSums,
+    SpeechSums,
+    SumPlan,
+    skewness,
+    u_centred_row_sums,
+    u_centred_sum,
+)
 
 Vector = NDArray[np.float64]
 
@@ -34,17 +41,17 @@ class RowSums:
     rows: Vector  # (points,) Σⱼ Lᵢⱼ
     squares: Vector  # (points,) Σⱼ Lᵢⱼ²
     a: Vector  # (points,)
-    towards: Vector  # (d,) Σᵢ (Σⱼ Lᵢⱼ) uᵢ
+    projection: Vector  # (d,) Σᵢ (Σⱼ Lᵢⱼ) uᵢ
 
 
 @dataclass(frozen=True)
-class Unfactored:
+class LabelWithoutFactor:
     """One pseudo-label of one class, without a factor."""
 
     z: NDArray
     width: float
 
-    def pair_sums(self, sums: RowSums, of_speech: SpeechSums, wanted: Wanted) -> PairSums:
+    def pair_sums(self, sums: RowSums, of_speech: SpeechSums, wanted: SumPlan) -> PairSums:
         """What the rows add up to; `sums` in the order of the class's points."""
         n, total = len(self.z), float(sums.rows.sum())
         LL = float(sums.squares.sum())
@@ -53,7 +60,7 @@ class Unfactored:
         if wanted.slip:  # neither K nor L is centred
             b = np.ones(n)
         # Strips end where L is that small.
-        error = EXACT * n * of_speech.a if self.z.dtype.kind == "f" else 0.0
+        error = ROUNDING * n * of_speech.a if self.z.dtype.kind == "f" else 0.0
         if wanted.norms and LL < 1e-12 * n**2:  # not centred: rounding, or as good as constant
             LL, b = 0.0, np.zeros(n)
         found = PairSums(
@@ -62,20 +69,20 @@ class Unfactored:
         )  # fmt: skip
         if not wanted.points:
             return found
-        L = centre(label_kernel(self.z[spaced(self.z)], width=self.width))
+        L = centre(label_kernel(self.z[spaced_points(self.z)], width=self.width))
         # Centred as if near points had the same sum of their rows of L, which changes slowly.
         l, mean = sums.rows / n, total / n**2
         each_LL = sums.squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
         return replace(
             found,
-            skew=skew_of(L, float(np.vdot(L, L))),
+            skew=skewness(L, float(np.vdot(L, L))),
             each_KL=sums.each - sums.a * b,
             each_ab=sums.a * b,
             each_LL=each_LL - b * b,
         )
 
 
-def centred_afterwards(pair: PairSums, of_speech: SpeechSums, a: Vector, along: Vector) -> PairSums:
+def centre_point_sums(pair: PairSums, of_speech: SpeechSums, a: Vector, along: Vector) -> PairSums:
     """A label's sums with L centred for those of each point, too; with norms U-centred, nearly.
 
     Args:
@@ -93,23 +100,23 @@ def centred_afterwards(pair: PairSums, of_speech: SpeechSums, a: Vector, along: 
         return replace(pair, each_KL=each)
     b, none = pair.each_ab / np.where(a > 0, a, 1), np.zeros(n)
     # Products of L with the diagonals are left out: they hardly vary along it.
-    each = u_rows(each, a, b, -2 / n * along, none, n, (of_speech.a, pair.b, pair.ab))
-    squares = u_rows(pair.each_LL, b, b, none, none, n, (pair.b, pair.b, pair.bb))
+    each = u_centred_row_sums(each, a, b, -2 / n * along, none, n, (of_speech.a, pair.b, pair.ab))
+    squares = u_centred_row_sums(pair.each_LL, b, b, none, none, n, (pair.b, pair.b, pair.bb))
     # Approximate, and off where the label hardly varies: scaled to their known sum, and products
     # kept within what Cauchy and Schwarz allow.
     squares = np.maximum(squares, 0)
-    known = unbiased(pair.LL, pair.bb, pair.b, pair.b, n)
+    known = u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n)
     squares *= max(known, 0) / max(float(squares.sum()), 1e-300)
     bound = 1.1 * np.sqrt(np.maximum(of_speech.each_KK, 0) * squares)
     return replace(pair, each_KL=np.clip(each, -bound, bound), each_LL=squares)
 
 
 @dataclass(frozen=True)
-class Tiled(Unfactored):
+class TiledLabel(LabelWithoutFactor):
     """A vector-valued one: every point is near every other."""
 
     @classmethod
-    def of(cls, z: NDArray, width: float) -> Tiled:
+    def of(cls, z: NDArray, width: float) -> TiledLabel:
         """In tiles."""
         return cls(z, width)
 
@@ -120,16 +127,16 @@ class Tiled(Unfactored):
     def tasks(self, rows: Indices, origin: Vector) -> Iterator[tuple[Any, ...]]:
         """One for each tile on or above the diagonal."""
         for one, other in self._tiles():
-            yield tile, rows[one], self.z[one], rows[other], self.z[other], self.width, origin
+            yield tile_sums, rows[one], self.z[one], rows[other], self.z[other], self.width, origin
 
-    def summed(self, parts: Iterator[tuple[RowSums, RowSums | None]]) -> RowSums:
+    def add_up(self, parts: Iterator[tuple[RowSums, RowSums | None]]) -> RowSums:
         """The rows' sums over their tiles."""
         n = len(self.z)
         each, rows, squares, a, towards = (np.zeros(n) for _ in range(5))
         towards = 0.0
         for one, other in self._tiles():
             of_one, of_other = next(parts)
-            towards = towards + of_one.towards
+            towards = towards + of_one.projection
             a[one] = of_one.a
             for place, part in ((one, of_one), (other, of_other)):
                 if part is not None:
@@ -139,7 +146,7 @@ class Tiled(Unfactored):
         return RowSums(each, rows, squares, a, np.asarray(towards))
 
 
-def tile(
+def tile_sums(
     x: Any,
     rows: Indices,
     z: NDArray,
@@ -149,10 +156,10 @@ def tile(
     origin: Vector,
 ) -> tuple[RowSums, RowSums | None]:
     """Some points with others: for both the sums of their rows; for one set with itself, once."""
-    U = speech(x, rows, origin)
+    U = unit_speech(x, rows, origin)
     xp, place = array_namespace(U), device(U)
     itself = np.array_equal(rows, other_rows)
-    V = U if itself else speech(x, other_rows, origin)
+    V = U if itself else unit_speech(x, other_rows, origin)
     z, other_z = xp.asarray(z, device=place), xp.asarray(other_z, device=place)
     L = label_kernel(z, other_z, width=width)
     KL = xp.astype(U @ V.T, xp.float64) * L
@@ -167,11 +174,11 @@ def tile(
     if itself:
         return one, None
     of_other = (as_numpy(v) for v in (xp.sum(KL, axis=0), m, xp.sum(L, axis=0)))
-    return one, RowSums(*of_other, a=np.empty(0), towards=np.empty(0))
+    return one, RowSums(*of_other, a=np.empty(0), projection=np.empty(0))
 
 
 @dataclass(frozen=True)
-class Sorted(Unfactored):
+class SortedLabel(LabelWithoutFactor):
     """A scalar or a category: points in order, and strips of them with all that are near."""
 
     order: Indices  # (n,) places of the points, equal values side by side
@@ -180,11 +187,11 @@ class Sorted(Unfactored):
     strips: tuple[tuple[slice, slice], ...]  # values of each strip, and all near them
 
     @classmethod
-    def of(cls, z: NDArray, width: float) -> Sorted:
+    def of(cls, z: NDArray, width: float) -> SortedLabel:
         """In strips."""
         order = np.argsort(z, kind="stable")
         values, counts = np.unique(z[order], return_counts=True)
-        reach = 0.5 if z.dtype.kind in "iu" else width * np.sqrt(-2 * np.log(EXACT))
+        reach = 0.5 if z.dtype.kind in "iu" else width * np.sqrt(-2 * np.log(ROUNDING))
         begins = np.arange(0, len(values), STRIP)
         stops = np.minimum(begins + STRIP, len(values))
         low = np.searchsorted(values, values[begins] - reach)
@@ -203,9 +210,9 @@ class Sorted(Unfactored):
             points = rows[self.order[first : self.ends[near.stop - 1]]]
             inside = slice(own.start - near.start, own.stop - near.start)
             ends = self.ends[near] - first
-            yield strip, points, self.values[near], ends, inside, self.width, origin
+            yield strip_sums, points, self.values[near], ends, inside, self.width, origin
 
-    def summed(self, parts: Iterator[RowSums]) -> RowSums:
+    def add_up(self, parts: Iterator[RowSums]) -> RowSums:
         """The rows' sums, in the order of the points."""
         found = [next(parts) for _ in self.strips]
         back = np.empty(len(self.z), np.int64)
@@ -214,10 +221,10 @@ class Sorted(Unfactored):
             np.concatenate([getattr(one, name) for one in found])[back]
             for name in ("each", "rows", "squares", "a")
         )
-        return RowSums(each, rows, squares, a, np.sum([one.towards for one in found], axis=0))
+        return RowSums(each, rows, squares, a, np.sum([one.projection for one in found], axis=0))
 
 
-def strip(
+def strip_sums(
     x: Any,
     points: Indices,
     values: NDArray,
@@ -241,7 +248,7 @@ def strip(
     size = rows_at_once(x[points[:1]], large=True)
     for begin in range(0, len(points), size):
         block = slice(begin, begin + size)
-        U = speech(x, points[block], origin)
+        U = unit_speech(x, points[block], origin)
         xp, place = array_namespace(U), device(U)
         first, last = which[block][[0, -1]]
         counts = np.bincount(which[block] - first)
@@ -261,7 +268,7 @@ def strip(
     each, a = np.empty(len(points)), np.empty(len(points))
     for begin in range(0, len(points), size):
         block = slice(begin, begin + size)
-        U = speech(x, points[block], origin)
+        U = unit_speech(x, points[block], origin)
         xp, place = array_namespace(U), device(U)
         index = xp.asarray(which[block], device=place)
         each[block] = as_numpy(xp.vecdot(U, xp.take(W, index, axis=0)))

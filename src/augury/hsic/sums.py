@@ -11,17 +11,17 @@ from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from augury.embeddings import Indices
-from augury.hsic.factors import EXACT, Factor, factor
+from augury.hsic.factors import ROUNDING, Factor, factor
 from augury.hsic.kernels import Array
 
 Vector = NDArray[np.float64]
 
 #: Sets up to this size need no factor: matrices are cheaper.
-DENSE = 400
+LARGEST_WITHOUT_FACTOR = 400
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SumPlan:
     """What is to be summed, of all classes alike."""
 
     widths: tuple[float, ...]  # σ of each pseudo-label's kernel
@@ -39,21 +39,21 @@ class Wanted:
         *,
         tolerance: float,
         **choices: Any,
-    ) -> Wanted:
+    ) -> SumPlan:
         """With factors that aim at the tolerance in sets of up to `largest` points.
 
         Where nothing depends KL is about the trace of K, and its error is at most that trace times
         what is left out of all points: a thirtieth of the tolerance leaves room for labels that
         hardly vary. What then bounds the error is said by `PairSums.error`.
         """
-        left_out = max(0.03 * tolerance / max(largest, 1), EXACT)
+        left_out = max(0.03 * tolerance / max(largest, 1), ROUNDING)
         factors = [
-            factor(z, width, left_out, largest // 4) if largest > DENSE else None
+            factor(z, width, left_out, largest // 4) if largest > LARGEST_WITHOUT_FACTOR else None
             for z, width in zip(zs, widths, strict=True)
         ]
         return cls(tuple(widths), tuple(factors), **choices)
 
-    def factored(self, zs: Sequence[NDArray]) -> list[tuple[NDArray, Factor]]:
+    def with_factors(self, zs: Sequence[NDArray]) -> list[tuple[NDArray, Factor]]:
         """The pseudo-labels that have a factor, with it."""
         return [(z, one) for z, one in zip(zs, self.factors, strict=True) if one is not None]
 
@@ -101,7 +101,7 @@ class ClassSums:
 # ------------------------------------------------------------------- pieces of all engines
 
 
-def u_centred(kernel: Array, diagonal: Array) -> Array:
+def u_centre(kernel: Array, diagonal: Array) -> Array:
     """A doubly centred kernel U-centred: rows without the diagonal, which is 0, sum to 0."""
     xp, n = array_namespace(kernel), kernel.shape[0]
     p = 1 / max(n - 2, 1)
@@ -110,7 +110,7 @@ def u_centred(kernel: Array, diagonal: Array) -> Array:
     return (kernel + pull[:, None] + pull[None, :]) * off
 
 
-def u_rows(
+def u_centred_row_sums(
     each: Array, a: Array, b: Array, Kb: Array, La: Array, n: int, sums: tuple[float, float, float]
 ) -> Array:
     """Σⱼ of U-centred K∘L from those of the doubly centred, by points.
@@ -129,14 +129,14 @@ def u_rows(
     return each + p * (Kb + La - 4 * a * b) + c_b * a + c_a * b + both
 
 
-def skew_of(kernel: Array, squares: float) -> float:
+def skewness(kernel: Array, squares: float) -> float:
     """tr A³ / ‖A‖³ of a symmetric matrix; 0 of a constant."""
     xp = array_namespace(kernel)
     cubes = xp.sum(xp.astype(xp.vecdot(kernel @ kernel, kernel), xp.float64))
     return float(cubes) / squares**1.5 if squares > 1e-24 else 0.0
 
 
-def unbiased(inner: float, ab: float, a: float, b: float, n: int) -> float:
+def u_centred_sum(inner: float, ab: float, a: float, b: float, n: int) -> float:
     """Σ K∘L of U-centred kernels, n(n − 3) times the U-statistic of HSIC, from doubly centred ones.
 
     Centring adds the same to whole rows and columns, which the U-statistic does not see, and the
@@ -153,7 +153,7 @@ def unbiased(inner: float, ab: float, a: float, b: float, n: int) -> float:
     return corrected if abs(corrected) > 1e-12 * inner else 0.0
 
 
-def normalised(KL: float, KK: float, LL: float, n: int) -> float:
+def correlation_of(KL: float, KK: float, LL: float, n: int) -> float:
     """KL / √(KK·LL), and 0 where either kernel is constant: a constant depends on nothing."""
     if min(KK, LL) <= 1e-24 * n**2:  # 1e-12 of the kernels' entries, squared: rounding
         return 0.0

@@ -23,19 +23,19 @@ from numpy.typing import NDArray
 
 from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Indices
-from augury.hsic.engines import FEW, leading, sums_of_all
+from augury.hsic.engines import LARGEST_MATRIX, leading_eigenvectors, moments_of
 from augury.hsic.factors import Factor
-from augury.hsic.kernels import centre, label_kernel, median_distance, spaced, standardise
-from augury.hsic.moments import as_numpy, speech
-from augury.hsic.sums import Wanted, normalised, unbiased
+from augury.hsic.kernels import centre, label_kernel, median_distance, spaced_points, standardise
+from augury.hsic.moments import as_numpy, unit_speech
+from augury.hsic.sums import SumPlan, correlation_of, u_centred_sum
 
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
 #: Classes of fewer points are resampled whole.
-SMALL = 10
+SMALLEST_RESAMPLED = 10
 #: From so many units on their resampled sum is drawn from the normal distribution it has by then.
-MANY = 1000
+NORMAL_FROM = 1000
 #: Share of a kernel's squared norm, and so of the null variance, that permutations leave out.
 LEFT_OUT = 1e-4
 #: Bytes of shuffled label columns made at once.
@@ -71,8 +71,10 @@ def bootstrap(
         sets = [influence[order[i:j]] for i, j in pairwise(bounds)]
         # To first order the points of a very small class have no weight: such classes are resampled
         # whole, their spread standing for that of new points.
-        small = [one.sum(axis=0) for one in sets if len(one) < SMALL]
-        sets = [one for one in sets if len(one) >= SMALL] + ([np.stack(small)] if small else [])
+        small = [one.sum(axis=0) for one in sets if len(one) < SMALLEST_RESAMPLED]
+        sets = [one for one in sets if len(one) >= SMALLEST_RESAMPLED] + (
+            [np.stack(small)] if small else []
+        )
     else:
         codes = np.unique(groups, return_inverse=True)[1]
         sums = np.stack([np.bincount(codes, column) for column in influence.T], axis=1)
@@ -80,7 +82,7 @@ def bootstrap(
     found = np.tile(scores, (replicates, 1))
     for units in sets:
         n = len(units)
-        if n > MANY:
+        if n > NORMAL_FROM:
             centred = units - units.mean(axis=0)
             values, vectors = np.linalg.eigh(centred.T @ centred)
             root = vectors * np.sqrt(np.maximum(values, 0))
@@ -128,7 +130,7 @@ def tiers(scores: Vector, better: Matrix, level: float = 0.95) -> NDArray[np.int
 
 
 @dataclass(frozen=True)
-class _Shuffled:
+class ShuffleStatistic:
     """One class as the permutations see it: the statistic is ‖AᵀB‖² less `pull` · Σ ab."""
 
     A: NDArray[np.float32]  # (n, p) K's leading columns, K ≈ AAᵀ
@@ -170,21 +172,23 @@ def permutation_p(
         zs = [standardise(z) for z in zs]
         widths = [median_distance(z) for z in zs]
     largest = max(map(len, groups))
-    wanted = Wanted.of(zs, widths, largest, tolerance=1e-3, norms=True)
+    wanted = SumPlan.of(zs, widths, largest, tolerance=1e-3, norms=True)
     factors = [
-        one or (_nystrom(z, width) if largest > FEW else None)
+        one or (_nystrom(z, width) if largest > LARGEST_MATRIX else None)
         for z, width, one in zip(zs, widths, wanted.factors, strict=True)
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(groups))
     observed, above = np.zeros(len(zs)), np.zeros((permutations, len(zs)))
     for rows, share, own in zip(groups, shares, seeds, strict=True):
         labels = [z[rows] for z in zs]
-        one = _shuffled(x, rows, labels, widths, factors, float(share), robust=robust, run=run)
+        one = _shuffle_statistic(
+            x, rows, labels, widths, factors, float(share), robust=robust, run=run
+        )
         observed += _statistic(one, np.arange(len(rows))[None])[0]
         at_once = max(1, int(BATCH / (one.B.shape[1] * len(rows) * 4)))
         counts = [min(at_once, permutations - k) for k in range(0, permutations, at_once)]
         tasks = (
-            (_batch, one, count, child)
+            (_shuffled_statistics, one, count, child)
             for count, child in zip(counts, own.spawn(len(counts)), strict=True)
         )
         above += np.concatenate(list(run(None, tasks)))
@@ -193,13 +197,15 @@ def permutation_p(
     return (1 + reached.sum(axis=0)) / (1 + permutations)
 
 
-def _batch(x: Any, one: _Shuffled, count: int, seed: np.random.SeedSequence) -> Matrix:
+def _shuffled_statistics(
+    x: Any, one: ShuffleStatistic, count: int, seed: np.random.SeedSequence
+) -> Matrix:
     """The statistic of `count` shuffles; `x` of no effect."""
     places = np.tile(np.arange(len(one.A)), (count, 1))
     return _statistic(one, np.random.default_rng(seed).permuted(places, axis=1))
 
 
-def _statistic(one: _Shuffled, order: NDArray[np.int64]) -> Matrix:
+def _statistic(one: ShuffleStatistic, order: NDArray[np.int64]) -> Matrix:
     """(shuffles, candidates) for orders of the pseudo-labels' points, (shuffles, n)."""
     squares = np.square(one.A.T @ one.B[order]).sum(axis=1, dtype=np.float64)
     inner = np.add.reduceat(squares, one.ends, axis=1)
@@ -207,7 +213,7 @@ def _statistic(one: _Shuffled, order: NDArray[np.int64]) -> Matrix:
     return one.weights * (inner - one.pull * diagonal)
 
 
-def _shuffled(
+def _shuffle_statistic(
     x: Any,
     rows: Indices,
     zs: Sequence[NDArray],
@@ -217,61 +223,64 @@ def _shuffled(
     *,
     robust: bool,
     run: RunTasks,
-) -> _Shuffled:
+) -> ShuffleStatistic:
     n = len(rows)
-    if n <= FEW:
-        U = as_numpy(speech(x, rows)).astype(np.float64)
+    if n <= LARGEST_MATRIX:
+        U = as_numpy(unit_speech(x, rows)).astype(np.float64)
         U -= U.mean(axis=0)
         a = np.vecdot(U, U)
         K = U @ U.T
-        KK, A = float(np.vdot(K, K)), _carrying(K)
+        KK, A = float(np.vdot(K, K)), _leading_columns(K)
     else:
-        sums = sums_of_all(x, rows, [], Wanted((), (), norms=True), run=run)
+        sums = moments_of(x, rows, [], SumPlan((), (), norms=True), run=run)
         assert sums.gram is not None
-        KK, (vectors, _) = float(np.vdot(sums.gram, sums.gram)), leading(sums.gram, LEFT_OUT)
-        parts = list(run(x, _projections(rows, sums.origin, vectors)))
+        KK, (vectors, _) = (
+            float(np.vdot(sums.gram, sums.gram)),
+            leading_eigenvectors(sums.gram, LEFT_OUT),
+        )
+        parts = list(run(x, _projection_tasks(rows, sums.origin, vectors)))
         A, a = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
     columns = []
     for z, width, factor in zip(zs, widths, factors, strict=True):
-        if n <= FEW:
+        if n <= LARGEST_MATRIX:
             L = centre(label_kernel(z, width=width))
-            columns.append((_carrying(L), np.diag(L), float(np.vdot(L, L))))
+            columns.append((_leading_columns(L), np.diag(L), float(np.vdot(L, L))))
         else:
             assert factor is not None
             phi = factor.columns(z)
             phi -= phi.mean(axis=0)
             gram = phi.T @ phi
-            vectors, _ = leading(gram, LEFT_OUT)
+            vectors, _ = leading_eigenvectors(gram, LEFT_OUT)
             columns.append((phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))))
     b = np.stack([diagonal for _, diagonal, _ in columns], axis=1)
     ends = np.cumsum([0, *(B.shape[1] for B, _, _ in columns)])[:-1]
     weights = np.full(len(zs), share)
     if robust:  # each class's statistic is a correlation
-        norms = [_unbiased(LL, b_k) for _, b_k, LL in columns]
-        weights = np.array([normalised(share, _unbiased(KK, a), LL, n) for LL in norms])
+        norms = [_u_centred_square(LL, b_k) for _, b_k, LL in columns]
+        weights = np.array([correlation_of(share, _u_centred_square(KK, a), LL, n) for LL in norms])
     B = np.concatenate([B for B, _, _ in columns], axis=1)
     pull = n / (n - 2) if robust else 0.0
-    return _Shuffled(A.astype(np.float32), a, B.astype(np.float32), ends, b, pull, weights)
+    return ShuffleStatistic(A.astype(np.float32), a, B.astype(np.float32), ends, b, pull, weights)
 
 
-def _unbiased(squares: float, a: Vector) -> float:
+def _u_centred_square(squares: float, a: Vector) -> float:
     """`unbiased` of a kernel with itself, from its squared norm and its diagonal."""
-    return unbiased(squares, float(a @ a), float(a.sum()), float(a.sum()), len(a))
+    return u_centred_sum(squares, float(a @ a), float(a.sum()), float(a.sum()), len(a))
 
 
-def _projections(rows: Indices, origin: Vector, vectors: Matrix) -> Iterator[tuple[Any, ...]]:
-    for begin in range(0, len(rows), FEW):
-        yield _projected, rows[begin : begin + FEW], origin, vectors
+def _projection_tasks(rows: Indices, origin: Vector, vectors: Matrix) -> Iterator[tuple[Any, ...]]:
+    for begin in range(0, len(rows), LARGEST_MATRIX):
+        yield _project, rows[begin : begin + LARGEST_MATRIX], origin, vectors
 
 
-def _projected(x: Any, rows: Indices, origin: Vector, vectors: Matrix) -> tuple[Matrix, Vector]:
-    U = as_numpy(speech(x, rows, origin))
+def _project(x: Any, rows: Indices, origin: Vector, vectors: Matrix) -> tuple[Matrix, Vector]:
+    U = as_numpy(unit_speech(x, rows, origin))
     return U @ vectors.astype(U.dtype), np.vecdot(U, U).astype(np.float64)
 
 
-def _carrying(kernel: Matrix) -> Matrix:
+def _leading_columns(kernel: Matrix) -> Matrix:
     """Columns C with CCᵀ the kernel, but for 1e-4 of its squared norm."""
-    vectors, values = leading(kernel, LEFT_OUT)
+    vectors, values = leading_eigenvectors(kernel, LEFT_OUT)
     return vectors * np.sqrt(np.maximum(values, 0))
 
 
@@ -280,7 +289,7 @@ def _nystrom(z: NDArray, width: float) -> Factor:
     if z.dtype.kind in "iu":
         codes = np.unique(z)
         return Factor(codes, 1.0, np.eye(len(codes)))
-    points = z[np.sort(spaced(z, FEW))]
+    points = z[np.sort(spaced_points(z, LARGEST_MATRIX))]
     values, vectors = np.linalg.eigh(label_kernel(points, width=width))
     kept = values > 1e-6 * values[-1]
     transform = vectors[:, kept] / np.sqrt(values[kept])

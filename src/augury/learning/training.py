@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
 from augury.learning.processes import Group
+from augury.reporter import Reporter, TrainingProgress
 from augury.store import write_atomically
 
 Plan = TypeVar("Plan")  # which clips make a batch
@@ -126,20 +127,6 @@ class State:
     audio: float = 0.0  # seconds of audio trained on
 
 
-@dataclass(frozen=True)
-class Moment:
-    """What there is to show of a run that goes on."""
-
-    step: int  # batches done in all
-    epoch: int  # the current one, 1-based
-    epochs: int
-    batch: int
-    batches: int
-    losses: dict[str, float]  # mean of this epoch so far
-    speed: float  # × real time, of this run
-    eta: float  # seconds
-
-
 @dataclass
 class Run(Generic[Plan, Data]):
     """One model, trained in one folder.
@@ -156,8 +143,7 @@ class Run(Generic[Plan, Data]):
     log: Path
     key: str
     group: Group
-    watch: Callable[[Moment], None] = lambda moment: None
-    warn: Callable[[str], None] = lambda message: None
+    reporter: Reporter = field(default_factory=Reporter)
 
     def __post_init__(self) -> None:
         self.state = State(processes=self.group.size, threads=torch.get_num_threads())
@@ -195,7 +181,7 @@ class Run(Generic[Plan, Data]):
         if about:
             self.state = State(**about)
         if self.state.batch and self.state.processes != self.group.size:
-            self.warn(
+            self.reporter.warning(
                 f"{self.group.size} processes, and {self.state.processes} before: batches are cut "
                 f"otherwise, so epoch {self.state.epoch + 1} begins again"
             )
@@ -219,7 +205,7 @@ class Run(Generic[Plan, Data]):
             stopping = self._step(plan, data, self.schedule.rate(done), stop)
             now.batch += 1
             now.step += 1
-            self._tell(len(plans))
+            self._report(len(plans))
             if stopping:
                 self._save()
                 raise self._stopped(f"after {now.batch} of {len(plans)} batches", stop)
@@ -275,7 +261,7 @@ class Run(Generic[Plan, Data]):
         words = self.task.described(plan)
         now.skipped.append(f"epoch {now.epoch + 1}, batch {now.batch + 1}: {words}")
         self._write({"step": now.step + 1, "skipped": words})
-        self.warn(f"skipped a batch whose loss or gradient is not finite: {words}")
+        self.reporter.warning(f"skipped a batch whose loss or gradient is not finite: {words}")
         if len(now.skipped) > self.schedule.max_skipped:
             raise FloatingPointError(
                 f"{len(now.skipped)} batches had a loss or gradient that is not finite, and "
@@ -283,7 +269,7 @@ class Run(Generic[Plan, Data]):
                 "learning rate, or look at these clips"
             )
 
-    def _tell(self, batches: int) -> None:
+    def _report(self, batches: int) -> None:
         now, spent = self.state, max(time.monotonic() - self._began, 1e-9)
         speed = (now.audio - self._before) / spent
         losses = self._means(now.sums, now.counts)
@@ -294,11 +280,11 @@ class Run(Generic[Plan, Data]):
                 | {"loss": losses}
             )
         to_come = batches * (self.schedule.epochs - now.epoch) - now.batch
-        eta = spent / (now.step - self._first) * to_come
-        self.watch(
-            Moment(
+        remaining = spent / (now.step - self._first) * to_come
+        self.reporter.progress(
+            TrainingProgress(
                 now.step, now.epoch + 1, self.schedule.epochs, now.batch, batches, losses, speed,
-                eta,
+                remaining,
             )
         )  # fmt: skip
 
@@ -333,7 +319,9 @@ class Run(Generic[Plan, Data]):
         # Without validation the last epoch is the one kept.
         value = held_out.get(self.task.criterion, 0.0)
         if not math.isfinite(value):
-            self.warn(f"the validation {self.task.criterion} of epoch {now.epoch} is {value}")
+            self.reporter.warning(
+                f"the validation {self.task.criterion} of epoch {now.epoch} is {value}"
+            )
             value = math.inf
         if not held_out or now.best is None or value < now.best:
             now.best, now.stale = value, 0
@@ -359,7 +347,7 @@ class Run(Generic[Plan, Data]):
         except OSError as error:
             text = f"no checkpoint written ({error}); the last one stands: make room"
             self._write({"step": self.state.step, "warning": text})
-            self.warn(text)
+            self.reporter.warning(text)
 
     def _write(self, line: dict[str, Any]) -> None:
         if self.group.rank:

@@ -67,7 +67,7 @@ def from_ranking(
             "--pseudo-labels"
         )
     taken = list(weights or relevant[:top])
-    here = versions(pseudolabels.parse_candidates(taken))
+    here = versions(*pseudolabels.packages(pseudolabels.parse_candidates(taken)))
     then = found.versions.get("opensmile")
     if "opensmile" in here and then != here["opensmile"]:
         raise InputError(

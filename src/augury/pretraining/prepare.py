@@ -14,7 +14,6 @@ from augury.compute import Processes, in_order
 from augury.corpus.corpus import Corpus, Rejected, refuse_too_many
 from augury.errors import InputError
 from augury.extraction.corpus import (
-    Progress,
     RecordingEntry,
     extract_recordings,
     list_recordings,
@@ -27,6 +26,7 @@ from augury.pretraining import targets
 from augury.pretraining.clips import Clips, align
 from augury.pretraining.targets import Summary, Target
 from augury.pseudolabels.columns import columns
+from augury.reporter import Reporter
 from augury.settings import PretrainSettings
 from augury.store import digest
 
@@ -46,7 +46,7 @@ def prepare(
     settings: PretrainSettings,
     *,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> PreparedClips:
     """Extract what is not in the store yet, find the usable clips, and summarise their frames.
 
@@ -54,7 +54,7 @@ def prepare(
         corpus: each of its segments is a clip.
         plan: with the log-mel, and the candidates to pretrain with.
         jobs: processes; enough to keep all cores busy if not given.
-        progress: called as recordings are done.
+        reporter: told of every recording that is done.
 
     Raises:
         InputError: a candidate that is constant or has no value, a split that does not exist,
@@ -66,7 +66,7 @@ def prepare(
     longest = round(settings.longest / audio.HOP)
     extracted = extract_clips(
         corpus, held_out, plan, coefficients=settings.coefficients, longest=longest,
-        jobs=jobs, progress=progress,
+        jobs=jobs, reporter=reporter,
     )  # fmt: skip
     rejected = [*corpus.rejected, *(corpus.reject(*problem) for problem in extracted.problems)]
     refuse_too_many(tuple(rejected), len(corpus) - len(extracted.problems), settings.max_bad)
@@ -145,7 +145,7 @@ def extract_clips(
     coefficients: int = 0,
     longest: int = 0,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> ExtractedClips:
     """Extract what is not in the store yet; summarise the frames that are not held out.
 
@@ -168,7 +168,7 @@ def extract_clips(
         recordings,
         pool=Processes(jobs),
         measure=partial(_measure, coefficients=coefficients, longest=longest),
-        progress=progress,
+        reporter=reporter,
     )
     first, frames = np.zeros((2, len(corpus)), np.int64)
     digests: list[str] = []

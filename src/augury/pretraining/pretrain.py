@@ -23,18 +23,18 @@ from torch import Tensor, nn
 from augury import audio, pseudolabels
 from augury.corpus.corpus import Corpus, TooManyBad, write_quarantine
 from augury.errors import InputError, MissingPackage
-from augury.extraction.corpus import Progress
 from augury.extraction.plan import Plan
 from augury.learning import batches, checkpoint
 from augury.learning.processes import STATE, Group, lock_folder, process_group
-from augury.learning.training import Moment, Run, Schedule, State, sum_losses
+from augury.learning.training import Run, Schedule, State, sum_losses
 from augury.pretraining import config
 from augury.pretraining.choice import Choice, choose
 from augury.pretraining.clips import Clips
 from augury.pretraining.prepare import prepare
 from augury.pretraining.report import card, render
 from augury.pretraining.workers import SPEECH, Batch, Pretraining, read_batch
-from augury.provenance import segments_digest, versions
+from augury.provenance import versions
+from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.settings import PretrainSettings
 from augury.store import default_store, packed, unpacked, write_atomically
 
@@ -73,9 +73,7 @@ def pretrain(
     minutes: float = 10.0,
     tensorboard: bool = False,
     prepare_only: bool = False,
-    progress: Progress | None = None,
-    watch: Callable[[Moment], None] | None = None,
-    warn: Callable[[str], None] | None = None,
+    reporter: Reporter | None = None,
     **choices: Any,
 ) -> Pretrained | None:
     """Pretrain an encoder on unlabelled speech to predict pseudo-labels; go on where a run was.
@@ -92,9 +90,7 @@ def pretrain(
         minutes: between checkpoints, which are also written at each epoch's end.
         tensorboard: whether to write for TensorBoard too, into the folder's `tensorboard`.
         prepare_only: extract and index, so that a GPU need not wait for it; returns None.
-        progress: called as recordings are extracted.
-        watch: called after every batch.
-        warn: called with a sentence where something went wrong that the run survives.
+        reporter: told of recordings that are extracted, of every batch, and of what goes wrong.
         choices: fields of `PretrainSettings`, in place of the preset's.
 
     Raises:
@@ -111,9 +107,9 @@ def pretrain(
     plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
     folder = Path(out)
     with process_group(device) as here, lock_folder(folder, here):
-        watching = _Watchers(watch, folder if tensorboard and not here.rank else None)
+        watching = _Watchers(reporter, folder if tensorboard and not here.rank else None)
         if here.rank == 0:
-            _prepared(folder, corpus, choice, settings, candidates, plan, jobs, progress)
+            _prepared(folder, corpus, choice, settings, candidates, plan, jobs, reporter)
         here.wait()  # the others read what the first has written
         known = config.read_config(folder)
         assert known
@@ -130,7 +126,7 @@ def pretrain(
         optimiser = _optimiser(model, settings)
         run = Run(
             task, model, [optimiser], _schedule(settings, minutes), folder / STATE,
-            folder / "log.jsonl", known.key(), here, watching, warn or (lambda message: None),
+            folder / "log.jsonl", known.key(), here, watching,
         )  # fmt: skip
         try:
             trained = run.train()
@@ -155,13 +151,13 @@ def _prepared(
     candidates: list[pseudolabels.Candidate],
     plan: Plan,
     jobs: int | None,
-    progress: Progress | None,
+    reporter: Reporter | None,
 ) -> None:
     """See that the folder holds the configuration and the index of clips, of this very run."""
     columns = [one.what for one in candidates if one.kind == "column"]
     splits = ["split"] if "split" in corpus.columns else []
     asked = {
-        "segments": segments_digest(corpus, *columns, *splits),
+        "segments": corpus.digest(*columns, *splits),
         "functions": {one.name: version for one, version in plan.functions},
     }
     known = config.read_config(folder)
@@ -183,7 +179,7 @@ def _prepared(
             plan,
             settings,
             jobs=jobs,
-            progress=progress,
+            reporter=reporter,
         )
     except TooManyBad as error:
         write_quarantine(error.rejected, folder / "quarantine.csv")
@@ -200,7 +196,7 @@ def _prepared(
         "validation_hours": round(float(found.clips.frames[held_out].sum() * audio.HOP / 3600), 4),
         "left_out": dict(Counter(one.reason for one in found.rejected)),
     }
-    made_with = versions(candidates, ("torch",))
+    made_with = versions("torch", *pseudolabels.packages(candidates))
     config.Config(settings, found.targets, data, choice.ranking, made_with).write(folder)
 
 
@@ -319,11 +315,11 @@ def _schedule(settings: PretrainSettings, minutes: float) -> Schedule:
     )  # fmt: skip
 
 
-class _Watchers:
-    """Whoever looks on: the caller, and TensorBoard if asked for."""
+class _Watchers(Reporter):
+    """The caller's reporter, and TensorBoard if asked for."""
 
-    def __init__(self, watch: Callable[[Moment], None] | None, folder: Path | None) -> None:
-        self.watch, self.board = watch, None
+    def __init__(self, reporter: Reporter | None, folder: Path | None) -> None:
+        self.reporter, self.board = reporter or Reporter(), None
         if folder:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -333,13 +329,18 @@ class _Watchers:
                 ) from error
             self.board = SummaryWriter(str(folder / "tensorboard"))
 
-    def __call__(self, moment: Moment) -> None:
-        if self.watch:
-            self.watch(moment)
-        if self.board:
-            for name, value in moment.losses.items():
+    def progress(self, event: Progress) -> None:
+        self.reporter.progress(event)
+        if self.board and isinstance(event, TrainingProgress):
+            for name, value in event.losses.items():
                 with suppress(OSError):  # a full disk is no reason to stop
-                    self.board.add_scalar(f"training/{name}", value, moment.step)
+                    self.board.add_scalar(f"training/{name}", value, event.step)
+
+    def message(self, text: str) -> None:
+        self.reporter.message(text)
+
+    def warning(self, text: str) -> None:
+        self.reporter.warning(text)
 
     def close(self) -> None:
         if self.board:

@@ -9,6 +9,7 @@ from augury.pseudolabels.candidate import (
     frames_of,
     function_version,
     load_function,
+    packages,
     parse_candidate,
     parse_candidates,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "frames_of",
     "function_version",
     "load_function",
+    "packages",
     "parse_candidate",
     "parse_candidates",
 ]

@@ -107,6 +107,11 @@ def parse_candidates(names: Sequence[str]) -> list[Candidate]:
     return found
 
 
+def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The packages that compute some candidates' values, beside those that all of Augury needs."""
+    return ("opensmile",) if any(one.kind == "opensmile" for one in candidates) else ()
+
+
 def load_function(one: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
     """The function of a `module:function` candidate; InputError saying what could not be found."""
     if str(Path.cwd()) not in sys.path:  # as `python -m` does: a module beside the manifest works

@@ -17,12 +17,12 @@ from augury.compute import Pool, RunTasks, measure_time, open_pool, run_in_threa
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
 from augury.embeddings import Scratch, Selected
 from augury.errors import InputError
-from augury.extraction.corpus import PACKAGES, Extraction, Progress, extract_corpus
+from augury.extraction.corpus import PACKAGES, Extraction, extract_corpus
 from augury.extraction.gather import Gathered, gather
 from augury.extraction.plan import Embedding, Plan
-from augury.provenance import segments_digest
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
+from augury.reporter import Reporter
 from augury.settings import RankSettings
 from augury.store import default_store, digest
 
@@ -52,7 +52,7 @@ class Dataset:
     def inputs(self, label: str) -> dict[str, str]:
         """Digests of what was read: the segments with their labels, and the audio."""
         return {
-            "segments": segments_digest(self.corpus, label),
+            "segments": self.corpus.digest(label),
             "audio": self.extraction.digest(),
         }
 
@@ -68,7 +68,7 @@ def open_dataset(
     store: Path | str | None = None,
     jobs: int | None = None,
     cluster: str | Client | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> Iterator[Dataset]:
     """Extract what is not in the store yet; the embeddings live as long as the block.
 
@@ -78,7 +78,7 @@ def open_dataset(
         which: places of those that are wanted of every segment.
         subset: segments, at least, for whose recordings all embeddings are extracted; 0: those
             wanted are extracted for all, and no others.
-        store, jobs, cluster, progress: as for `rank`.
+        store, jobs, cluster, reporter: as for `rank`.
 
     Raises:
         As `rank` does.
@@ -91,7 +91,7 @@ def open_dataset(
     chosen = _choose_recordings(corpus, len(corpus) if len(which) > 1 else subset)
     with open_pool(cluster, jobs, packages=PACKAGES) as pool, Scratch(root) as scratch:
         extraction = extract_corpus(
-            corpus, plan, pool=pool, all_embeddings=chosen, progress=progress
+            corpus, plan, pool=pool, all_embeddings=chosen, reporter=reporter
         )
         timings = extraction.timings
         with measure_time(timings, "gather"):

@@ -16,7 +16,6 @@ from augury import compute, pseudolabels
 from augury.corpus.corpus import Corpus
 from augury.embeddings import OnDevice, Selected
 from augury.errors import InputError
-from augury.extraction.corpus import Progress
 from augury.extraction.gather import gather
 from augury.extraction.plan import Embedding
 from augury.provenance import versions
@@ -24,6 +23,7 @@ from augury.ranking.caveats import find_caveats, redundancy
 from augury.ranking.dataset import Dataset, open_dataset, select_segments
 from augury.ranking.result import Ranking, Sensitivity
 from augury.ranking.scoring import estimate, group_by_missing, score_candidates
+from augury.reporter import Reporter
 from augury.settings import RankSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def rank(
     jobs: int | None = None,
     cluster: str | Client | None = None,
     device: str | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
     **choices: object,
 ) -> Ranking:
     """Rank candidate pseudo-labels for a labelled downstream set; nothing is trained.
@@ -58,7 +58,7 @@ def rank(
         jobs: worker processes; enough to keep all cores busy if not given.
         cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
         device: "cuda" (or another device of torch) to score on a GPU; needs torch.
-        progress: called as recordings are done.
+        reporter: told of the recordings that are done.
         choices: fields of `RankSettings`, such as `estimator="paper"`.
 
     Raises:
@@ -80,7 +80,7 @@ def rank(
     embeddings = tuple(dict.fromkeys([settings.base_embedding(), *(e for _, e, _ in variants)]))
     with open_dataset(
         given, settings, embeddings=embeddings, subset=SUBSET if variants else 0,
-        store=store, jobs=jobs, cluster=cluster, progress=progress,
+        store=store, jobs=jobs, cluster=cluster, reporter=reporter,
     ) as data:  # fmt: skip
         kept, timings = data.corpus, data.timings
         resampled, units = _units(kept, settings)
@@ -119,7 +119,7 @@ def rank(
         sensitivity=sensitivity,
         quarantine=dict(sorted(Counter(one.reason for one in data.rejected).items())),
         settings=settings.to_dict(),
-        versions=versions(data.candidates),
+        versions=versions(*pseudolabels.packages(data.candidates)),
         inputs=data.inputs(settings.label),
         command=_command(corpus, settings),
         rejected=data.rejected,

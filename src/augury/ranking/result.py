@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from augury.corpus.corpus import Rejected, write_quarantine
 from augury.store import write_atomically
+from augury.tables import csv_text
 
 
 @dataclass(frozen=True)
@@ -104,24 +103,20 @@ class Ranking:
         ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]
         names = [f"class:{name}" for name in self.class_names]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(
-            ["rank", *columns, *ends, "label", "estimator", "settings", *inputs, *names]
-        )
         settings = json.dumps(self.settings, ensure_ascii=False)
-        for rank, result in enumerate(self.results, 1):
-            writer.writerow(
-                [
-                    rank if result.status == "ranked" else "",
-                    *(getattr(result, column) for column in columns),
-                    *(result.interval or ("", "")),
-                    *(result.rank_interval or ("", "")),
-                    self.label,
-                    self.estimator,
-                    settings,
-                    *self.inputs.values(),
-                    *result.classes,
-                ]
-            )
-        return text.getvalue()
+        rows = (
+            [
+                rank if result.status == "ranked" else "",
+                *(getattr(result, column) for column in columns),
+                *(result.interval or ("", "")),
+                *(result.rank_interval or ("", "")),
+                self.label,
+                self.estimator,
+                settings,
+                *self.inputs.values(),
+                *result.classes,
+            ]
+            for rank, result in enumerate(self.results, 1)
+        )
+        run = ["label", "estimator", "settings"]
+        return csv_text(["rank", *columns, *ends, *run, *inputs, *names], rows)

@@ -22,10 +22,10 @@ from scipy.special import softmax
 
 from augury.corpus.read import read_corpus
 from augury.errors import InputError
-from augury.extraction.corpus import Progress
 from augury.hsic.estimators import class_rows
 from augury.hsic.kernels import centre, standardise, unit_rows
 from augury.ranking.dataset import open_dataset, select_segments
+from augury.reporter import Reporter
 from augury.settings import RankSettings
 from augury.store import digest, write_atomically
 
@@ -319,7 +319,7 @@ def learn_weights_from_store(
     manifest: Path | str | None = None,
     store: Path | str | None = None,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    reporter: Reporter | None = None,
 ) -> Selection:
     """`learned` weights of a ranking's relevant candidates, on the segments it was made on.
 
@@ -327,7 +327,7 @@ def learn_weights_from_store(
 
     Args:
         manifest: where it is now; where the ranking found it, if not given.
-        store, jobs, progress: as for `rank`; what it left in the store is not extracted again.
+        store, jobs, reporter: as for `rank`; what it left in the store is not extracted again.
 
     Raises:
         InputError: the manifest is not there, or is not what was ranked; or see `learned`.
@@ -344,7 +344,7 @@ def learn_weights_from_store(
     corpus = read_corpus(where, allow_outside="--allow-outside" in words)
     with open_dataset(
         select_segments(corpus, settings), settings, embeddings=(settings.base_embedding(),),
-        store=store, jobs=jobs, progress=progress,
+        store=store, jobs=jobs, reporter=reporter,
     ) as data:  # fmt: skip
         unlike = [
             name

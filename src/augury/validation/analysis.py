@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.store import write_atomically
+from augury.tables import write_csv
 from augury.validation import statistics
 from augury.validation.estimators import ESTIMATORS, RECOMMENDED
 from augury.validation.recipe import BASELINE, RECONSTRUCTION, Recipe
@@ -26,7 +25,7 @@ LAST = 0.8
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measured error."""
 
     regime: str
@@ -44,7 +43,7 @@ class Row:
     machine: str
     date: str
 
-    NAMES: ClassVar = (
+    COLUMNS: ClassVar = (
         "regime", "candidate", "task", "mode", "pretrain_seed", "seed", "metric", "error", "low",
         "high", "seconds", "pretrain_seconds", "settings", "machine", "date",
     )  # fmt: skip
@@ -59,7 +58,7 @@ class Row:
         )  # fmt: skip
 
     @classmethod
-    def of(cls, cells: Mapping[str, str]) -> Row:
+    def from_cells(cls, cells: Mapping[str, str]) -> Measurement:
         """From a line of results.csv; ValueError or KeyError where it is none."""
         ends = (cells["low"], cells["high"])
         return cls(
@@ -72,7 +71,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Measured:
+class TaskErrors:
     """A task's errors in one regime."""
 
     task: str
@@ -130,7 +129,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Confirmed:
+class Confirmation:
     """An estimator chosen on the other tasks, and what it was worth on this one."""
 
     task: str
@@ -142,7 +141,7 @@ class Confirmed:
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupResult:
     """A group of pseudo-labels, pretrained with together."""
 
     task: str
@@ -157,7 +156,7 @@ class Group:
         return float(np.mean(self.errors))
 
     @property
-    def deviation(self) -> float | None:
+    def standard_deviation(self) -> float | None:
         """Over the seeds; None for one."""
         return float(np.std(self.errors, ddof=1)) if len(self.errors) > 1 else None
 
@@ -166,52 +165,50 @@ class Group:
 class Analysis:
     """All that an experiment says."""
 
-    measured: tuple[Measured, ...]
+    task_errors: tuple[TaskErrors, ...]
     gates: tuple[Gate, ...]
     verdicts: tuple[Verdict, ...]
-    confirmed: tuple[Confirmed, ...]
-    groups: tuple[Group, ...]
+    confirmations: tuple[Confirmation, ...]
+    groups: tuple[GroupResult, ...]
     estimates: Mapping[str, Mapping[str, Mapping[str, float | None]]]  # task, estimator, candidate
-    embeddings_differ: Mapping[str, float]  # task → mean relative difference by SVCCA
+    svcca_differences: Mapping[str, float]  # task → mean relative difference by SVCCA
     core_hours: float  # that pretraining and judging every candidate took
     ranking_hours: float  # that ranking took
 
     @property
-    def energy(self) -> float:
+    def energy_saved(self) -> float:
         """kWh that pretraining and judging every candidate took, less what ranking took."""
         return (self.core_hours - self.ranking_hours) * WATTS / 1000
 
     def write(self, folder: Path, recipe: Recipe) -> Path:
         """The tables as CSV, the figures, and report.html; the report's path."""
-        from augury.validation.report import figures, render
+        from augury.validation.report import draw_figures, render
 
         tables = {
-            "gates": self.gates, "correlations": self.verdicts, "confirmed": self.confirmed,
+            "gates": self.gates, "correlations": self.verdicts, "confirmed": self.confirmations,
             "groups": self.groups,
         }  # fmt: skip
         for name, rows in tables.items():
-            write_atomically(folder / f"{name}.csv", _table(rows))
-        write_atomically(folder / "estimates.csv", self._estimates())
-        for name, content in figures(self).items():
+            header = [field.name for field in fields(rows[0])] if rows else []
+            write_csv(folder / f"{name}.csv", header, map(_cells, rows))
+        header = ("task", "estimator", "candidate", "estimate")
+        write_csv(folder / "estimates.csv", header, self._estimates())
+        for name, content in draw_figures(self).items():
             write_atomically(folder / "figures" / name, content)
         write_atomically(folder / "report.html", render(self, recipe))
         return folder / "report.html"
 
-    def _estimates(self) -> str:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("task", "estimator", "candidate", "estimate"))
+    def _estimates(self) -> Iterator[tuple[object, ...]]:
         for task, by_name in self.estimates.items():
             for name, values in by_name.items():
-                table.writerows((task, name, one, value) for one, value in values.items())
-        return text.getvalue()
+                yield from ((task, name, candidate, value) for candidate, value in values.items())
 
 
 def analyse(
     recipe: Recipe,
     estimates: Mapping[str, Mapping[str, Any]],
-    rows: Sequence[Row],
-    of_groups: Mapping[str, Sequence[Row]],
+    rows: Sequence[Measurement],
+    of_groups: Mapping[str, Sequence[Measurement]],
 ) -> Analysis:
     """Judge the experiment, then the estimators."""
     tables = {task: one["table"] for task, one in estimates.items()}
@@ -219,28 +216,28 @@ def analyse(
         one
         for judge in recipe.tasks
         for regime in recipe.regimes
-        if judge in recipe.judges(regime)
-        if (one := _measured(rows, judge.name, regime.name, recipe.of(regime)))
+        if judge in recipe.tasks_of(regime)
+        if (one := _task_errors(rows, judge.name, regime.name, recipe.candidates_of(regime)))
     ]
     verdicts = tuple(one for some in measured for one in _verdicts(some, tables[some.task]))
     seconds = {(one.regime, one.candidate, one.pretrain_seed): one.pretrain_seconds for one in rows}
     spent = sum(seconds.values()) + sum(one.seconds for one in rows)
     return Analysis(
-        measured=tuple(measured),
+        task_errors=tuple(measured),
         gates=tuple(_gate(one, rows, recipe) for one in measured),
         verdicts=verdicts,
-        confirmed=tuple(_confirmed(verdicts)),
-        groups=tuple(_groups(of_groups)),
+        confirmations=tuple(_confirmations(verdicts)),
+        groups=tuple(_group_results(of_groups)),
         estimates=tables,
-        embeddings_differ={task: _difference(table) for task, table in tables.items()},
+        svcca_differences={task: _svcca_difference(table) for task, table in tables.items()},
         core_hours=spent / 3600,
         ranking_hours=sum(one["job_seconds"] for one in estimates.values()) / 3600,
     )
 
 
-def _measured(
-    rows: Sequence[Row], task: str, regime: str, candidates: Sequence[str]
-) -> Measured | None:
+def _task_errors(
+    rows: Sequence[Measurement], task: str, regime: str, candidates: Sequence[str]
+) -> TaskErrors | None:
     mine = [one for one in rows if one.task == task and one.regime == regime]
     if not mine:
         return None
@@ -253,10 +250,10 @@ def _measured(
                 errors[i, k] = np.mean(of)
     there = np.isfinite(errors).any(axis=1)
     names = tuple(candidates[k] for k in np.flatnonzero(there).tolist())
-    return Measured(task, regime, mine[0].metric, names, errors[there])
+    return TaskErrors(task, regime, mine[0].metric, names, errors[there])
 
 
-def _gate(one: Measured, rows: Sequence[Row], recipe: Recipe) -> Gate:
+def _gate(one: TaskErrors, rows: Sequence[Measurement], recipe: Recipe) -> Gate:
     base = {
         name: [
             r.error for r in rows if (r.task, r.regime, r.candidate) == (one.task, BASELINE, name)
@@ -282,7 +279,7 @@ def _gate(one: Measured, rows: Sequence[Row], recipe: Recipe) -> Gate:
     elif ceiling < CEILING:
         reasons.append(f"the order does not repeat: Spearman {ceiling:.3f} between seeds")
     regime = next(r for r in recipe.regimes if r.name == one.regime)
-    wanted = len(recipe.of(regime)) * recipe.pretrain.seeds
+    wanted = len(recipe.candidates_of(regime)) * recipe.pretrain.seeds
     if missing := wanted - int(np.isfinite(one.errors).sum()):
         # Means over other seeds are not to be compared, nor is an order of a few one of all.
         reasons.append(f"{missing} of {wanted} errors are missing")
@@ -301,7 +298,7 @@ def _gate(one: Measured, rows: Sequence[Row], recipe: Recipe) -> Gate:
     )  # fmt: skip
 
 
-def _verdicts(one: Measured, table: Mapping[str, Mapping[str, float | None]]) -> list[Verdict]:
+def _verdicts(one: TaskErrors, table: Mapping[str, Mapping[str, float | None]]) -> list[Verdict]:
     names = list(ESTIMATORS)
     values = np.array(
         [[table[name].get(c) if table[name].get(c) is not None else np.nan for c in one.candidates]
@@ -329,7 +326,7 @@ def _verdicts(one: Measured, table: Mapping[str, Mapping[str, float | None]]) ->
     return found
 
 
-def _confirmed(verdicts: Sequence[Verdict]) -> list[Confirmed]:
+def _confirmations(verdicts: Sequence[Verdict]) -> list[Confirmation]:
     """Leave one task out: the estimator best on the others, and what it is worth on this one."""
     found = []
     for regime in dict.fromkeys(one.regime for one in verdicts):
@@ -347,7 +344,7 @@ def _confirmed(verdicts: Sequence[Verdict]) -> list[Confirmed]:
             }
             best = max(sorted(means), key=means.__getitem__)
             found.append(
-                Confirmed(
+                Confirmation(
                     task, regime, best, means[best], at.get((task, best)),
                     at.get((task, RECOMMENDED)),
                 )
@@ -355,7 +352,7 @@ def _confirmed(verdicts: Sequence[Verdict]) -> list[Confirmed]:
     return found
 
 
-def _groups(of_groups: Mapping[str, Sequence[Row]]) -> list[Group]:
+def _group_results(of_groups: Mapping[str, Sequence[Measurement]]) -> list[GroupResult]:
     found = []
     for task, rows in of_groups.items():
         for mode in dict.fromkeys(one.mode for one in rows):
@@ -367,24 +364,18 @@ def _groups(of_groups: Mapping[str, Sequence[Row]]) -> list[Group]:
                 each = [[one for one in mine if one.pretrain_seed == seed] for seed in seeds]
                 members = tuple(some[0].candidate for some in each)
                 errors = tuple(float(np.mean([one.error for one in some])) for some in each)
-                found.append(Group(task, mode, group, members, errors))
+                found.append(GroupResult(task, mode, group, members, errors))
     return found
 
 
-def _difference(table: Mapping[str, Mapping[str, float | None]]) -> float:
+def _svcca_difference(table: Mapping[str, Mapping[str, float | None]]) -> float:
     """Mean relative difference by SVCCA of the paper's own estimates, which gave it 1.5 %."""
     other = table["paper 0.05 svcca"]
     pairs = [(value, other[name]) for name, value in table["paper 0.05"].items() if value]
     return float(np.mean([abs(a - b) / abs(a) for a, b in pairs if b is not None]))
 
 
-def _table(rows: Sequence[Any]) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    if rows:
-        names = [one.name for one in fields(rows[0])]
-        table.writerow(names)
-        for row in rows:
-            cells = (getattr(row, name) for name in names)
-            table.writerow("; ".join(map(str, c)) if isinstance(c, tuple) else c for c in cells)
-    return text.getvalue()
+def _cells(row: Any) -> list[object]:
+    """The cells of a table's row: its fields in order, several values of one joined."""
+    values = (getattr(row, field.name) for field in fields(row))
+    return ["; ".join(map(str, v)) if isinstance(v, tuple) else v for v in values]

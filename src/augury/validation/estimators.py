@@ -26,7 +26,7 @@ VERSION = 3
 #: Equally filled bins of a pseudo-label whose mutual information with the label is taken.
 BINS = 10
 #: Folds of recordings, and rows at most, of the linear probe.
-FOLDS, PROBED = 5, 20_000
+FOLDS, PROBE_ROWS = 5, 20_000
 #: Ridge of the linear probe, as a share of the mean square of the embeddings' entries.
 RIDGE = 1e-2
 #: Steps at most, and the least sum of squares that is divided by, of LogME's fixed point.
@@ -45,10 +45,10 @@ class Estimator:
 
     name: str
     kind: str  # "independence", "relevance" or "baseline"
-    words: str
+    description: str
 
 
-def _named() -> dict[str, Estimator]:
+def _declare_estimators() -> dict[str, Estimator]:
     found: list[tuple[str, str, str]] = []
     for where, said in (("", ""), (" svcca", ", SVCCA embeddings")):
         for width in (0.05, 0.5):
@@ -84,7 +84,7 @@ def _named() -> dict[str, Estimator]:
 
 
 #: All of them by name.
-ESTIMATORS = _named()
+ESTIMATORS = _declare_estimators()
 
 
 def estimates(data: Dataset) -> dict[str, dict[str, float | None]]:
@@ -103,7 +103,7 @@ def estimates(data: Dataset) -> dict[str, dict[str, float | None]]:
         x = [Selected.of(one, rows) for one in data.x]
         recording, y = data.corpus.recording[rows], data.y[rows]
         noise = noise_relevances(members, data.seconds[rows], y)
-        for name, values in _of(x, zs, y, noise, recording, data.run).items():
+        for name, values in _estimate_group(x, zs, y, noise, recording, data.run).items():
             for one, value in zip(members, values, strict=True):
                 if not np.isfinite(value):
                     raise ArithmeticError(f"{name} of {one.name} is {value}; please report this")
@@ -114,7 +114,7 @@ def estimates(data: Dataset) -> dict[str, dict[str, float | None]]:
     return table
 
 
-def _of(
+def _estimate_group(
     x: Sequence[Any],
     zs: list[NDArray],
     y: NDArray,
@@ -182,7 +182,7 @@ def _of(
     )
     for name, function in single:
         found[name] = [function(z) for z in zs]
-    found["linear probe"] = [-one for one in probed(gaussian, zs, recording)]
+    found["linear probe"] = [-one for one in linear_probe(gaussian, zs, recording)]
     return found
 
 
@@ -196,7 +196,7 @@ def variance(z: NDArray) -> float:
 
 def h_score(z: NDArray, y: NDArray) -> float:
     """tr(Σ⁻¹ Σ_between) of the pseudo-label as a feature (Bao et al. 2019), over its dimensions."""
-    values = _numbers(z)
+    values = _columns(z)
     centred = values - values.mean(axis=0)
     codes, counts = np.unique(y, return_inverse=True, return_counts=True)[1:]
     means = np.zeros((len(counts), values.shape[1]))
@@ -214,7 +214,7 @@ def log_me(z: NDArray, y: NDArray) -> float:
     of the pseudo-label, whose weights have a Gaussian prior; both precisions maximised over, by the
     fixed point of Algorithm 3; the mean over classes. With a constant beside the pseudo-label.
     """
-    values = _numbers(z)
+    values = _columns(z)
     scale = values.std(axis=0)
     values = (values - values.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
     count = len(values)
@@ -263,17 +263,19 @@ def mutual_information(z: NDArray, y: NDArray) -> float:
     return float((joint[there] * np.log(joint[there] / of_both[there])).sum())
 
 
-def probed(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[float]:
+def linear_probe(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[float]:
     """R² of each pseudo-label from the mean log-mel of its segment, recordings held out in turn.
 
     Ridge regression; of more than 20,000 segments evenly spaced ones. Fewer recordings than folds:
     segments are held out instead.
     """
-    rows = np.unique(np.linspace(0, len(zs[0]) - 1, min(len(zs[0]), PROBED)).round().astype(int))
+    rows = np.unique(
+        np.linspace(0, len(zs[0]) - 1, min(len(zs[0]), PROBE_ROWS)).round().astype(int)
+    )
     mel = np.asarray(x[rows], np.float64).mean(axis=1)  # (rows, bands)
     groups = np.unique(recording[rows], return_inverse=True)[1]
     fold = (groups if groups.max() >= FOLDS else np.arange(len(rows))) % FOLDS
-    columns = [_numbers(z[rows]) for z in zs]
+    columns = [_columns(z[rows]) for z in zs]
     wanted = np.concatenate(columns, axis=1)
     wanted = (wanted - wanted.mean(axis=0)) / np.maximum(wanted.std(axis=0), 1e-12)
     found = np.zeros_like(wanted)
@@ -292,7 +294,7 @@ def probed(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[float]:
     return [float(part.mean()) for part in np.split(r2, ends[:-1])]
 
 
-def _numbers(z: NDArray) -> NDArray[np.float64]:
+def _columns(z: NDArray) -> NDArray[np.float64]:
     """(n, dims): values, or a column for each category."""
     if z.dtype.kind in "iu":
         return (z[:, None] == np.unique(z)).astype(np.float64)

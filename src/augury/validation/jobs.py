@@ -24,10 +24,10 @@ import numpy as np
 from augury import audio
 from augury.corpus.corpus import Corpus
 from augury.errors import InputError
-from augury.provenance import segments_digest
+from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.settings import PretrainSettings
 from augury.store import digest, key, write_atomically
-from augury.validation.recipe import FILES
+from augury.validation.recipe import FILE_SETTINGS
 
 if TYPE_CHECKING:
     from augury.pretraining.pretrain import Pretrained
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 #: Changes when the same job would give another result.
 VERSION = 2
 #: Recordings whose headers tell how long a corpus is.
-LOOKED = 100
+SAMPLED_HEADERS = 100
 #: Seconds between two looks at whether another process has let go of a job.
-PATIENCE = 5.0
+RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Data:
+class JobCorpus:
     """A corpus as jobs name it."""
 
     manifest: str
@@ -51,10 +51,10 @@ class Data:
 
     def read(self) -> Corpus:
         """The corpus."""
-        return read_again(self.manifest, self.level)
+        return read_job_corpus(self.manifest, self.level)
 
 
-def read_again(manifest: str, level: str) -> Corpus:
+def read_job_corpus(manifest: str, level: str) -> Corpus:
     """A corpus that a recipe names."""
     from augury.corpus.read import read_corpus
 
@@ -62,18 +62,18 @@ def read_again(manifest: str, level: str) -> Corpus:
     return read_corpus(manifest, allow_outside=True, level=level or None)
 
 
-def data_of(corpus: Corpus, manifest: str, level: str) -> Data:
+def describe_corpus(corpus: Corpus, manifest: str, level: str) -> JobCorpus:
     """A corpus by its digest. Audio is not read: a file counts by its name and size."""
     sizes = [path.stat().st_size if path.exists() else -1 for path in corpus.recordings]
     columns = sorted(corpus.columns)
-    content = key(segments_digest(corpus, *columns), columns, sizes)
-    return Data(manifest, level, content, _hours(corpus))
+    content = key(corpus.digest(*columns), columns, sizes)
+    return JobCorpus(manifest, level, content, _hours(corpus))
 
 
 def _hours(corpus: Corpus) -> float:
     """Of its recordings, by some of them evenly spread."""
     count = len(corpus.recordings)
-    looked = np.unique(np.linspace(0, max(count - 1, 0), min(count, LOOKED)).astype(int))
+    looked = np.unique(np.linspace(0, max(count - 1, 0), min(count, SAMPLED_HEADERS)).astype(int))
     found = []
     for place in looked.tolist():
         with suppress(OSError, ValueError):
@@ -88,7 +88,7 @@ class Job:
 
     name: str  # in words
     kind: str  # a key of `KINDS`
-    data: Data
+    data: JobCorpus
     settings: dict[str, Any]  # plain values: all that the result depends on, beside the data
     needs: Job | None = None  # whose result it starts from
     code: Mapping[str, str] = field(default_factory=dict)  # function → version, of the user's
@@ -98,7 +98,9 @@ class Job:
         """Names it: the same for the same settings and inputs, wherever they lie."""
         before = self.needs.key if self.needs else ""
         # Where a file lies is not what a result depends on.
-        settings = {name: value for name, value in self.settings.items() if name not in FILES}
+        settings = {
+            name: value for name, value in self.settings.items() if name not in FILE_SETTINGS
+        }
         if settings.get("encoder") == "random":
             sizes = PretrainSettings.of(self.settings["random_encoder"], {}).encoder
             settings["sizes"] = asdict(sizes)
@@ -109,7 +111,7 @@ class Job:
         """Where what it makes lies."""
         return store / "jobs" / self.key
 
-    def known(self, store: Path) -> dict[str, Any] | None:
+    def read_result(self, store: Path) -> dict[str, Any] | None:
         """Its result; None if it is not done yet, or what was written is damaged."""
         try:
             checksum, text = (self.folder(store) / "result.json").read_text("utf-8").split("\n", 1)
@@ -119,7 +121,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Site:
+class RunOptions:
     """Where and with what jobs are done."""
 
     store: Path
@@ -128,7 +130,7 @@ class Site:
 
 
 @dataclass(frozen=True)
-class Done:
+class JobOutcome:
     """What became of a job."""
 
     job: Job
@@ -138,27 +140,29 @@ class Done:
 
 
 @dataclass
-class _Log:
+class _Log(Reporter):
     path: Path
-    told: float = field(default_factory=time.monotonic)
+    last_written: float = field(default_factory=time.monotonic)  # when training was last written of
 
-    def write(self, line: str) -> None:
+    def write(self, text: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
-    def watch(self, moment: Any) -> None:
+    message = warning = write
+
+    def progress(self, event: Progress) -> None:
         """A line of training every half a minute."""
-        if time.monotonic() - self.told >= 30:
-            self.told = time.monotonic()
-            losses = " ".join(f"{name} {value:.3f}" for name, value in moment.losses.items())
+        if isinstance(event, TrainingProgress) and time.monotonic() - self.last_written >= 30:
+            self.last_written = time.monotonic()
+            losses = " ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
             self.write(
-                f"epoch {moment.epoch}/{moment.epochs}, batch {moment.batch}/{moment.batches}, "
-                f"× {moment.speed:.0f} real time: {losses}"
+                f"epoch {event.epoch}/{event.epochs}, batch {event.batch}/{event.batches}, "
+                f"× {event.speed:.0f} real time: {losses}"
             )
 
 
-def perform(site: Site, chain: Sequence[Job]) -> list[Done]:
+def run_chain(site: RunOptions, chain: Sequence[Job]) -> list[JobOutcome]:
     """Do some jobs in order, those that are not known; cached features go when all are done.
 
     A failure is a result too: only what needs the failed job is left out.
@@ -167,14 +171,14 @@ def perform(site: Site, chain: Sequence[Job]) -> list[Done]:
 
     # Another chain may judge the same encoder by another task.
     features = site.store / "jobs" / f"features-{key(*(job.key for job in chain))}"
-    found: list[Done] = []
+    found: list[JobOutcome] = []
     failed: set[str] = set()
     with with_threads(1):  # wherever it runs: sums round by the number of threads
         for job in chain:
             if job.needs and job.needs.key in failed:
-                done = Done(job, None, f"{job.needs.name} failed")
+                done = JobOutcome(job, None, f"{job.needs.name} failed")
             else:
-                done = _one(site, job, features)
+                done = _run_job(site, job, features)
             if done.result is None:
                 failed.add(job.key)
             found.append(done)
@@ -182,10 +186,10 @@ def perform(site: Site, chain: Sequence[Job]) -> list[Done]:
     return found
 
 
-def _one(site: Site, job: Job, features: Path) -> Done:
-    known = job.known(site.store)
+def _run_job(site: RunOptions, job: Job, features: Path) -> JobOutcome:
+    known = job.read_result(site.store)
     if known:
-        return Done(job, known)
+        return JobOutcome(job, known)
     from augury.learning.processes import Busy
     from augury.learning.training import Stopped
 
@@ -203,16 +207,18 @@ def _one(site: Site, job: Job, features: Path) -> Done:
             }
             write_result(site.store, job, result)
             log.write("done")
-            return Done(job, result)
+            return JobOutcome(job, result)
         except Busy:  # what a killed run left behind is still at it, or another run
-            time.sleep(PATIENCE)
+            time.sleep(RETRY_SECONDS)
         except Stopped as stopped:  # it is the experiment that was asked to stop
             log.write(str(stopped))
             raise
         except Exception as error:
             # Whatever it is: the others go on, and the log says all.
             log.write(traceback.format_exc())
-            return Done(job, None, f"{type(error).__name__}: {error}".splitlines()[0], log.path)
+            return JobOutcome(
+                job, None, f"{type(error).__name__}: {error}".splitlines()[0], log.path
+            )
 
 
 def write_result(store: Path, job: Job, result: Mapping[str, Any]) -> None:
@@ -227,16 +233,16 @@ def write_result(store: Path, job: Job, result: Mapping[str, Any]) -> None:
 # ---------------------------------------------------------------------------------------- kinds
 
 
-def _pretrain(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]:
-    done = pretrained(
+def _pretrain(site: RunOptions, job: Job, features: Path, log: _Log) -> dict[str, Any]:
+    done = run_pretraining(
         job, job.folder(site.store) / "encoder", store=site.store, jobs=1,
-        device=site.device or None, minutes=site.minutes, watch=log.watch, warn=log.write,
+        device=site.device or None, minutes=site.minutes, reporter=log,
     )  # fmt: skip
     assert done
     return {name: done.result[name] for name in ("best_epoch", "seconds", "validation", "training")}
 
 
-def pretrained(job: Job, out: Path, **where: Any) -> Pretrained | None:
+def run_pretraining(job: Job, out: Path, **where: Any) -> Pretrained | None:
     """`augury.pretrain` as a job says, in a folder that is its own."""
     from augury.pretraining.pretrain import AnotherRun, pretrain
 
@@ -249,7 +255,7 @@ def pretrained(job: Job, out: Path, **where: Any) -> Pretrained | None:
         return pretrain(job.data.read(), names, out=out, **settings, **where)
 
 
-def _evaluate(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]:
+def _evaluate(site: RunOptions, job: Job, features: Path, log: _Log) -> dict[str, Any]:
     from augury.downstream.evaluate import evaluate
 
     settings = dict(job.settings)
@@ -259,7 +265,7 @@ def _evaluate(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]
         settings.pop("task"), job.data.read(), encoder,
         out=job.folder(site.store) / "evaluation", seeds=settings.pop("seeds"),
         store=site.store, features=features, jobs=1, device=site.device or None,
-        minutes=site.minutes, watch=log.watch, tell=log.write, warn=log.write, **settings,
+        minutes=site.minutes, reporter=log, **settings,
     )  # fmt: skip
     (contender,) = done.models
     outcomes = [
@@ -277,7 +283,7 @@ def _evaluate(site: Site, job: Job, features: Path, log: _Log) -> dict[str, Any]
 
 
 #: How each kind of job is done.
-KINDS: dict[str, Callable[[Site, Job, Path, _Log], dict[str, Any]]] = {
+KINDS: dict[str, Callable[[RunOptions, Job, Path, _Log], dict[str, Any]]] = {
     "pretrain": _pretrain,
     "evaluate": _evaluate,
 }

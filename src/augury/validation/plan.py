@@ -17,19 +17,19 @@ from augury.errors import InputError
 from augury.ranking.dataset import select_segments
 from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings, RankSettings
 from augury.store import digest, key
-from augury.validation.jobs import Data, Job, data_of, read_again
-from augury.validation.recipe import BASELINE, BASELINES, RECONSTRUCTION, Judge, Recipe
+from augury.validation.jobs import Job, JobCorpus, describe_corpus, read_job_corpus
+from augury.validation.recipe import BASELINE, BASELINES, RECONSTRUCTION, Recipe, RecipeTask
 
 #: Of one core, before any job was done: operations a second, and the seconds that a frame costs
 #: beside them. With these `small`, `paper` and the encoders of recipes/speechocean762.toml train at
 #: × 89, 1.4 and 192 real time; measured were 91, 2 and 140.
-OPERATIONS, BESIDE = 6e10, 2.5e-5
+OPERATIONS, FRAME_SECONDS = 6e10, 2.5e-5
 #: × real time at which a task learns from features, a core and an epoch.
-LEARNED = 400.0
+LEARNING_SPEED = 400.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelJobs:
     """An encoder, or what stands in its place, and the jobs that judge it."""
 
     regime: str  # a regime's, or "baseline"
@@ -45,26 +45,26 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Corpora:
+class RecipeCorpora:
     """The corpora of a recipe, each looked at once."""
 
-    pretrain: Data
-    tasks: dict[str, Data]  # that each is trained and scored on
-    ranked: dict[str, Data]  # that candidates are ranked on for it
+    pretrain: JobCorpus
+    tasks: dict[str, JobCorpus]  # that each is trained and scored on
+    ranked: dict[str, JobCorpus]  # that candidates are ranked on for it
 
 
-def corpora(recipe: Recipe) -> Corpora:
+def read_corpora(recipe: Recipe) -> RecipeCorpora:
     """Those of pretraining and of each task.
 
     Raises:
         InputError: a column, label or split that is not there: said now, not after hours of work.
     """
-    read: dict[tuple[str, str], tuple[Corpus, Data]] = {}
+    read: dict[tuple[str, str], tuple[Corpus, JobCorpus]] = {}
 
-    def one(manifest: str, level: str) -> tuple[Corpus, Data]:
+    def one(manifest: str, level: str) -> tuple[Corpus, JobCorpus]:
         if (manifest, level) not in read:
-            corpus = read_again(manifest, level)
-            read[manifest, level] = corpus, data_of(corpus, manifest, level)
+            corpus = read_job_corpus(manifest, level)
+            read[manifest, level] = corpus, describe_corpus(corpus, manifest, level)
         return read[manifest, level]
 
     tasks, ranked = {}, {}
@@ -73,7 +73,7 @@ def corpora(recipe: Recipe) -> Corpora:
         labelled, ranked[judge.name] = one(judge.rank.manifest, judge.rank.level)
         try:
             select_segments(labelled, rank_settings(recipe, judge))
-            what, settings = find_task(judge.task), settings_of(recipe, judge)
+            what, settings = find_task(judge.task), task_settings(recipe, judge)
             corpus, _ = what.labelled(settings, corpus)
             assign_splits(corpus, settings, known_speakers=what.known_speakers)
         except TooManyBad:  # has with it what was refused
@@ -84,45 +84,45 @@ def corpora(recipe: Recipe) -> Corpora:
             content = key(tasks[judge.name].digest, digest(Path(listed).read_bytes()))
             tasks[judge.name] = replace(tasks[judge.name], digest=content)
     corpus, pretrain = one(recipe.pretrain.manifest, recipe.pretrain.level)
-    if split := recipe.settings(None, {}).split:
+    if split := recipe.pretrain_settings(None, {}).split:
         corpus.in_split(split)
-    return Corpora(pretrain, tasks, ranked)
+    return RecipeCorpora(pretrain, tasks, ranked)
 
 
-def entries(recipe: Recipe, data: Corpora) -> list[Entry]:
+def plan_models(recipe: Recipe, data: RecipeCorpora) -> list[ModelJobs]:
     """Baselines, reconstruction, and the candidates of each regime; a seed after the other."""
-    made = [_judged(recipe, data, BASELINE, name, 0, None, name) for name in BASELINES]
+    made = [_plan_model(recipe, data, BASELINE, name, 0, None, name) for name in BASELINES]
     for seed in range(recipe.pretrain.seeds):
-        settings = recipe.settings(None, {}, seed=seed).to_dict()
-        made.append(_pretrained(recipe, data, BASELINE, RECONSTRUCTION, seed, settings))
+        settings = recipe.pretrain_settings(None, {}, seed=seed).to_dict()
+        made.append(_plan_encoder(recipe, data, BASELINE, RECONSTRUCTION, seed, settings))
         for regime in recipe.regimes:
-            for name in recipe.of(regime):
-                settings = recipe.settings(regime, {name: 1.0}, seed=seed).to_dict()
-                entry = _pretrained(
-                    recipe, data, regime.name, name, seed, settings, judges=recipe.judges(regime)
+            for name in recipe.candidates_of(regime):
+                settings = recipe.pretrain_settings(regime, {name: 1.0}, seed=seed).to_dict()
+                entry = _plan_encoder(
+                    recipe, data, regime.name, name, seed, settings, judges=recipe.tasks_of(regime)
                 )
                 made.append(entry)
     return made
 
 
-def group_entries(
-    recipe: Recipe, data: Corpora, estimates: Mapping[str, Any]
-) -> dict[str, list[Entry]]:
+def plan_groups(
+    recipe: Recipe, data: RecipeCorpora, estimates: Mapping[str, Any]
+) -> dict[str, list[ModelJobs]]:
     """Of the group experiment, task → entries: the best of its ranking, the worst, all, random."""
     groups = recipe.groups
     assert groups
     regime = next(one for one in recipe.regimes if one.name == groups.regime)
-    made: dict[str, list[Entry]] = {}
+    made: dict[str, list[ModelJobs]] = {}
     for judge in recipe.tasks:
         if groups.tasks and judge.name not in groups.tasks:
             continue
         made[judge.name] = []
-        order = relevant(estimates[judge.name])
+        order = relevant_candidates(estimates[judge.name])
         for seed in range(groups.seeds if len(order) > 1 else 0):
-            for name, members in _groups(order, groups.size, seed).items():
+            for name, members in _group_members(order, groups.size, seed).items():
                 weights = dict.fromkeys(members, 1.0)
-                settings = recipe.settings(regime, weights, seed=seed).to_dict()
-                entry = _pretrained(
+                settings = recipe.pretrain_settings(regime, weights, seed=seed).to_dict()
+                entry = _plan_encoder(
                     recipe, data, name, ", ".join(members), seed, settings,
                     judges=[judge], modes=groups.modes,
                 )  # fmt: skip
@@ -130,7 +130,7 @@ def group_entries(
     return made
 
 
-def relevant(estimates: Mapping[str, Any]) -> list[str]:
+def relevant_candidates(estimates: Mapping[str, Any]) -> list[str]:
     """The candidates that are relevant to a task's label, best estimate first."""
     from augury.validation.estimators import DEFAULT, RECOMMENDED
 
@@ -141,7 +141,7 @@ def relevant(estimates: Mapping[str, Any]) -> list[str]:
     return sorted(found, key=lambda name: (plain[name], name))
 
 
-def _groups(order: list[str], size: int, seed: int) -> dict[str, list[str]]:
+def _group_members(order: list[str], size: int, seed: int) -> dict[str, list[str]]:
     """Of what is relevant: with noise in it the worst group would be a straw man."""
     size = min(size, len(order))
     drawn = np.random.default_rng(seed).permutation(sorted(order))[:size]
@@ -153,24 +153,24 @@ def _groups(order: list[str], size: int, seed: int) -> dict[str, list[str]]:
     }
 
 
-def _pretrained(
+def _plan_encoder(
     recipe: Recipe,
-    data: Corpora,
+    data: RecipeCorpora,
     regime: str,
     candidate: str,
     seed: int,
     settings: dict[str, Any],
     *,
-    judges: Sequence[Judge] = (),
+    judges: Sequence[RecipeTask] = (),
     modes: Sequence[str] = (),
-) -> Entry:
+) -> ModelJobs:
     name = f"{regime}: {candidate}, seed {seed}"
-    versions = users_functions(settings["pseudo_labels"])
+    versions = user_function_versions(settings["pseudo_labels"])
     job = Job(f"pretrain {name}", "pretrain", data.pretrain, settings, code=versions)
-    return _judged(recipe, data, regime, candidate, seed, job, "", judges, modes)
+    return _plan_model(recipe, data, regime, candidate, seed, job, "", judges, modes)
 
 
-def functions(names: Collection[str]) -> dict[str, str]:
+def function_versions(names: Collection[str]) -> dict[str, str]:
     """The versions of the functions among some candidates."""
     chosen = pseudolabels.parse_candidates(list(names)) if names else []
     return {
@@ -178,25 +178,27 @@ def functions(names: Collection[str]) -> dict[str, str]:
     }
 
 
-def users_functions(names: Collection[str]) -> dict[str, str]:
+def user_function_versions(names: Collection[str]) -> dict[str, str]:
     """Those that are the user's to change; where ours change, `jobs.VERSION` does."""
-    return {name: one for name, one in functions(names).items() if not name.startswith("own:")}
+    return {
+        name: one for name, one in function_versions(names).items() if not name.startswith("own:")
+    }
 
 
-def _judged(
+def _plan_model(
     recipe: Recipe,
-    data: Corpora,
+    data: RecipeCorpora,
     regime: str,
     candidate: str,
     seed: int,
     pretrain: Job | None,
     encoder: str,
-    judges: Sequence[Judge] = (),
+    judges: Sequence[RecipeTask] = (),
     modes: Sequence[str] = (),
-) -> Entry:
+) -> ModelJobs:
     jobs: dict[tuple[str, str], Job] = {}
     for judge in judges or recipe.tasks:
-        settings = settings_of(recipe, judge).to_dict()
+        settings = task_settings(recipe, judge).to_dict()
         for mode in modes or (settings["mode"],):
             jobs[judge.name, mode] = Job(
                 f"{judge.name} ({mode}) on {regime}: {candidate}, seed {seed}",
@@ -207,10 +209,10 @@ def _judged(
                 pretrain,
                 task_version(judge.task),
             )
-    return Entry(regime, candidate, seed, pretrain, jobs)
+    return ModelJobs(regime, candidate, seed, pretrain, jobs)
 
 
-def rank_settings(recipe: Recipe, judge: Judge) -> RankSettings:
+def rank_settings(recipe: Recipe, judge: RecipeTask) -> RankSettings:
     """Of a task's ranking."""
     labelled = judge.rank
     return RankSettings.of(
@@ -219,7 +221,7 @@ def rank_settings(recipe: Recipe, judge: Judge) -> RankSettings:
     )  # fmt: skip
 
 
-def settings_of(recipe: Recipe, judge: Judge) -> EvaluateSettings:
+def task_settings(recipe: Recipe, judge: RecipeTask) -> EvaluateSettings:
     """A task's settings, all of them; InputError says what is wrong with the recipe's.
 
     Random encoders are of the sizes of those that are pretrained, unless the task says otherwise.
@@ -229,38 +231,38 @@ def settings_of(recipe: Recipe, judge: Judge) -> EvaluateSettings:
     return find_task(judge.task).Settings.of(judge.preset, judge.task, **given)
 
 
-def seconds(job: Job, known: Mapping[str, Sequence[float]]) -> float:
+def guess_seconds(job: Job, known: Mapping[str, Sequence[float]]) -> float:
     """About how long a job will take: as long as others like it did, or a guess.
 
     `known`: what jobs took so far, by `likeness`.
     """
-    before = known.get(likeness(job))
+    before = known.get(duration_class(job))
     if before:
         return float(np.mean(before))
     settings = job.settings
     audible = job.data.hours * 3600
     if job.kind == "pretrain":
-        return audible * settings["epochs"] * 3 * _encoded(settings["encoder"])
+        return audible * settings["epochs"] * 3 * _encoding_seconds(settings["encoder"])
     runs = settings["seeds"] * max(1, settings.get("folds", 0))
-    learned = audible * settings["epochs"] * runs / LEARNED
+    learned = audible * settings["epochs"] * runs / LEARNING_SPEED
     if job.needs:
-        encoded = _encoded(job.needs.settings["encoder"])
+        encoded = _encoding_seconds(job.needs.settings["encoder"])
     elif settings["encoder"] == "random":
         sizes = PretrainSettings.of(settings["random_encoder"], {}).encoder
-        encoded = _encoded(asdict(sizes))
+        encoded = _encoding_seconds(asdict(sizes))
     else:  # the log-mel
         return learned
     times = 1 if settings["mode"] == "frozen" else 3 * settings["epochs"] * runs
     return learned + audible * times * encoded
 
 
-def _encoded(sizes: Mapping[str, Any]) -> float:
+def _encoding_seconds(sizes: Mapping[str, Any]) -> float:
     """Seconds of a core that an encoder takes for a second of speech."""
     operations = EncoderSettings(**sizes).operations
-    return (operations / OPERATIONS + BESIDE / 3) / audio.HOP
+    return (operations / OPERATIONS + FRAME_SECONDS / 3) / audio.HOP
 
 
-def likeness(job: Job) -> str:
+def duration_class(job: Job) -> str:
     """What jobs have in common that take about as long as each other."""
     who = (job.settings.get("task"), job.settings.get("mode"), job.settings["epochs"])
     return f"{job.kind} {job.data.digest} {who}"

@@ -18,9 +18,9 @@ Table = TypeVar("Table")
 #: Encoders that are judged beside those of candidates: what pretraining has to beat.
 BASELINES = ("mel", "random")
 #: Settings of tasks that may name a file.
-FILES = ("trials", "random_encoder")
+FILE_SETTINGS = ("trials", "random_encoder")
 #: Settings of `augury.rank` that a task may choose: what no estimator's name says.
-RANKED = ("parts", "downsampling_width", "unvoiced", "max_bad")
+RANK_SETTINGS = ("parts", "downsampling_width", "unvoiced", "max_bad")
 #: Name of the encoder that learned to give back the speech, and no pseudo-label.
 RECONSTRUCTION = "reconstruction"
 #: The regime that these are said to be of.
@@ -28,7 +28,7 @@ BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
-class Pretraining:
+class PretrainingRecipe:
     """What encoders learn from, and how."""
 
     manifest: str
@@ -49,7 +49,7 @@ class Regime:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class RankingData:
     """What a task's candidates are ranked on; what is left out is as in the task."""
 
     manifest: str = ""
@@ -61,7 +61,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class Judge:
+class RecipeTask:
     """A downstream task that candidates are judged by."""
 
     name: str
@@ -72,11 +72,11 @@ class Judge:
     preset: str = "small"
     seeds: int = 1  # how often each encoder is trained on
     settings: dict[str, Any] = field(default_factory=dict)
-    rank: Labelled = field(default_factory=Labelled)
+    rank: RankingData = field(default_factory=RankingData)
 
 
 @dataclass(frozen=True)
-class Groups:
+class GroupExperiment:
     """Several pseudo-labels at once: the best of a ranking against the worst, all, and random."""
 
     regime: str  # whose settings they are pretrained with
@@ -93,23 +93,25 @@ class Recipe:
     name: str
     source: Path
     candidates: tuple[str, ...]
-    pretrain: Pretraining
+    pretrain: PretrainingRecipe
     regimes: tuple[Regime, ...]
-    tasks: tuple[Judge, ...]
+    tasks: tuple[RecipeTask, ...]
     useless: str = ""  # the candidate that must come out last
-    groups: Groups | None = None
+    groups: GroupExperiment | None = None
 
     def __post_init__(self) -> None:
         where = f"{self.source}: "
-        self._named(self.candidates)
+        self._check_candidates(self.candidates)
         if len(self.candidates) < 3:
             raise InputError(f"{where}an order needs three candidates, and there are fewer")
         for regime in self.regimes:
-            self._named(regime.candidates)
+            self._check_candidates(regime.candidates)
             others = [one for one in regime.candidates if one not in self.candidates]
             if others:
                 raise InputError(f"{where}{others[0]} of {regime.name} is not in candidates")
-            self.settings(regime, {self.candidates[0]: 1.0})  # what is no setting is said now
+            self.pretrain_settings(
+                regime, {self.candidates[0]: 1.0}
+            )  # what is no setting is said now
         if any("encoder" in one.settings for one in (self.pretrain, *self.regimes)):
             raise InputError(
                 f"{where}sizes of the encoder belong into a preset, a TOML file beside the recipe: "
@@ -123,32 +125,32 @@ class Recipe:
             raise InputError(f"{where}a recipe has at least one table tasks.NAME and one regime")
         for regime in self.regimes:
             for one in regime.tasks:
-                _known(one, names, f"{where}a task of {regime.name}")
+                _check_name(one, names, f"{where}a task of {regime.name}")
         if BASELINE in regimes or len(set(regimes)) < len(regimes):
             raise InputError(f"{where}name each regime otherwise, and none {BASELINE}")
         if self.groups:
             for one in self.groups.tasks:
-                _known(one, names, f"{where}a task of groups")
-            _known(self.groups.regime, regimes, f"{where}regime of groups")
+                _check_name(one, names, f"{where}a task of groups")
+            _check_name(self.groups.regime, regimes, f"{where}regime of groups")
             for mode in self.groups.modes:
-                _known(mode, list(MODES), f"{where}a mode of groups")
+                _check_name(mode, list(MODES), f"{where}a mode of groups")
 
-    def _named(self, candidates: tuple[str, ...]) -> None:
+    def _check_candidates(self, candidates: tuple[str, ...]) -> None:
         for name in candidates:
             if name != name.strip() or not name:
                 raise InputError(f"{self.source}: {name!r} is no candidate; leave out the spaces")
         if candidates:
             pseudolabels.parse_candidates(list(candidates))
 
-    def of(self, regime: Regime) -> tuple[str, ...]:
+    def candidates_of(self, regime: Regime) -> tuple[str, ...]:
         """A regime's candidates."""
         return regime.candidates or self.candidates
 
-    def judges(self, regime: Regime) -> tuple[Judge, ...]:
+    def tasks_of(self, regime: Regime) -> tuple[RecipeTask, ...]:
         """The tasks that judge a regime's encoders."""
         return tuple(one for one in self.tasks if one.name in regime.tasks or not regime.tasks)
 
-    def settings(
+    def pretrain_settings(
         self, regime: Regime | None, weights: Mapping[str, float], **choices: Any
     ) -> PretrainSettings:
         """Of one pretraining; without a regime, of reconstruction alone."""
@@ -175,47 +177,53 @@ def read_recipe(path: Path | str) -> Recipe:
         made: dict[str, Any] = {
             "name": plain.pop("name", path.stem),
             "source": path,
-            "pretrain": _made(Pretraining, plain.pop("pretrain", {}), "pretrain", folder),
-            "regimes": tuple(_made(Regime, one, "regime", folder) for one in regimes),
-            "tasks": tuple(_judge(name, one, folder) for name, one in tasks.items()),
+            "pretrain": _read_table(
+                PretrainingRecipe, plain.pop("pretrain", {}), "pretrain", folder
+            ),
+            "regimes": tuple(_read_table(Regime, one, "regime", folder) for one in regimes),
+            "tasks": tuple(_read_task(name, one, folder) for name, one in tasks.items()),
         }
         groups = plain.pop("groups", None)
-        made["groups"] = None if groups is None else _made(Groups, groups, "groups", folder)
-        return _made(Recipe, plain | made, "a recipe", folder)
+        made["groups"] = (
+            None if groups is None else _read_table(GroupExperiment, groups, "groups", folder)
+        )
+        return _read_table(Recipe, plain | made, "a recipe", folder)
     except ValueError as error:
         raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
-def _judge(name: str, plain: Any, folder: Path) -> Judge:
+def _read_task(name: str, plain: Any, folder: Path) -> RecipeTask:
     where = f"tasks.{name}"
     if not isinstance(plain, Mapping):
         raise InputError(f"{where} is {plain!r}, but must be a table")
-    ranked = _made(Labelled, plain.get("rank", {}), f"{where}.rank", folder)
+    ranked = _read_table(RankingData, plain.get("rank", {}), f"{where}.rank", folder)
     for one in ranked.settings:  # every estimator is tried, each as its name says
-        _known(one, list(RANKED), f"{where}.rank: settings has {one}, but a setting")
-    judge = _made(Judge, {**plain, "name": name, "rank": ranked}, where, folder)
+        _check_name(one, list(RANK_SETTINGS), f"{where}.rank: settings has {one}, but a setting")
+    judge = _read_table(RecipeTask, {**plain, "name": name, "rank": ranked}, where, folder)
     given = judge.settings.get("exclude", ())
     if not isinstance(given, list | tuple):
         raise InputError(f"{where}: exclude is {given!r}, but must be a list of texts")
-    for file in FILES:
+    for file in FILE_SETTINGS:
         if not isinstance(judge.settings.get(file, ""), str):
             raise InputError(f"{where}: {file} is {judge.settings[file]!r}, but must be a text")
     exclude = ranked.exclude or tuple(given)
-    rank = Labelled(
+    rank = RankingData(
         ranked.manifest or judge.manifest, ranked.level or judge.level,
         ranked.label or judge.label, ranked.split, exclude, ranked.settings,
     )  # fmt: skip
-    return Judge(**{**{one.name: getattr(judge, one.name) for one in fields(judge)}, "rank": rank})
+    return RecipeTask(
+        **{**{one.name: getattr(judge, one.name) for one in fields(judge)}, "rank": rank}
+    )
 
 
-def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
+def _read_table(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
     """A table's dataclass: lists become tuples, manifests are found from the recipe's folder."""
     if not isinstance(plain, Mapping):
         raise InputError(f"{what} is {plain!r}, but must be a table")
     types = {one.name: str(one.type) for one in fields(cls)}  # type: ignore[arg-type]
     given: dict[str, Any] = {}
     for name, value in plain.items():
-        _known(name, list(types), f"{what} has {name}, but a setting")
+        _check_name(name, list(types), f"{what} has {name}, but a setting")
         if types[name] == "str" and not isinstance(value, str):
             raise InputError(f"{what}: {name} is {value!r}, but must be a text")
         if types[name] == "int" and (type(value) is not int or not 1 <= value <= 1000):
@@ -229,9 +237,11 @@ def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
         if name == "manifest" and isinstance(value, str) and value:
             value = str((folder / value).resolve())
         if name == "preset":
-            value = _found(value, folder)
+            value = _resolve_file(value, folder)
         if name == "settings" and isinstance(value, Mapping):
-            value = {k: _found(v, folder) if k in FILES else v for k, v in value.items()}
+            value = {
+                k: _resolve_file(v, folder) if k in FILE_SETTINGS else v for k, v in value.items()
+            }
         given[name] = tuple(value) if isinstance(value, list) else value
     try:
         return cls(**given)
@@ -239,13 +249,13 @@ def _made(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
         raise InputError(f"{what}: {str(error).rpartition('__init__() ')[2]}") from error
 
 
-def _found(value: Any, folder: Path) -> Any:
+def _resolve_file(value: Any, folder: Path) -> Any:
     """A file beside the recipe by its path; anything else as it is."""
     beside = folder / value if isinstance(value, str) and value else folder
     return str(beside.resolve()) if beside.is_file() else value
 
 
-def _known(name: str, names: list[str], what: str) -> None:
+def _check_name(name: str, names: list[str], what: str) -> None:
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""

@@ -31,7 +31,7 @@ from augury.report.text import NONE, decimal, plain
 if TYPE_CHECKING:  # an analysis is written with its report: the import goes the other way
     from markupsafe import Markup
 
-    from augury.validation.analysis import Analysis, Gate, Group, Measured, Verdict
+    from augury.validation.analysis import Analysis, Gate, GroupResult, TaskErrors, Verdict
     from augury.validation.recipe import Recipe
 
 ESTIMATE: Mark = ("s", FIRST, FIRST)
@@ -50,9 +50,9 @@ def render(analysis: Analysis, recipe: Recipe) -> str:
     from augury.report import canvas
     from augury.report.page import render_template
 
-    def figure(kind: str, one: Measured, message: str) -> Markup:
-        name = f"{kind}-{analysis.measured.index(one)}"
-        draw = {"pair": pair, "scatter": scatter}[kind]
+    def figure(kind: str, one: TaskErrors, message: str) -> Markup:
+        name = f"{kind}-{analysis.task_errors.index(one)}"
+        draw = {"pair": draw_pair, "scatter": draw_scatter}[kind]
         return canvas.both(lambda shown, width: draw(analysis, shown, width), one, name, message)
 
     page = render_template(
@@ -63,11 +63,11 @@ def render(analysis: Analysis, recipe: Recipe) -> str:
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def figures(analysis: Analysis) -> dict[str, bytes]:
+def draw_figures(analysis: Analysis) -> dict[str, bytes]:
     """File name → content: each figure as PNG and SVG."""
     found: dict[str, bytes] = {}
-    for one in analysis.measured:
-        for name, draw in (("pair", pair), ("scatter", scatter)):
+    for one in analysis.task_errors:
+        for name, draw in (("pair", draw_pair), ("scatter", draw_scatter)):
             stem = f"{name}-{one.task}-{one.regime}".replace(" ", "_").replace("/", "_")
             with drawing(f"augury-{stem}"):
                 canvas = draw(analysis, one, WIDE)
@@ -106,9 +106,9 @@ class Wording:
             "takes that all is measured, pretraining helps, the order repeats"
             + (", and what is useless comes last." if self.recipe.useless else ".")
         )
-        if (known := self.known()) < (wanted := self.wanted()):
+        if (known := self.measured_count()) < (wanted := self.planned_count()):
             text = f"So far {known} of {wanted} errors of candidates are measured. {text}"
-        best = self.best()
+        best = self.best_estimator()
         if not good:
             text += " So no estimator is judged: what follows is no more than a hint."
         elif best:
@@ -118,27 +118,27 @@ class Wording:
             )
         return text
 
-    def known(self) -> int:
+    def measured_count(self) -> int:
         """Errors of candidates that are measured, one a task, regime and seed."""
-        return sum(int(np.isfinite(one.errors).sum()) for one in self.analysis.measured)
+        return sum(int(np.isfinite(one.errors).sum()) for one in self.analysis.task_errors)
 
-    def wanted(self) -> int:
+    def planned_count(self) -> int:
         """How many there will be."""
         of = self.recipe
-        each = (len(of.of(regime)) * len(of.judges(regime)) for regime in of.regimes)
+        each = (len(of.candidates_of(regime)) * len(of.tasks_of(regime)) for regime in of.regimes)
         return sum(each) * of.pretrain.seeds
 
-    def best(self) -> tuple[str, float, float] | None:
+    def best_estimator(self) -> tuple[str, float, float] | None:
         """The estimator with the highest mean Spearman, that, and the recommended one's."""
         from augury.validation.estimators import RECOMMENDED
 
-        means = self.means()
+        means = self.mean_spearman()
         if not means:
             return None
         name = max(sorted(means), key=means.__getitem__)
         return name, means[name], means.get(RECOMMENDED, float("nan"))
 
-    def means(self) -> dict[str, float]:
+    def mean_spearman(self) -> dict[str, float]:
         """Estimator → mean Spearman over the settings that are worth judging by."""
         good = {(one.task, one.regime) for one in self.analysis.gates if one.open}
         by: dict[str, list[float]] = {}
@@ -151,7 +151,7 @@ class Wording:
         """Why a setting is or is not worth judging by."""
         return "; ".join(one.reasons) if one.reasons else "worth judging by"
 
-    def verdicts(self, one: Measured) -> list[Verdict]:
+    def verdicts(self, one: TaskErrors) -> list[Verdict]:
         """Of a setting: baselines, what is recommended, and the best others."""
         from augury.validation.estimators import DEFAULT, RECOMMENDED
 
@@ -164,7 +164,7 @@ class Wording:
             if k < LISTED or v.kind == "baseline" or v.estimator in always
         ]
 
-    def members(self, one: Group) -> str:
+    def members(self, one: GroupResult) -> str:
         """The pseudo-labels of a group."""
         if len(set(one.members)) > 1:
             return "drawn anew for each seed"
@@ -173,11 +173,11 @@ class Wording:
             return f"{len(names)} pseudo-labels"
         return ", ".join(short(name, 32) for name in names)
 
-    def words(self, one: Verdict) -> str:
+    def description(self, one: Verdict) -> str:
         """What an estimator is."""
         from augury.validation.estimators import ESTIMATORS
 
-        return ESTIMATORS[one.estimator].words
+        return ESTIMATORS[one.estimator].description
 
     @property
     def watts(self) -> str:
@@ -202,7 +202,9 @@ class Wording:
 # --------------------------------------------------------------------------------------- figures
 
 
-def _pairs(analysis: Analysis, one: Measured) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _estimates_and_errors(
+    analysis: Analysis, one: TaskErrors
+) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Candidates with a recommended estimate, in its order; estimates and errors (n, seeds)."""
     from augury.validation.estimators import DEFAULT
 
@@ -214,9 +216,9 @@ def _pairs(analysis: Analysis, one: Measured) -> tuple[list[str], np.ndarray, np
     return names, values, one.errors[there]
 
 
-def pair(analysis: Analysis, one: Measured, width: int) -> Canvas | None:
+def draw_pair(analysis: Analysis, one: TaskErrors, width: int) -> Canvas | None:
     """Figure 2 of the paper: each candidate's estimate and its error, on two axes."""
-    names, values, errors = _pairs(analysis, one)
+    names, values, errors = _estimates_and_errors(analysis, one)
     if len(names) < 2:
         return None
     narrow = width < WIDE
@@ -246,9 +248,9 @@ def pair(analysis: Analysis, one: Measured, width: int) -> Canvas | None:
     return canvas
 
 
-def scatter(analysis: Analysis, one: Measured, width: int) -> Canvas | None:
+def draw_scatter(analysis: Analysis, one: TaskErrors, width: int) -> Canvas | None:
     """Predicted against measured: the estimate across, the error up, seeds as rings."""
-    names, values, errors = _pairs(analysis, one)
+    names, values, errors = _estimates_and_errors(analysis, one)
     if len(names) < 2:
         return None
     narrow = width < WIDE

@@ -30,7 +30,7 @@ BATCH = 5000
 #: Of fewer candidates a correlation says nothing: of two it is 1 or -1.
 FEWEST = 3
 #: Fewer candidates are not resampled.
-RESAMPLED = 4
+FEWEST_RESAMPLED = 4
 #: Share of the replicates in an interval.
 LEVEL = 0.95
 
@@ -60,11 +60,11 @@ def spearman(
         draws: random orders.
         seed: of the draws.
     """
-    estimate, error = _pair(estimate, error)
+    estimate, error = _check_pair(estimate, error)
     value = _rho(estimate, error)
     if value is None:
         return Correlation(None, None)
-    a, b = _centred(estimate), _centred(error)
+    a, b = _doubled_ranks(estimate), _doubled_ranks(error)
     return Correlation(value, _p_value(lambda orders: b[orders] @ a, len(a), draws, seed))
 
 
@@ -72,7 +72,7 @@ def kendall(
     estimate: ArrayLike, error: ArrayLike, *, draws: int = 99_999, seed: int = 0
 ) -> Correlation:
     """Kendall's τ-b with its one-sided permutation p-value; all else as in `spearman`."""
-    estimate, error = _pair(estimate, error)
+    estimate, error = _check_pair(estimate, error)
     value = _tau(estimate, error)
     if value is None:
         return Correlation(None, None)
@@ -84,18 +84,18 @@ def kendall(
 
 def rho(estimate: ArrayLike, error: ArrayLike) -> float | None:
     """`spearman` without the p-value, as `bootstrap` wants it."""
-    return _rho(*_pair(estimate, error))
+    return _rho(*_check_pair(estimate, error))
 
 
 def tau(estimate: ArrayLike, error: ArrayLike) -> float | None:
     """`kendall` without the p-value, as `bootstrap` wants it."""
-    return _tau(*_pair(estimate, error))
+    return _tau(*_check_pair(estimate, error))
 
 
 def _rho(estimate: Vector, error: Vector) -> float | None:
     if len(estimate) < FEWEST:
         return None
-    value = float(_correlations(_centred(estimate), _centred(error)))
+    value = float(_correlations(_doubled_ranks(estimate), _doubled_ranks(error)))
     return None if np.isnan(value) else value
 
 
@@ -107,7 +107,7 @@ def _tau(estimate: Vector, error: Vector) -> float | None:
     return float((a * b).sum(dtype=np.int64) / np.sqrt(untied))
 
 
-def _centred(values: Vector) -> Vector:
+def _doubled_ranks(values: Vector) -> Vector:
     """Mid-ranks along the last axis, doubled and less their mean.
 
     Whole numbers, and so are their products: what is equal is equal without a tolerance.
@@ -164,7 +164,7 @@ def regret(estimate: ArrayLike, error: ArrayLike, top: int) -> float:
     In the error's own units, 0 is perfect. Of candidates tied across the edge, some are drawn by
     chance: the least of k drawn from t is their j-th best with probability C(t-j, k-1) / C(t, k).
     """
-    estimate, error = _pair(estimate, error)
+    estimate, error = _check_pair(estimate, error)
     if not 1 <= top <= len(error):
         raise InputError(f"top is {top}, but there are {len(error)} candidates; take 1 to all")
     edge = np.sort(estimate)[top - 1]
@@ -181,7 +181,7 @@ def ndcg(estimate: ArrayLike, error: ArrayLike) -> float | None:
     1 / log2(1 + rank) (Järvelin & Kekäläinen 2002, in Burges et al.'s form). Ties share the mean of
     their discounts (McSherry & Najork 2008).
     """
-    estimate, error = _pair(estimate, error)
+    estimate, error = _check_pair(estimate, error)
     gain = error.max() - error  # its unit cancels
     if not gain.any():
         return None
@@ -196,7 +196,7 @@ def beats_random(estimate: ArrayLike, error: ArrayLike) -> float:
 
     0.5 is chance, 1 the best. Equal errors count half.
     """
-    estimate, error = _pair(estimate, error)
+    estimate, error = _check_pair(estimate, error)
     if len(error) < 2:
         raise InputError("there is one candidate, but it is held against others; pass two or more")
     first = error[estimate == estimate.min()][:, None]
@@ -234,30 +234,30 @@ def bootstrap(
         None of fewer than four candidates, or if the statistic is None in over half of the
         replicates.
     """
-    errors = _measured(errors)
-    estimate, _ = _pair(estimate, np.nanmean(errors, axis=1))
-    if len(estimate) < RESAMPLED:
+    errors = _check_runs(errors)
+    estimate, _ = _check_pair(estimate, np.nanmean(errors, axis=1))
+    if len(estimate) < FEWEST_RESAMPLED:
         return None
-    drawn = zip(*_resampled(errors, replicates, seed), strict=True)
+    drawn = zip(*_resample(errors, replicates, seed), strict=True)
     found = [statistic(estimate[candidates], means) for candidates, means in drawn]
-    return _middle(np.array(found, np.float64))
+    return _middle_interval(np.array(found, np.float64))
 
 
 def bootstrap_spearman(
     estimates: ArrayLike, errors: ArrayLike, *, replicates: int = 2000, seed: int
 ) -> list[tuple[float, float] | None]:
     """`bootstrap` of `rho` for each row of estimates, (estimators, candidates), all on one draw."""
-    errors = _measured(errors)
+    errors = _check_runs(errors)
     means = np.nanmean(errors, axis=1)
-    rows = [_pair(estimate, means)[0] for estimate in np.asarray(estimates, np.float64)]
-    if len(errors) < RESAMPLED:
+    rows = [_check_pair(estimate, means)[0] for estimate in np.asarray(estimates, np.float64)]
+    if len(errors) < FEWEST_RESAMPLED:
         return [None] * len(rows)
-    candidates, means = _resampled(errors, replicates, seed)
-    ranks = _centred(means)
-    return [_middle(_correlations(_centred(row[candidates]), ranks)) for row in rows]
+    candidates, means = _resample(errors, replicates, seed)
+    ranks = _doubled_ranks(means)
+    return [_middle_interval(_correlations(_doubled_ranks(row[candidates]), ranks)) for row in rows]
 
 
-def _resampled(errors: Matrix, replicates: int, seed: int) -> tuple[Orders, Matrix]:
+def _resample(errors: Matrix, replicates: int, seed: int) -> tuple[Orders, Matrix]:
     """Candidates drawn and the mean error of the runs drawn of each, (replicates, candidates)."""
     rng = np.random.default_rng(seed)
     n, seeds = errors.shape
@@ -271,7 +271,7 @@ def _resampled(errors: Matrix, replicates: int, seed: int) -> tuple[Orders, Matr
     return candidates, values[candidates[:, :, None], drawn].sum(axis=2) / runs
 
 
-def _middle(found: Vector) -> tuple[float, float] | None:
+def _middle_interval(found: Vector) -> tuple[float, float] | None:
     """The middle of the replicates, unless over half of them are NaN."""
     kept = found[~np.isnan(found)]
     if not len(kept) or 2 * len(kept) < len(found):
@@ -297,7 +297,7 @@ def noise_ceiling(errors: ArrayLike) -> float | None:
         None if no pair of seeds has three candidates in common, whose errors differ.
     """
     found = []
-    for pair in combinations(_matrix(errors).T, 2):
+    for pair in combinations(_check_errors(errors).T, 2):
         both = ~np.isnan(pair).any(axis=0)
         value = _rho(pair[0][both], pair[1][both])
         if value is not None:
@@ -311,7 +311,7 @@ def corrected_ceiling(errors: ArrayLike) -> float | None:
     Spearman's and Brown's prediction (1910). Seeds that disagree, r < 0, give 0, where the formula
     has a pole. With failed runs k is the mean number of runs of a candidate that has any.
     """
-    errors = _matrix(errors)
+    errors = _check_errors(errors)
     r = noise_ceiling(errors)
     if r is None:
         return None
@@ -323,7 +323,7 @@ def corrected_ceiling(errors: ArrayLike) -> float | None:
 # --------------------------------------------------------------------------------- input
 
 
-def _pair(estimate: ArrayLike, error: ArrayLike) -> tuple[Vector, Vector]:
+def _check_pair(estimate: ArrayLike, error: ArrayLike) -> tuple[Vector, Vector]:
     estimate, error = np.asarray(estimate, np.float64), np.asarray(error, np.float64)
     if estimate.ndim != 1 or estimate.shape != error.shape or not len(error):
         raise InputError(
@@ -339,7 +339,7 @@ def _pair(estimate: ArrayLike, error: ArrayLike) -> tuple[Vector, Vector]:
     return estimate, error
 
 
-def _matrix(errors: ArrayLike) -> Matrix:
+def _check_errors(errors: ArrayLike) -> Matrix:
     errors = np.asarray(errors, np.float64)
     if errors.ndim != 2:
         raise InputError(
@@ -351,8 +351,8 @@ def _matrix(errors: ArrayLike) -> Matrix:
     return errors
 
 
-def _measured(errors: ArrayLike) -> Matrix:
-    errors = _matrix(errors)
+def _check_runs(errors: ArrayLike) -> Matrix:
+    errors = _check_errors(errors)
     failed = np.isnan(errors).all(axis=1)
     if failed.any():
         raise InputError(

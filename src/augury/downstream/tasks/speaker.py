@@ -6,8 +6,6 @@ of the test recordings are compared by cosine, and by PLDA after LDA.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -30,6 +28,7 @@ from augury.errors import InputError
 from augury.pretraining.encoder import FrameNorm, mask
 from augury.settings import EvaluateSettings, among
 from augury.store import digest
+from augury.tables import csv_text
 
 #: Pairs in a group from which some are drawn without putting all in order.
 MANY = 10_000
@@ -194,11 +193,7 @@ class Speaker(Task):
 
     def _table(self) -> str:
         """The trials as CSV, with whether both recordings are of one gender."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(("is_target", "enrol", "test", "gender"))
-        table.writerows(self._rows())
-        return text.getvalue()
+        return csv_text(("is_target", "enrol", "test", "gender"), self._rows())
 
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
         gender, compared = self._gender(), self.compared
