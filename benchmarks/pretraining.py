@@ -24,7 +24,7 @@ from measure import machine
 FOUR = ("F0", "loudness", "alpha_ratio", "log_hnr")
 TABLE = Path(__file__).with_suffix(".csv")
 COLUMNS = (
-    "run", "worker", "training", "validation", "predicting_mean", "ratio", "without_looking",
+    "run", "worker", "training", "validation", "mean_guess", "ratio", "constant_guess",
     "best_epoch", "epochs", "clips", "hours", "seconds", "times_real_time", "machine",
 )  # fmt: skip
 
@@ -43,8 +43,8 @@ def main() -> None:
         result, about = done.result, done.config.data
         speed = result["audio_seconds"] / result["seconds"]
         rows: list[list[object]] = []
-        for worker, mean in result["predicting_mean"].items():
-            found, best = result["validation"][worker], result["without_looking"][worker]
+        for worker, mean in result["mean_guess"].items():
+            found, best = result["validation"][worker], result["constant_guess"][worker]
             rows.append(
                 [
                     name, worker, f"{result['training'][worker]:.4f}", f"{found:.4f}",

@@ -38,14 +38,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from augury import Corpus, audio, pretrain, pseudolabels, read_corpus
 from augury.extraction.plan import Plan
-from augury.learning.batches import make_batches, padding
+from augury.learning.batches import make_batches, padding_share
 from augury.pretraining import encode
 from augury.pretraining.clips import Clips
 from augury.pretraining.encoder import Encoder
 from augury.pretraining.prepare import prepare
 from augury.pretraining.pretrain import _optimiser
 from augury.pretraining.targets import Target
-from augury.pretraining.workers import Batch, Pretraining, read_batch
+from augury.pretraining.workers import ClipBatch, PretrainingModel, read_batch
 from augury.reporter import ExtractionProgress, Progress, Reporter
 from augury.settings import PretrainSettings
 from augury.store import packed
@@ -69,17 +69,17 @@ class Step:
         dims = {"mel": 80, "mfcc": 40, **dict.fromkeys(LABELS, 1)}
         targets = [Target(n, n, 1.0, np.zeros(d), np.ones(d)) for n, d in dims.items()]
         torch.manual_seed(0)
-        self.model = Pretraining(self.settings, targets).to(self.device)
+        self.model = PretrainingModel(self.settings, targets).to(self.device)
         self.optimiser = _optimiser(self.model, self.settings)
         self.outputs = sum(dims.values())
 
-    def batch(self, lengths: NDArray[np.int64]) -> Batch:
+    def batch(self, lengths: NDArray[np.int64]) -> ClipBatch:
         count, total = len(lengths), int(lengths.sum())
         labels = {name: torch.randn(total, 1) for name in LABELS}
         mel = torch.randn(count, int(lengths.max()), 80)
-        return Batch(mel, torch.from_numpy(lengths), labels).to(self.device)
+        return ClipBatch(mel, torch.from_numpy(lengths), labels).to(self.device)
 
-    def __call__(self, batch: Batch) -> None:
+    def __call__(self, batch: ClipBatch) -> None:
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             sums, counts = self.model(batch)
@@ -167,7 +167,7 @@ def bucketing(folder: Path) -> None:
     naive = np.array_split(rng.permutation(len(lengths)), len(like))
     chosen = rng.permutation(len(like))[:25]
 
-    def naively(batch: Batch) -> None:
+    def naively(batch: ClipBatch) -> None:
         mel = batch.mel.flatten(0, 1)  # padding and all
         batch.mel = (batch.mel - mel.mean(0)) / mel.std(0)
         step(batch)
@@ -182,7 +182,7 @@ def bucketing(folder: Path) -> None:
             train(batch)
         rows.append(frames / 100 / (time.perf_counter() - began))
         print(
-            f"{name}: {len(plan)} batches, {padding(lengths, plan):.0%} padding, "
+            f"{name}: {len(plan)} batches, {padding_share(lengths, plan):.0%} padding, "
             f"× {rows[-1]:.0f} real time"
         )
     print(f"gain: {rows[0] / rows[1]:.2f}", flush=True)
@@ -245,20 +245,20 @@ def index(count: int = 600_000) -> None:
     zero = np.zeros(count, np.int64)
     clips = Clips(nothing, paths, names, digests, np.arange(count), zero, frames, held_out)
     memory = peak_memory() - before
-    kept = packed(clips.arrays())
+    kept = packed(clips.to_arrays())
     began = time.perf_counter()
     plan = make_batches(clips.frames, 8000, rng=rng)
     spent = time.perf_counter() - began
     print(
         f"{count:,} clips: {memory:.2f} GB, {len(kept) / 1e6:.0f} MB on disk; an epoch of "
-        f"{len(plan):,} batches in {spent:.2f} s, {padding(clips.frames, plan):.1%} padding"
+        f"{len(plan):,} batches in {spent:.2f} s, {padding_share(clips.frames, plan):.1%} padding"
     )
 
 
 def encoding(filled: int) -> None:
     """Processor seconds for 300 clips; a process of its own, as kernels are kept."""
     torch.set_num_threads(1)
-    encode.FILLED = filled
+    encode.LENGTH_MULTIPLE = filled
     recipe = Path(__file__).parents[1] / "recipes" / "speechocean762-encoder.toml"
     encoder = Encoder(PretrainSettings.of(recipe, {}).encoder).eval()
     rng = np.random.default_rng(0)
@@ -268,12 +268,12 @@ def encoding(filled: int) -> None:
     ]
     began = time.process_time()
     for clip in clips:
-        encode.features_of(encoder, clip)
+        encode.encode_log_mel(encoder, clip)
     print(time.process_time() - began)
 
 
 def fillings(times: int = 5) -> None:
-    found: dict[int, list[float]] = {1: [], encode.FILLED: []}
+    found: dict[int, list[float]] = {1: [], encode.LENGTH_MULTIPLE: []}
     for _ in range(times):
         for filled, spent in found.items():
             command = [sys.executable, __file__, "encoding", str(filled)]

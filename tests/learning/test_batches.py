@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augury.learning.batches import AHEAD, make_batches, padding, read_ahead
+from augury.learning.batches import READ_AHEAD, make_batches, padding_share, read_ahead
 
 
 @given(
@@ -17,7 +17,7 @@ from augury.learning.batches import AHEAD, make_batches, padding, read_ahead
 )
 def test_every_clip_is_in_one_batch_and_padding_is_counted(lengths, most, seed, least):
     lengths = np.array(lengths)
-    found = make_batches(lengths, most, rng=np.random.default_rng(seed), least=least)
+    found = make_batches(lengths, most, rng=np.random.default_rng(seed), min_clips=least)
     assert sorted(np.concatenate(found)) == list(range(len(lengths)))
     for one in found:
         assert len(one) >= least
@@ -29,7 +29,7 @@ def test_every_clip_is_in_one_batch_and_padding_is_counted(lengths, most, seed, 
 @pytest.mark.parametrize("least", [1, 4, 16])
 def test_pools_end_without_batches_that_are_too_small_or_too_large(least):
     lengths = np.random.default_rng(0).integers(300, 800, 30_000)
-    found = make_batches(lengths, 8000, rng=np.random.default_rng(1), least=least)
+    found = make_batches(lengths, 8000, rng=np.random.default_rng(1), min_clips=least)
     assert sorted(np.concatenate(found)) == list(range(len(lengths)))
     sizes = np.array([len(one) for one in found])
     assert sizes.min() >= least
@@ -39,7 +39,7 @@ def test_pools_end_without_batches_that_are_too_small_or_too_large(least):
 
 
 def test_clips_that_fill_a_batch_each():
-    found = make_batches(np.full(1000, 1000), 1000, rng=np.random.default_rng(0), least=64)
+    found = make_batches(np.full(1000, 1000), 1000, rng=np.random.default_rng(0), min_clips=64)
     assert {len(one) for one in found} <= set(range(64, 128))
 
 
@@ -52,16 +52,16 @@ def test_batches_hold_at_most_so_many_frames():
 def test_like_lengths_meet_and_the_order_is_random():
     lengths = np.random.default_rng(0).integers(50, 1000, 5000)
     found = make_batches(lengths, 8000, rng=np.random.default_rng(1))
-    assert padding(lengths, found) < 0.03  # sorted in pools of 50 batches
+    assert padding_share(lengths, found) < 0.03  # sorted in pools of 50 batches
     naive = np.array_split(np.random.default_rng(1).permutation(5000), len(found))
-    assert padding(lengths, naive) > 0.3
+    assert padding_share(lengths, naive) > 0.3
     longest = [lengths[one].max() for one in found]
     assert abs(np.corrcoef(longest[:-1], longest[1:])[0, 1]) < 0.2
 
 
 def test_padding_worked_by_hand():
     # Clips of 4 and 2 together: 8 frames for 6.
-    assert padding(np.array([4, 2]), [np.array([0, 1])]) == pytest.approx(0.25)
+    assert padding_share(np.array([4, 2]), [np.array([0, 1])]) == pytest.approx(0.25)
 
 
 def test_the_seed_decides():
@@ -78,7 +78,7 @@ def test_without_a_generator_clips_are_sorted():
 
 def test_fewer_clips_than_processes_are_refused():
     with pytest.raises(ValueError, match="2 clips, but 3 processes"):
-        make_batches(np.array([1, 2]), 10, rng=None, least=3)
+        make_batches(np.array([1, 2]), 10, rng=None, min_clips=3)
 
 
 def test_ahead_keeps_the_order_and_holds_few():
@@ -91,7 +91,7 @@ def test_ahead_keeps_the_order_and_holds_few():
 
     for k in read_ahead(read, range(40)):
         taken.append(k)
-        assert len(begun) <= len(taken) + AHEAD
+        assert len(begun) <= len(taken) + READ_AHEAD
     assert taken == list(range(40))
 
 

@@ -17,10 +17,10 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from augury.learning import checkpoint  # noqa: E402
-from augury.learning.processes import Group  # noqa: E402
-from augury.learning.training import Run, Schedule, Stopped  # noqa: E402
+from augury.learning.processes import ProcessGroup  # noqa: E402
+from augury.learning.training import Schedule, Stopped, TrainingLoop  # noqa: E402
 
-HERE = Group(0, 1, torch.device("cpu"))
+HERE = ProcessGroup(0, 1, torch.device("cpu"))
 
 
 class Regression:
@@ -35,16 +35,16 @@ class Regression:
         self.y = self.x @ torch.randn(3, 2) + 0.1 * torch.randn(batches, 12, 2)
         torch.random.set_rng_state(torch_state)
         self.bad, self.held_out = set(bad), held_out
-        self.parts, self.weights = ["first", "second"], [1.0, 0.5]
+        self.loss_names, self.loss_weights = ["first", "second"], [1.0, 0.5]
 
-    def epoch(self, epoch):
+    def epoch_batches(self, epoch):
         return [[k] for k in torch.randperm(len(self.x), generator=_generator(epoch)).tolist()]
 
-    def read(self, plan):
-        x = self.x[plan[0]].clone()
-        if plan[0] in self.bad:
+    def read(self, indices):
+        x = self.x[indices[0]].clone()
+        if indices[0] in self.bad:
             x[0, 0] = float("inf")
-        return x, self.y[plan[0]]
+        return x, self.y[indices[0]]
 
     def losses(self, model, data):
         x, y = data
@@ -55,11 +55,11 @@ class Regression:
             return torch.zeros(2), torch.zeros(2)
         return (model(self.x[0]) - self.y[0]).square().sum(0), torch.tensor([12.0, 12.0])
 
-    def seconds(self, plan):
+    def seconds(self, indices):
         return 1.0
 
-    def described(self, plan):
-        return f"batch of {plan[0]}"
+    def describe(self, indices):
+        return f"batch of {indices[0]}"
 
 
 def _generator(seed):
@@ -79,10 +79,10 @@ def run(folder, task=None, *, model=None, **choices):
     key = choices.pop("key", "this run")
     given = {
         "epochs": 4, "learning_rate": 0.05, "shape": "constant", "clip": 5.0, "patience": 0,
-        "max_skipped": 3, "seed": 7, "minutes": 10.0,
+        "max_skipped": 3, "seed": 7, "checkpoint_minutes": 10.0,
     }  # fmt: skip
     optimiser = torch.optim.Adam(model.parameters())
-    return Run(
+    return TrainingLoop(
         task or Regression(), model, [optimiser], Schedule(**(given | choices)), folder,
         folder / "log.jsonl", key, HERE, reporter,
     )  # fmt: skip
@@ -164,7 +164,7 @@ def test_the_best_epoch_is_the_criterions(tmp_path):
             return torch.tensor([0.0, next(self.values)]), torch.ones(2)
 
     found = run(tmp_path, Odd())
-    assert found.train().best == 1.0
+    assert found.train().best_value == 1.0
     best = regression()
     assert checkpoint.load(tmp_path / "best", best, key="this run") == {"epoch": 2}
 
@@ -221,11 +221,11 @@ def test_stopped_and_gone_on_it_ends_as_if_never_stopped(tmp_path, number):
     progress = going.train()
     assert torch.equal(weights(going.model), weights(whole.model))
     assert progress.history == whole.state.history
-    assert progress.audio == 24
+    assert progress.audio_seconds == 24
 
 
 def test_checkpoints_between_batches_change_nothing(tmp_path):
-    plain, often = run(tmp_path / "plain"), run(tmp_path / "often", minutes=0.0)
+    plain, often = run(tmp_path / "plain"), run(tmp_path / "often", checkpoint_minutes=0.0)
     plain.train()
     often.train()
     assert torch.equal(weights(plain.model), weights(often.model))
@@ -245,8 +245,8 @@ def test_a_batch_that_is_not_finite_is_named_counted_and_without_effect(tmp_path
     assert len(warnings) == 2
 
     class Without(Regression):
-        def epoch(self, epoch):
-            return [one for one in super().epoch(epoch) if one != [2]]
+        def epoch_batches(self, epoch):
+            return [one for one in super().epoch_batches(epoch) if one != [2]]
 
     clean = run(tmp_path / "clean", Without(), model=plain(), epochs=2)
     clean.train()
@@ -274,7 +274,7 @@ def test_patience_and_the_best_epoch(tmp_path):
 
     found = run(tmp_path, Worsening(), epochs=50, patience=4)
     progress = found.train()
-    assert (progress.best, progress.epoch) == (0, 7)
+    assert (progress.best_value, progress.epoch) == (0, 7)
     best = regression()
     assert checkpoint.load(tmp_path / "best", best, key="this run") == {"epoch": 3}
     assert not torch.equal(weights(best), weights(found.model))
@@ -442,10 +442,12 @@ def test_the_log_has_each_step_once(tmp_path):
 
 def test_the_learning_rate_worked_by_hand():
     cosine = Schedule(10, 0.2, "cosine", 1, 0, 0, 0)
-    assert cosine.rate(0.5) == pytest.approx(0.1)
-    assert cosine.rate(1.0) == pytest.approx(0)
-    assert 0 < cosine.rate(0.0) < 0.01
-    assert max(cosine.rate(k / 1000) for k in range(1001)) == pytest.approx(0.2, rel=0.01)
-    assert Schedule(10, 0.2, "constant", 1, 0, 0, 0).rate(0.7) == 0.2
+    assert cosine.learning_rate_at(0.5) == pytest.approx(0.1)
+    assert cosine.learning_rate_at(1.0) == pytest.approx(0)
+    assert 0 < cosine.learning_rate_at(0.0) < 0.01
+    assert max(cosine.learning_rate_at(k / 1000) for k in range(1001)) == pytest.approx(
+        0.2, rel=0.01
+    )
+    assert Schedule(10, 0.2, "constant", 1, 0, 0, 0).learning_rate_at(0.7) == 0.2
     linear = Schedule(10, 0.2, "linear", 1, 0, 0, 0)
-    assert [linear.rate(0), linear.rate(1)] == [0.2, pytest.approx(0.02)]
+    assert [linear.learning_rate_at(0), linear.learning_rate_at(1)] == [0.2, pytest.approx(0.02)]

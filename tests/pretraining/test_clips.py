@@ -86,10 +86,10 @@ def test_what_the_store_lost_is_made_again(manifest, tmp_path):
 def test_clips_come_back_from_their_arrays(manifest, tmp_path):
     clips = prepared(manifest, ("toy:level", "column:colour"), tmp_path / "store").clips
     store = Store(tmp_path / "kept")
-    store.write("clips", clips.arrays())
+    store.write("clips", clips.to_arrays())
     kept = store.read("clips")
     assert kept is not None
-    again = Clips.of_arrays(kept, clips.plan)
+    again = Clips.from_arrays(kept, clips.plan)
     assert again.recordings == clips.recordings
     assert again.digests == clips.digests
     assert np.array_equal(again.frames, clips.frames)

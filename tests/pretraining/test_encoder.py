@@ -6,16 +6,15 @@ from augury.settings import EncoderSettings, PretrainSettings
 
 torch = pytest.importorskip("torch")
 
-from augury.pretraining.encoder import (  # noqa: E402
-    Activated,
-    Bidirectional,
-    Encoder,
+from augury.learning.layers import (  # noqa: E402
+    BidirectionalLSTM,
     FrameNorm,
-    LogMel,
-    Pooled,
+    MaskedLeakyReLU,
+    MaxPool,
     mask,
     reversal,
 )
+from augury.pretraining.encoder import Encoder, LogMel  # noqa: E402
 
 TINY = EncoderSettings(
     bands=12, channels=(4, 6), convolutions=2, pools=(2, 3), recurrent_layers=2,
@@ -64,7 +63,7 @@ def test_padding_does_not_move_gradients_or_batch_statistics():
     found = []
     for filler in (0.0, 1e4):
         model = encoder().train()
-        model.between.p = 0.0
+        model.recurrent_dropout.p = 0.0
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
                 module.p = 0.0
@@ -144,7 +143,7 @@ def test_the_lstm_is_torchs_own_on_packed_sequences():
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
     torch.manual_seed(0)
-    ours = Bidirectional(4, 3)
+    ours = BidirectionalLSTM(4, 3)
     theirs = torch.nn.LSTM(4, 3, bidirectional=True)
     for name, value in ours.forwards.named_parameters():
         getattr(theirs, name).data.copy_(value)
@@ -174,21 +173,21 @@ def test_activated_is_a_leaky_relu_with_frames_set_to_0():
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     beyond = torch.tensor([1, 5])
-    y = Activated.apply(x, beyond)
+    y = MaskedLeakyReLU.apply(x, beyond)
     expected = torch.nn.functional.leaky_relu(x).flatten(0, 1).clone()
     expected[beyond] = 0
     assert torch.equal(y.flatten(0, 1), expected)
-    assert torch.autograd.gradcheck(lambda v: Activated.apply(v, beyond), x)
+    assert torch.autograd.gradcheck(lambda v: MaskedLeakyReLU.apply(v, beyond), x)
 
 
 @pytest.mark.parametrize("pool", [1, 2, 3])
 def test_pooled_is_max_pool2d(pool):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True)  # 7 bands: some are left
-    y = Pooled.apply(x, pool)
+    y = MaxPool.apply(x, pool)
     expected = torch.nn.functional.max_pool2d(x.permute(0, 3, 1, 2), (1, pool))
     assert torch.equal(y, expected.permute(0, 2, 3, 1))
-    assert torch.autograd.gradcheck(lambda v: Pooled.apply(v, pool), x)
+    assert torch.autograd.gradcheck(lambda v: MaxPool.apply(v, pool), x)
 
 
 def test_frame_norm_alone_is_batch_norm():

@@ -34,13 +34,15 @@ def test_clips_and_statistics_are_those_made_by_hand(manifest, tmp_path):
         ages.append(values["column:age"])
     mel, level, age = (np.concatenate(values) for values in (mels, levels, ages))
     np.testing.assert_allclose(targets["mel"].mean, mel.mean(axis=0, dtype=float), rtol=1e-6)
-    np.testing.assert_allclose(targets["mel"].deviation, mel.std(axis=0, dtype=float), rtol=1e-6)
+    np.testing.assert_allclose(
+        targets["mel"].standard_deviation, mel.std(axis=0, dtype=float), rtol=1e-6
+    )
     mfcc = mel.astype(float) @ audio.cosines(80, 40).astype(float)
     np.testing.assert_allclose(targets["mfcc"].mean, mfcc.mean(axis=0), atol=1e-3)
-    np.testing.assert_allclose(targets["mfcc"].deviation, mfcc.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(targets["mfcc"].standard_deviation, mfcc.std(axis=0), rtol=1e-4)
     for name, values in (("toy:level", level), ("column:age", age)):
         np.testing.assert_allclose(targets[name].mean, np.nanmean(values))
-        np.testing.assert_allclose(targets[name].deviation, np.nanstd(values))
+        np.testing.assert_allclose(targets[name].standard_deviation, np.nanstd(values))
     shares = targets["column:colour"].mean
     red = sum(len(m) for m, s in zip(mels, corpus, strict=True) if s.labels["colour"] == "red")
     np.testing.assert_allclose(shares[1], red / len(mel))
@@ -55,7 +57,7 @@ def test_workers_and_a_second_run_find_the_same(manifest, tmp_path):
     ):
         for one, two in zip(first.targets, other.targets, strict=True):
             assert np.array_equal(one.mean, two.mean)
-            assert np.array_equal(one.deviation, two.deviation)
+            assert np.array_equal(one.standard_deviation, two.standard_deviation)
         assert np.array_equal(first.clips.held_out, other.clips.held_out)
 
 

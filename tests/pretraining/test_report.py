@@ -52,7 +52,7 @@ def sample(
     own: list[Target] | None = None,
     **result: Any,
 ) -> Sample:
-    """A run whose workers end at these ratios, 0.5 if not given; looking away costs each 2."""
+    """A run whose workers end at these ratios, 0.5 if not given; a constant guess costs each 2."""
     targets = [*(speech() if own is None else own), *labels]
     workers = [one for one in targets if one.weight]
     kept = kept or epochs
@@ -81,7 +81,7 @@ def sample(
         "parameters": 621824,
     }
     if validation:
-        about["without_looking"] = {one.name: 2.0 for one in workers}
+        about["constant_guess"] = {one.name: 2.0 for one in workers}
     settings = PretrainSettings(
         {one.name: one.weight for one in labels},
         mel=targets[0].weight,
@@ -130,7 +130,7 @@ def odd() -> Sample:
         del epoch["validation"]["own:gone"]
         epoch["validation"]["own:far"] = math.nan
         epoch["training"]["own:far"] = math.inf
-    config.result["without_looking"] |= {"own:gone": 0.0, "own:flat": 0.0}
+    config.result["constant_guess"] |= {"own:gone": 0.0, "own:flat": 0.0}
     return config, history
 
 
@@ -158,8 +158,8 @@ def case(request: pytest.FixtureRequest) -> tuple[Sample, str, Page]:
     return found, source, Page(source)
 
 
-def run(found: Sample) -> losses.Run:
-    return losses.Run.of(*found)
+def run(found: Sample) -> losses.LossCurves:
+    return losses.LossCurves.of(*found)
 
 
 # ------------------------------------------------------------------------------------ the page
@@ -245,7 +245,7 @@ def test_the_kept_epoch_and_the_figures_are_in_the_table() -> None:
     assert "Kept are the weights of epoch 3, of the lowest loss on held-out speech." in page.text
     row = re.search(r"F0\s+L1 of the z-scored pseudo-label(.*?)log-mel", page.text, flags=re.S)
     assert row is not None
-    # ratio, validation, without looking, training, weight
+    # ratio, validation, constant guess, training, weight
     assert row[1].split() == ["0.25", "0.500", "2.000", "0.450", "0.25"]
     # 0.25 · 0.5 + 1.5 + 1 of 0.25 · 2 + 2 + 2
     whole = page.text[page.text.index("all together") :].split()
@@ -254,19 +254,19 @@ def test_the_kept_epoch_and_the_figures_are_in_the_table() -> None:
 
 
 def test_weights_are_told_once_if_they_are_alike() -> None:
-    assert losses.tasks_said(three()[0]) == (
+    assert losses.targets_sentence(three()[0]) == (
         "At every frame it had to predict 3 pseudo-labels, loudness, own:flux and own:zcr; and the "
         "speech itself, as log-mel and MFCC, each with weight 1."
     )
     found, _ = sample(number("F0", weight=0.5), own=speech(1.0, 0.0))
-    assert losses.tasks_said(found) == (
+    assert losses.targets_sentence(found) == (
         "At every frame it had to predict 1 pseudo-label, F0 (0.5); and the speech itself, as "
         "log-mel (1). The weights in its loss are in brackets."
     )
     found, _ = sample(number("F0", weight=2.0), own=speech(0.0, 0.0))
-    assert losses.tasks_said(found).endswith("1 pseudo-label, F0, with weight 2.")
+    assert losses.targets_sentence(found).endswith("1 pseudo-label, F0, with weight 2.")
     found, _ = sample(own=speech(1.0, 0.0))
-    assert losses.aim(found) == "to give back speech itself (log-mel)"
+    assert losses.aim(found) == "to reconstruct the speech itself (log-mel)"
 
 
 # ------------------------------------------------------------------------------------ the verdict
@@ -279,18 +279,18 @@ def test_weights_are_told_once_if_they_are_alike() -> None:
         (0.95, ""),
         (math.nextafter(0.95, 1), "learned hardly anything"),
         (math.nextafter(1, 0), "learned hardly anything"),
-        (1.0, "no better than without looking"),
-        (1.5, "no better than without looking"),
+        (1.0, "no better than a constant guess"),
+        (1.5, "no better than a constant guess"),
     ],
 )
 def test_remarks_at_their_thresholds(ratio: float, remark: str) -> None:
-    part = losses.Part("F0", "F0", "L1", 1.0, 0.1, ratio, 1.0)
+    part = losses.WorkerLoss("F0", "F0", "L1", 1.0, 0.1, ratio, 1.0)
     assert part.remark == remark
 
 
 @pytest.mark.parametrize(("validation", "without"), [(None, 1.0), (1.0, None), (1.0, 0.0)])
 def test_no_remark_without_a_ratio(validation: float | None, without: float | None) -> None:
-    part = losses.Part("F0", "F0", "L1", 1.0, 0.1, validation, without)
+    part = losses.WorkerLoss("F0", "F0", "L1", 1.0, 0.1, validation, without)
     assert part.ratio is None
     assert part.remark == ""
 
@@ -300,25 +300,25 @@ def test_no_remark_without_a_ratio(validation: float | None, without: float | No
     [
         (
             {"F0": 0.2, "own:flux": 0.9},
-            "All 4 workers do better than without looking on held-out speech: from 0.20 of the "
+            "All 4 workers do better than a constant guess on held-out speech: from 0.20 of the "
             "loss (F0) to 0.90 (own:flux).",
         ),
         (
             {"F0": 0.97, "own:flux": 1.2, "mel": 0.6},
-            "2 of 4 workers do better than without looking on held-out speech: from 0.50 of the "
+            "2 of 4 workers do better than a constant guess on held-out speech: from 0.50 of the "
             "loss (MFCC) to 0.60 (log-mel). F0 learned hardly anything. own:flux is no better than "
-            "without looking.",
+            "a constant guess.",
         ),
         (
             {"F0": 0.97, "own:flux": 0.98, "mel": 0.99},
-            "1 of 4 workers does better than without looking on held-out speech: MFCC, 0.50 of the "
-            "loss. F0, own:flux and log-mel learned hardly anything.",
+            "1 of 4 workers does better than a constant guess on held-out speech: MFCC, 0.50 of "
+            "the loss. F0, own:flux and log-mel learned hardly anything.",
         ),
         (
             {"F0": 1.1, "own:flux": 1.1, "mel": 0.99, "mfcc": 0.99},
-            "None of the 4 workers does clearly better than without looking on held-out speech. "
-            "log-mel and MFCC learned hardly anything. F0 and own:flux are no better than without "
-            "looking.",
+            "None of the 4 workers does clearly better than a constant guess on held-out speech. "
+            "log-mel and MFCC learned hardly anything. F0 and own:flux are no better than a "
+            "constant guess.",
         ),
     ],
 )
@@ -327,7 +327,7 @@ def test_verdict_counts_who_learned(ratios: dict[str, float], text: str) -> None
     assert losses.verdict(run(found)) == text
     assert text in Page(render(*found)).text
     marked = [ratio for ratio in ratios.values() if ratio > losses.HARDLY]
-    rows = render(*found).count('<tr class="idle">') - bool(run(found).whole.remark)
+    rows = render(*found).count('<tr class="idle">') - bool(run(found).total.remark)
     assert rows == len(marked)
     assert len(losses.warnings(found[0], run(found))) == bool(marked)
 
@@ -335,10 +335,10 @@ def test_verdict_counts_who_learned(ratios: dict[str, float], text: str) -> None
 @pytest.mark.parametrize(
     ("ratio", "text"),
     [
-        (0.2, "The only worker, F0, does better than without looking on held-out speech: 0.20 of "
+        (0.2, "The only worker, F0, does better than a constant guess on held-out speech: 0.20 of "
               "the loss."),
-        (1.0, "The only worker, F0, does not do clearly better than without looking on held-out "
-              "speech. F0 is no better than without looking."),
+        (1.0, "The only worker, F0, does not do clearly better than a constant guess on held-out "
+              "speech. F0 is no better than a constant guess."),
     ],
 )  # fmt: skip
 def test_verdict_of_one_worker(ratio: float, text: str) -> None:
@@ -352,7 +352,7 @@ def test_without_validation_only_training_is_shown() -> None:
     assert losses.verdict(run(found)).startswith("Nothing was held out")
     assert "No validation" in page.text
     assert "Kept are the weights of epoch 4, the last." in page.text
-    for text in ("Ratio", "ithout looking"):
+    for text in ("Ratio", "onstant guess"):
         assert text not in page.text
     assert "held out for validation" not in card(found[0])
     assert "Nothing was held out" in card(found[0])
@@ -360,7 +360,7 @@ def test_without_validation_only_training_is_shown() -> None:
 
 def test_a_worker_without_a_held_out_frame_is_not_judged() -> None:
     found = odd()
-    parts = {one.key: one for one in run(found).parts}
+    parts = {one.key: one for one in run(found).workers}
     for name in ("own:gone", "own:far", "own:flat"):
         assert parts[name].ratio is None
     assert "No loss on held-out speech to judge own:gone, own:far and own:flat by." in (
@@ -371,18 +371,20 @@ def test_a_worker_without_a_held_out_frame_is_not_judged() -> None:
 
 def test_one_epoch_is_said_as_one() -> None:
     found = CASES["one epoch"]()
-    assert losses.training_said(found[0]) == "It saw 1.2 h of speech (1,456 clips) in 1 epoch."
-    assert losses.whole_said(run(found)).startswith("One epoch: the whole loss on held-out speech")
+    assert losses.training_sentence(found[0]) == "It saw 1.2 h of speech (1,456 clips) in 1 epoch."
+    assert losses.total_loss_sentence(run(found)).startswith(
+        "One epoch: the total loss on held-out speech"
+    )
 
 
 def test_what_came_of_the_epochs_is_said() -> None:
-    best_inside = losses.whole_said(run(sample(number("F0"), epochs=5, kept=3)))
+    best_inside = losses.total_loss_sentence(run(sample(number("F0"), epochs=5, kept=3)))
     assert "It was lowest in epoch 3, at 3.000." in best_inside
-    best_last = losses.whole_said(run(sample(number("F0"), epochs=5)))
+    best_last = losses.total_loss_sentence(run(sample(number("F0"), epochs=5)))
     assert "more epochs may lower it further" in best_last
     config, _ = sample(number("F0"), epochs=5, kept=3)
     settings = replace(config.settings, epochs=9, patience=2)
-    text = losses.training_said(replace(config, settings=settings))
+    text = losses.training_sentence(replace(config, settings=settings))
     assert "in 5 epochs, of 9 at most: it stopped after 2 epochs without a lower loss" in text
 
 

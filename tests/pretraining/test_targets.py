@@ -15,12 +15,12 @@ def test_summaries_add_up_to_the_summary_of_all():
     np.testing.assert_array_equal(total.count, np.isfinite(values).sum(axis=0))
     # The second column's mean is a million times its deviation: sums of squares would lose it.
     np.testing.assert_allclose(total.mean, np.nanmean(values, axis=0), rtol=1e-12)
-    np.testing.assert_allclose(total.deviation, np.nanstd(values, axis=0), rtol=1e-9)
+    np.testing.assert_allclose(total.standard_deviation, np.nanstd(values, axis=0), rtol=1e-9)
 
 
 def test_a_summary_of_nothing_counts_nothing():
     total = Summary.of(np.full((3, 1), np.nan)) + Summary.of(np.array([2.0, 4.0]))
-    assert (total.count[0], total.mean[0], total.deviation[0]) == (2, 3, 1)
+    assert (total.count[0], total.mean[0], total.standard_deviation[0]) == (2, 3, 1)
 
 
 def test_mfccs_are_scipys_dct():

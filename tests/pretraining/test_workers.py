@@ -14,12 +14,12 @@ import toy
 torch = pytest.importorskip("torch")
 
 from augury.pretraining.workers import (  # noqa: E402
-    GIVEN,
-    Batch,
-    Pretraining,
+    MAX_PREDICTED_FRAMES,
+    ClipBatch,
+    PretrainingModel,
     Worker,
-    around,
-    neighbours,
+    context_offsets,
+    neighbour_indices,
     read_batch,
 )
 
@@ -35,13 +35,13 @@ def target(name, dims=1, categories=(), mean=None):
 def model(*targets, **choices):
     settings = PretrainSettings.from_dict({"encoder": TINY} | choices, {})
     torch.manual_seed(0)
-    return Pretraining(settings, [target("mel", 80), target("mfcc", 40), *targets])
+    return PretrainingModel(settings, [target("mel", 80), target("mfcc", 40), *targets])
 
 
 def batch(lengths, **labels):
     torch.manual_seed(1)
     mel = torch.randn(len(lengths), max(lengths), 80)
-    return Batch(mel, torch.tensor(lengths), labels)
+    return ClipBatch(mel, torch.tensor(lengths), labels)
 
 
 def test_absolute_error_against_a_plain_loop():
@@ -92,7 +92,7 @@ def test_losses_of_a_padded_batch_are_those_of_its_clips():
     assert counts.tolist() == [22, 22, 22]
     alone, at = torch.zeros(3), 0
     for row, n in enumerate(lengths):
-        one = Batch(whole.mel[row : row + 1, :n], torch.tensor([n]), {"z": z[at : at + n]})
+        one = ClipBatch(whole.mel[row : row + 1, :n], torch.tensor([n]), {"z": z[at : at + n]})
         alone += found(one)[0]
         at += n
     # float32 sums in another order.
@@ -103,7 +103,7 @@ def test_speech_is_its_own_target():
     found = model()
     data = batch([5, 2])
     inside = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], dtype=torch.bool)
-    wanted = found.wanted(data, inside)
+    wanted = found.target_values(data, inside)
     frames = torch.cat([data.mel[0], data.mel[1, :2]])
     assert torch.equal(wanted["mel"], frames)  # mean 0, deviation 1
     expected = frames @ torch.from_numpy(audio.cosines(80, 40).copy())
@@ -113,7 +113,7 @@ def test_speech_is_its_own_target():
 def test_a_worker_of_weight_0_is_not_there():
     settings = PretrainSettings.from_dict({"encoder": TINY, "mfcc": 0.0}, {})
     mfcc = Target("mfcc", "mfcc", 0.0, np.zeros(40), np.ones(40))
-    found = Pretraining(settings, [target("mel", 80), mfcc, target("z")])
+    found = PretrainingModel(settings, [target("mel", 80), mfcc, target("z")])
     assert [worker.name for worker in found._workers] == ["mel", "z"]
     with pytest.raises(ValueError, match="nothing to predict"):
         PretrainSettings.from_dict({"mel": 0, "mfcc": 0}, {})
@@ -128,17 +128,17 @@ def test_gradients_reach_every_parameter():
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_without_looking_is_the_loss_of_a_constant():
+def test_constant_guess_losses_worked_by_hand():
     z = torch.tensor([[0.0]] * 6 + [[3.0]] * 4)
     codes = torch.tensor([0] * 8 + [1] * 2)
     found = model(target("z"), target("c", categories=("a", "b"), mean=(0.8, 0.2)))
     data = batch([10], z=z, c=codes)
-    sums, counts = found.without_looking(data)
+    sums, counts = found.constant_guess_losses(data)
     mel = float(data.mel.square().mean())
     by_hand = [mel, None, 1.2, -0.8 * math.log(0.8) - 0.2 * math.log(0.2)]
     for value, expected in zip((sums / counts).tolist(), by_hand, strict=True):
         assert expected is None or value == pytest.approx(expected, rel=1e-5)
-    sums, counts = found.without_looking(data, {"z": torch.tensor([3.0])})
+    sums, counts = found.constant_guess_losses(data, {"z": torch.tensor([3.0])})
     assert float(sums[2] / counts[2]) == pytest.approx(1.8)
 
 
@@ -157,7 +157,7 @@ def test_a_batch_is_its_clips_one_after_another(tmp_path, monkeypatch):
         n = len(mel)
         assert int(data.lengths[row]) == n
         np.testing.assert_array_equal(data.mel[row, :n], mel)
-        expected = (values["toy:level"] - level.mean) / level.deviation
+        expected = (values["toy:level"] - level.mean) / level.standard_deviation
         np.testing.assert_allclose(data.labels["toy:level"][at : at + n, 0], expected, rtol=1e-6)
         np.testing.assert_array_equal(
             data.labels["column:colour"][at : at + n], values["column:colour"]
@@ -186,15 +186,15 @@ def test_targets_are_not_rounded_by_autocast():
 
 
 def test_frames_around_are_evenly_apart_and_the_frame_itself_is_one():
-    assert around(0) == (0,)
-    assert around(2) == (-2, -1, 0, 1, 2)
-    assert around(8) == (-8, -6, -4, -2, 0, 2, 4, 6, 8)
+    assert context_offsets(0) == (0,)
+    assert context_offsets(2) == (-2, -1, 0, 1, 2)
+    assert context_offsets(8) == (-8, -6, -4, -2, 0, 2, 4, 6, 8)
     for context in range(101):
-        found = around(context)
+        found = context_offsets(context)
         assert 0 in found
         assert found == tuple(-one for one in found[::-1])
         assert max(found) == context
-        assert len(set(found)) == len(found) <= GIVEN
+        assert len(set(found)) == len(found) <= MAX_PREDICTED_FRAMES
 
 
 def test_neighbours_never_leave_their_clip():
@@ -204,7 +204,7 @@ def test_neighbours_never_leave_their_clip():
         for frame in range(count):
             row = [min(max(frame + offset, 0), count - 1) + first for offset in offsets]
             expected.append(row)
-    assert neighbours(torch.tensor([1, 4, 7]), offsets).tolist() == expected
+    assert neighbour_indices(torch.tensor([1, 4, 7]), offsets).tolist() == expected
 
 
 @pytest.mark.parametrize(("context", "prelu"), [(0, True), (1, False), (8, True)])
@@ -219,8 +219,8 @@ def test_with_a_context_the_loss_is_that_of_a_plain_loop_over_neighbours(context
     with torch.no_grad():
         sums, counts = made(data)
         features = made.encoder(data.mel, data.lengths)
-        wanted = made.wanted(data, torch.arange(30) < data.lengths[:, None])
-        offsets = around(context)
+        wanted = made.target_values(data, torch.arange(30) < data.lengths[:, None])
+        offsets = context_offsets(context)
         expected = dict.fromkeys(wanted, 0.0)
         number = dict.fromkeys(wanted, 0)
         for clip, first in enumerate([0, 5]):

@@ -967,8 +967,8 @@ def _show_prepared(done: Prepared) -> None:
 
 def _show_pretrained(done: Pretrained) -> None:
     result, table = done.result, Table(box=None, pad_edge=False)
-    without = result.get("without_looking", {})
-    columns = ("worker", "training", "validation", "without looking", "ratio")
+    without = result.get("constant_guess", {})
+    columns = ("worker", "training", "validation", "constant guess", "ratio")
     for name in columns if without else columns[:2]:
         table.add_column(name, justify="left" if name == "worker" else "right", overflow="fold")
     for name, training in result["training"].items():

@@ -37,8 +37,8 @@ from augury.errors import InputError
 from augury.extraction.plan import Plan
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
-from augury.learning.processes import STATE, Group, lock_folder, process_group
-from augury.learning.training import Run, Schedule, State, sum_losses
+from augury.learning.processes import STATE_FOLDER, ProcessGroup, lock_folder, process_group
+from augury.learning.training import Schedule, TrainingLoop, TrainingState, sum_over_batches
 from augury.pretraining import config
 from augury.pretraining.clips import Clips
 from augury.pretraining.encode import load_encoder
@@ -180,7 +180,7 @@ def _front(what: str | Path, settings: EvaluateSettings) -> _Front:
                 torch.manual_seed(seed)
                 encoder = Encoder(sizes)
             encoder.mean.copy_(torch.from_numpy(mean))
-            encoder.deviation.copy_(torch.from_numpy(deviation))
+            encoder.standard_deviation.copy_(torch.from_numpy(deviation))
             return encoder.eval(), key(whose, seed, mean.tolist(), deviation.tolist())
 
         return _Front("random", settings.mode, None, whose, made)
@@ -214,7 +214,7 @@ def _distinct(fronts: Sequence[_Front]) -> None:
 
 
 @contextmanager
-def _in_turn(here: Group) -> Iterator[None]:
+def _in_turn(here: ProcessGroup) -> Iterator[None]:
     """Inside, the first process is alone; the others come after it, and find its work done."""
     if here.rank:
         here.wait()
@@ -226,7 +226,11 @@ def _in_turn(here: Group) -> Iterator[None]:
 
 
 def _refuse_too_many(
-    rejected: tuple[Rejected, ...], kept: int, settings: EvaluateSettings, folder: Path, here: Group
+    rejected: tuple[Rejected, ...],
+    kept: int,
+    settings: EvaluateSettings,
+    folder: Path,
+    here: ProcessGroup,
 ) -> None:
     try:
         refuse_too_many(rejected, kept, settings.max_bad)
@@ -243,7 +247,7 @@ def _prepared(
     corpus: Corpus,
     store: Path,
     folder: Path,
-    here: Group,
+    here: ProcessGroup,
     jobs: int | None,
     reporter: Reporter | None,
 ) -> _Prepared:
@@ -394,7 +398,7 @@ class _Run:
     seed: int
     out: Path
     cached: Path  # where features are kept
-    here: Group
+    here: ProcessGroup
     minutes: float
     reporter: Reporter | None
 
@@ -434,10 +438,10 @@ class _Run:
             settings.epochs, settings.learning_rate, settings.schedule, settings.clip,
             settings.patience, settings.max_skipped, self.seed, self.minutes,
         )  # fmt: skip
-        state = self.folder / STATE / str(k)
+        state = self.folder / STATE_FOLDER / str(k)
         state.mkdir(parents=True, exist_ok=True)
         name = "log.jsonl" if len(self.ready.folds) == 1 else f"log-{k}.jsonl"
-        run = Run(
+        run = TrainingLoop(
             training, model, _optimisers(model, settings), schedule, state, self.folder / name,
             self.key, self.here, self.reporter or Reporter(),
         )  # fmt: skip
@@ -504,14 +508,14 @@ class _Run:
 
         outcome = task.score(predict, self.seed)
         spent = time.monotonic() - began
-        wall = sum(one.state.wall for one in done)
+        wall = sum(one.state.seconds for one in done)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         about = {
             **outcome.about,
             "best_epoch": done[0].epoch,
             "epochs": done[0].state.epoch,
             "seconds": round(wall, 1),
-            "real_time": round(sum(one.state.audio for one in done) / max(wall, 1e-9), 1),
+            "real_time": round(sum(one.state.audio_seconds for one in done) / max(wall, 1e-9), 1),
             "scoring_seconds": round(spent, 1),
             "scoring_real_time": round(clock["frames"] * audio.HOP / max(spent, 1e-9), 1),
             "memory_gb": round(peak, 2),  # of the process so far
@@ -526,7 +530,7 @@ class _Run:
             write_atomically(self.folder / name, safetensors.numpy.save(weights))
         plain = json.dumps([self.key, asdict(outcome)])
         write_atomically(self.folder / "result.json", plain + "\n")  # last: all is there
-        shutil.rmtree(self.folder / STATE)
+        shutil.rmtree(self.folder / STATE_FOLDER)
 
     def _predicted(
         self, one: _Trained, part: str, clock: dict[str, int]
@@ -549,7 +553,7 @@ class _Trained:
 
     model: Downstream
     training: _Training
-    state: State
+    state: TrainingState
     epoch: int  # the best
 
 
@@ -557,15 +561,15 @@ class _Training:
     """Stretches in, the task's losses out; see learning.training.Task."""
 
     def __init__(
-        self, fold: _Fold, source: Source, settings: EvaluateSettings, seed: int, here: Group
+        self, fold: _Fold, source: Source, settings: EvaluateSettings, seed: int, here: ProcessGroup
     ) -> None:
         self.task, self.stretches, self.source = fold.task, fold.stretches, source
         self.seed, self.here = seed, here
-        self.parts, self.weights = list(fold.task.parts), list(fold.task.weights)
+        self.loss_names, self.loss_weights = list(fold.task.parts), list(fold.task.weights)
         self.criterion = fold.task.criterion
         self.most = round(settings.batch_seconds / audio.HOP)
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+    def epoch_batches(self, epoch: int) -> list[NDArray[np.int64]]:
         rng = np.random.default_rng((self.seed, epoch))
         chosen, crop = self.stretches.of(TRAIN), round(self.task.crop / audio.HOP)
         return given.planned(
@@ -577,8 +581,8 @@ class _Training:
         most = max(self.most, round(SCORED / audio.HOP))
         return given.planned(self.stretches, self.stretches.of(part), most)
 
-    def read(self, plan: NDArray[np.int64]) -> Batch:
-        return given.read_batch(self.source, self.stretches, self.task.targets, plan)
+    def read(self, indices: NDArray[np.int64]) -> Batch:
+        return given.read_batch(self.source, self.stretches, self.task.targets, indices)
 
     def losses(self, model: nn.Module, data: Batch) -> tuple[Tensor, Tensor]:
         device = self.here.device
@@ -588,13 +592,13 @@ class _Training:
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
         read = read_ahead(self.read, self.plans(VALIDATION)[self.here.rank :: self.here.size])
         losses = partial(self.losses, model)
-        return sum_losses(losses, read, self.here.device, stop, parts=len(self.parts))
+        return sum_over_batches(losses, read, self.here.device, stop, count=len(self.loss_names))
 
-    def seconds(self, plan: NDArray[np.int64]) -> float:
-        return float(plan[:, 2].sum() * audio.HOP)
+    def seconds(self, indices: NDArray[np.int64]) -> float:
+        return float(indices[:, 2].sum() * audio.HOP)
 
-    def described(self, plan: NDArray[np.int64]) -> str:
-        return self.stretches.clips.describe(plan[:, 0])
+    def describe(self, indices: NDArray[np.int64]) -> str:
+        return self.stretches.clips.describe(indices[:, 0])
 
 
 def _optimisers(model: Downstream, settings: EvaluateSettings) -> list[torch.optim.Optimizer]:

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from augury import audio
 from augury.learning.batches import make_batches, read_ahead
-from augury.learning.processes import Group
+from augury.learning.processes import ProcessGroup
 from augury.pretraining.clips import Clips
-from augury.pretraining.encode import features_of
+from augury.pretraining.encode import encode_log_mel
 from augury.pretraining.encoder import Encoder
 from augury.pretraining.targets import Summary
 from augury.reporter import ExtractionProgress, Reporter
@@ -176,7 +176,7 @@ class Encoded:
         first = int(self.clips.first[stretch])
         return features[first : first + int(self.clips.frames[stretch])].astype(np.float32)
 
-    def fill(self, here: Group, reporter: Reporter | None = None) -> None:
+    def fill(self, here: ProcessGroup, reporter: Reporter | None = None) -> None:
         """Compute what the folder lacks, this process's share of it."""
         assert self.cached
         store, done, seconds = Store(self.cached), 0, 0.0
@@ -198,7 +198,7 @@ class Encoded:
 
     def _computed(self, r: int, mel: NDArray[np.float32]) -> NDArray[np.float16]:
         # In half precision: exact to a thousandth, and half the disk.
-        features = features_of(self.encoder, mel).astype(np.float16)
+        features = encode_log_mel(self.encoder, mel).astype(np.float16)
         if self.cached:
             Store(self.cached).write(self._key(r), {"features": features})
         return features
@@ -217,7 +217,9 @@ def statistics(source: Source, stretches: NDArray[np.int64]) -> tuple[NDArray, N
         total = total + one if total else one
     assert total
     # What hardly varies should not have its rounding blown up.
-    return total.mean, np.maximum(total.deviation, 1e-3 * max(1.0, float(total.deviation.max())))
+    return total.mean, np.maximum(
+        total.standard_deviation, 1e-3 * max(1.0, float(total.standard_deviation.max()))
+    )
 
 
 def read_batch(
@@ -273,4 +275,4 @@ def planned(
     spare = frames - count
     first = rng.integers(0, spare + 1) if rng and crop else np.zeros_like(spare)
     rows = np.stack([chosen, first, count], axis=1)
-    return [rows[one] for one in make_batches(count, most, rng=rng, least=least)]
+    return [rows[one] for one in make_batches(count, most, rng=rng, min_clips=least)]

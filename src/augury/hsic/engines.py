@@ -103,7 +103,7 @@ def class_sums_of(
                 else together + total.about(together.origin, together.centres)
             )
         if place < len(large):
-            of_large.append(LargeClass.of(rows, total.centred(), wanted))
+            of_large.append(LargeClass.of(rows, total.centre(), wanted))
     assert next(results, None) is None
     first, second = iter(of_small), iter(_second_pass(x, of_large, zs, wanted, run))
     found = [next(first) if is_small else next(second) for is_small in matrices]
@@ -114,7 +114,7 @@ def moments_of(
     x: Any, rows: Indices, zs: Sequence[NDArray], wanted: SumPlan, *, run: RunTasks
 ) -> Moments:
     """The centred moments of some points, of the labels that have a factor."""
-    return reduce(add, run(x, _pieces(x, rows, zs, wanted))).centred()
+    return reduce(add, run(x, _pieces(x, rows, zs, wanted))).centre()
 
 
 def _chunks(n: int) -> list[slice]:

@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 from augury.errors import InputError
 
 #: Batches' worth of clips that are sorted by length together: their order is random beyond that.
-POOL = 50
+POOL_BATCHES = 50
 #: Batches read ahead of the one that is trained on.
-AHEAD = 4
+READ_AHEAD = 4
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
 
 def make_batches(
-    lengths: NDArray[np.int64], most: int, *, rng: np.random.Generator | None, least: int = 1
+    lengths: NDArray[np.int64],
+    max_frames: int,
+    *,
+    rng: np.random.Generator | None,
+    min_clips: int = 1,
 ) -> list[NDArray[np.int64]]:
     """All clips in batches that pad little.
 
@@ -35,28 +39,32 @@ def make_batches(
     Returns:
         Each batch's places in `lengths`; every clip is in one batch, and once.
     """
-    if len(lengths) < least:
-        raise InputError(f"{len(lengths)} clips, but {least} processes to train; use fewer")
+    if len(lengths) < min_clips:
+        raise InputError(f"{len(lengths)} clips, but {min_clips} processes to train; use fewer")
     order = np.arange(len(lengths)) if rng is None else rng.permutation(len(lengths))
-    size = len(order) if rng is None else max(least, round(POOL * most / lengths.mean()))
+    size = (
+        len(order)
+        if rng is None
+        else max(min_clips, round(POOL_BATCHES * max_frames / lengths.mean()))
+    )
     pools = [order[k : k + size] for k in range(0, len(order), size)]
-    if len(pools) > 1 and len(pools[-1]) < least:
+    if len(pools) > 1 and len(pools[-1]) < min_clips:
         pools[-2:] = [np.concatenate(pools[-2:])]
     found: list[NDArray[np.int64]] = []
     for pool in pools:
         pool = pool[np.argsort(-lengths[pool], kind="stable")]
         at = 0
         while at < len(pool):
-            count = max(least, most // int(lengths[pool[at]]))  # the first is the longest
+            count = max(min_clips, max_frames // int(lengths[pool[at]]))  # the first is the longest
             left = len(pool) - at - count
-            if 0 < left < least:  # too few for all processes: they come along
+            if 0 < left < min_clips:  # too few for all processes: they come along
                 count += left
             found.append(pool[at : at + count])
             at += count
     return found if rng is None else [found[k] for k in rng.permutation(len(found))]
 
 
-def padding(lengths: NDArray[np.int64], plan: list[NDArray[np.int64]]) -> float:
+def padding_share(lengths: NDArray[np.int64], plan: list[NDArray[np.int64]]) -> float:
     """The share of the batches' frames that are padding."""
     whole = sum(len(one) * int(lengths[one].max()) for one in plan)
     return 1 - float(lengths.sum()) / whole
@@ -74,7 +82,7 @@ def read_ahead(
         try:
             for item in items:
                 waiting.append(pool.submit(read, item))
-                if len(waiting) > AHEAD:
+                if len(waiting) > READ_AHEAD:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

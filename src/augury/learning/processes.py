@@ -16,11 +16,11 @@ from torch import Tensor
 from augury.errors import InputError
 
 #: The folder, inside a run's, of what it needs to go on; all but empty when it has ended.
-STATE = "state"
+STATE_FOLDER = "state"
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """The processes that train together, and this one's place among them."""
 
     rank: int
@@ -40,12 +40,12 @@ class Group:
 
 
 @contextmanager
-def process_group(device: str | None) -> Iterator[Group]:
+def process_group(device: str | None) -> Iterator[ProcessGroup]:
     """The processes that torchrun says there are, on GPUs where there are any, else on the CPU."""
     chosen = find_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Group(0, 1, chosen)
+        yield ProcessGroup(0, 1, chosen)
         return
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -54,7 +54,7 @@ def process_group(device: str | None) -> Iterator[Group]:
     backend = "nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(days=1))
     try:
-        yield Group(dist.get_rank(), dist.get_world_size(), chosen)
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
         dist.destroy_process_group()
 
@@ -75,24 +75,24 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-class Busy(InputError):
+class FolderInUse(InputError):
     """Another run uses the folder."""
 
 
 @contextmanager
-def lock_folder(folder: Path, here: Group) -> Iterator[None]:
+def lock_folder(folder: Path, here: ProcessGroup) -> Iterator[None]:
     """Inside, no other run may use the folder; Busy if one does."""
     if here.rank:
         yield
         return
-    (folder / STATE).mkdir(parents=True, exist_ok=True)
-    with (folder / STATE / "lock").open("w") as lock:
+    (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+    with (folder / STATE_FOLDER / "lock").open("w") as lock:
         try:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, killed or not
         except BlockingIOError as error:
-            raise Busy(
+            raise FolderInUse(
                 f"{folder}: another process trains in it; wait for it, or choose another --out"
             ) from error
         except (ImportError, OSError):  # no such locks on this system, or this disk

@@ -27,15 +27,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
-from augury.learning.processes import Group
+from augury.learning.processes import ProcessGroup
 from augury.reporter import Reporter, TrainingProgress
 from augury.store import write_atomically
 
-Plan = TypeVar("Plan")  # which clips make a batch
+Indices = TypeVar("Indices")  # which clips make a batch
 Data = TypeVar("Data")  # what is read of them
 
 #: Batches between two lines of the log.
-LOGGED = 20
+LOG_EVERY = 20
 
 
 class Stopped(RuntimeError):
@@ -50,18 +50,18 @@ class Stopped(RuntimeError):
         return Stopped, (str(self), self.signal)
 
 
-class Task(Protocol[Plan, Data]):
+class Objective(Protocol[Indices, Data]):
     """What is trained: which batches, and what they cost."""
 
-    parts: list[str]  # names of the losses
-    weights: list[float]  # of each in the whole; 0: only looked at
+    loss_names: list[str]  # names of the losses
+    loss_weights: list[float]  # of each in the whole; 0: only looked at
     criterion: str  # part by whose held-out value the best epoch is chosen, or "loss"
 
-    def epoch(self, epoch: int) -> list[Plan]:
+    def epoch_batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch, in order."""
         ...
 
-    def read(self, plan: Plan) -> Data:
+    def read(self, indices: Indices) -> Data:
         """One batch; called from other threads, ahead of its turn."""
         ...
 
@@ -76,11 +76,11 @@ class Task(Protocol[Plan, Data]):
         """
         ...
 
-    def seconds(self, plan: Plan) -> float:
+    def seconds(self, indices: Indices) -> float:
         """Seconds of audio in a batch."""
         ...
 
-    def described(self, plan: Plan) -> str:
+    def describe(self, indices: Indices) -> str:
         """The batch in words."""
         ...
 
@@ -96,9 +96,9 @@ class Schedule:
     patience: int  # epochs without improvement; 0: any number
     max_skipped: int  # batches
     seed: int
-    minutes: float = 10.0  # between checkpoints
+    checkpoint_minutes: float = 10.0  # between checkpoints
 
-    def rate(self, done: float) -> float:
+    def learning_rate_at(self, done: float) -> float:
         """The learning rate when this share of the run is done."""
         if self.shape == "constant":
             return self.learning_rate
@@ -109,32 +109,32 @@ class Schedule:
 
 
 @dataclass
-class State:
+class TrainingState:
     """How far a run is; all of it is in its checkpoints."""
 
     epoch: int = 0  # epochs done
     batch: int = 0  # batches done in this one
     step: int = 0  # batches done in all
-    best: float | None = None  # lowest value of the criterion
-    stale: int = 0  # epochs since
+    best_value: float | None = None  # lowest value of the criterion
+    epochs_since_best: int = 0  # epochs since
     skipped: list[str] = field(default_factory=list)  # batches not finite, in words
     sums: list[float] = field(default_factory=list)  # of this epoch's losses
     counts: list[float] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
     processes: int = 1  # that the batches of this epoch are shared by
     threads: int = 0  # that each computes with: with others, sums round otherwise
-    wall: float = 0.0  # seconds spent
-    audio: float = 0.0  # seconds of audio trained on
+    seconds: float = 0.0  # seconds spent
+    audio_seconds: float = 0.0  # seconds of audio trained on
 
 
 @dataclass
-class Run(Generic[Plan, Data]):
+class TrainingLoop(Generic[Indices, Data]):
     """One model, trained in one folder.
 
     `key` says which: a checkpoint of another run is refused.
     """
 
-    task: Task[Plan, Data]
+    objective: Objective[Indices, Data]
     model: nn.Module
     #: A parameter group's `share`, if it has one, is of the schedule's rate.
     optimisers: Sequence[torch.optim.Optimizer]
@@ -142,17 +142,17 @@ class Run(Generic[Plan, Data]):
     folder: Path  # of checkpoint and best weights
     log: Path
     key: str
-    group: Group
+    group: ProcessGroup
     reporter: Reporter = field(default_factory=Reporter)
 
     def __post_init__(self) -> None:
-        self.state = State(processes=self.group.size, threads=torch.get_num_threads())
-        self._trained = self.model
+        self.state = TrainingState(processes=self.group.size, threads=torch.get_num_threads())
+        self._parallel_model = self.model
         if self.group.size > 1:
             gpu = [self.group.device.index] if self.group.device.type == "cuda" else None
-            self._trained = DistributedDataParallel(self.model, device_ids=gpu)
+            self._parallel_model = DistributedDataParallel(self.model, device_ids=gpu)
 
-    def train(self) -> State:
+    def train(self) -> TrainingState:
         """Train to the end, from the last checkpoint if there is one.
 
         Raises:
@@ -162,14 +162,14 @@ class Run(Generic[Plan, Data]):
         """
         self._resume()
         with (
-            _asked_to_stop() as stop,
+            _stop_on_signals() as stop,
             torch.random.fork_rng(_gpus(self.group)),
             with_threads(self.state.threads),
         ):
             self._began = self._saved = self._counted = time.monotonic()
-            self._before, self._first = self.state.audio, self.state.step
-            while self.state.epoch < self.schedule.epochs and not self._stale():
-                self._epoch(stop)
+            self._before, self._first = self.state.audio_seconds, self.state.step
+            while self.state.epoch < self.schedule.epochs and not self._out_of_patience():
+                self._train_epoch(stop)
         return self.state
 
     def _resume(self) -> None:
@@ -179,7 +179,7 @@ class Run(Generic[Plan, Data]):
                 left.unlink(missing_ok=True)
         about = checkpoint.load(path, self.model, *self.optimisers, key=self.key)
         if about:
-            self.state = State(**about)
+            self.state = TrainingState(**about)
         if self.state.batch and self.state.processes != self.group.size:
             self.reporter.warning(
                 f"{self.group.size} processes, and {self.state.processes} before: batches are cut "
@@ -189,55 +189,55 @@ class Run(Generic[Plan, Data]):
         self.state.processes = self.group.size
         self._trim_log()
 
-    def _stale(self) -> bool:
-        return 0 < self.schedule.patience <= self.state.stale
+    def _out_of_patience(self) -> bool:
+        return 0 < self.schedule.patience <= self.state.epochs_since_best
 
-    def _epoch(self, stop: list[int]) -> None:
-        now, task = self.state, self.task
-        plans = task.epoch(now.epoch)
+    def _train_epoch(self, stop: list[int]) -> None:
+        now, task = self.state, self.objective
+        batches = task.epoch_batches(now.epoch)
         if not now.batch:
-            now.sums, now.counts = [0.0] * len(task.parts), [0.0] * len(task.parts)
-        left = plans[now.batch :]
+            now.sums, now.counts = [0.0] * len(task.loss_names), [0.0] * len(task.loss_names)
+        left = batches[now.batch :]
         self.model.train()
-        mine = [self._share(plan) for plan in left]
-        for plan, data in zip(left, read_ahead(task.read, mine), strict=True):
-            done = (now.epoch + now.batch / len(plans)) / self.schedule.epochs
-            stopping = self._step(plan, data, self.schedule.rate(done), stop)
+        mine = [self._own_share(indices) for indices in left]
+        for indices, data in zip(left, read_ahead(task.read, mine), strict=True):
+            done = (now.epoch + now.batch / len(batches)) / self.schedule.epochs
+            stopping = self._train_batch(indices, data, self.schedule.learning_rate_at(done), stop)
             now.batch += 1
             now.step += 1
-            self._report(len(plans))
+            self._report_progress(len(batches))
             if stopping:
                 self._save()
-                raise self._stopped(f"after {now.batch} of {len(plans)} batches", stop)
-            if time.monotonic() - self._saved > 60 * self.schedule.minutes:
+                raise self._stop_error(f"after {now.batch} of {len(batches)} batches", stop)
+            if time.monotonic() - self._saved > 60 * self.schedule.checkpoint_minutes:
                 self._save()
         self._save()  # validation may take longer than a scheduler waits
         self._end_epoch(stop)
 
-    def _stopped(self, where: str, stop: list[int]) -> Stopped:
+    def _stop_error(self, where: str, stop: list[int]) -> Stopped:
         message = f"stopped in epoch {self.state.epoch + 1} {where}"
         asked = stop[0] or signal.SIGTERM
         return Stopped(f"{message}; the same command goes on from there", asked)
 
-    def _share(self, plan: Plan) -> Plan:
+    def _own_share(self, indices: Indices) -> Indices:
         """This process's part of a batch."""
-        return plan[self.group.rank :: self.group.size]  # type: ignore[index]
+        return indices[self.group.rank :: self.group.size]  # type: ignore[index]
 
-    def _step(self, plan: Plan, data: Data, rate: float, stop: list[int]) -> bool:
+    def _train_batch(self, indices: Indices, data: Data, rate: float, stop: list[int]) -> bool:
         """One batch; returns whether any process was asked to stop."""
         now, group = self.state, self.group
-        torch.manual_seed(_seed(self.schedule.seed, now.step, group.rank))
+        torch.manual_seed(_batch_seed(self.schedule.seed, now.step, group.rank))
         for optimiser in self.optimisers:
             for settings in optimiser.param_groups:
                 settings["lr"] = rate * settings.get("share", 1.0)
             optimiser.zero_grad(set_to_none=True)
         buffers = [one.clone() for one in self.model.buffers()]
-        sums, counts = self.task.losses(self._trained, data)
+        sums, counts = self.objective.losses(self._parallel_model, data)
         # What all processes need to know of each other, in one exchange.
         shared = torch.cat([counts, sums.detach(), counts.new_tensor([float(stop[0])])])
         shared = group.sum(shared)
         known = len(counts)
-        weights = counts.new_tensor(self.task.weights) / shared[:known].clamp_min(1)
+        weights = counts.new_tensor(self.objective.loss_weights) / shared[:known].clamp_min(1)
         # Gradients are averaged over processes, and the loss is a sum over them.
         (weights @ sums * group.size).backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
@@ -249,16 +249,16 @@ class Run(Generic[Plan, Data]):
                 now.counts[k] += values[k]
                 now.sums[k] += values[known + k]
         else:
-            self._skip(plan, buffers)
-        now.audio += self.task.seconds(plan)
+            self._skip(indices, buffers)
+        now.audio_seconds += self.objective.seconds(indices)
         return bool(shared[-1])
 
-    def _skip(self, plan: Plan, buffers: list[Tensor]) -> None:
+    def _skip(self, indices: Indices, buffers: list[Tensor]) -> None:
         now = self.state
         with torch.no_grad():  # statistics of the batch norm may hold what was not finite
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                 buffer.copy_(before)
-        words = self.task.described(plan)
+        words = self.objective.describe(indices)
         now.skipped.append(f"epoch {now.epoch + 1}, batch {now.batch + 1}: {words}")
         self._write({"step": now.step + 1, "skipped": words})
         self.reporter.warning(f"skipped a batch whose loss or gradient is not finite: {words}")
@@ -269,11 +269,11 @@ class Run(Generic[Plan, Data]):
                 "learning rate, or look at these clips"
             )
 
-    def _report(self, batches: int) -> None:
+    def _report_progress(self, batches: int) -> None:
         now, spent = self.state, max(time.monotonic() - self._began, 1e-9)
-        speed = (now.audio - self._before) / spent
-        losses = self._means(now.sums, now.counts)
-        if now.step % LOGGED == 0:
+        speed = (now.audio_seconds - self._before) / spent
+        losses = self._mean_losses(now.sums, now.counts)
+        if now.step % LOG_EVERY == 0:
             rate = self.optimisers[0].param_groups[0]["lr"]
             self._write(
                 {"step": now.step, "epoch": now.epoch + 1, "rate": rate, "speed": round(speed, 1)}
@@ -288,55 +288,55 @@ class Run(Generic[Plan, Data]):
             )
         )  # fmt: skip
 
-    def _means(self, sums: Sequence[float], counts: Sequence[float]) -> dict[str, float]:
+    def _mean_losses(self, sums: Sequence[float], counts: Sequence[float]) -> dict[str, float]:
         """Each part's mean, and "loss", the whole; a part that counted nothing is left out."""
         found = {
             name: total / count
-            for name, total, count in zip(self.task.parts, sums, counts, strict=True)
+            for name, total, count in zip(self.objective.loss_names, sums, counts, strict=True)
             if count
         }
-        weights = dict(zip(self.task.parts, self.task.weights, strict=True))
+        weights = dict(zip(self.objective.loss_names, self.objective.loss_weights, strict=True))
         return found | {"loss": sum(weights[name] * mean for name, mean in found.items())}
 
     def _end_epoch(self, stop: list[int]) -> None:
         now = self.state
         self.model.eval()
         with torch.no_grad():
-            sums, counts = self.task.validate(self.model, lambda: bool(stop[0]))
+            sums, counts = self.objective.validate(self.model, lambda: bool(stop[0]))
         asked = sums.new_tensor([float(stop[0])])
         *values, stopping = self.group.sum(torch.cat([sums, counts, asked])).tolist()
         if stopping:
-            raise self._stopped("before its validation", stop)
-        found = self._means(values[: len(sums)], values[len(sums) :])
+            raise self._stop_error("before its validation", stop)
+        found = self._mean_losses(values[: len(sums)], values[len(sums) :])
         held_out = found if any(values[len(sums) :]) else {}
         now.epoch, now.batch = now.epoch + 1, 0
-        now.wall += time.monotonic() - self._counted
+        now.seconds += time.monotonic() - self._counted
         self._counted = time.monotonic()
-        training = self._means(now.sums, now.counts)
+        training = self._mean_losses(now.sums, now.counts)
         entry = {"epoch": now.epoch, "training": training, "validation": held_out}
         now.history.append(entry)
         self._write({"step": now.step} | entry)
         # Without validation the last epoch is the one kept.
-        value = held_out.get(self.task.criterion, 0.0)
+        value = held_out.get(self.objective.criterion, 0.0)
         if not math.isfinite(value):
             self.reporter.warning(
-                f"the validation {self.task.criterion} of epoch {now.epoch} is {value}"
+                f"the validation {self.objective.criterion} of epoch {now.epoch} is {value}"
             )
             value = math.inf
-        if not held_out or now.best is None or value < now.best:
-            now.best, now.stale = value, 0
-            self._keep("best", (), {"epoch": now.epoch})
+        if not held_out or now.best_value is None or value < now.best_value:
+            now.best_value, now.epochs_since_best = value, 0
+            self._save_model("best", (), {"epoch": now.epoch})
         else:
-            now.stale += 1
+            now.epochs_since_best += 1
         self._save()
 
     def _save(self) -> None:
         now = self.state
-        now.wall += time.monotonic() - self._counted
+        now.seconds += time.monotonic() - self._counted
         self._saved = self._counted = time.monotonic()
-        self._keep("checkpoint", self.optimisers, asdict(now))
+        self._save_model("checkpoint", self.optimisers, asdict(now))
 
-    def _keep(
+    def _save_model(
         self, name: str, optimisers: Sequence[torch.optim.Optimizer], about: dict[str, Any]
     ) -> None:
         """Write a checkpoint; where it can't be, the run goes on with the last one."""
@@ -354,7 +354,7 @@ class Run(Generic[Plan, Data]):
             return
         # A log that can't be written (a full disk) is no reason to stop.
         with suppress(OSError), self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_rounded(line)) + "\n")
+            file.write(json.dumps(_round_floats(line)) + "\n")
 
     def _trim_log(self) -> None:
         """Take back the lines of batches that are about to be done again."""
@@ -370,16 +370,16 @@ class Run(Generic[Plan, Data]):
         write_atomically(self.log, "".join(kept))
 
 
-def sum_losses(
+def sum_over_batches(
     losses: Callable[[Data], tuple[Tensor, Tensor]],
     batches: Iterable[Data],
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
     *,
-    parts: int,
+    count: int,
 ) -> tuple[Tensor, Tensor]:
     """Losses and counts (parts,) of all batches together, in double precision."""
-    totals = torch.zeros(2, parts, dtype=torch.float64)
+    totals = torch.zeros(2, count, dtype=torch.float64)
     for data in batches:
         if stop():
             break
@@ -389,7 +389,7 @@ def sum_losses(
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
+def _stop_on_signals() -> Iterator[list[int]]:
     """Inside, signals that ask to stop only put their number into the list.
 
     A second Ctrl-C interrupts at once.
@@ -425,18 +425,18 @@ def with_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _gpus(group: Group) -> list[int]:
+def _gpus(group: ProcessGroup) -> list[int]:
     return [group.device.index or 0] if group.device.type == "cuda" else []
 
 
-def _seed(*parts: int) -> int:
+def _batch_seed(*parts: int) -> int:
     """A number that depends on all parts: neighbouring batches share no random numbers."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=7).digest()
     return int.from_bytes(digest, "little")
 
 
-def _rounded(line: Any) -> Any:
+def _round_floats(line: Any) -> Any:
     """Six digits are enough to read."""
     if isinstance(line, dict):
-        return {name: _rounded(value) for name, value in line.items()}
+        return {name: _round_floats(value) for name, value in line.items()}
     return float(f"{line:.6g}") if isinstance(line, float) else line

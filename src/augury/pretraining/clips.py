@@ -61,7 +61,7 @@ class Clips:
         """
         r = int(self.recording[clip])
         first, count = int(self.first[clip]), int(self.frames[clip])
-        mel, frames, duration = self._read_stored(r)
+        mel, frames, duration = self._read_recording(r)
         targets: dict[str, NDArray] = {}
         for candidate in self.plan.candidates:
             if candidate.kind == "column":
@@ -74,9 +74,9 @@ class Clips:
 
     def read_whole(self, clip: int) -> NDArray[np.float32]:
         """The log-mel (frames, bands) in dB of all of the recording that a clip is cut from."""
-        return self._read_stored(int(self.recording[clip]))[0].astype(np.float32)
+        return self._read_recording(int(self.recording[clip]))[0].astype(np.float32)
 
-    def _read_stored(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
+    def _read_recording(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
         """A recording's log-mel, the candidates' frames by source, and its length in seconds."""
         content, name = self.digests[r], mel_key(self.digests[r])
         candidates, store = self.plan.candidates, Store(self.plan.store)
@@ -93,7 +93,7 @@ class Clips:
             self._intact.add(r)
         return arrays["mel"], frames, duration
 
-    def arrays(self) -> dict[str, NDArray]:
+    def to_arrays(self) -> dict[str, NDArray]:
         """All but the plan, as arrays to be kept."""
         texts = [[str(path) for path in self.recordings], self.names, self.digests]
         kept = {"texts": np.frombuffer(json.dumps(texts).encode(), np.uint8)}
@@ -102,8 +102,8 @@ class Clips:
         return kept | {f"column {name}": values for name, values in self.columns.items()}
 
     @classmethod
-    def of_arrays(cls, kept: dict[str, NDArray], plan: Plan) -> Clips:
-        """The clips from what `arrays` returned."""
+    def from_arrays(cls, kept: dict[str, NDArray], plan: Plan) -> Clips:
+        """The clips from what `to_arrays` returned."""
         paths, names, digests = json.loads(kept["texts"].tobytes())
         columns = [c.name for c in plan.candidates if c.kind == "column"]
         return cls(

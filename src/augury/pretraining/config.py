@@ -15,7 +15,7 @@ from augury.settings import PretrainSettings
 from augury.store import key, write_atomically
 
 NAME = "config.toml"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Config:
 
     def key(self) -> str:
         """Names the run: the same for the same settings, targets and clips."""
-        targets = [_plain(one) for one in self.targets]
+        targets = [_target_to_dict(one) for one in self.targets]
         return key(FORMAT, self.settings.to_dict(), targets, self.data["segments"])
 
     def write(self, folder: Path) -> None:
@@ -41,7 +41,7 @@ class Config:
         plain = {
             "format": FORMAT,
             "settings": self.settings.to_dict(),
-            "targets": [_plain(one) for one in self.targets],
+            "targets": [_target_to_dict(one) for one in self.targets],
             "data": self.data,
             "ranking": self.ranking,
             "versions": self.versions,
@@ -68,7 +68,7 @@ def read_config(folder: Path) -> Config | None:
         given = dict(plain["settings"])
         labels = given.pop("pseudo_labels")
         settings = PretrainSettings.from_dict(given, labels)
-        targets = tuple(_target(one) for one in plain["targets"])
+        targets = tuple(_target_from_dict(one) for one in plain["targets"])
         rest = {name: plain[name] for name in ("data", "ranking", "versions", "result")}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not as Augury writes it ({error}); restore it") from error
@@ -83,26 +83,26 @@ def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") ->
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{within}{name}.")
         elif a != b:
-            found.append(f"{within}{name} {_shown(a)}, not {_shown(b)}")
+            found.append(f"{within}{name} {_show(a)}, not {_show(b)}")
     return found
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     return "absent" if value is None else str(value)
 
 
-def _plain(target: Target) -> dict[str, Any]:
+def _target_to_dict(target: Target) -> dict[str, Any]:
     return {
         "name": target.name,
         "source": target.source,
         "weight": target.weight,
         "mean": target.mean.tolist(),
-        "deviation": target.deviation.tolist(),
+        "standard_deviation": target.standard_deviation.tolist(),
         "categories": list(target.categories),
     }
 
 
-def _target(plain: dict[str, Any]) -> Target:
-    mean, deviation = (np.array(plain[name], float) for name in ("mean", "deviation"))
+def _target_from_dict(plain: dict[str, Any]) -> Target:
+    mean, deviation = (np.array(plain[name], float) for name in ("mean", "standard_deviation"))
     weight, categories = float(plain["weight"]), tuple(plain["categories"])
     return Target(plain["name"], plain["source"], weight, mean, deviation, categories)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from augury.pretraining.losses import Part, Run
+from augury.pretraining.losses import LossCurves, WorkerLoss
 from augury.report.canvas import (
     FIRST,
     INK,
@@ -25,26 +25,26 @@ HELD_OUT: Mark = ("o", FIRST, FIRST)
 TRAINED: Mark = ("o", SURFACE, MUTED)
 
 
-def whole(run: Run, width: int) -> Canvas | None:
+def total(run: LossCurves, width: int) -> Canvas | None:
     """The whole loss by epoch, on as much of the axis as it needs."""
     keys, head = laid_out(_keys(run), width)
     canvas = Canvas(width, int(head) + 230)
     canvas.legend(keys)
-    _panel(canvas, run, run.whole, (0, head + 6, width - 8, canvas.height - 38), large=True)
+    _panel(canvas, run, run.total, (0, head + 6, width - 8, canvas.height - 38), large=True)
     canvas.text(width - 8, canvas.height - 6, "epoch", SMALL, MUTED, ha="right")
     return canvas
 
 
-def workers(run: Run, width: int) -> Canvas | None:
+def workers(run: LossCurves, width: int) -> Canvas | None:
     """A small panel for each worker's loss, from 0."""
     columns = 2 if width < WIDE else 4
     pitch, step = width / columns, 122
     keys, head = laid_out(_keys(run), width)
-    canvas = Canvas(width, int(head) + step * -(-len(run.parts) // columns))
+    canvas = Canvas(width, int(head) + step * -(-len(run.workers) // columns))
     canvas.legend(keys)
     panel = pitch - (16 if width < WIDE else 28)
     names = _names(run, int((panel - 34) / 7.2))
-    for k, part in enumerate(run.parts):
+    for k, part in enumerate(run.workers):
         x, y = (k % columns) * pitch, head + (k // columns) * step
         canvas.text(x + 2, y + 14, names[k], SMALL, INK)
         if is_known(part.ratio):
@@ -53,30 +53,30 @@ def workers(run: Run, width: int) -> Canvas | None:
     return canvas
 
 
-def _panel(canvas: Canvas, run: Run, part: Part, box: Box, *, large: bool) -> None:
-    """One loss: training, validation, the line without looking, the kept epoch."""
+def _panel(canvas: Canvas, run: LossCurves, part: WorkerLoss, box: Box, *, large: bool) -> None:
+    """One loss: training, validation, that of the constant guess, the kept epoch."""
     training, held_out = (
-        Line(run.course(part, of), mark, thickness)
+        Line(run.losses_by_epoch(part, of), mark, thickness)
         for of, mark, thickness in (("training", TRAINED, 1.2), ("validation", HELD_OUT, 2.0))
     )
     best = replace(held_out if run.held_out else training, kept=run.kept, kept_mark=KEPT)
     lines = [training, best] if run.held_out else [best, held_out]
-    panel(canvas, lines, box, level=part.without_looking, zero=not large, large=large)
+    panel(canvas, lines, box, level=part.constant_guess, zero=not large, large=large)
 
 
-def _names(run: Run, characters: int) -> list[str]:
+def _names(run: LossCurves, characters: int) -> list[str]:
     """The workers as the panels name them."""
-    return distinguish([part.name for part in run.parts], characters)
+    return distinguish([part.name for part in run.workers], characters)
 
 
-def _keys(run: Run) -> list[Key]:
+def _keys(run: LossCurves) -> list[Key]:
     """What the lines are."""
     if run.held_out:
-        return [_VALIDATION, _TRAINING, _WITHOUT, _KEPT]
+        return [_VALIDATION, _TRAINING, _CONSTANT_GUESS, _KEPT]
     return [_TRAINING, _KEPT]
 
 
 _TRAINING: Key = ("training", MUTED, 1.2, "solid", TRAINED)
 _VALIDATION: Key = ("held out", FIRST, 2.0, "solid", HELD_OUT)
-_WITHOUT: Key = ("without looking", INK, 1.2, DASHED, None)
+_CONSTANT_GUESS: Key = ("constant guess", INK, 1.2, DASHED, None)
 _KEPT: Key = ("epoch kept", SURFACE, 0.0, "solid", KEPT)

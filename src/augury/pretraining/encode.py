@@ -21,11 +21,11 @@ from augury.store import write_atomically
 
 #: Recordings are encoded in pieces of so many frames, each with what lies around it as context:
 #: an encoder of short clips has not seen long ones, and would need memory for all their frames.
-PIECE = 2000
-CONTEXT = 200
+PIECE_FRAMES = 2000
+CONTEXT_FRAMES = 200
 #: Frames that a piece's length is filled up to a multiple of: torch makes kernels for each length
 #: it meets, which takes as long as encoding a few seconds.
-FILLED = 16
+LENGTH_MULTIPLE = 16
 
 
 def load_encoder(folder: Path | str) -> Encoder:
@@ -65,19 +65,21 @@ def encode(encoder: Encoder, signal: NDArray[np.float32]) -> NDArray[np.float32]
 
     InputError if it is shorter than one window of 25 ms.
     """
-    return features_of(encoder, audio.log_mel(signal))
+    return encode_log_mel(encoder, audio.log_mel(signal))
 
 
-def features_of(encoder: Encoder, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+def encode_log_mel(encoder: Encoder, mel: NDArray[np.float32]) -> NDArray[np.float32]:
     """Features (frames, dimensions) of a log-mel (frames, bands) in dB; see `encode`."""
     pieces = []
     with torch.inference_mode():
-        for first in range(0, len(mel), PIECE):
-            begin = max(0, first - CONTEXT)
-            piece = torch.from_numpy(mel[begin : first + PIECE + CONTEXT]).to(encoder.mean.device)
+        for first in range(0, len(mel), PIECE_FRAMES):
+            begin = max(0, first - CONTEXT_FRAMES)
+            piece = torch.from_numpy(mel[begin : first + PIECE_FRAMES + CONTEXT_FRAMES]).to(
+                encoder.mean.device
+            )
             frames = torch.tensor([len(piece)], device=piece.device)
-            filled = F.pad(piece, (0, 0, 0, -len(piece) % FILLED))[None]
-            features = encoder(filled, frames)[0, first - begin : len(piece)][:PIECE]
+            filled = F.pad(piece, (0, 0, 0, -len(piece) % LENGTH_MULTIPLE))[None]
+            features = encoder(filled, frames)[0, first - begin : len(piece)][:PIECE_FRAMES]
             pieces.append(features.float().cpu().numpy())
     return np.concatenate(pieces)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # a pretraining is written with its report: the import goes t
     from augury.pretraining.config import Config
     from augury.pretraining.targets import Target
 
-#: A worker whose loss is a larger share than this of that without looking learned hardly anything.
+#: Ratio of a loss to that of a constant guess above which a worker learned hardly anything.
 HARDLY = 0.95
 #: Up to this many pseudo-labels are named in a heading.
 NAMED = 3
@@ -38,7 +38,7 @@ PAPER = (
 
 
 @dataclass(frozen=True)
-class Part:
+class WorkerLoss:
     """The losses of a worker, or of all together, in the epoch kept."""
 
     key: str  # what config and history call it
@@ -47,17 +47,13 @@ class Part:
     weight: float | None  # in the whole
     training: float | None
     validation: float | None
-    without_looking: float | None  # of the best guess that is always the same, on what is held out
+    constant_guess: float | None  # of the best guess that is always the same, on what is held out
 
     @property
     def ratio(self) -> float | None:
-        """The loss as a share of that without looking: 0 perfect, 1 nothing learned."""
-        if (
-            is_known(self.validation)
-            and is_known(self.without_looking)
-            and self.without_looking > 0
-        ):
-            return self.validation / self.without_looking
+        """Validation loss to that of a constant guess: 0 perfect, 1 nothing learned."""
+        if is_known(self.validation) and is_known(self.constant_guess) and self.constant_guess > 0:
+            return self.validation / self.constant_guess
         return None
 
     @property
@@ -65,43 +61,43 @@ class Part:
         """What a ratio near 1 or above means; "" for a lower one, or none."""
         if not is_known(self.ratio) or self.ratio <= HARDLY:
             return ""
-        return "learned hardly anything" if self.ratio < 1 else "no better than without looking"
+        return "learned hardly anything" if self.ratio < 1 else "no better than a constant guess"
 
 
 @dataclass(frozen=True)
-class Run:
+class LossCurves:
     """A pretraining as its report shows it."""
 
-    parts: list[Part]  # the workers: of pseudo-labels first, then of the speech itself
-    whole: Part
+    workers: list[WorkerLoss]  # the workers: of pseudo-labels first, then of the speech itself
+    total: WorkerLoss
     history: list[dict[str, Any]]  # an entry an epoch
     kept: int  # epoch whose weights were kept, 1-based
     held_out: bool  # whether anything was, to validate on
 
     @classmethod
-    def of(cls, config: Config, history: list[dict[str, Any]]) -> Run:
+    def of(cls, config: Config, history: list[dict[str, Any]]) -> LossCurves:
         """From what config.toml and history.json hold."""
         training, validation = config.result["training"], config.result["validation"]
-        without = config.result.get("without_looking", {})
+        guess = config.result.get("constant_guess", {})
         # A worker that had no frame to count has no loss, and its 0 is none to beat.
-        without = {name: value for name, value in without.items() if name in validation}
+        guess = {name: value for name, value in guess.items() if name in validation}
         targets = [one for one in config.targets if one.weight]
         targets.sort(key=lambda one: one.name in SPEECH)
         parts = [
-            Part(
+            WorkerLoss(
                 one.name, name_of(one), loss_of(one), one.weight, training.get(one.name),
-                validation.get(one.name), without.get(one.name),
+                validation.get(one.name), guess.get(one.name),
             )
             for one in targets
         ]  # fmt: skip
-        total = sum(one.weight * without[one.name] for one in targets if one.name in without)
-        whole = Part(
+        total = sum(one.weight * guess[one.name] for one in targets if one.name in guess)
+        whole = WorkerLoss(
             "loss", "all together", "sum, each by its weight", None, training.get("loss"),
-            validation.get("loss"), total if without else None,
+            validation.get("loss"), total if guess else None,
         )  # fmt: skip
         return cls(parts, whole, history, config.result["best_epoch"], bool(validation))
 
-    def course(self, part: Part, of: str) -> list[float | None]:
+    def losses_by_epoch(self, part: WorkerLoss, of: str) -> list[float | None]:
         """The "training" or "validation" losses of a part, one an epoch."""
         return [epoch[of].get(part.key) for epoch in self.history]
 
@@ -133,13 +129,13 @@ def values_of(target: Target) -> str:
     return count(target.dims, "number")
 
 
-def span(values: np.ndarray) -> str:
+def number_range(values: np.ndarray) -> str:
     """One number, or the range of several."""
     low, high = plain(float(values.min())), plain(float(values.max()))
     return low if low == high else f"{low} to {high}"
 
 
-def shares(target: Target) -> list[tuple[str, str]]:
+def category_shares(target: Target) -> list[tuple[str, str]]:
     """A target's categories with their shares of the frames, the largest first."""
     order = np.argsort(-target.mean, kind="stable")[:LISTED]
     return [(target.categories[k], percent(float(target.mean[k]))) for k in order]
@@ -160,7 +156,7 @@ def training_settings(config: Config) -> dict[str, Any]:
     return {k: v for k, v in config.settings.to_dict().items() if k != "encoder"}
 
 
-def opensmile(config: Config) -> list[str]:
+def opensmile_targets(config: Config) -> list[str]:
     """Targets that openSMILE computed, whose licence the reader must know of."""
     return [one.name for one in config.targets if one.source.startswith("opensmile:")]
 
@@ -174,34 +170,35 @@ def aim(config: Config) -> str:
     if names:
         few = len(names) <= NAMED
         return f"to predict {join_names(names) if few else f'{len(names)} pseudo-labels'}"
-    return f"to give back speech itself ({join_names([name for name, _ in speech(config)])})"
+    own = join_names([name for name, _ in speech_workers(config)])
+    return f"to reconstruct the speech itself ({own})"
 
 
-def speech(config: Config) -> list[tuple[str, float]]:
-    """Names and weights of the workers that give back the speech itself."""
+def speech_workers(config: Config) -> list[tuple[str, float]]:
+    """Names and weights of the workers that reconstruct the speech itself."""
     weights = {"mel": config.settings.mel, "mfcc": config.settings.mfcc}
     return [(SPEECH[key][0], weight) for key, weight in weights.items() if weight]
 
 
-def tasks_said(config: Config) -> str:
+def targets_sentence(config: Config) -> str:
     """What was predicted, each with its weight in the loss."""
-    labels, own = list(config.settings.pseudo_labels.items()), speech(config)
+    labels, own = list(config.settings.pseudo_labels.items()), speech_workers(config)
     alike = len({weight for _, weight in labels + own}) == 1
 
-    def named(some: list[tuple[str, float]]) -> str:
+    def name_list(some: list[tuple[str, float]]) -> str:
         if alike:
             return join_names([name for name, _ in some])
         return join_names([f"{name} ({plain(weight)})" for name, weight in some])
 
-    goals = [f"{count(len(labels), 'pseudo-label')}, {named(labels)}"] if labels else []
-    goals += [f"the speech itself, as {named(own)}"] if own else []
+    goals = [f"{count(len(labels), 'pseudo-label')}, {name_list(labels)}"] if labels else []
+    goals += [f"the speech itself, as {name_list(own)}"] if own else []
     text = f"At every frame it had to predict {'; and '.join(goals)}"
     if not alike:
         return f"{text}. The weights in its loss are in brackets."
     return f"{text}, {'each ' * (len(labels + own) > 1)}with weight {plain((labels + own)[0][1])}."
 
 
-def training_said(config: Config) -> str:
+def training_sentence(config: Config) -> str:
     """On how much speech, how many epochs, and which of them was kept."""
     data, result, settings = config.data, config.result, config.settings
     epochs, kept = result["epochs"], result["best_epoch"]
@@ -220,40 +217,40 @@ def training_said(config: Config) -> str:
     return f"{text}. Kept are the weights of epoch {kept:,}, {why}."
 
 
-def verdict(run: Run) -> str:
+def verdict(run: LossCurves) -> str:
     """Whether the workers learned anything, in a few sentences."""
     if not run.held_out:
         return (
-            "Nothing was held out, so whether it learned what holds for other speech is not known: "
-            "there are only losses on the speech it was trained on."
+            "Nothing was held out, so how well it predicts other speech is not known: there are "
+            "only losses on the speech it was trained on."
         )
-    judged = [one for one in run.parts if is_known(one.ratio)]
+    judged = [one for one in run.workers if is_known(one.ratio)]
     if not judged:
         return "No worker has a loss on held-out speech that it could be judged by."
     able = sorted((one for one in judged if not one.remark), key=lambda one: one.ratio or 0.0)
-    n, where = len(judged), "better than without looking on held-out speech"
+    n, where = len(judged), "better than a constant guess on held-out speech"
     only = f"The only worker, {judged[0].name},"
     if not able:
         text = f"{only} does not do" if n == 1 else f"None of the {n} workers does"
         text += f" clearly {where}."
     elif n == 1:
-        text = f"{only} does {where}: {_ratio(able[0])} of the loss."
+        text = f"{only} does {where}: {_ratio_text(able[0])} of the loss."
     elif len(able) == 1:
-        text = f"1 of {n} workers does {where}: {able[0].name}, {_ratio(able[0])} of the loss."
+        text = f"1 of {n} workers does {where}: {able[0].name}, {_ratio_text(able[0])} of the loss."
     else:
         who = f"All {n}" if len(able) == n else f"{len(able)} of {n}"
         text = (
-            f"{who} workers do {where}: from {_ratio(able[0])} of the loss ({able[0].name}) to "
-            f"{_ratio(able[-1])} ({able[-1].name})."
+            f"{who} workers do {where}: from {_ratio_text(able[0])} of the loss ({able[0].name}) "
+            f"to {_ratio_text(able[-1])} ({able[-1].name})."
         )
-    for remark in ("learned hardly anything", "no better than without looking"):
+    for remark in ("learned hardly anything", "no better than a constant guess"):
         names = [one.name for one in judged if one.remark == remark]
         verb = ("is ", "are ")[len(names) > 1] if remark.startswith("no") else ""
         text += f" {join_names(names)} {verb}{remark}." if names else ""
     return text
 
 
-def _ratio(part: Part) -> str:
+def _ratio_text(part: WorkerLoss) -> str:
     return decimal(part.ratio, 2)
 
 
@@ -280,52 +277,52 @@ def speed(config: Config) -> str:
     return f"× {plain(config.result['audio_seconds'] / seconds)} real time" if seconds else ""
 
 
-def warnings(config: Config, run: Run) -> list[str]:
+def warnings(config: Config, run: LossCurves) -> list[str]:
     """What the reader must not miss, beside the verdict."""
     found = []
     if not run.held_out:
-        found.append("No validation: losses on what was trained on can't tell learning from rote.")
-    idle = [one.name for one in run.parts if one.remark]
+        found.append("No validation: training losses do not show whether the encoder overfits.")
+    idle = [one.name for one in run.workers if one.remark]
     if idle:
         found.append(
-            f"{join_names(idle)}: hardly better than without looking on held-out speech, or not at "
-            "all. The encoder may hold nothing of it."
+            f"{join_names(idle)}: hardly better than a constant guess on held-out speech, or "
+            "not at all. The encoder may not have learned it."
         )
-    missing = [one.name for one in run.parts if run.held_out and not is_known(one.ratio)]
+    missing = [one.name for one in run.workers if run.held_out and not is_known(one.ratio)]
     if missing:
         found.append(f"No loss on held-out speech to judge {join_names(missing)} by.")
     skipped, batches = len(config.result["skipped"]), config.result["batches"]
     if skipped:
         found.append(
             f"{skipped:,} of {count(batches, 'batch', 'batches')} had a loss or gradient that is "
-            "not finite, and taught nothing; they are named below."
+            "not finite, and were skipped; they are named below."
         )
     return found
 
 
-def whole_said(run: Run) -> str:
-    """What the figure of the whole loss shows."""
+def total_loss_sentence(run: LossCurves) -> str:
+    """What the figure of the total loss shows."""
     of = "validation" if run.held_out else "training"
     where = "on held-out speech" if run.held_out else "on the speech trained on"
-    course, n = run.course(run.whole, of), len(run.history)
+    course, n = run.losses_by_epoch(run.total, of), len(run.history)
     first, last, best = course[0], course[-1], course[run.kept - 1]
     if n == 1:
-        text = f"One epoch: the whole loss {where} is {decimal(last, 3)}."
+        text = f"One epoch: the total loss {where} is {decimal(last, 3)}."
     else:
         text = (
-            f"The whole loss {where} went from {decimal(first, 3)} to {decimal(last, 3)} in "
+            f"The total loss {where} went from {decimal(first, 3)} to {decimal(last, 3)} in "
             f"{n:,} epochs."
         )
     if n > 1 and run.held_out and run.kept < n:
         text += f" It was lowest in epoch {run.kept:,}, at {decimal(best, 3)}."
     elif n > 1 and run.held_out:
         text += " It was lowest in the last: more epochs may lower it further."
-    if is_known(run.whole.without_looking):
-        text += f" Without looking it is {decimal(run.whole.without_looking, 3)}."
+    if is_known(run.total.constant_guess):
+        text += f" That of a constant guess is {decimal(run.total.constant_guess, 3)}."
     return text
 
 
-def workers_said(run: Run) -> str:
+def workers_sentence(run: LossCurves) -> str:
     """What the figure of the workers shows."""
     if not run.held_out:
         return "Each worker's loss by epoch, on the speech trained on; each panel begins at 0."
@@ -338,10 +335,10 @@ def workers_said(run: Run) -> str:
 # ------------------------------------------------------------------------------------ Markdown
 
 
-def explained(config: Config, run: Run) -> list[tuple[Part, Target]]:
+def workers_with_targets(config: Config, run: LossCurves) -> list[tuple[WorkerLoss, Target]]:
     """Each worker with its target."""
     targets = {one.name: one for one in config.targets}
-    return [(part, targets[part.key]) for part in run.parts]
+    return [(part, targets[part.key]) for part in run.workers]
 
 
 def code(text: str, *, cell: bool = False) -> str:

@@ -89,10 +89,10 @@ def prepare(
         extracted.first[keep], extracted.frames[keep], held_out[keep],
         {name: values[keep] for name, values in codes.items()},
     )  # fmt: skip
-    predicted = list(targets.of_speech(extracted.sums, settings))
+    predicted = list(targets.speech_targets(extracted.sums, settings))
     for candidate in plan.candidates:
         weight = settings.pseudo_labels[candidate.name]
-        target, clips = targets.of_candidate(candidate, clips, extracted.sums, corpus, weight)
+        target, clips = targets.candidate_target(candidate, clips, extracted.sums, corpus, weight)
         predicted.append(target)
     rejected.sort(key=lambda row: (row.row, row.reason))
     return PreparedClips(clips, tuple(predicted), tuple(rejected))

@@ -25,21 +25,21 @@ from augury.corpus.corpus import Corpus, TooManyBad, write_quarantine
 from augury.errors import InputError, MissingPackage
 from augury.extraction.plan import Plan
 from augury.learning import batches, checkpoint
-from augury.learning.processes import STATE, Group, lock_folder, process_group
-from augury.learning.training import Run, Schedule, State, sum_losses
+from augury.learning.processes import STATE_FOLDER, ProcessGroup, lock_folder, process_group
+from augury.learning.training import Schedule, TrainingLoop, TrainingState, sum_over_batches
 from augury.pretraining import config
 from augury.pretraining.choice import Choice, choose
 from augury.pretraining.clips import Clips
 from augury.pretraining.prepare import prepare
 from augury.pretraining.report import card, render
-from augury.pretraining.workers import SPEECH, Batch, Pretraining, read_batch
+from augury.pretraining.workers import SPEECH, ClipBatch, PretrainingModel, read_batch
 from augury.provenance import versions
 from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.settings import PretrainSettings
 from augury.store import default_store, packed, unpacked, write_atomically
 
 #: Frames that medians are taken of.
-MEDIANS = 1 << 22
+MEDIAN_FRAMES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -109,23 +109,23 @@ def pretrain(
     with process_group(device) as here, lock_folder(folder, here):
         watching = _Watchers(reporter, folder if tensorboard and not here.rank else None)
         if here.rank == 0:
-            _prepared(folder, corpus, choice, settings, candidates, plan, jobs, reporter)
+            _prepare_folder(folder, corpus, choice, settings, candidates, plan, jobs, reporter)
         here.wait()  # the others read what the first has written
         known = config.read_config(folder)
         assert known
         if prepare_only:
             return None
         if known.result:
-            return _finished(folder, known)
+            return _read_pretrained(folder, known)
         clips = _read_clips(folder, plan)
         with torch.random.fork_rng([]):
             torch.manual_seed(settings.seed)
-            model = Pretraining(settings, known.targets)
+            model = PretrainingModel(settings, known.targets)
         model = model.to(here.device)
-        task = _Task(clips, settings, model, here)
+        task = ClipObjective(clips, settings, model, here)
         optimiser = _optimiser(model, settings)
-        run = Run(
-            task, model, [optimiser], _schedule(settings, minutes), folder / STATE,
+        run = TrainingLoop(
+            task, model, [optimiser], _schedule(settings, minutes), folder / STATE_FOLDER,
             folder / "log.jsonl", known.key(), here, watching,
         )  # fmt: skip
         try:
@@ -133,17 +133,17 @@ def pretrain(
         finally:
             watching.close()
         if here.rank == 0:
-            _written(folder, known, model, task, trained)
+            _write_results(folder, known, model, task, trained)
         here.wait()
         written = config.read_config(folder)
         assert written
-        return _finished(folder, written)
+        return _read_pretrained(folder, written)
 
 
 # ------------------------------------------------------------------------------------ preparing
 
 
-def _prepared(
+def _prepare_folder(
     folder: Path,
     corpus: Corpus,
     choice: Choice,
@@ -185,7 +185,7 @@ def _prepared(
         write_quarantine(error.rejected, folder / "quarantine.csv")
         raise
     write_quarantine(found.rejected, folder / "quarantine.csv")
-    write_atomically(folder / STATE / "clips", packed(found.clips.arrays()))
+    write_atomically(folder / STATE_FOLDER / "clips", packed(found.clips.to_arrays()))
     held_out = found.clips.held_out
     data = asked | {
         # A file's name need not be UTF-8, TOML must be.
@@ -202,7 +202,7 @@ def _prepared(
 
 def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
     try:
-        return unpacked((folder / STATE / "clips").read_bytes())
+        return unpacked((folder / STATE_FOLDER / "clips").read_bytes())
     except FileNotFoundError:
         return None
 
@@ -210,28 +210,29 @@ def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
 def _read_clips(folder: Path, plan: Plan) -> Clips:
     kept = _kept_clips(folder)
     if kept is None:
-        raise OSError(f"{folder / STATE / 'clips'}: what was just written can't be read back")
-    return Clips.of_arrays(kept, plan)
+        raise OSError(f"{folder / STATE_FOLDER / 'clips'}: written just now, but can't be read")
+    return Clips.from_arrays(kept, plan)
 
 
 # ------------------------------------------------------------------------------------- training
 
 
-class _Task:
+class ClipObjective:
     """Clips in, each worker's loss out."""
 
     criterion = "loss"
 
     def __init__(
-        self, clips: Clips, settings: PretrainSettings, model: Pretraining, here: Group
+        self, clips: Clips, settings: PretrainSettings, model: PretrainingModel, here: ProcessGroup
     ) -> None:
         self.clips, self.settings, self.model, self.here = clips, settings, model, here
-        self.parts = [one.name for one in model.targets]
-        self.weights = [one.weight for one in model.targets]
+        self.loss_names = [one.name for one in model.targets]
+        self.loss_weights = [one.weight for one in model.targets]
         self.most = round(settings.batch_seconds / audio.HOP)
         self.training = np.flatnonzero(~clips.held_out)
 
-    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+    def epoch_batches(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Indices of the clips of each batch of an epoch, in an order that the seed decides."""
         rng = np.random.default_rng((self.settings.seed, epoch))
         return self._batches(self.training, rng)
 
@@ -241,31 +242,37 @@ class _Task:
         if not len(places):
             return []
         least = self.here.size if rng else 1
-        found = batches.make_batches(self.clips.frames[places], self.most, rng=rng, least=least)
+        found = batches.make_batches(self.clips.frames[places], self.most, rng=rng, min_clips=least)
         return [places[one] for one in found]
 
-    def read(self, plan: NDArray[np.int64]) -> Batch:
-        return read_batch(self.clips, self.model.targets, plan)
+    def read(self, indices: NDArray[np.int64]) -> ClipBatch:
+        """The clips of a batch."""
+        return read_batch(self.clips, self.model.targets, indices)
 
-    def losses(self, model: nn.Module, data: Batch) -> tuple[Tensor, Tensor]:
+    def losses(self, model: nn.Module, data: ClipBatch) -> tuple[Tensor, Tensor]:
+        """(workers,) summed losses, and how many values each sums over."""
         device = self.here.device
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             return model(data.to(device))
 
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
+        """As `losses`, of this process's share of the held-out clips."""
         mine = self._held_out()[self.here.rank :: self.here.size]
-        return self._summed(lambda data: self.losses(model, data), mine, stop)
+        return self._sum_losses(lambda data: self.losses(model, data), mine, stop)
 
     def _held_out(self) -> list[NDArray[np.int64]]:
         return self._batches(np.flatnonzero(self.clips.held_out), None)
 
-    def without_looking(self, medians: Mapping[str, Tensor] | None = None) -> dict[str, float]:
-        """The mean losses of a guess on all that is held out; see `Pretraining.without_looking`."""
+    def constant_guess_losses(
+        self, medians: Mapping[str, Tensor] | None = None
+    ) -> dict[str, float]:
+        """Mean losses on all held-out clips; see `PretrainingModel.constant_guess_losses`."""
         device = self.here.device
-        sums, counts = self._summed(
-            lambda data: self.model.without_looking(data.to(device), medians), self._held_out()
+        sums, counts = self._sum_losses(
+            lambda data: self.model.constant_guess_losses(data.to(device), medians),
+            self._held_out(),
         )
-        found = zip(self.parts, sums.tolist(), counts.tolist(), strict=True)
+        found = zip(self.loss_names, sums.tolist(), counts.tolist(), strict=True)
         return {name: total / count for name, total, count in found if count}
 
     def medians(self) -> dict[str, Tensor]:
@@ -274,7 +281,7 @@ class _Task:
         frames, plans = 0, self._held_out()
         for k in np.random.default_rng(0).permutation(len(plans)):  # they are sorted by length
             plan = plans[k]
-            if frames > MEDIANS:
+            if frames > MEDIAN_FRAMES:
                 break
             frames += int(self.clips.frames[plan].sum())
             labels = self.read(plan).labels
@@ -285,20 +292,22 @@ class _Task:
             name: torch.cat(parts).nanmedian(dim=0)[0].nan_to_num() for name, parts in found.items()
         }
 
-    def _summed(
+    def _sum_losses(
         self,
-        losses: Callable[[Batch], tuple[Tensor, Tensor]],
+        losses: Callable[[ClipBatch], tuple[Tensor, Tensor]],
         plans: list[NDArray[np.int64]],
         stop: Callable[[], bool] = lambda: False,
     ) -> tuple[Tensor, Tensor]:
         read = batches.read_ahead(self.read, plans)
-        return sum_losses(losses, read, self.here.device, stop, parts=len(self.parts))
+        return sum_over_batches(losses, read, self.here.device, stop, count=len(self.loss_names))
 
-    def seconds(self, plan: NDArray[np.int64]) -> float:
-        return float(self.clips.frames[plan].sum() * audio.HOP)
+    def seconds(self, indices: NDArray[np.int64]) -> float:
+        """Seconds of audio in a batch."""
+        return float(self.clips.frames[indices].sum() * audio.HOP)
 
-    def described(self, plan: NDArray[np.int64]) -> str:
-        return self.clips.describe(plan)
+    def describe(self, indices: NDArray[np.int64]) -> str:
+        """The clips of a batch, for messages."""
+        return self.clips.describe(indices)
 
 
 def _optimiser(model: nn.Module, settings: PretrainSettings) -> torch.optim.Optimizer:
@@ -350,11 +359,15 @@ class _Watchers(Reporter):
 # -------------------------------------------------------------------------------- what comes out
 
 
-def _written(
-    folder: Path, known: config.Config, model: Pretraining, task: _Task, trained: State
+def _write_results(
+    folder: Path,
+    known: config.Config,
+    model: PretrainingModel,
+    task: ClipObjective,
+    trained: TrainingState,
 ) -> None:
     """The weights of the best epoch, the finished configuration, card and report."""
-    best = checkpoint.load(folder / STATE / "best", model, key=known.key())
+    best = checkpoint.load(folder / STATE_FOLDER / "best", model, key=known.key())
     # Where no best could be written (a full disk), what the model now holds: the last epoch.
     kept = best["epoch"] if best else trained.epoch
     entry = trained.history[kept - 1]
@@ -367,24 +380,24 @@ def _written(
         "skipped": trained.skipped,
         "training": entry["training"],
         "validation": entry["validation"],
-        "seconds": round(trained.wall, 1),
-        "audio_seconds": round(trained.audio, 1),
+        "seconds": round(trained.seconds, 1),
+        "audio_seconds": round(trained.audio_seconds, 1),
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
     if task.clips.held_out.any():
-        result["predicting_mean"] = task.without_looking()
-        result["without_looking"] = task.without_looking(task.medians())
+        result["mean_guess"] = task.constant_guess_losses()
+        result["constant_guess"] = task.constant_guess_losses(task.medians())
     known = replace(known, result=result)
     history = json.dumps(trained.history)
     write_atomically(folder / "history.json", history + "\n")
     write_atomically(folder / "report.html", render(known, trained.history))
     write_atomically(folder / "README.md", card(known))
     known.write(folder)  # last: it says that all is there
-    checkpoint.remove(folder / STATE / "checkpoint")
-    checkpoint.remove(folder / STATE / "best")
-    (folder / STATE / "clips").unlink(missing_ok=True)
+    checkpoint.remove(folder / STATE_FOLDER / "checkpoint")
+    checkpoint.remove(folder / STATE_FOLDER / "best")
+    (folder / STATE_FOLDER / "clips").unlink(missing_ok=True)
 
 
-def _finished(folder: Path, known: config.Config) -> Pretrained:
+def _read_pretrained(folder: Path, known: config.Config) -> Pretrained:
     history = json.loads((folder / "history.json").read_text("utf-8"))
     return Pretrained(folder, known, history, tuple(known.result["skipped"]))

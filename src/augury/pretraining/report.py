@@ -22,7 +22,7 @@ def render(config: Config, history: list[dict[str, Any]]) -> str:
     from augury.report import canvas
     from augury.report.page import render_template
 
-    run = losses.Run.of(config, history)
+    run = losses.LossCurves.of(config, history)
 
     def figure(name: str, message: str) -> Markup:
         return canvas.both(getattr(curves, name), run, name, message)
@@ -38,7 +38,7 @@ def card(config: Config) -> str:
     from augury.pseudolabels.opensmile import LICENCE
     from augury.report.page import render_template
 
-    run = losses.Run.of(config, [])
+    run = losses.LossCurves.of(config, [])
     return render_template(
         "augury.pretraining", "card.md.j2", config=config, run=run, said=losses, licence=LICENCE
     )

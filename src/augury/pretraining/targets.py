@@ -24,7 +24,7 @@ class Target:
     source: str  # what it stands for
     weight: float  # in the loss
     mean: NDArray[np.float64]  # (dims,) over the training frames; of categories: their shares
-    deviation: NDArray[np.float64]  # (dims,) of categories: 1
+    standard_deviation: NDArray[np.float64]  # (dims,) of categories: 1
     categories: tuple[str, ...] = ()  # where it is one of these, not a number
 
     @property
@@ -63,20 +63,20 @@ class Summary:
         return Summary(count, mean, squares)
 
     @property
-    def deviation(self) -> NDArray[np.float64]:
+    def standard_deviation(self) -> NDArray[np.float64]:
         """Standard deviation (dims,)."""
         return np.sqrt(self.squares / np.maximum(self.count, 1))
 
 
-def of_speech(sums: dict[str, Summary], settings: PretrainSettings) -> Iterator[Target]:
+def speech_targets(sums: dict[str, Summary], settings: PretrainSettings) -> Iterator[Target]:
     """The log-mel and its MFCCs, even where they have no worker."""
     # A band that holds nothing (speech of 8 kHz) should not have its rounding blown up to speech.
     for name, weight, least in (("mel", settings.mel, 1.0), ("mfcc", settings.mfcc, 0.1)):
-        deviation = np.maximum(sums[name].deviation, least)
+        deviation = np.maximum(sums[name].standard_deviation, least)
         yield Target(name, name, weight, sums[name].mean, deviation)
 
 
-def of_candidate(
+def candidate_target(
     one: Candidate, clips: Clips, sums: dict[str, Summary], corpus: Corpus, weight: float
 ) -> tuple[Target, Clips]:
     """How a candidate's values are normalised; codes of categories become those trained on."""
@@ -93,18 +93,18 @@ def of_candidate(
             codes[used] = np.arange(len(used))
             codes = codes[values]
             clips = replace(clips, columns=clips.columns | {one.name: codes})
-            # Their shares of the frames: what is known without looking.
+            # The share of the frames that each category has: the best constant guess.
             shares = np.bincount(codes[training] + 1, clips.frames[training])[1:]
             named = tuple(texts[k] for k in used)
             return Target(
                 one.name, one.source, weight, shares / shares.sum(), np.ones(len(used)), named
             ), clips
-        summary = _weighted(values[training], clips.frames[training])
+        summary = _weighted_summary(values[training], clips.frames[training])
     if not summary.count.all():
         raise InputError(
             f"{one.name} has no value at all in some of its dimensions; drop it, or see why"
         )
-    deviation = summary.deviation
+    deviation = summary.standard_deviation
     constant = deviation <= 1e-9 * np.abs(summary.mean)
     if constant.all():
         raise InputError(f"{one.name} is {summary.mean[0]:g} everywhere: nothing to learn; drop it")
@@ -112,7 +112,7 @@ def of_candidate(
     return Target(one.name, one.source, weight, summary.mean, deviation), clips
 
 
-def _weighted(values: NDArray, frames: NDArray) -> Summary:
+def _weighted_summary(values: NDArray, frames: NDArray) -> Summary:
     """The summary of a value a clip (clips,), each as often as it has frames."""
     known = np.isfinite(values)
     values, frames = values[known], frames[known].astype(np.float64)

@@ -20,21 +20,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury import audio
+from augury.learning.layers import mask
 from augury.pretraining.clips import Clips
-from augury.pretraining.encoder import Encoder, mask
+from augury.pretraining.encoder import Encoder
 from augury.pretraining.targets import Target
 from augury.settings import PretrainSettings
 
 #: Deviations from the mean beyond which a value is none: only a broken one is.
-_FAR = 1e6
+_FARTHEST = 1e6
 #: Frames, at most, whose targets one frame has to give: see `around`.
-GIVEN = 9
+MAX_PREDICTED_FRAMES = 9
 
 SPEECH = ("mel", "mfcc")  # targets computed from the encoder's own input
 
 
 @dataclass
-class Batch:
+class ClipBatch:
     """Clips to train on together."""
 
     mel: Tensor  # (clips, frames, bands) dB, anything beyond a clip's frames
@@ -43,13 +44,13 @@ class Batch:
     #: where there is none; or codes (frames,), -1 where there is none.
     labels: dict[str, Tensor]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> ClipBatch:
         """The same on a device."""
         labels = {name: values.to(device) for name, values in self.labels.items()}
-        return Batch(self.mel.to(device), self.lengths.to(device), labels)
+        return ClipBatch(self.mel.to(device), self.lengths.to(device), labels)
 
 
-def read_batch(clips: Clips, targets: Sequence[Target], chosen: NDArray[np.int64]) -> Batch:
+def read_batch(clips: Clips, targets: Sequence[Target], chosen: NDArray[np.int64]) -> ClipBatch:
     """Those clips from the store, padded to the longest, their pseudo-labels normalised."""
     lengths = clips.frames[chosen]
     labels: dict[str, list[np.ndarray]] = {}
@@ -69,21 +70,23 @@ def read_batch(clips: Clips, targets: Sequence[Target], chosen: NDArray[np.int64
         frames = np.concatenate(labels[target.name])
         if not target.categories:
             frames = frames.reshape(len(frames), -1)
-            frames = (frames - target.mean) / target.deviation
-            frames = np.where(np.abs(frames) < _FAR, frames, np.nan).astype(np.float32)
+            frames = (frames - target.mean) / target.standard_deviation
+            frames = np.where(np.abs(frames) < _FARTHEST, frames, np.nan).astype(np.float32)
         found[target.name] = torch.from_numpy(frames)
-    return Batch(torch.from_numpy(mel), torch.from_numpy(lengths), found)
+    return ClipBatch(torch.from_numpy(mel), torch.from_numpy(lengths), found)
 
 
 class Worker(nn.Module):
     """Predicts one target from the features of a frame: that frame's, or those around it."""
 
-    def __init__(self, width: int, target: Target, given: int = 1, *, prelu: bool = True) -> None:
+    def __init__(
+        self, width: int, target: Target, frames_predicted: int = 1, *, prelu: bool = True
+    ) -> None:
         super().__init__()
         self.name = target.name
         self.categories = bool(target.categories)
-        self.given = given  # frames whose target it predicts
-        self.linear = nn.Linear(width, given * target.dims)
+        self.given = frames_predicted  # frames whose target it predicts
+        self.linear = nn.Linear(width, frames_predicted * target.dims)
         # What goes into a softmax needs no PReLU.
         self.activation = nn.PReLU() if prelu and not self.categories else nn.Identity()
 
@@ -104,25 +107,27 @@ class Worker(nn.Module):
         return error.mean(dim=1).sum(), known.float().mean(dim=1).sum()
 
 
-class Pretraining(nn.Module):
+class PretrainingModel(nn.Module):
     """An encoder with its workers."""
 
     cosines: Tensor
     mfcc_mean: Tensor
-    mfcc_deviation: Tensor
+    mfcc_standard_deviation: Tensor
 
     def __init__(self, settings: PretrainSettings, targets: Sequence[Target]) -> None:
         super().__init__()
         self.encoder = Encoder(settings.encoder)
         mel, mfcc = targets[:2]
         self.encoder.mean.copy_(torch.from_numpy(mel.mean))
-        self.encoder.deviation.copy_(torch.from_numpy(mel.deviation))
+        self.encoder.standard_deviation.copy_(torch.from_numpy(mel.standard_deviation))
         self.register_buffer("mfcc_mean", torch.from_numpy(mfcc.mean).float())
-        self.register_buffer("mfcc_deviation", torch.from_numpy(mfcc.deviation).float())
+        self.register_buffer(
+            "mfcc_standard_deviation", torch.from_numpy(mfcc.standard_deviation).float()
+        )
         cosines = audio.cosines(settings.encoder.bands, settings.coefficients)
         # torch's own memory: where NumPy's happens to begin, a product may round the last bit by.
         self.register_buffer("cosines", torch.tensor(cosines), persistent=False)
-        self.around = around(settings.context)
+        self.around = context_offsets(settings.context)
         self.targets = [one for one in targets if one.weight]
         self._workers = [
             Worker(settings.encoder.dimensions, one, len(self.around), prelu=settings.prelu)
@@ -130,34 +135,36 @@ class Pretraining(nn.Module):
         ]
         self.workers = nn.ModuleList(self._workers)
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
         """Each worker's loss summed over what it predicts (workers,), and how much that is."""
         inside = mask(batch.lengths, batch.mel.shape[1])
-        features = self.encoder.packed(self.encoder.normalised(batch.mel), batch.lengths, inside)
+        features = self.encoder.encode_frames(
+            self.encoder.normalise(batch.mel), batch.lengths, inside
+        )
         with torch.autocast(batch.mel.device.type, enabled=False):  # bfloat16 would round dB
-            wanted = self.wanted(batch, inside)
+            wanted = self.target_values(batch, inside)
             if len(self.around) > 1:
-                at = neighbours(batch.lengths, self.around).flatten()
+                at = neighbour_indices(batch.lengths, self.around).flatten()
                 wanted = {one.name: wanted[one.name][at] for one in self.targets}
         found = [
             worker.loss(worker(features).float(), wanted[worker.name]) for worker in self._workers
         ]
-        return _stacked(found)
+        return _stack(found)
 
-    def wanted(self, batch: Batch, inside: Tensor) -> dict[str, Tensor]:
+    def target_values(self, batch: ClipBatch, inside: Tensor) -> dict[str, Tensor]:
         """Every target of the batch's frames, normalised."""
         frames = batch.mel[inside]  # (frames, bands)
-        mfcc = (frames @ self.cosines - self.mfcc_mean) / self.mfcc_deviation
-        return {"mel": self.encoder.normalised(frames), "mfcc": mfcc} | batch.labels
+        mfcc = (frames @ self.cosines - self.mfcc_mean) / self.mfcc_standard_deviation
+        return {"mel": self.encoder.normalise(frames), "mfcc": mfcc} | batch.labels
 
-    def without_looking(
-        self, batch: Batch, medians: Mapping[str, Tensor] | None = None
+    def constant_guess_losses(
+        self, batch: ClipBatch, medians: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """The losses of a guess that never looks: the mean, or each category's share.
 
         `medians`: (dims,) by pseudo-label, guessed instead; no constant has a lower absolute error.
         """
-        wanted = self.wanted(batch, mask(batch.lengths, batch.mel.shape[1]))
+        wanted = self.target_values(batch, mask(batch.lengths, batch.mel.shape[1]))
         found = []
         for worker, target in zip(self._workers, self.targets, strict=True):
             values = wanted[target.name]
@@ -167,16 +174,16 @@ class Pretraining(nn.Module):
             elif medians and target.name in medians:
                 guess += medians[target.name].to(values.device)
             found.append(worker.loss(guess, values))
-        return _stacked(found)
+        return _stack(found)
 
 
-def around(context: int) -> tuple[int, ...]:
+def context_offsets(context: int) -> tuple[int, ...]:
     """Which frames, counted from its own, a frame has to give: `GIVEN` at most, evenly apart."""
-    steps = np.linspace(-context, context, min(GIVEN, 2 * context + 1))
+    steps = np.linspace(-context, context, min(MAX_PREDICTED_FRAMES, 2 * context + 1))
     return tuple(np.rint(steps).astype(int).tolist())
 
 
-def neighbours(lengths: Tensor, offsets: Sequence[int]) -> Tensor:
+def neighbour_indices(lengths: Tensor, offsets: Sequence[int]) -> Tensor:
     """Places (frames, offsets) of the frames around each, among those of all clips of a batch.
 
     Args:
@@ -189,6 +196,6 @@ def neighbours(lengths: Tensor, offsets: Sequence[int]) -> Tensor:
     return (at + torch.tensor(offsets, device=lengths.device)).maximum(begin).minimum(last)
 
 
-def _stacked(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def _stack(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     sums, counts = zip(*found, strict=True)
     return torch.stack(sums), torch.stack([count.float() for count in counts])

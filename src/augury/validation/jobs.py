@@ -190,7 +190,7 @@ def _run_job(site: RunOptions, job: Job, features: Path) -> JobOutcome:
     known = job.read_result(site.store)
     if known:
         return JobOutcome(job, known)
-    from augury.learning.processes import Busy
+    from augury.learning.processes import FolderInUse
     from augury.learning.training import Stopped
 
     folder = job.folder(site.store)
@@ -208,7 +208,7 @@ def _run_job(site: RunOptions, job: Job, features: Path) -> JobOutcome:
             write_result(site.store, job, result)
             log.write("done")
             return JobOutcome(job, result)
-        except Busy:  # what a killed run left behind is still at it, or another run
+        except FolderInUse:  # what a killed run left behind is still at it, or another run
             time.sleep(RETRY_SECONDS)
         except Stopped as stopped:  # it is the experiment that was asked to stop
             log.write(str(stopped))

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from augury.downstream.models.attention import AttentionDecoder, joint_search  # noqa: E402
-from augury.pretraining.encoder import mask  # noqa: E402
+from augury.learning.layers import mask  # noqa: E402
 
 SYMBOLS, WIDTH = 4, 5
 

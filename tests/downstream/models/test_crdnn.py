@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from augury.downstream.models.crdnn import Crdnn, LiGRU, Recurrence, beside, largest  # noqa: E402
-from augury.pretraining.encoder import mask, reversal  # noqa: E402
+from augury.learning.layers import mask, reversal  # noqa: E402
 
 TINY = {"recurrent_layers": 2, "recurrent_units": 6, "dimensions": 10}
 SHAPES = [

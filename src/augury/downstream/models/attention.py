@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from augury.downstream.scores.ctc import IMPOSSIBLE, Hypothesis, PrefixScorer
 from augury.errors import InputError
-from augury.pretraining.encoder import mask
+from augury.learning.layers import mask
 
 
 @dataclass(frozen=True)

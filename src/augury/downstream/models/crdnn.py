@@ -15,15 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augury.errors import InputError
-from augury.pretraining.encoder import (
-    Activated,
-    Bidirectional,
-    Block,
+from augury.learning.layers import (
+    BidirectionalLSTM,
+    ConvolutionBlock,
     FrameNorm,
-    Pooled,
+    MaskedLeakyReLU,
+    MaxPool,
     mask,
     reversal,
-    taken,
+    take_rows,
 )
 
 #: What comes into a gate that is to be shut: its sigmoid is 1 exactly.
@@ -67,7 +67,7 @@ class LiGRU(nn.Module):
         # One mask an utterance and direction, the same at all its frames.
         kept = self.dropout(self.recurrent.new_ones(2, batch, self.units))
         forwards, backwards = Recurrence.apply(gates, self.recurrent, kept)
-        return torch.cat([forwards, taken(backwards, reversal)], dim=-1)
+        return torch.cat([forwards, take_rows(backwards, reversal)], dim=-1)
 
 
 class Recurrence(torch.autograd.Function):
@@ -169,7 +169,7 @@ class Crdnn(nn.Module):
         self.time_pool = time_pool
         before, blocks = 1, []
         for after, pool in zip(channels, pools if channels else (), strict=True):
-            blocks.append(Block((before, *[after] * convolutions), width, pool, dropout))
+            blocks.append(ConvolutionBlock((before, *[after] * convolutions), width, pool, dropout))
             before, width = after, width // pool
         self.blocks = nn.ModuleList(blocks)
         self.projection = None
@@ -183,7 +183,7 @@ class Crdnn(nn.Module):
             layers.append(
                 LiGRU(width, recurrent_units, dropout)
                 if self.light
-                else Bidirectional(width, recurrent_units)
+                else BidirectionalLSTM(width, recurrent_units)
             )
             width = 2 * recurrent_units
         self.recurrent = nn.ModuleList(layers)
@@ -207,7 +207,7 @@ class Crdnn(nn.Module):
         inside = mask(lengths, features.shape[1])  # (batch, frames)
         if len(self.blocks):
             beyond = (~inside).flatten().nonzero()[:, 0]
-            x = Activated.apply(features[..., None].contiguous(), beyond, 1.0)
+            x = MaskedLeakyReLU.apply(features[..., None].contiguous(), beyond, 1.0)
             for block in self.blocks:
                 x = block(x, beyond)  # (batch, frames, fewer features, channels)
             x = largest(x.flatten(2), inside, self.time_pool)  # (batch, fewer frames, width)
@@ -257,5 +257,5 @@ def largest(x: Tensor, inside: Tensor, pool: int) -> Tensor:
     """
     x = x.masked_fill(~inside[..., None], -torch.inf)  # an utterance's last may all be below 0
     x = F.pad(x, (0, 0, 0, -x.shape[1] % pool), value=-torch.inf)
-    x = Pooled.apply(x[:, None], pool)[:, 0]
+    x = MaxPool.apply(x[:, None], pool)[:, 0]
     return x.masked_fill(~inside[:, ::pool, None], 0.0)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from augury.errors import InputError
-from augury.pretraining.encoder import mask
+from augury.learning.layers import mask
 
 IMPOSSIBLE = -torch.inf
 

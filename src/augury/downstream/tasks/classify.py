@@ -21,7 +21,7 @@ from augury.downstream.segments import described, interval, sound
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task, classified
 from augury.errors import InputError
-from augury.pretraining.encoder import FrameNorm
+from augury.learning.layers import FrameNorm
 from augury.settings import EvaluateSettings
 
 #: Predictions that went most wrong, that a report shows.

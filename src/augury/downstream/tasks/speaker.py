@@ -25,7 +25,7 @@ from augury.downstream.segments import FEWEST, described, sound
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task, classified
 from augury.errors import InputError
-from augury.pretraining.encoder import FrameNorm, mask
+from augury.learning.layers import FrameNorm, mask
 from augury.settings import EvaluateSettings, among
 from augury.store import digest
 from augury.tables import csv_text

@@ -17,7 +17,8 @@ from augury.downstream.features import Batch
 from augury.downstream.result import Metric, Outcome
 from augury.downstream.segments import with_label
 from augury.errors import InputError
-from augury.pretraining.encoder import Encoder, mask
+from augury.learning.layers import mask
+from augury.pretraining.encoder import Encoder
 from augury.settings import EvaluateSettings
 from augury.store import source_version
 
