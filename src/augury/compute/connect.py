@@ -92,9 +92,7 @@ def _explain_missing_dask() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise MissingPackage(
-            "--cluster needs Dask: pip install 'augury[cluster]'", name=error.name
-        ) from error
+        raise MissingPackage("--cluster needs Dask: pip install 'augury[cluster]'") from error
 
 
 def _check(cluster: Cluster) -> Cluster:

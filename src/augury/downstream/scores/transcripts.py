@@ -134,6 +134,5 @@ def _jiwer() -> ModuleType:
         raise MissingPackage(
             "error rates of transcripts are aligned by jiwer, which is not installed; "
             "pip install 'augury[train]'",
-            name=error.name,
         ) from error
     return jiwer
