@@ -24,7 +24,7 @@ def main() -> None:
         scores = np.empty((REPEATS, 2))
         for k in range(REPEATS):
             x, z = rng.standard_normal((n, 8)) + 1, rng.standard_normal(n)
-            scores[k] = hsic.robust(x, [z], y)[0].score, hsic.conditional_hsic(x, z, y)
+            scores[k] = hsic.robust(x, [z], y)[0].score, hsic.paper(x, [z], y)[0].score
         mean, error = scores.mean(axis=0), scores.std(axis=0) / np.sqrt(REPEATS)
         print(
             f"{n:5}{mean[0]:12.5f} ± {error[0]:.5f}{mean[1]:16.6f} ± {error[1]:.6f}"

@@ -48,7 +48,7 @@ from augury.pretraining.targets import Target
 from augury.pretraining.workers import ClipBatch, PretrainingModel, read_batch
 from augury.reporter import ExtractionProgress, Progress, Reporter
 from augury.settings import PretrainSettings
-from augury.store import packed
+from augury.store import pack
 
 from measure import machine, peak_memory
 
@@ -245,7 +245,7 @@ def index(count: int = 600_000) -> None:
     zero = np.zeros(count, np.int64)
     clips = Clips(nothing, paths, names, digests, np.arange(count), zero, frames, held_out)
     memory = peak_memory() - before
-    kept = packed(clips.to_arrays())
+    kept = pack(clips.to_arrays())
     began = time.perf_counter()
     plan = make_batches(clips.frames, 8000, rng=rng)
     spent = time.perf_counter() - began

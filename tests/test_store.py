@@ -83,15 +83,15 @@ def test_mapped_arrays_are_those_written(tmp_path):
         "c": np.arange(5, dtype=np.float32),
     }
     store.write("x" * 64, arrays)
-    found = store.mapped("x" * 64)
+    found = store.memory_map("x" * 64)
     assert found is not None
     assert set(found) == set(arrays)
     for name, expected in arrays.items():
         assert isinstance(found[name], np.memmap)
         np.testing.assert_array_equal(found[name], expected)
-    assert store.mapped("y" * 64) is None
+    assert store.memory_map("y" * 64) is None
     path = store.path("x" * 64)
     for length in (path.stat().st_size - 1, 60, 36, 0):
         with path.open("r+b") as file:
             file.truncate(length)
-        assert store.mapped("x" * 64) is None
+        assert store.memory_map("x" * 64) is None

@@ -6,8 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from augury.corpus.check import check as check
     from augury.corpus.corpus import Corpus as Corpus
-    from augury.corpus.corpus import check as check
     from augury.corpus.read import prepare as prepare
     from augury.corpus.read import read_corpus as read_corpus
     from augury.corpus.read import read_trials as read_trials
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Public names and where they live; imported when first used, so that `import augury` is quick.
 _PLACES = {
     "Corpus": "augury.corpus.corpus",
-    "check": "augury.corpus.corpus",
+    "check": "augury.corpus.check",
     "prepare": "augury.corpus.read",
     "read_corpus": "augury.corpus.read",
     "read_trials": "augury.corpus.read",

@@ -13,7 +13,7 @@ import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
@@ -22,6 +22,24 @@ from numpy.typing import NDArray
 from augury.errors import InputError
 
 Indices = NDArray[np.int64]
+
+
+class Embeddings(Protocol):
+    """Embeddings of any kind: an array, or a source of one for any rows.
+
+    >>> import numpy as np
+    >>> x: Embeddings = Selected(np.eye(3), np.array([2, 0]))
+    >>> len(x), x[np.array([0])]
+    (2, array([[0., 0., 1.]]))
+    """
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        ...
+
+    def __getitem__(self, rows: Indices, /) -> Any:
+        """(len(rows), …): a copy of these rows, of NumPy or another library of the array API."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,22 @@ class MissingPackage(InputError, ModuleNotFoundError):
     """An optional package is not installed; the message names the extra that brings it."""
 
 
-def did_you_mean(name: str, names: Iterable[str], *, cutoff: float = 0.4) -> str:
-    """A hint at the nearest of some names, or "" where none is near.
+def nearest(name: str, names: Iterable[str], *, count: int = 1, cutoff: float = 0.4) -> list[str]:
+    """At most `count` of some names that resemble another, the most similar first.
+
+    `cutoff` is the least similarity, from 0 to 1 (equal), as `difflib.get_close_matches` has it.
+
+    >>> nearest("loudnes", ["F0", "loudness"])
+    ['loudness']
+    """
+    return difflib.get_close_matches(str(name), list(names), n=count, cutoff=cutoff)
+
+
+def did_you_mean(name: str, names: Iterable[str], *, count: int = 1, cutoff: float = 0.4) -> str:
+    """A hint at the names that `nearest` finds, or "" where there is none.
 
     >>> did_you_mean("loudnes", ["F0", "loudness"])
     '; did you mean loudness?'
     """
-    nearest = difflib.get_close_matches(str(name), list(names), n=1, cutoff=cutoff)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
+    similar = nearest(name, names, count=count, cutoff=cutoff)
+    return f"; did you mean {' or '.join(similar)}?" if similar else ""

@@ -64,9 +64,9 @@ class Store:
             data = self.path(name).read_bytes()
         except FileNotFoundError:
             return None
-        return unpacked(data)
+        return unpack(data)
 
-    def mapped(self, name: str) -> dict[str, np.ndarray] | None:
+    def memory_map(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays of an artefact, read from disk only where they are looked at.
 
         Their checksum is not: this is for what was read whole before.
@@ -88,7 +88,7 @@ class Store:
 
     def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep arrays under a name, replacing what was there."""
-        write_atomically(self.path(name), packed(arrays))
+        write_atomically(self.path(name), pack(arrays))
 
 
 def default_store() -> Path:
@@ -97,13 +97,13 @@ def default_store() -> Path:
     return Path(os.environ.get("AUGURY_STORE") or Path(cache) / "augury")
 
 
-def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays by name as bytes, with a checksum."""
     payload = save({k: np.ascontiguousarray(arrays[k]) for k in sorted(arrays)})
     return hashlib.blake2b(payload, digest_size=_DIGEST).digest() + payload
 
 
-def unpacked(data: bytes) -> dict[str, np.ndarray] | None:
+def unpack(data: bytes) -> dict[str, np.ndarray] | None:
     """What was `packed`; None if it was damaged since."""
     payload = memoryview(data)[_DIGEST:]
     if hashlib.blake2b(payload, digest_size=_DIGEST).digest() != data[:_DIGEST]:

@@ -82,7 +82,7 @@ def test_mono_is_the_mean_of_the_channels():
 
 def test_long_files_are_decoded_in_pieces(monkeypatch):
     whole, _ = decode(encoded("flac"), "x")
-    monkeypatch.setattr("augury.audio._PIECE", 1000)
+    monkeypatch.setattr("augury.audio.decoding._PIECE", 1000)
     np.testing.assert_array_equal(decode(encoded("flac"), "x")[0], whole)
 
 
@@ -122,7 +122,7 @@ def test_no_samples(kind):
 
 
 def test_too_long_is_refused_by_its_header():
-    assert reason(encoded("wav"), longest=1.9 / 3600) == "too-long"
+    assert reason(encoded("wav"), max_hours=1.9 / 3600) == "too-long"
     data = bytearray(encoded("flac"))  # claims 2^36 - 1 samples, whose room is never allocated
     data[21] |= 0x0F
     data[22:26] = b"\xff" * 4
@@ -198,7 +198,7 @@ def test_damage_raises_nothing_but_bad_audio(kind, damage):
     for place, value in damage:
         data[int(place**3 * (len(data) - 1))] = value  # mostly in the header
     try:
-        signal, rate = decode(bytes(data), kind, longest=0.1)
+        signal, rate = decode(bytes(data), kind, max_hours=0.1)
     except BadAudio:
         return
     assert 4_000 <= rate <= 192_000
@@ -308,15 +308,15 @@ def test_real_speech_is_read(shared_data):
 
 def test_an_interrupt_while_decoding_is_raised_afterwards_and_not_swallowed(monkeypatch):
     """In a callback of libsndfile it would be lost, and the file called truncated."""
-    import augury.audio
+    from augury.audio import decoding
 
-    mono = augury.audio._mono
+    mono = decoding._decode_mono
 
     def interrupted(sound, name):
         signal.raise_signal(signal.SIGINT)
         return mono(sound, name)
 
-    monkeypatch.setattr(augury.audio, "_mono", interrupted)
+    monkeypatch.setattr(decoding, "_decode_mono", interrupted)
     data = written(tone(440, 0.5))
     # Who starts tests in the background has them ignore interrupts.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

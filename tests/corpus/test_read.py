@@ -335,7 +335,7 @@ def test_timit_lists_are_as_published():
 def test_prepare_timit(tmp_path):
     folder = timit_tree(tmp_path / "timit")
     done = prepare("timit", folder, tmp_path / "m.csv", split="complete")
-    assert {one.what: (one.found, one.published) for one in done.counts} == {
+    assert {one.name: (one.found, one.published) for one in done.counts} == {
         "train utterances": (2, 3_696),  # of four phones
         "train speakers": (1, 462),
         "test utterances": (3, 1_344),

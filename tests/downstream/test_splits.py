@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from augury.corpus.corpus import assemble
+from augury.corpus.manifest import assemble
 from augury.downstream.splits import assign_splits
 from augury.settings import EvaluateSettings
 

@@ -1,4 +1,6 @@
 import importlib.util
+from dataclasses import replace
+from functools import partial
 
 import array_api_strict
 import numpy as np
@@ -7,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from augury import embeddings as rows
 from augury.compute import threads
-from augury.hsic import engines, factors, strips
+from augury.embeddings import OnDevice
+from augury.hsic import engines, factors
 from augury.hsic.kernels import label_kernel, unit_rows
 from augury.hsic.sums import SumPlan
 
@@ -66,43 +68,28 @@ LABELS = {
     "vectors": lambda rng, n: rng.standard_normal((n, 3)),
     "categories": lambda rng, n: rng.integers(0, 7, n),
 }
-ENGINES = {
-    "dense": {(engines, "FEW"): 10_000, (engines, "DENSE"): 10_000},
-    "factors": {(engines, "FEW"): 0, (engines, "DENSE"): 0},
-    "strips and tiles": {
-        (engines, "FEW"): 0,
-        (engines, "DENSE"): 0,
-        (strips, "TILE"): 50,
-        (strips, "STRIP"): 30,
-    },
-}
+ENGINES = ["dense", "factored", "strips"]
 
 
-def surveyed(monkeypatch, engine, x, groups, zs, widths, **choices):
-    if engine == "strips and tiles":
-        monkeypatch.setattr(factors, "MOST", 0)
-    wanted = SumPlan.of(zs, widths, 1000, tolerance=1e-9, **choices)
-    for (module, name), value in ENGINES[engine].items():
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(engines, "CHUNK", 50)  # several tasks a class
-    return engines.class_sums_of(x, groups, zs, wanted, whole=True, run=threads.run_in_threads)
+def sums_of_classes(engine, x, groups, zs, widths, **choices):
+    plan = SumPlan.of(zs, widths, 1000, tolerance=1e-9, engine=engine, **choices)
+    plan = replace(plan, chunk=50, tile=50, strip=30)  # several tasks a class
+    return engines.class_sums_of(x, groups, zs, plan, whole=True, run=threads.run_in_threads)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 60, 300])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("width", [0.05, 1.0])
-def test_every_engine_gives_the_sums_of_matrices(monkeypatch, n, engine, width):
+def test_every_engine_gives_the_sums_of_matrices(n, engine, width):
     rng = np.random.default_rng(1)
     x = speech(2 * n)
     groups = [np.arange(0, 2 * n, 2), np.arange(1, 2 * n, 2)]
     zs = [make(rng, 2 * n) for make in LABELS.values()]
-    found, _ = surveyed(
-        monkeypatch, engine, x, groups, zs, [width] * len(zs), norms=True, points=True
-    )
+    found, _ = sums_of_classes(engine, x, groups, zs, [width] * len(zs), norms=True, points=True)
     for one, own in zip(found, groups, strict=True):
         for pair, z, name in zip(one.pairs, zs, LABELS, strict=True):
             wanted = expected(x[own], z[own], width)
-            if engine == "strips and tiles" and wanted["LL"] < 1e-11 * n**2:
+            if engine == "strips" and wanted["LL"] < 1e-11 * n**2:
                 assert pair.LL < 1e-11 * n**2  # as good as constant
                 continue
             # Float64 sums of n² entries of order 1, some of which cancel.
@@ -111,8 +98,8 @@ def test_every_engine_gives_the_sums_of_matrices(monkeypatch, n, engine, width):
                 assert getattr(pair, key) == pytest.approx(wanted[key], **close), (name, key)
             assert 0 <= pair.error < 1e-6 * max(abs(wanted["KL"]), 1e-3), name
             assert np.allclose(pair.each_ab, wanted["each_ab"], rtol=1e-8, atol=1e-10), name
-            by_strips = engine == "strips and tiles" or (
-                engine == "factors" and factors.factor(z, width, 1e-12) is None
+            by_strips = engine == "strips" or (
+                engine == "factored" and factors.factor(z, width, 1e-12) is None
             )
             if not by_strips and n > 2:  # there both are approximations, as said there
                 for key in ("each_KL", "each_LL"):
@@ -129,12 +116,12 @@ def test_every_engine_gives_the_sums_of_matrices(monkeypatch, n, engine, width):
 
 @pytest.mark.parametrize("n", [2, 60, 300])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_released_code_s_slip_in_centring(monkeypatch, n, engine):
+def test_the_released_code_s_slip_in_centring(n, engine):
     rng = np.random.default_rng(1)
     x = speech(n)
     zs = [make(rng, n) for make in LABELS.values()]
-    ((one,), _) = surveyed(
-        monkeypatch, engine, x, [np.arange(n)], zs, [0.3] * len(zs), slip=True, points=True
+    ((one,), _) = sums_of_classes(
+        engine, x, [np.arange(n)], zs, [0.3] * len(zs), slip=True, points=True
     )
     X = unit_rows(x)
     X -= X.mean(axis=0) / n
@@ -147,14 +134,17 @@ def test_the_released_code_s_slip_in_centring(monkeypatch, n, engine):
         assert np.allclose(pair.each_ab, np.diag(KL), rtol=1e-9)
 
 
-@pytest.mark.parametrize("engine", ["dense", "factors"])
-def test_the_classes_together_are_one_class_of_all(monkeypatch, engine):
+@pytest.mark.parametrize("engine", ["dense", "factored"])
+def test_the_classes_together_are_one_class_of_all(engine):
     x, rng = speech(150), np.random.default_rng(1)
     groups = np.split(rng.permutation(150), [60, 90])
     z = rng.random(150)
-    wanted = SumPlan.of([z], [0.3], 1000, tolerance=1e-9, norms=True)
-    _, together = surveyed(monkeypatch, engine, x, groups, [z], [0.3], norms=True)
-    of_speech, (pair,), _ = engines.sums_from_moments(together, wanted)
+    plan = SumPlan.of([z], [0.3], 1000, tolerance=1e-9, engine="factored", norms=True)
+    plan = replace(plan, engine=engine, chunk=50)
+    _, together = engines.class_sums_of(
+        x, groups, [z], plan, whole=True, run=threads.run_in_threads
+    )
+    of_speech, (pair,), _ = engines.sums_from_moments(together, plan)
     wanted = expected(x, z, 0.3)
     for key in ("KL", "LL", "ab", "b", "bb", "L"):
         assert getattr(pair, key) == pytest.approx(wanted[key], rel=1e-9)
@@ -165,9 +155,9 @@ def test_the_approximations_of_strips_are_near():
     rng = np.random.default_rng(0)
     n = 1500
     x, z = speech(n), 40 * rng.random(n)
-    wanted = SumPlan((0.05,), (None,), norms=True, points=True)
+    plan = SumPlan((0.05,), (None,), norms=True, points=True)
     ((one,), _) = engines.class_sums_of(
-        x, [np.arange(n)], [z], wanted, whole=False, run=threads.run_in_threads
+        x, [np.arange(n)], [z], plan, whole=False, run=threads.run_in_threads
     )
     exact = expected(x, z, 0.05)
     pair = one.pairs[0]
@@ -182,45 +172,42 @@ def test_a_label_that_hardly_varies_in_one_class_is_still_right():
     z = np.concatenate([rng.random(n), 0.5 + 1e-4 * rng.random(n)])
     x = speech(2 * n)
     groups = [np.arange(n), np.arange(n, 2 * n)]
-    wanted = SumPlan.of([z], [0.05], n, tolerance=1e-6)
+    plan = SumPlan.of([z], [0.05], n, tolerance=1e-6)
     (_, flat), _ = engines.class_sums_of(
-        x, groups, [z], wanted, whole=False, run=threads.run_in_threads
+        x, groups, [z], plan, whole=False, run=threads.run_in_threads
     )
     exact = expected(x[n:], z[n:], 0.05)["KL"]
     # Entries of L are 1 − 1e-6: ten digits of the factor's sixteen are left, squared.
     assert flat.pairs[0].KL == pytest.approx(exact, rel=1e-6)
 
 
-def test_float32_speech_is_as_good_as_its_own_rounding(monkeypatch):
+def test_float32_speech_is_as_good_as_its_own_rounding():
     rng = np.random.default_rng(3)
     n = 2000
     x = speech(n, d=50)
     zs = [rng.random(n), 80 * rng.random(n)]
     everything = [np.arange(n)]
     for engine in ENGINES:
-        with monkeypatch.context() as context:
-            both = [
-                surveyed(context, engine, x.astype(dtype), everything, zs, [0.05, 0.05])[0][0].pairs
-                for dtype in (np.float32, np.float64)
-            ]
+        both = [
+            sums_of_classes(engine, x.astype(dtype), everything, zs, [0.05, 0.05])[0][0].pairs
+            for dtype in (np.float32, np.float64)
+        ]
         for single, double in zip(*both, strict=True):
             assert single.KL == pytest.approx(double.KL, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_last_bit_does_not_depend_on_the_number_of_threads(monkeypatch, dtype):
+def test_the_last_bit_does_not_depend_on_the_number_of_threads(dtype):
     rng = np.random.default_rng(0)
     x = speech(9000, d=30, dtype=dtype)
     zs = [rng.random(9000), 300 * rng.random(9000), rng.standard_normal((9000, 2))]
     groups = [np.arange(7000), np.arange(7000, 8950), np.arange(8950, 9000)]
-    wanted = SumPlan.of(zs, [0.05, 0.05, 0.5], 7000, tolerance=1e-6, norms=True, points=True)
+    plan = SumPlan.of(zs, [0.05, 0.05, 0.5], 7000, tolerance=1e-6, norms=True, points=True)
     found = []
     for count in (1, 2, 4):
-        monkeypatch.setattr(threads, "cores", lambda count=count: count)
+        run = partial(threads.run_in_threads, count=count)
         with threadpool_limits(count):
-            found_, _ = engines.class_sums_of(
-                x, groups, zs, wanted, whole=True, run=threads.run_in_threads
-            )
+            found_, _ = engines.class_sums_of(x, groups, zs, plan, whole=True, run=run)
         found.append(
             [
                 [one.speech.KK, one.speech.each_KK.tobytes(), *(p.KL for p in one.pairs)]
@@ -240,6 +227,9 @@ class Strict:
     def __init__(self, x):
         self.x = x
 
+    def __len__(self):
+        return len(self.x)
+
     def __getitem__(self, rows):
         return array_api_strict.asarray(self.x[rows])
 
@@ -250,16 +240,16 @@ def test_only_the_array_api_is_used_and_torch_gives_the_same():
     x = speech(n, d=20, dtype=np.float32)
     zs = [make(rng, n) for make in LABELS.values()]
     groups = [np.arange(1200), np.arange(1200, 1300), np.arange(1300, n)]
-    wanted = SumPlan.of(zs, [0.3] * len(zs), n, tolerance=1e-6, norms=True, points=True)
+    plan = SumPlan.of(zs, [0.3] * len(zs), n, tolerance=1e-6, norms=True, points=True)
     kinds = [Strict(x)]
     if importlib.util.find_spec("torch"):
-        kinds.append(rows.OnDevice(x, "cpu"))
+        kinds.append(OnDevice(x, "cpu"))
     plain, together = engines.class_sums_of(
-        x, groups, zs, wanted, whole=True, run=threads.run_in_threads
+        x, groups, zs, plan, whole=True, run=threads.run_in_threads
     )
     for kind in kinds:
         found, also = engines.class_sums_of(
-            kind, groups, zs, wanted, whole=True, run=threads.run_in_threads
+            kind, groups, zs, plan, whole=True, run=threads.run_in_threads
         )
         # Float32 products of other block sizes, summed in another order: measured, 4e-7.
         assert np.allclose(also.gram, together.gram, rtol=0, atol=2e-6 * together.gram.max())
@@ -297,8 +287,7 @@ def test_every_engine_is_eq_3_in_many_digits(points, engine, dtype, scale, width
         kind
     ]
     rows_ = [np.arange(len(x))]
-    with pytest.MonkeyPatch.context() as patch:
-        ((one,), _) = surveyed(patch, engine, x, rows_, [z], [width], norms=True)
+    ((one,), _) = sums_of_classes(engine, x, rows_, [z], [width], norms=True)
     wanted = oracles.exact_hsic(x.tolist(), z.tolist(), width, category=kind == "category")
     # Sums of at most 144 products of entries up to 1, in the speech's precision, centred.
     digits = 1e-14 if dtype in (np.float64, np.int32) else 2e-7

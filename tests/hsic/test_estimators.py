@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from augury import hsic
-from augury.hsic import engines, factors
+from augury.errors import InputError
 from augury.hsic.kernels import label_kernel, median_distance, standardise
 
 import oracles
@@ -36,7 +36,9 @@ TIGHT = 1e-10
 def test_paper_and_released_equal_the_plain_loops(dims, unit):
     x, z, y = data(n=40, dims=dims)
     z = z * unit
-    assert hsic.conditional_hsic(x, z, y) == pytest.approx(oracles.paper(x, rows(z), y), rel=TIGHT)
+    expected = pytest.approx(oracles.paper(x, rows(z), y), rel=TIGHT)
+    assert hsic.paper(x, [z], y)[0].score == expected
+    assert hsic.conditional_hsic(x, z, y) == expected
     score = hsic.released(x, [z], y)[0].score
     assert score == pytest.approx(oracles.released(x, rows(z), y), rel=TIGHT)
 
@@ -53,7 +55,8 @@ def test_classes_beyond_a_tile_and_beyond_dense_equal_the_plain_formula():
     x, z, _ = data(n=700, classes=1, d=5)
     K = hsic.cosine_kernel(x)
     L = label_kernel(z, width=0.05)
-    assert hsic.conditional_hsic(x, z, np.zeros(700)) == pytest.approx(hsic.hsic(K, L), rel=TIGHT)
+    score = hsic.paper(x, [z], np.zeros(700))[0].score
+    assert score == pytest.approx(hsic.hsic(K, L), rel=TIGHT)
     z1 = standardise(z)
     L1 = label_kernel(z1, width=median_distance(z1))
     expected = hsic.unbiased_hsic(K, L1) / math.sqrt(
@@ -65,17 +68,55 @@ def test_classes_beyond_a_tile_and_beyond_dense_equal_the_plain_formula():
 
 
 @pytest.mark.parametrize("estimator", ["paper", "released", "robust"])
-def test_estimators_do_not_depend_on_the_engine(monkeypatch, estimator):
+@pytest.mark.parametrize("engine", ["dense", "factored", "strips"])
+def test_estimators_do_not_depend_on_the_engine(estimator, engine):
     x, z, y = data(n=3000, classes=2, d=20)
     zs = [z, 100 * z, np.stack([z, z**2], axis=1), (z > 0).astype(int)]
     function = getattr(hsic, estimator)
-    chosen = [one.score for one in function(x, zs, y)]
-    for name, value in (("MOST", 0), ("FEW", 10_000)):  # no factors: strips; and matrices
-        module = factors if name == "MOST" else engines
-        monkeypatch.setattr(module, name, value)
-        # The low-rank engine may be off by 1e-6 by its tolerance; the others are exact.
-        found = [one.score for one in function(x, zs, y)]
-        assert found == pytest.approx(chosen, rel=1e-8)
+    expected = [estimate.score for estimate in function(x, zs, y)]
+    # A factor may be off by 1e-6 by its tolerance; the others are exact.
+    scores = [estimate.score for estimate in function(x, zs, y, engine=engine)]
+    assert scores == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("estimator", ["paper", "released", "robust"])
+@pytest.mark.parametrize("engine", ["auto", "dense", "factored", "strips"])
+@pytest.mark.parametrize("n", [7, 40, 450])
+def test_every_engine_gives_what_the_equations_define(estimator, engine, n):
+    x, z, y = data(n=n, classes=2)
+    zs = [z, 50 * z, np.stack([z, z**2, x[:, 1]], axis=1), (z > 0).astype(int), np.zeros(n)]
+    function = getattr(hsic, estimator)
+    defined = function(x, zs, y, engine="exact", points=True)
+    estimates = function(x, zs, y, engine=engine, points=True, tolerance=1e-9)
+    for exact, estimate in zip(defined, estimates, strict=True):
+        # Means of n² terms of order 1: the absolute part is their rounding.
+        assert estimate.score == pytest.approx(exact.score, rel=1e-8, abs=1e-13)
+        close = {"rtol": 1e-8, "atol": 1e-12, "equal_nan": True}
+        assert np.allclose(estimate.classes, exact.classes, **close)
+        assert estimate.spread == pytest.approx(exact.spread, rel=1e-9, abs=1e-9)
+        assert estimate.shuffled == pytest.approx(exact.shuffled, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("engine", ["auto", "dense", "factored"])
+def test_associations_are_normalised_hsic_of_all_points(engine):
+    x, z, y = data(n=450, classes=3)
+    zs = [z, (z > 0).astype(int)]
+    defined = hsic.associations(x, zs, y, engine="exact")
+    both = hsic.robust_with_associations(x, zs, y, engine=engine)[1:]
+    for exact, found in zip(defined, both, strict=True):
+        for one, other in zip(exact, found, strict=True):
+            assert other.value == pytest.approx(one.value, rel=1e-8)
+            # The skewness of a factor's few columns leaves out 1e-4 of the norm.
+            assert (other.shuffled_sd, other.skew) == pytest.approx(
+                (one.shuffled_sd, one.skew), rel=1e-3
+            )
+
+
+@pytest.mark.parametrize("estimator", ["paper", "released", "robust", "associations"])
+def test_an_engine_that_is_not_there_is_an_input_error(estimator):
+    x, z, y = data()
+    with pytest.raises(InputError, match=r"engine is 'dens', .* did you mean dense\?"):
+        getattr(hsic, estimator)(x, [z], y, engine="dens")
 
 
 def test_unbiased_hsic_equals_its_definition_and_dcor():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from augury.hsic import engines, factors, moments
+from augury.hsic import factors, moments
 from augury.hsic.kernels import unit_rows
 
 
@@ -13,8 +13,8 @@ def made(n=50, d=6, seed=0):
     return x, zs, found
 
 
-def of(x, zs, found, rows, origin, centres):
-    return moments.sum_moments(x, rows, [z[rows] for z in zs], found, origin, centres, True)
+def of(x, zs, found, rows, origin, centres, block=None):
+    return moments.sum_moments(x, rows, [z[rows] for z in zs], found, origin, centres, True, block)
 
 
 def expected(x, zs, found, rows, origin, centres):
@@ -42,15 +42,14 @@ def check(found, wanted):
 
 
 @pytest.mark.parametrize("block", [7, 1000])
-def test_moments_are_sums_of_outer_products_wherever_the_origin(monkeypatch, block):
-    monkeypatch.setattr(moments, "LARGE_BLOCK", block)
+def test_moments_are_sums_of_outer_products_wherever_the_origin(block):
     x, zs, found = made()
     rows = np.arange(3, 40)
     rng = np.random.default_rng(1)
     one, other = (
         (rng.standard_normal(6), [rng.standard_normal(len(f)) for f in found]) for _ in range(2)
     )
-    sums = of(x, zs, found, rows, *one)
+    sums = of(x, zs, found, rows, *one, block)
     check(sums, expected(x, zs, found, rows, *one))
     check(sums.shift_to(*other), expected(x, zs, found, rows, *other))
 
@@ -74,7 +73,7 @@ def test_leading_eigenvectors_carry_the_norm():
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.standard_normal((300, 300)))[0]
     gram = (basis * 0.9 ** np.arange(300)) @ basis.T
-    vectors, values = engines.leading_eigenvectors(gram)
+    vectors, values = moments.leading_eigenvectors(gram)
     assert vectors.shape[1] < 100
     assert np.square(values).sum() == pytest.approx(np.vdot(gram, gram), rel=1e-4)
     assert np.allclose(gram @ vectors[:, -5:], vectors[:, -5:] * values[-5:], atol=1e-3)

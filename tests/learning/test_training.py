@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from augury.store import packed
+from augury.store import pack
 from reporters import Recorder
 
 torch = pytest.importorskip("torch")
@@ -412,7 +412,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     run(tmp_path, epochs=1).train()
     with pytest.raises(ValueError, match="of a run with another configuration; choose another"):
         run(tmp_path, epochs=1, key="another").train()
-    (tmp_path / "checkpoint").write_bytes(packed({"x": np.zeros(3)}))
+    (tmp_path / "checkpoint").write_bytes(pack({"x": np.zeros(3)}))
     with pytest.raises(ValueError, match="of a run with another configuration"):
         run(tmp_path, epochs=1).train()
 

@@ -55,7 +55,7 @@ def test_clips_of_a_long_recording_are_read_in_parts(tmp_path, monkeypatch):
     (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
     clips = prepared(tmp_path / "m.csv", ("toy:level",), tmp_path / "store", validation="0").clips
     first = [clips.read(k) for k in (3, 5)]
-    monkeypatch.setattr("augury.store.unpacked", None)  # no artefact is read whole again
+    monkeypatch.setattr("augury.store.unpack", None)  # no artefact is read whole again
     for (mel, values), k in zip(first, (3, 5), strict=True):
         again = clips.read(k)
         assert np.array_equal(mel, again[0])

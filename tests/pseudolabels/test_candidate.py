@@ -43,7 +43,7 @@ def voice(seconds=1.3, seed=0):
 def test_every_column_asked_alone_equals_the_stock_set_to_the_last_bit(feature_set):
     signals = [voice(), voice(0.2, 1), tone(300, 0.06), tone(900, 0.5) * 3.4]
     expected = [stock(feature_set, signal) for signal in signals]
-    for column in opensmile.names(feature_set):
+    for column in opensmile.descriptor_names(feature_set):
         plan = opensmile.extractor([(feature_set, column)])
         for signal, table in zip(signals, expected, strict=True):
             (found,) = opensmile.extract(plan, signal).values()
@@ -100,7 +100,7 @@ def test_columns_are_timed_by_their_own_window():
 
 
 def test_only_what_is_needed_is_run():
-    graph = smile_graph.read_graph(opensmile._stock("ComParE_2016"))
+    graph = smile_graph.read_graph(opensmile._config_path("ComParE_2016"))
     plan = opensmile.extractor([("ComParE_2016", "pcm_RMSenergy_sma")])
     assert plan.config.count(".type=") < len(graph) / 2
     assert "cPitchShs" not in plan.config

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from augury import rank, read_corpus
 from augury.cli.app import app
-from augury.hsic.estimators import unbiased_hsic
+from augury.hsic import unbiased_hsic
 from augury.pretraining.choice import read_weights
 from augury.ranking import selection
 from augury.ranking.selection import Ranked, learn_weights, sparsemax

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augury.validation.analysis import Analysis, Measurement, analyse
+from augury.validation.analysis import Analysis, analyse
 from augury.validation.estimators import DEFAULT, ESTIMATORS, RECOMMENDED
+from augury.validation.measurements import Measurement
 from augury.validation.recipe import PretrainingRecipe, Recipe, RecipeTask, Regime
-from augury.validation.report import draw_figures, render
+from augury.validation.report import draw_figures, render, write_report
 
 from pages import Page
 
@@ -159,7 +160,8 @@ def test_the_page_shows_names_as_they_are_and_the_same_each_time(tmp_path):
         b"\x89PNG\r\n\x1a\n"
     }
     assert draw_figures(found) == drawn
-    path = found.write(tmp_path, recipe)
+    found.write(tmp_path)
+    path = write_report(found, recipe, tmp_path)
     assert path.read_text("utf-8") == page
     assert (tmp_path / "correlations.csv").read_text().count("\n") == 1 + len(found.verdicts)
 
@@ -169,4 +171,27 @@ def test_nothing_measured_yet():
     assert isinstance(found, Analysis)
     assert found.gates == ()
     assert "No encoder was judged yet" in render(found, RECIPE)
-    assert np.isfinite(found.energy_saved)
+    assert np.isfinite(found.saved_energy)
+
+
+def test_an_analysis_is_read_back_as_it_was_written(tmp_path):
+    groups = [row("x", "a", 0.1 + k, k, "best") for k in range(2)]
+    failed = [one for one in rows() if (one.candidate, one.pretrain_seed) != (NAMES[1], 1)]
+    analysis = analyse(RECIPE, estimates(variance=(5, 4, None, 2, 1)), failed, {"a": groups})
+    analysis.write(tmp_path / "first")
+    again = Analysis.read(tmp_path / "first")
+    assert again.gates == analysis.gates
+    assert again.verdicts == analysis.verdicts
+    assert again.groups == analysis.groups
+    assert render(again, RECIPE) == render(analysis, RECIPE)
+    again.write(tmp_path / "second")
+    for file in (tmp_path / "first").iterdir():
+        assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
+
+
+def test_a_file_that_is_no_analysis_is_named(tmp_path):
+    (tmp_path / "analysis.json").write_text('{"gates": 3}')
+    with pytest.raises(ValueError, match=r"analysis\.json: not an analysis"):
+        Analysis.read(tmp_path)
+    with pytest.raises(ValueError, match=r"analysis\.json: not an analysis"):
+        Analysis.read(tmp_path / "none")

@@ -18,8 +18,8 @@ from augury.errors import InputError, MissingPackage
 from augury.report.text import clock
 
 if TYPE_CHECKING:
-    from augury.corpus.corpus import Check
-    from augury.corpus.read import Prepared
+    from augury.corpus.check import Check
+    from augury.corpus.read import PreparedCorpus
     from augury.downstream.result import Evaluation
     from augury.pretraining.pretrain import Pretrained
     from augury.ranking.result import Ranking, Result
@@ -635,8 +635,8 @@ def check(
     ] = None,
 ) -> None:
     """Validate a corpus and say what is in it."""
-    from augury.corpus.corpus import check as checked
-    from augury.corpus.corpus import write_quarantine
+    from augury.corpus.check import check as checked
+    from augury.corpus.manifest import write_quarantine
     from augury.corpus.read import read_corpus
 
     with _plain_errors():
@@ -724,7 +724,7 @@ def candidates(
 
     with _plain_errors():
         if feature_set:
-            for column in opensmile.names(feature_set):
+            for column in opensmile.descriptor_names(feature_set):
                 out.print(f"opensmile:{feature_set}:{column}", soft_wrap=True)
             return
         table = Table("candidate", "is", box=None)
@@ -938,7 +938,7 @@ def _show_check(found: Check) -> None:
         out.print(f"  and {len(found.rejected) - 20:,} more; --out FILE.csv writes all")
 
 
-def _show_prepared(done: Prepared) -> None:
+def _show_prepared(done: PreparedCorpus) -> None:
     corpus = done.corpus
     out.print(
         f"{len(corpus):,} segments in {len(corpus.recordings):,} recordings of "
@@ -951,7 +951,7 @@ def _show_prepared(done: Prepared) -> None:
     out.print(f"splits: {', '.join(counted)}")
     for one in done.counts:
         if one.found != one.published:
-            warn(f"{one.found:,} {one.what}, but {one.published:,} were published")
+            warn(f"{one.found:,} {one.name}, but {one.published:,} were published")
     if not done.counts:
         out.print("no published counts to compare with are known for this release")
     elif all(one.found == one.published for one in done.counts):
@@ -1009,7 +1009,8 @@ def _stopped() -> Iterator[None]:
 @contextmanager
 def _quarantined(folder: Path) -> Iterator[None]:
     """Where too much can't be used, quarantine.csv in the folder says what and why."""
-    from augury.corpus.corpus import TooManyBad, write_quarantine
+    from augury.corpus.corpus import TooManyBad
+    from augury.corpus.manifest import write_quarantine
 
     try:
         yield

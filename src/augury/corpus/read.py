@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from augury.corpus.corpus import Corpus, write_manifest, write_quarantine
+from augury.corpus.corpus import Corpus
+from augury.corpus.manifest import write_manifest, write_quarantine
 from augury.corpus.readers import common_voice, folder, kaldi, table, timit, voxceleb
 from augury.corpus.readers.voxceleb import read_trials
 from augury.errors import InputError
 
 __all__ = [
     "CORPORA",
-    "Count",
-    "Prepared",
+    "PreparedCorpus",
+    "SplitCount",
     "common_voice",
     "folder",
     "is_timit",
@@ -51,9 +52,9 @@ def read_corpus(
     if not source.is_dir():
         return table.read(source, allow_outside=allow_outside)
     for reader in (kaldi, voxceleb, common_voice):
-        if reader.recognised(source):
+        if reader.recognises(source):
             return reader.read(source, allow_outside=allow_outside)
-    if timit.recognised(source):
+    if timit.recognises(source):
         return timit.read(source, allow_outside=allow_outside, level=level or "phone")
     return folder.read(source, allow_outside=allow_outside)
 
@@ -63,25 +64,25 @@ def is_timit(source: Path) -> bool:
     if not source.is_dir():
         return False
     # These are asked first, as they need not look into every folder.
-    others = any(reader.recognised(source) for reader in (kaldi, voxceleb, common_voice))
-    return not others and timit.recognised(source)
+    others = any(reader.recognises(source) for reader in (kaldi, voxceleb, common_voice))
+    return not others and timit.recognises(source)
 
 
 @dataclass(frozen=True)
-class Count:
+class SplitCount:
     """How much of a published split was found."""
 
-    what: str  # "dev utterances"
+    name: str  # "dev utterances"
     found: int
     published: int
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedCorpus:
     """A published corpus that was read and written as a manifest."""
 
     corpus: Corpus
-    counts: tuple[Count, ...]  # none where no published ones are known
+    counts: tuple[SplitCount, ...]  # none where no published ones are known
     manifest: Path
     quarantine: Path  # what can't be used, and why
 
@@ -95,13 +96,15 @@ def prepare(
     level: str | None = None,
     stats: Path | str | None = None,
     allow_outside: bool = False,
-) -> Prepared:
-    """Reads a corpus of `CORPORA` from its own layout and writes its manifest (.csv) to `out`.
+) -> PreparedCorpus:
+    """Read a published corpus, one of `CORPORA`, from its own layout and write its manifest (.csv).
 
-    `split`, which of the published ones the column `split` is: TIMIT's "core" (default), "complete"
-    or "folders", VoxCeleb1's "verification" (default) or "identification". `level`: TIMIT's "phone"
-    (default) or "utterance". `stats`: see `common_voice.published`. What can't be used is written
-    beside the manifest, as NAME.quarantine.csv.
+    `split` says which published split the column `split` holds: TIMIT's "core" (default),
+    "complete" or "folders", VoxCeleb1's "verification" (default) or "identification". `level`:
+    TIMIT's "phone" (default) or "utterance". `stats`: the statistics of a release of Common Voice,
+    see `common_voice.published_counts`. Segments that can't be used are listed beside the manifest,
+    in NAME.quarantine.csv. InputError for a choice that the corpus does not have, or where no
+    segment can be used; FileNotFoundError where `root` is no folder.
     """
     root, out = Path(root), Path(out)
     if name not in CORPORA:
@@ -127,7 +130,7 @@ def prepare(
         counts = _counts(corpus, voxceleb.PUBLISHED[split])
     else:
         corpus = common_voice.read(root, allow_outside=allow_outside)
-        clips = common_voice.published(corpus, Path(stats) if stats else None)
+        clips = common_voice.published_counts(corpus, Path(stats) if stats else None)
         counts = _counts(corpus, {split: (clips[split], None) for split in clips})
     quarantine = out.with_suffix(".quarantine.csv")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -138,17 +141,19 @@ def prepare(
             f"each. The first: {corpus.rejected[0].detail}"
         )
     write_manifest(corpus, out)
-    return Prepared(corpus, counts, out, quarantine)
+    return PreparedCorpus(corpus, counts, out, quarantine)
 
 
-def _counts(corpus: Corpus, published: Mapping[str, tuple[int, int | None]]) -> tuple[Count, ...]:
+def _counts(
+    corpus: Corpus, published: Mapping[str, tuple[int, int | None]]
+) -> tuple[SplitCount, ...]:
     """Utterances, and speakers where they are published, of each split."""
     counts = []
     for split, (utterances, speakers) in published.items():
         of_split = corpus.label("split") == split
         found = len(set(corpus.recording[of_split].tolist()))
-        counts.append(Count(f"{split} utterances", found, utterances))
+        counts.append(SplitCount(f"{split} utterances", found, utterances))
         if speakers is not None:
             found = len(set(corpus.label("speaker")[of_split].tolist()))
-            counts.append(Count(f"{split} speakers", found, speakers))
+            counts.append(SplitCount(f"{split} speakers", found, speakers))
     return tuple(counts)

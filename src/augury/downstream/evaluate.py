@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury import audio
-from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many, write_quarantine
+from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
+from augury.corpus.manifest import write_quarantine
 from augury.downstream import features as given
 from augury.downstream import result as results
 from augury.downstream.features import Batch, Encoded, Mel, Source, Stretches

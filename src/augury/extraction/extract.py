@@ -133,7 +133,7 @@ def _decode(
 
 def _call(candidate: Candidate, signal: NDArray[np.float32], recording: Recording) -> NDArray:
     try:
-        return pseudolabels.frames_of(candidate, signal, audio.RATE)
+        return pseudolabels.call_function(candidate, signal, audio.RATE)
     except (Exception, SystemExit) as error:  # users' functions may raise anything; the run goes on
         detail = f"{recording.name}: {candidate.name} raised {error!r}"
         raise audio.BadAudio("function-failed", detail) from error

@@ -197,9 +197,9 @@ def _mask_unvoiced(candidate: Candidate, values: NDArray, frames: dict[str, NDAr
     Columns are smoothed over three frames: a frame counts if it and both its neighbours have a
     pitch.
     """
-    if not candidate.what.startswith(pseudolabels.OF_VOICE):
+    if not candidate.item.startswith(pseudolabels.VOICED_ONLY):
         return values
-    pitch = frames[f"opensmile:{candidate.where}:{pseudolabels.PITCH[candidate.where]}"] > 0
+    pitch = frames[f"opensmile:{candidate.origin}:{pseudolabels.PITCH[candidate.origin]}"] > 0
     around = np.concatenate([pitch[:1], pitch, pitch[-1:]])
     return np.where(around[:-2] & pitch & around[2:], values, np.nan)
 
@@ -207,8 +207,8 @@ def _mask_unvoiced(candidate: Candidate, values: NDArray, frames: dict[str, NDAr
 def _timing(plan: Plan, candidate: Candidate, frames: int, duration: float) -> tuple[float, float]:
     if candidate.kind == "opensmile":
         assert plan.extractor is not None
-        column = plan.extractor.columns.index(f"{candidate.where}:{candidate.what}")
+        column = plan.extractor.columns.index(f"{candidate.origin}:{candidate.item}")
         return plan.extractor.centres[column], opensmile.HOP
-    if candidate.where == own.__name__:
+    if candidate.origin == own.__name__:
         return audio.WINDOW / 2, audio.HOP
     return duration / frames / 2, duration / frames

@@ -62,12 +62,12 @@ class Plan:
         mel: bool = False,
     ) -> Plan:
         """What candidates need of a recording; InputError for an unknown column or function."""
-        columns = [(c.where, c.what) for c in candidates if c.kind == "opensmile"]
+        columns = [(c.origin, c.item) for c in candidates if c.kind == "opensmile"]
         if unvoiced == "voiced":  # the feature set's own pitch says which frames are voiced
             columns += [
-                (c.where, pseudolabels.PITCH[c.where])
+                (c.origin, pseudolabels.PITCH[c.origin])
                 for c in candidates
-                if c.kind == "opensmile" and c.what.startswith(pseudolabels.OF_VOICE)
+                if c.kind == "opensmile" and c.item.startswith(pseudolabels.VOICED_ONLY)
             ]
         columns = list(dict.fromkeys(columns))
         functions = [c for c in candidates if c.kind == "function"]
@@ -123,7 +123,7 @@ def opensmile_key(content: str) -> str:
 
 def function_key(content: str, candidate: Candidate, version: str) -> str:
     """The store's name for a function's values over a recording."""
-    return key(content, "function", VERSION, candidate.where, candidate.what, version)
+    return key(content, "function", VERSION, candidate.origin, candidate.item, version)
 
 
 def _without_nan(seconds: float) -> float | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from augury import audio, pseudolabels
-from augury.corpus.corpus import SLACK
+from augury.corpus.check import SLACK
 
 #: Codes of `segment_problems`: the reason, and its detail.
 SEGMENT_PROBLEMS = {

@@ -1,32 +1,38 @@
 """The kernel measure of dependence (HSIC) and everything that estimates it, on arrays alone."""
 
-from augury.hsic.estimators import (
-    Association,
-    CIEstimate,
-    associations,
-    class_rows,
+from augury.hsic.equations import (
     conditional_hsic,
     cosine_kernel,
     hsic,
-    noise_relevance,
-    paper,
-    released,
-    robust,
-    robust_with_associations,
+    normalised_hsic,
+    rbf_kernel,
+    released_hsic,
     unbiased_hsic,
 )
+from augury.hsic.estimators import CIEstimate, class_rows, paper, released, robust
+from augury.hsic.relevance import (
+    Association,
+    associations,
+    noise_relevance,
+    robust_with_associations,
+)
+from augury.hsic.sums import Engine
 
 __all__ = [
     "Association",
     "CIEstimate",
+    "Engine",
     "associations",
     "class_rows",
     "conditional_hsic",
     "cosine_kernel",
     "hsic",
     "noise_relevance",
+    "normalised_hsic",
     "paper",
+    "rbf_kernel",
     "released",
+    "released_hsic",
     "robust",
     "robust_with_associations",
     "unbiased_hsic",

@@ -12,17 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace, device
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from augury.hsic.kernels import Array, gaussian, label_kernel, spaced_points
-
-Vector = NDArray[np.float64]
-Matrix = NDArray[np.float64]
+from augury.hsic.kernels import Array, Matrix, Values, Vector, gaussian, label_kernel, spaced_points
 
 #: What the grid itself may change of an entry of L, before columns are left out: rounding.
 ROUNDING = 1e-15
-#: A factor of more columns than this is not worth its product; nor is looking for one.
+#: A factor of more columns than this is not worth its product; nor is the search for it.
 MOST_COLUMNS = 512
 #: Points that the pivots of a vector-valued label are chosen from.
 PIVOT_POINTS = 4096
@@ -32,7 +28,7 @@ PIVOT_POINTS = 4096
 class Factor:
     """φ(z) = (exp(−‖z − p‖²/width²) for each p) @ transform."""
 
-    points: NDArray  # (p,) or (p, dims) float, or (p,) codes of categories
+    points: Values  # (p,) or (p, dims) float, or (p,) codes of categories
     width: float
     transform: Matrix  # (p, r)
 
@@ -50,14 +46,14 @@ class Factor:
         return near @ xp.asarray(self.transform, device=device(z))
 
 
-def factor(z: NDArray, width: float, left_out: float, most: int | None = None) -> Factor | None:
+def factor(z: Values, width: float, left_out: float, most: int | None = None) -> Factor | None:
     """The factor of a pseudo-label's kernel, or None where it has none of few columns.
 
     Args:
         z: all its values: (n,) or (n, dims) float, or (n,) codes of categories.
         width: σ of the kernel.
         left_out: the largest 1 − ‖φ(z)‖² that is allowed.
-        most: columns beyond which one is of no use; MOST if None.
+        most: columns beyond which a factor is of no use; MOST_COLUMNS if None.
     """
     most = MOST_COLUMNS if most is None else min(most, MOST_COLUMNS)
     if z.dtype.kind in "iu":

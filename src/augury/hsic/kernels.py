@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist
 
 Array = Any  # of any library that follows the array API
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+#: A pseudo-label: (n,) or (n, dims) float in its own units, or (n,) integer codes of categories.
+Values = NDArray[Any]
 
 #: Points that a statistic of all pairs of a vector-valued label is thinned to.
 MOST_POINTS = 1000
@@ -102,7 +106,7 @@ def centre(kernel: Array) -> Array:
     return kernel
 
 
-def standardise(z: NDArray) -> NDArray:
+def standardise(z: Values) -> Values:
     """z with mean 0 and standard deviation 1 in every dimension; categories stay as they are.
 
     A dimension that does not vary becomes 0.
@@ -121,7 +125,7 @@ def standardise(z: NDArray) -> NDArray:
     return centred / np.where(deviation > 0, deviation, 1.0)
 
 
-def median_distance(z: NDArray) -> float:
+def median_distance(z: Values) -> float:
     """The median distance between two points that differ (the median heuristic); 1 if none do.
 
     Distances below 1e-12 of the largest are rounding, and count as none. Exact in one dimension,
@@ -145,21 +149,22 @@ def median_distance(z: NDArray) -> float:
     different = len(values) * (len(values) - 1) // 2 - equal
     if not different:
         return 1.0
-    wanted = equal + (different + 1) // 2
+    middle_pair = equal + (different + 1) // 2
     while high - low > 1e-13 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if pairs_within(middle) >= wanted else (middle, high)
-    if different % 2 or pairs_within(high) > wanted:
+        low, high = (low, middle) if pairs_within(middle) >= middle_pair else (middle, high)
+    if different % 2 or pairs_within(high) > middle_pair:
         return high
     beyond = np.searchsorted(values, values + high, "right")
     beyond, own = beyond[beyond < len(values)], values[beyond < len(values)]
     return (high + float((values[beyond] - own).min())) / 2
 
 
-def spaced_points(z: NDArray, most: int = MOST_POINTS) -> NDArray[np.int64]:
-    """At most `most` points of (n,) or (n, dims), evenly spaced in the order of their norms.
+def spaced_points(z: Values, most: int | None = None) -> NDArray[np.int64]:
+    """Places of at most `most` points of (n,) or (n, dims), evenly spaced by their norms' order.
 
     They depend on the points alone: not on their order, nor on a seed.
     """
+    most = MOST_POINTS if most is None else most
     order = np.argsort(np.square(z).reshape(len(z), -1).sum(axis=1), kind="stable")
     return order[np.unique(np.linspace(0, len(z) - 1, min(len(z), most)).round().astype(np.int64))]

@@ -12,17 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_numpy_array
-from numpy.typing import NDArray
 
+from augury.embeddings import Embeddings, Indices
 from augury.hsic.factors import Factor
-from augury.hsic.kernels import Array, to_unit_rows
-
-Matrix = NDArray[np.float64]
-Vector = NDArray[np.float64]
+from augury.hsic.kernels import Array, Matrix, Values, Vector, to_unit_rows
 
 #: Rows whose products are made in the embedding's own precision, before float64 takes over: so many
 #: that they stay in a core's cache, and more where the sums themselves are large.
@@ -78,9 +74,9 @@ class Moments:
             self.n,
             origin,
             tuple(centres),
-            tuple(_shift(_shift(one, t).T, s).T for one, s in zip(self.cross, shifts, strict=True)),
+            tuple(_shift(_shift(own, t).T, s).T for own, s in zip(self.cross, shifts, strict=True)),
             tuple(
-                _shift(_shift(one, s).T, s).T for one, s in zip(self.labels, shifts, strict=True)
+                _shift(_shift(own, s).T, s).T for own, s in zip(self.labels, shifts, strict=True)
             ),
             _shift(self.ones[:, None], t)[:, 0],
             gram,
@@ -91,7 +87,7 @@ class Moments:
     def centre(self) -> Moments:
         """About the means of the points."""
         means = [
-            c + one[-1, :-2] / self.n for c, one in zip(self.centres, self.labels, strict=True)
+            c + own[-1, :-2] / self.n for c, own in zip(self.centres, self.labels, strict=True)
         ]
         return self.shift_to(self.origin + self.ones[:-2] / self.n, means)
 
@@ -111,7 +107,7 @@ def rows_at_once(x: Array, large: bool) -> int:
     return LARGE_BLOCK if large else BLOCK
 
 
-def unit_speech(x: Any, rows: NDArray[np.int64], origin: Vector | None = None) -> Array:
+def unit_speech(x: Embeddings, rows: Indices, origin: Vector | None = None) -> Array:
     """Unit rows, less an origin: (len(rows), d), a copy."""
     U = to_unit_rows(x[rows])
     if origin is not None:
@@ -121,44 +117,47 @@ def unit_speech(x: Any, rows: NDArray[np.int64], origin: Vector | None = None) -
 
 
 def sum_moments(
-    x: Any,
-    rows: NDArray[np.int64],
-    zs: Sequence[NDArray],
+    x: Embeddings,
+    rows: Indices,
+    zs: Sequence[Values],
     factors: Sequence[Factor],
     origin: Vector,
     centres: Sequence[Vector],
     gram: bool,
+    block: int | None = None,
 ) -> Moments:
     """The sums over these rows, read once and a block at a time.
 
     Args:
-        x: (all, …) embeddings; anything that gives an array for x[rows].
+        x: (all, …) embeddings.
         rows: the points' places in it.
         zs: their pseudo-labels.
         factors: of each pseudo-label's kernel.
-        gram: whether the speech's own products are wanted, which costs n·d².
+        origin, centres: subtracted from unit rows and from the factors' rows.
+        gram: whether to sum the speech's own products, too, which costs n·d².
+        block: rows at a time, see `rows_at_once`.
     """
     d = len(origin)
-    sizes = [len(one) + 2 for one in factors]
+    sizes = [len(factor) + 2 for factor in factors]
     ends = np.cumsum([0, *sizes])
     cross = np.zeros((d + 2, ends[-1] + 2))  # the last two columns: with a and 1
     labels = [np.zeros((size, size)) for size in sizes]
     square = np.zeros((d, d)) if gram else None
-    size = rows_at_once(x[rows[:1]], large=gram or ends[-1] > BLOCK)
+    size = block or rows_at_once(x[rows[:1]], large=gram or int(ends[-1]) > BLOCK)
     for begin in range(0, len(rows), size):
         own = slice(begin, begin + size)
         U = unit_speech(x, rows[own], origin)
         xp, place = array_namespace(U), device(U)
         a = xp.astype(xp.vecdot(U, U), xp.float64)
-        one = xp.ones((U.shape[0], 1), dtype=xp.float64, device=place)
+        ones = xp.ones((U.shape[0], 1), dtype=xp.float64, device=place)
         parts = []
         for k, (z, factor, centre) in enumerate(zip(zs, factors, centres, strict=True)):
             phi = factor.columns(xp.asarray(z[own], device=place))
             phi -= xp.asarray(centre, device=place)
-            part = xp.concat([phi, xp.vecdot(phi, phi)[:, None], one], axis=1)
+            part = xp.concat([phi, xp.vecdot(phi, phi)[:, None], ones], axis=1)
             labels[k] += as_numpy(part.T @ part)
             parts.append(part)
-        right = xp.concat([*parts, a[:, None], one], axis=1)
+        right = xp.concat([*parts, a[:, None], ones], axis=1)
         cross[:-2] += as_numpy(U.T @ xp.astype(right, U.dtype))
         cross[-2] += as_numpy(a @ right)
         cross[-1] += as_numpy(xp.sum(right, axis=0))
@@ -177,7 +176,28 @@ def sum_moments(
     )
 
 
-def as_numpy(array: Array) -> NDArray:
+def leading_eigenvectors(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, Vector]:
+    """Eigenvectors (d, few) and eigenvalues that carry all but `left_out` of ‖gram‖²."""
+    d, few = len(gram), 32
+    share = (1 - left_out) * float(np.vdot(gram, gram))
+    rng = np.random.default_rng(0)  # the start; the result hardly depends on it
+    while 4 * few < d:  # subspace iteration (Halko, Martinsson, Tropp 2011)
+        basis = rng.standard_normal((d, few))
+        for _ in range(4):
+            basis = np.linalg.qr(gram @ basis)[0]
+        values, rotation = np.linalg.eigh(basis.T @ gram @ basis)
+        if np.square(values).sum() >= share:
+            break
+        few *= 2
+    else:
+        basis = np.eye(d)
+        values, rotation = np.linalg.eigh(gram)
+    carried = np.cumsum(np.square(values[::-1]))
+    count = min(int(np.searchsorted(carried, share)) + 1, len(values))
+    return basis @ rotation[:, -count:], values[-count:]
+
+
+def as_numpy(array: Array) -> Values:
     """An array of any library, here."""
     return (
         array

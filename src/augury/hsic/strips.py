@@ -6,31 +6,20 @@ values put together. Of a vector every point is near every other: tiles of both 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
-from numpy.typing import NDArray
 
-from augury.embeddings import Indices
+from augury.embeddings import Embeddings, Indices
+from augury.hsic.correlation import u_centred_sum
 from augury.hsic.factors import ROUNDING
-from augury.hsic.kernels import Array, centre, label_kernel, spaced_points
+from augury.hsic.kernels import Array, Values, Vector, centre, label_kernel, spaced_points
 from augury.hsic.moments import as_numpy, rows_at_once, unit_speech
-from augury.hsic.sums import (
-    PairSums,
-    SpeechSums,
-    SumPlan,
-    skewness,
-    u_centred_row_sums,
-    u_centred_sum,
-)
-
-Vector = NDArray[np.float64]
-
-#: Values of a strip, and points along a tile's side.
-STRIP, TILE = 256, 512
+from augury.hsic.sums import PairSums, SpeechSums, SumPlan, skewness, u_centred_row_sums
 
 
 @dataclass(frozen=True)
@@ -45,36 +34,44 @@ class RowSums:
 
 
 @dataclass(frozen=True)
-class LabelWithoutFactor:
+class LabelWithoutFactor(ABC):
     """One pseudo-label of one class, without a factor."""
 
-    z: NDArray
+    z: Values
     width: float
 
-    def pair_sums(self, sums: RowSums, of_speech: SpeechSums, wanted: SumPlan) -> PairSums:
-        """What the rows add up to; `sums` in the order of the class's points."""
+    @abstractmethod
+    def tasks(self, rows: Indices, origin: Vector) -> Iterator[tuple[Any, ...]]:
+        """Tasks for the sums of the class's points, whose rows of x are `rows`."""
+
+    @abstractmethod
+    def add_up(self, results: Iterator[Any]) -> RowSums:
+        """The sums of the rows of K and L, from the tasks' results, in the order of the points."""
+
+    def pair_sums(self, sums: RowSums, of_speech: SpeechSums, plan: SumPlan) -> PairSums:
+        """The label's sums over all pairs, from those of the rows, in the order of the points."""
         n, total = len(self.z), float(sums.rows.sum())
         LL = float(sums.squares.sum())
         LL += (total / n) ** 2 - 2 / n * float(sums.rows @ sums.rows)
         b = 1 - 2 / n * sums.rows + total / n**2
-        if wanted.slip:  # neither K nor L is centred
+        if plan.slip:  # neither K nor L is centred
             b = np.ones(n)
         # Strips end where L is that small.
         error = ROUNDING * n * of_speech.a if self.z.dtype.kind == "f" else 0.0
-        if wanted.norms and LL < 1e-12 * n**2:  # not centred: rounding, or as good as constant
+        if plan.norms and LL < 1e-12 * n**2:  # not centred: rounding, or as good as constant
             LL, b = 0.0, np.zeros(n)
-        found = PairSums(
+        pair = PairSums(
             float(sums.each.sum()), LL, float(sums.a @ b), float(b.sum()), float(b @ b),
             total - n, error,
         )  # fmt: skip
-        if not wanted.points:
-            return found
+        if not plan.points:
+            return pair
         L = centre(label_kernel(self.z[spaced_points(self.z)], width=self.width))
         # Centred as if near points had the same sum of their rows of L, which changes slowly.
         l, mean = sums.rows / n, total / n**2
         each_LL = sums.squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
         return replace(
-            found,
+            pair,
             skew=skewness(L, float(np.vdot(L, L))),
             each_KL=sums.each - sums.a * b,
             each_ab=sums.a * b,
@@ -83,13 +80,13 @@ class LabelWithoutFactor:
 
 
 def centre_point_sums(pair: PairSums, of_speech: SpeechSums, a: Vector, along: Vector) -> PairSums:
-    """A label's sums with L centred for those of each point, too; with norms U-centred, nearly.
+    """A label's sums, with those of each point made from centred L; with norms, nearly U-centred.
 
     Args:
-        pair: what `pair_sums` gave.
+        pair: of `LabelWithoutFactor.pair_sums`.
         of_speech: of the same class; with each_KK where norms are asked for.
         a: (n,) K's diagonal.
-        along: (n,) Σⱼₖ Kᵢⱼ Lⱼₖ, each point's u times `RowSums.towards`.
+        along: (n,) Σⱼₖ Kᵢⱼ Lⱼₖ, each point's u times `RowSums.projection`.
     """
     assert pair.each_KL is not None
     assert pair.each_LL is not None
@@ -113,49 +110,45 @@ def centre_point_sums(pair: PairSums, of_speech: SpeechSums, a: Vector, along: V
 
 @dataclass(frozen=True)
 class TiledLabel(LabelWithoutFactor):
-    """A vector-valued one: every point is near every other."""
+    """A vector-valued label: every point is near every other."""
 
-    @classmethod
-    def of(cls, z: NDArray, width: float) -> TiledLabel:
-        """In tiles."""
-        return cls(z, width)
+    tile: int  # points along a tile's side
 
     def _tiles(self) -> list[tuple[slice, slice]]:
-        sides = [slice(k, k + TILE) for k in range(0, len(self.z), TILE)]
-        return [(one, other) for k, one in enumerate(sides) for other in sides[k:]]
+        sides = [slice(k, k + self.tile) for k in range(0, len(self.z), self.tile)]
+        return [(own, other) for k, own in enumerate(sides) for other in sides[k:]]
 
     def tasks(self, rows: Indices, origin: Vector) -> Iterator[tuple[Any, ...]]:
         """One for each tile on or above the diagonal."""
-        for one, other in self._tiles():
-            yield tile_sums, rows[one], self.z[one], rows[other], self.z[other], self.width, origin
+        for own, other in self._tiles():
+            yield tile_sums, rows[own], self.z[own], rows[other], self.z[other], self.width, origin
 
-    def add_up(self, parts: Iterator[tuple[RowSums, RowSums | None]]) -> RowSums:
+    def add_up(self, results: Iterator[tuple[RowSums, RowSums | None]]) -> RowSums:
         """The rows' sums over their tiles."""
-        n = len(self.z)
-        each, rows, squares, a, towards = (np.zeros(n) for _ in range(5))
-        towards = 0.0
-        for one, other in self._tiles():
-            of_one, of_other = next(parts)
-            towards = towards + of_one.projection
-            a[one] = of_one.a
-            for place, part in ((one, of_one), (other, of_other)):
+        each, rows, squares, a = (np.zeros(len(self.z)) for _ in range(4))
+        projection = 0.0
+        for own, other in self._tiles():
+            of_own, of_other = next(results)
+            projection = projection + of_own.projection
+            a[own] = of_own.a
+            for place, part in ((own, of_own), (other, of_other)):
                 if part is not None:
                     each[place] += part.each
                     rows[place] += part.rows
                     squares[place] += part.squares
-        return RowSums(each, rows, squares, a, np.asarray(towards))
+        return RowSums(each, rows, squares, a, np.asarray(projection))
 
 
 def tile_sums(
-    x: Any,
+    x: Embeddings,
     rows: Indices,
-    z: NDArray,
+    z: Values,
     other_rows: Indices,
-    other_z: NDArray,
+    other_z: Values,
     width: float,
     origin: Vector,
 ) -> tuple[RowSums, RowSums | None]:
-    """Some points with others: for both the sums of their rows; for one set with itself, once."""
+    """The row sums of some points with others, and of the others unless they are the same."""
     U = unit_speech(x, rows, origin)
     xp, place = array_namespace(U), device(U)
     itself = np.array_equal(rows, other_rows)
@@ -164,36 +157,36 @@ def tile_sums(
     L = label_kernel(z, other_z, width=width)
     KL = xp.astype(U @ V.T, xp.float64) * L
     a, l, m = xp.vecdot(U, U), xp.sum(L, axis=1), xp.sum(L, axis=0)
-    # Both towards' are returned with the first: they are only ever added up.
-    towards = xp.astype(l, U.dtype) @ U
+    # Both projections are returned with the first: they are only ever added up.
+    projection = xp.astype(l, U.dtype) @ U
     if not itself:
-        towards = towards + xp.astype(m, U.dtype) @ V
+        projection = projection + xp.astype(m, U.dtype) @ V
     L *= L
-    sums = [xp.sum(KL, axis=1), l, xp.sum(L, axis=1), a, towards]
-    one = RowSums(*(as_numpy(v).astype(np.float64) for v in sums))
+    sums = [xp.sum(KL, axis=1), l, xp.sum(L, axis=1), a, projection]
+    of_own = RowSums(*(as_numpy(v).astype(np.float64) for v in sums))
     if itself:
-        return one, None
+        return of_own, None
     of_other = (as_numpy(v) for v in (xp.sum(KL, axis=0), m, xp.sum(L, axis=0)))
-    return one, RowSums(*of_other, a=np.empty(0), projection=np.empty(0))
+    return of_own, RowSums(*of_other, a=np.empty(0), projection=np.empty(0))
 
 
 @dataclass(frozen=True)
 class SortedLabel(LabelWithoutFactor):
-    """A scalar or a category: points in order, and strips of them with all that are near."""
+    """A scalar or a category: points in order, and strips of them with all points near them."""
 
     order: Indices  # (n,) places of the points, equal values side by side
-    values: NDArray  # (m,) the different ones
+    values: Values  # (m,) the different ones
     ends: Indices  # (m,) where each value's points end in the order
     strips: tuple[tuple[slice, slice], ...]  # values of each strip, and all near them
 
     @classmethod
-    def of(cls, z: NDArray, width: float) -> SortedLabel:
-        """In strips."""
+    def of(cls, z: Values, width: float, strip: int) -> SortedLabel:
+        """In strips of `strip` values each."""
         order = np.argsort(z, kind="stable")
         values, counts = np.unique(z[order], return_counts=True)
         reach = 0.5 if z.dtype.kind in "iu" else width * np.sqrt(-2 * np.log(ROUNDING))
-        begins = np.arange(0, len(values), STRIP)
-        stops = np.minimum(begins + STRIP, len(values))
+        begins = np.arange(0, len(values), strip)
+        stops = np.minimum(begins + strip, len(values))
         low = np.searchsorted(values, values[begins] - reach)
         high = np.searchsorted(values, values[stops - 1] + reach, "right")
         strips = [
@@ -212,22 +205,22 @@ class SortedLabel(LabelWithoutFactor):
             ends = self.ends[near] - first
             yield strip_sums, points, self.values[near], ends, inside, self.width, origin
 
-    def add_up(self, parts: Iterator[RowSums]) -> RowSums:
+    def add_up(self, results: Iterator[RowSums]) -> RowSums:
         """The rows' sums, in the order of the points."""
-        found = [next(parts) for _ in self.strips]
+        parts = [next(results) for _ in self.strips]
         back = np.empty(len(self.z), np.int64)
         back[self.order] = np.arange(len(self.z))
         each, rows, squares, a = (
-            np.concatenate([getattr(one, name) for one in found])[back]
+            np.concatenate([getattr(part, name) for part in parts])[back]
             for name in ("each", "rows", "squares", "a")
         )
-        return RowSums(each, rows, squares, a, np.sum([one.projection for one in found], axis=0))
+        return RowSums(each, rows, squares, a, np.sum([part.projection for part in parts], axis=0))
 
 
 def strip_sums(
-    x: Any,
+    x: Embeddings,
     points: Indices,
-    values: NDArray,
+    values: Values,
     ends: Indices,
     own: slice,
     width: float,
@@ -240,7 +233,7 @@ def strip_sums(
         values: the near values, (m,).
         ends: (m,) where each value's points end.
         own: the values that are this strip's.
-        origin: what is taken off unit rows.
+        origin: subtracted from unit rows.
     """
     which = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))  # the value of each point
     rows, squares = np.zeros(own.stop - own.start), np.zeros(own.stop - own.start)
@@ -264,7 +257,7 @@ def strip_sums(
         W = product if W is None else W + product
     which = which[(own.start <= which) & (which < own.stop)] - own.start
     points = points[ends[own.start - 1] if own.start else 0 : ends[own.stop - 1]]
-    towards = np.zeros(len(origin))
+    projection = np.zeros(len(origin))
     each, a = np.empty(len(points)), np.empty(len(points))
     for begin in range(0, len(points), size):
         block = slice(begin, begin + size)
@@ -274,5 +267,5 @@ def strip_sums(
         each[block] = as_numpy(xp.vecdot(U, xp.take(W, index, axis=0)))
         a[block] = as_numpy(xp.vecdot(U, U))
         own_rows = xp.astype(xp.asarray(rows[which[block]], device=place), U.dtype)
-        towards += as_numpy(own_rows @ U)
-    return RowSums(each, rows[which], squares[which], a, towards)
+        projection += as_numpy(own_rows @ U)
+    return RowSums(each, rows[which], squares[which], a, projection)

@@ -1,61 +1,96 @@
-"""What is summed over the pairs of a class, and what comes of it."""
+"""The sums over pairs of points that every estimator is made of, and how they are to be taken."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
 from array_api_compat import array_namespace, device
-from numpy.typing import NDArray
 
 from augury.embeddings import Indices
+from augury.errors import InputError, did_you_mean
 from augury.hsic.factors import ROUNDING, Factor, factor
-from augury.hsic.kernels import Array
+from augury.hsic.kernels import Array, Values, Vector
 
-Vector = NDArray[np.float64]
-
+#: How sums over pairs are made: "auto" takes the cheapest of "dense", "factored" and "strips".
+Engine = Literal["auto", "exact", "dense", "factored", "strips"]
+#: Up to this size classes are matrices where K is needed anyway: for its norm, or for tiles of it.
+LARGEST_MATRIX = 1024
 #: Sets up to this size need no factor: matrices are cheaper.
 LARGEST_WITHOUT_FACTOR = 400
 
 
 @dataclass(frozen=True)
 class SumPlan:
-    """What is to be summed, of all classes alike."""
+    """What is summed and how, in all classes alike."""
 
     widths: tuple[float, ...]  # σ of each pseudo-label's kernel
     factors: tuple[Factor | None, ...]  # of each, or None where it has none of few columns
+    engine: Engine = "auto"
     slip: bool = False  # K centred by I − 11ᵀ/n², and L not at all, as in the released code
-    norms: bool = False  # whether KK and aa are wanted
-    points: bool = False  # whether the sums of each point are wanted
+    norms: bool = False  # whether KK and aa are summed
+    points: bool = False  # whether the sums of each point are made, too
+    chunk: int = 4096  # points of a task in a larger class, or a 16th of the class if that is more
+    strip: int = 256  # values of a strip
+    tile: int = 512  # points along a tile's side
 
     @classmethod
     def of(
         cls,
-        zs: Sequence[NDArray],
+        zs: Sequence[Values],
         widths: Sequence[float],
         largest: int,
         *,
         tolerance: float,
-        **choices: Any,
+        engine: Engine = "auto",
+        slip: bool = False,
+        norms: bool = False,
+        points: bool = False,
     ) -> SumPlan:
         """With factors that aim at the tolerance in sets of up to `largest` points.
 
         Where nothing depends KL is about the trace of K, and its error is at most that trace times
         what is left out of all points: a thirtieth of the tolerance leaves room for labels that
-        hardly vary. What then bounds the error is said by `PairSums.error`.
+        hardly vary. `PairSums.error` then bounds the error that remains.
         """
         left_out = max(0.03 * tolerance / max(largest, 1), ROUNDING)
-        factors = [
-            factor(z, width, left_out, largest // 4) if largest > LARGEST_WITHOUT_FACTOR else None
-            for z, width in zip(zs, widths, strict=True)
-        ]
-        return cls(tuple(widths), tuple(factors), **choices)
+        if check_engine(engine) == "factored":
+            factors = [factor(z, w, left_out) for z, w in zip(zs, widths, strict=True)]
+        elif engine == "auto" and largest > LARGEST_WITHOUT_FACTOR:
+            factors = [
+                factor(z, w, left_out, largest // 4) for z, w in zip(zs, widths, strict=True)
+            ]
+        else:
+            factors = [None] * len(zs)
+        return cls(tuple(widths), tuple(factors), engine, slip, norms, points)
 
-    def with_factors(self, zs: Sequence[NDArray]) -> list[tuple[NDArray, Factor]]:
+    def largest_matrix(self, zs: Sequence[Values]) -> float:
+        """The size up to which a class's kernels are made as matrices."""
+        if self.engine != "auto":
+            return math.inf if is_dense(self.engine) else 0
+        vectors = any(z.ndim > 1 and f is None for z, f in zip(zs, self.factors, strict=True))
+        return LARGEST_MATRIX if self.norms or vectors else LARGEST_WITHOUT_FACTOR
+
+    def with_factors(self, zs: Sequence[Values]) -> list[tuple[Values, Factor]]:
         """The pseudo-labels that have a factor, with it."""
-        return [(z, one) for z, one in zip(zs, self.factors, strict=True) if one is not None]
+        return [(z, f) for z, f in zip(zs, self.factors, strict=True) if f is not None]
+
+
+def check_engine(engine: str) -> str:
+    """The engine's name; InputError if there is none of that name."""
+    if engine not in get_args(Engine):
+        names = ", ".join(get_args(Engine))
+        hint = did_you_mean(engine, get_args(Engine))
+        raise InputError(f"engine is {engine!r}, but must be one of {names}{hint}")
+    return engine
+
+
+def is_dense(engine: Engine) -> bool:
+    """Whether kernels are matrices at any size."""
+    return engine in ("exact", "dense")
 
 
 @dataclass(frozen=True)
@@ -72,7 +107,7 @@ class SpeechSums:
 
 @dataclass(frozen=True)
 class PairSums:
-    """What one pseudo-label's kernel gives with the speech of one class; K and L centred."""
+    """One pseudo-label's kernel with the speech of one class; K and L centred."""
 
     KL: float  # Σ K∘L over all pairs
     LL: float  # Σ L∘L
@@ -80,7 +115,7 @@ class PairSums:
     b: float  # Σ bᵢ
     bb: float  # Σ bᵢ²
     L: float  # Σ L over pairs of different points, not centred
-    error: float = 0.0  # bound on what left-out columns or far-off entries of L change of KL
+    error: float = 0.0  # bound on KL's error by left-out columns or far-off entries of L
     skew: float = np.nan  # tr L³ / ‖L‖³, where points are asked for
     # Where points are asked for, sums over j ≠ i. With norms K and L are U-centred for them
     # (Székely, Rizzo 2014): they add up to the unbiased statistics, and their ratios are bounded.
@@ -98,9 +133,6 @@ class ClassSums:
     pairs: tuple[PairSums, ...]
 
 
-# ------------------------------------------------------------------- pieces of all engines
-
-
 def u_centre(kernel: Array, diagonal: Array) -> Array:
     """A doubly centred kernel U-centred: rows without the diagonal, which is 0, sum to 0."""
     xp, n = array_namespace(kernel), kernel.shape[0]
@@ -113,12 +145,13 @@ def u_centre(kernel: Array, diagonal: Array) -> Array:
 def u_centred_row_sums(
     each: Array, a: Array, b: Array, Kb: Array, La: Array, n: int, sums: tuple[float, float, float]
 ) -> Array:
-    """Σⱼ of U-centred K∘L from those of the doubly centred, by points.
+    """(points,) Σⱼ of U-centred K∘L, from the sums of doubly centred K and L.
 
     Args:
         each: (points,) Σ over j ≠ i of K∘L.
         a, b: (points,) the diagonals.
         Kb, La: (points,) the products with the whole diagonals.
+        n: points in the class.
         sums: Σ a, Σ b and Σ ab over all n.
     """
     s_a, s_b, s_ab = sums
@@ -130,31 +163,7 @@ def u_centred_row_sums(
 
 
 def skewness(kernel: Array, squares: float) -> float:
-    """tr A³ / ‖A‖³ of a symmetric matrix; 0 of a constant."""
+    """tr A³ / ‖A‖³ of a symmetric matrix A with ‖A‖² = `squares`; 0 if A is constant."""
     xp = array_namespace(kernel)
     cubes = xp.sum(xp.astype(xp.vecdot(kernel @ kernel, kernel), xp.float64))
     return float(cubes) / squares**1.5 if squares > 1e-24 else 0.0
-
-
-def u_centred_sum(inner: float, ab: float, a: float, b: float, n: int) -> float:
-    """Σ K∘L of U-centred kernels, n(n − 3) times the U-statistic of HSIC, from doubly centred ones.
-
-    Centring adds the same to whole rows and columns, which the U-statistic does not see, and the
-    rows then sum to 0, so that only diagonals are left of its correction terms.
-
-    Args:
-        inner: Σ K∘L.
-        ab, a, b: Σ aᵢ bᵢ, Σ aᵢ and Σ bᵢ of the diagonals.
-        n: the number of points.
-    """
-    p = 1 / max(n - 2, 1)
-    corrected = inner - n * p * ab + a * b * p / max(n - 1, 1)
-    # Where all terms cancel, as when one point alone differs, what is left is their rounding.
-    return corrected if abs(corrected) > 1e-12 * inner else 0.0
-
-
-def correlation_of(KL: float, KK: float, LL: float, n: int) -> float:
-    """KL / √(KK·LL), and 0 where either kernel is constant: a constant depends on nothing."""
-    if min(KK, LL) <= 1e-24 * n**2:  # 1e-12 of the kernels' entries, squared: rounding
-        return 0.0
-    return float(KL / (np.sqrt(KK) * np.sqrt(LL)))

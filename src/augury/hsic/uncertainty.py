@@ -22,20 +22,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
-from augury.embeddings import Indices
-from augury.hsic.engines import LARGEST_MATRIX, leading_eigenvectors, moments_of
+from augury.embeddings import Embeddings, Indices
+from augury.hsic.correlation import normalise, u_centred_sum
+from augury.hsic.engines import moments_of
 from augury.hsic.factors import Factor
-from augury.hsic.kernels import centre, label_kernel, median_distance, spaced_points, standardise
-from augury.hsic.moments import as_numpy, unit_speech
-from augury.hsic.sums import SumPlan, correlation_of, u_centred_sum
-
-Matrix = NDArray[np.float64]
-Vector = NDArray[np.float64]
+from augury.hsic.kernels import (
+    Matrix,
+    Values,
+    Vector,
+    centre,
+    label_kernel,
+    median_distance,
+    spaced_points,
+    standardise,
+)
+from augury.hsic.moments import as_numpy, leading_eigenvectors, unit_speech
+from augury.hsic.sums import LARGEST_MATRIX, SumPlan
 
 #: Classes of fewer points are resampled whole.
 SMALLEST_RESAMPLED = 10
-#: From so many units on their resampled sum is drawn from the normal distribution it has by then.
-NORMAL_FROM = 1000
 #: Share of a kernel's squared norm, and so of the null variance, that permutations leave out.
 LEFT_OUT = 1e-4
 #: Bytes of shuffled label columns made at once.
@@ -54,6 +59,7 @@ def bootstrap(
     within: bool,
     replicates: int,
     seed: int,
+    normal_from: int = 1000,
 ) -> Matrix:
     """Scores of all candidates under resampling, (replicates, candidates).
 
@@ -63,6 +69,9 @@ def bootstrap(
         groups: (points,) codes. With `within`, points are resampled inside each group (the
             classes); without, whole groups are (speakers, recordings), so that repeated measures of
             one do not pass for evidence from many.
+        replicates, seed: how many, and of which random numbers.
+        normal_from: resampled sums of more units than that are drawn from the normal distribution
+            that they have by then.
     """
     rng = np.random.default_rng(seed)
     if within:
@@ -82,7 +91,7 @@ def bootstrap(
     found = np.tile(scores, (replicates, 1))
     for units in sets:
         n = len(units)
-        if n > NORMAL_FROM:
+        if n > normal_from:
             centred = units - units.mean(axis=0)
             values, vectors = np.linalg.eigh(centred.T @ centred)
             root = vectors * np.sqrt(np.maximum(values, 0))
@@ -144,8 +153,8 @@ class ShuffleStatistic:
 
 @with_one_blas_thread
 def permutation_p(
-    x: Any,
-    zs: Sequence[NDArray],
+    x: Embeddings,
+    zs: Sequence[Values],
     groups: Sequence[Indices],
     shares: Vector,
     *,
@@ -198,7 +207,7 @@ def permutation_p(
 
 
 def _shuffled_statistics(
-    x: Any, one: ShuffleStatistic, count: int, seed: np.random.SeedSequence
+    x: Embeddings, one: ShuffleStatistic, count: int, seed: np.random.SeedSequence
 ) -> Matrix:
     """The statistic of `count` shuffles; `x` of no effect."""
     places = np.tile(np.arange(len(one.A)), (count, 1))
@@ -214,15 +223,16 @@ def _statistic(one: ShuffleStatistic, order: NDArray[np.int64]) -> Matrix:
 
 
 def _shuffle_statistic(
-    x: Any,
+    x: Embeddings,
     rows: Indices,
-    zs: Sequence[NDArray],
+    zs: Sequence[Values],
     widths: Sequence[float],
     factors: Sequence[Factor | None],
     share: float,
     *,
     robust: bool,
     run: RunTasks,
+    left_out: float = LEFT_OUT,
 ) -> ShuffleStatistic:
     n = len(rows)
     if n <= LARGEST_MATRIX:
@@ -230,13 +240,13 @@ def _shuffle_statistic(
         U -= U.mean(axis=0)
         a = np.vecdot(U, U)
         K = U @ U.T
-        KK, A = float(np.vdot(K, K)), _leading_columns(K)
+        KK, A = float(np.vdot(K, K)), _leading_columns(K, left_out)
     else:
         sums = moments_of(x, rows, [], SumPlan((), (), norms=True), run=run)
         assert sums.gram is not None
         KK, (vectors, _) = (
             float(np.vdot(sums.gram, sums.gram)),
-            leading_eigenvectors(sums.gram, LEFT_OUT),
+            leading_eigenvectors(sums.gram, left_out),
         )
         parts = list(run(x, _projection_tasks(rows, sums.origin, vectors)))
         A, a = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
@@ -244,20 +254,20 @@ def _shuffle_statistic(
     for z, width, factor in zip(zs, widths, factors, strict=True):
         if n <= LARGEST_MATRIX:
             L = centre(label_kernel(z, width=width))
-            columns.append((_leading_columns(L), np.diag(L), float(np.vdot(L, L))))
+            columns.append((_leading_columns(L, left_out), np.diag(L), float(np.vdot(L, L))))
         else:
             assert factor is not None
             phi = factor.columns(z)
             phi -= phi.mean(axis=0)
             gram = phi.T @ phi
-            vectors, _ = leading_eigenvectors(gram, LEFT_OUT)
+            vectors, _ = leading_eigenvectors(gram, left_out)
             columns.append((phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))))
     b = np.stack([diagonal for _, diagonal, _ in columns], axis=1)
     ends = np.cumsum([0, *(B.shape[1] for B, _, _ in columns)])[:-1]
     weights = np.full(len(zs), share)
     if robust:  # each class's statistic is a correlation
         norms = [_u_centred_square(LL, b_k) for _, b_k, LL in columns]
-        weights = np.array([correlation_of(share, _u_centred_square(KK, a), LL, n) for LL in norms])
+        weights = np.array([normalise(share, _u_centred_square(KK, a), LL, n) for LL in norms])
     B = np.concatenate([B for B, _, _ in columns], axis=1)
     pull = n / (n - 2) if robust else 0.0
     return ShuffleStatistic(A.astype(np.float32), a, B.astype(np.float32), ends, b, pull, weights)
@@ -273,18 +283,20 @@ def _projection_tasks(rows: Indices, origin: Vector, vectors: Matrix) -> Iterato
         yield _project, rows[begin : begin + LARGEST_MATRIX], origin, vectors
 
 
-def _project(x: Any, rows: Indices, origin: Vector, vectors: Matrix) -> tuple[Matrix, Vector]:
+def _project(
+    x: Embeddings, rows: Indices, origin: Vector, vectors: Matrix
+) -> tuple[Matrix, Vector]:
     U = as_numpy(unit_speech(x, rows, origin))
     return U @ vectors.astype(U.dtype), np.vecdot(U, U).astype(np.float64)
 
 
-def _leading_columns(kernel: Matrix) -> Matrix:
-    """Columns C with CCᵀ the kernel, but for 1e-4 of its squared norm."""
-    vectors, values = leading_eigenvectors(kernel, LEFT_OUT)
+def _leading_columns(kernel: Matrix, left_out: float) -> Matrix:
+    """Columns C with CCᵀ the kernel, but for `left_out` of its squared norm."""
+    vectors, values = leading_eigenvectors(kernel, left_out)
     return vectors * np.sqrt(np.maximum(values, 0))
 
 
-def _nystrom(z: NDArray, width: float) -> Factor:
+def _nystrom(z: Values, width: float) -> Factor:
     """Leading columns of a kernel of high rank, from spaced points (Williams and Seeger 2001)."""
     if z.dtype.kind in "iu":
         codes = np.unique(z)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from augury.errors import InputError
-from augury.store import packed, unpacked, write_atomically
+from augury.store import pack, unpack, write_atomically
 
 _PREVIOUS = ".previous"
 
@@ -41,7 +41,7 @@ def save(
                     whole = f"optimiser.{place}.{index}.{name}"
                     arrays[whole] = _array(torch.as_tensor(value))
     arrays["about"] = np.frombuffer(json.dumps([key, about]).encode(), np.uint8)
-    data = packed(arrays)
+    data = pack(arrays)
     if path.exists():
         path.replace(path.with_suffix(_PREVIOUS))
     write_atomically(path, data)
@@ -58,7 +58,7 @@ def load(
     found = next((one for one in (path, path.with_suffix(_PREVIOUS)) if one.exists()), None)
     if found is None:
         return None
-    arrays = unpacked(found.read_bytes())
+    arrays = unpack(found.read_bytes())
     if arrays is None:
         raise InputError(
             f"{found}: damaged since it was written; delete it, and the run goes on from the "

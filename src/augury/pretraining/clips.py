@@ -81,7 +81,7 @@ class Clips:
         content, name = self.digests[r], mel_key(self.digests[r])
         candidates, store = self.plan.candidates, Store(self.plan.store)
         # A short clip of a long recording should not cost all of it.
-        read = store.mapped if r in self._intact else store.read
+        read = store.memory_map if r in self._intact else store.read
         arrays = read(name)
         frames = read_frames(self.plan, content, candidates, read)
         if arrays is None or frames is None:

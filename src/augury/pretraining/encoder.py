@@ -121,7 +121,7 @@ class LogMel(nn.Module):
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        window, filters = audio.analysis(audio.RATE, bands)
+        window, filters = audio.window_and_filters(audio.RATE, bands)
         self.register_buffer("window", torch.tensor(window), persistent=False)
         self.register_buffer("filters", torch.tensor(filters), persistent=False)
 

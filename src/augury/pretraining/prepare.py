@@ -222,7 +222,7 @@ def _measure(
         bands = mel[rows].astype(np.float32)
         sums = {"mel": Summary.of(bands)}
         if coefficients:
-            sums["mfcc"] = Summary.of(bands @ audio.cosines(bands.shape[1], coefficients))
+            sums["mfcc"] = Summary.of(bands @ audio.cepstral_basis(bands.shape[1], coefficients))
         for candidate in plan.candidates:
             if candidate.kind != "column":
                 values, timing = candidate_values(plan, candidate, frames, duration)

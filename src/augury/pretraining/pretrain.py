@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from augury import audio, pseudolabels
-from augury.corpus.corpus import Corpus, TooManyBad, write_quarantine
+from augury.corpus.corpus import Corpus, TooManyBad
+from augury.corpus.manifest import write_quarantine
 from augury.errors import InputError, MissingPackage
 from augury.extraction.plan import Plan
 from augury.learning import batches, checkpoint
@@ -36,7 +37,7 @@ from augury.pretraining.workers import SPEECH, ClipBatch, PretrainingModel, read
 from augury.provenance import versions
 from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.settings import PretrainSettings
-from augury.store import default_store, packed, unpacked, write_atomically
+from augury.store import default_store, pack, unpack, write_atomically
 
 #: Frames that medians are taken of.
 MEDIAN_FRAMES = 1 << 22
@@ -154,7 +155,7 @@ def _prepare_folder(
     reporter: Reporter | None,
 ) -> None:
     """See that the folder holds the configuration and the index of clips, of this very run."""
-    columns = [one.what for one in candidates if one.kind == "column"]
+    columns = [one.item for one in candidates if one.kind == "column"]
     splits = ["split"] if "split" in corpus.columns else []
     asked = {
         "segments": corpus.digest(*columns, *splits),
@@ -185,7 +186,7 @@ def _prepare_folder(
         write_quarantine(error.rejected, folder / "quarantine.csv")
         raise
     write_quarantine(found.rejected, folder / "quarantine.csv")
-    write_atomically(folder / STATE_FOLDER / "clips", packed(found.clips.to_arrays()))
+    write_atomically(folder / STATE_FOLDER / "clips", pack(found.clips.to_arrays()))
     held_out = found.clips.held_out
     data = asked | {
         # A file's name need not be UTF-8, TOML must be.
@@ -202,7 +203,7 @@ def _prepare_folder(
 
 def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
     try:
-        return unpacked((folder / STATE_FOLDER / "clips").read_bytes())
+        return unpack((folder / STATE_FOLDER / "clips").read_bytes())
     except FileNotFoundError:
         return None
 

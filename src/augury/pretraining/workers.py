@@ -124,7 +124,7 @@ class PretrainingModel(nn.Module):
         self.register_buffer(
             "mfcc_standard_deviation", torch.from_numpy(mfcc.standard_deviation).float()
         )
-        cosines = audio.cosines(settings.encoder.bands, settings.coefficients)
+        cosines = audio.cepstral_basis(settings.encoder.bands, settings.coefficients)
         # torch's own memory: where NumPy's happens to begin, a product may round the last bit by.
         self.register_buffer("cosines", torch.tensor(cosines), persistent=False)
         self.around = context_offsets(settings.context)

@@ -2,11 +2,11 @@
 
 from augury.pseudolabels.candidate import (
     LARGEST,
-    OF_VOICE,
     PITCH,
     SEVEN,
+    VOICED_ONLY,
     Candidate,
-    frames_of,
+    call_function,
     function_version,
     load_function,
     packages,
@@ -16,11 +16,11 @@ from augury.pseudolabels.candidate import (
 
 __all__ = [
     "LARGEST",
-    "OF_VOICE",
     "PITCH",
     "SEVEN",
+    "VOICED_ONLY",
     "Candidate",
-    "frames_of",
+    "call_function",
     "function_version",
     "load_function",
     "packages",

@@ -11,7 +11,6 @@ A candidate is named in one of four ways:
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +20,8 @@ from typing import cast
 
 import numpy as np
 
-from augury.errors import InputError
+from augury.errors import InputError, did_you_mean
+from augury.pseudolabels import own
 from augury.store import source_version
 
 #: Table 1 of the paper, and the openSMILE columns behind it.
@@ -36,7 +36,7 @@ SEVEN = {
 }
 
 #: Beginnings of the openSMILE columns that mean nothing where there is no voice.
-OF_VOICE = (
+VOICED_ONLY = (
     "F0", "logHNR", "HNRdBACF", "jitter", "shimmer", "logRelF0",
     "F1amplitude", "F2amplitude", "F3amplitude",
 )  # fmt: skip
@@ -56,13 +56,13 @@ class Candidate:
 
     name: str  # as asked for
     kind: str  # "opensmile", "function" or "column"
-    where: str  # feature set, module, or "" for a column
-    what: str  # openSMILE column, function, or manifest column
+    origin: str  # feature set, module, or "" for a column
+    item: str  # openSMILE column, function, or manifest column
 
     @property
     def source(self) -> str:
         """The full name: kind, place and column or function."""
-        return ":".join(part for part in (self.kind, self.where, self.what) if part)
+        return ":".join(part for part in (self.kind, self.origin, self.item) if part)
 
 
 def parse_candidate(name: str) -> Candidate:
@@ -76,10 +76,10 @@ def parse_candidate(name: str) -> Candidate:
     if kind == "column" and rest:
         return Candidate(name, "column", "", rest)
     if kind == "own" and rest:
-        from augury.pseudolabels import own
-
         if rest not in own.NAMES:
-            raise InputError(f"{name}: own: has {', '.join(own.NAMES)}{_nearest(rest, own.NAMES)}")
+            raise InputError(
+                f"{name}: own: has {', '.join(own.NAMES)}{did_you_mean(rest, own.NAMES)}"
+            )
         return Candidate(name, "function", "augury.pseudolabels.own", rest)
     if kind and rest:
         hint = (
@@ -90,7 +90,7 @@ def parse_candidate(name: str) -> Candidate:
         return Candidate(name, "function", kind, rest)
     raise InputError(
         f"{name}: no such candidate; there are {', '.join(SEVEN)}, or opensmile:SET:COLUMN, "
-        f"own:NAME, module:function, column:NAME{_nearest(name, SEVEN)}"
+        f"own:NAME, module:function, column:NAME{did_you_mean(name, SEVEN)}"
     )
 
 
@@ -117,21 +117,21 @@ def load_function(one: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
     if str(Path.cwd()) not in sys.path:  # as `python -m` does: a module beside the manifest works
         sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(one.where)
+        module = importlib.import_module(one.origin)
     except (Exception, SystemExit) as error:  # theirs: anything may happen when it is run
-        raise InputError(f"{one.name}: module {one.where} can't be imported: {error!r}") from error
-    function = getattr(module, one.what, None)
+        raise InputError(f"{one.name}: module {one.origin} can't be imported: {error!r}") from error
+    function = getattr(module, one.item, None)
     if not callable(function):
-        raise InputError(f"{one.name}: module {one.where} has no function {one.what}")
+        raise InputError(f"{one.name}: module {one.origin} has no function {one.item}")
     return cast(Callable[[np.ndarray, int], np.ndarray], function)
 
 
 def function_version(one: Candidate) -> str:
     """A digest of the file a function is defined in: edited, it is computed anew."""
-    return source_version(load_function(one), one.where)
+    return source_version(load_function(one), one.origin)
 
 
-def frames_of(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
+def call_function(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
     """A function candidate's values over a recording: (frames,) or (frames, dims) float64."""
     found = load_function(one)(signal, rate)
     values = np.ma.filled(found, np.nan) if np.ma.isMaskedArray(found) else np.asarray(found)
@@ -141,8 +141,3 @@ def frames_of(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
             "it should return numbers, (frames,) or (frames, dims), with at least one frame"
         )
     return values.astype(np.float64)
-
-
-def _nearest(name: str, names: Sequence[str] | dict[str, str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.4)
-    return f"; did you mean {near[0]}?" if near else ""

@@ -25,7 +25,7 @@ def columns(corpus: Corpus, chosen: Sequence[Candidate]) -> dict[str, NDArray]:
     for one in chosen:
         if one.kind != "column":
             continue
-        text = corpus.label(one.what)
+        text = corpus.label(one.item)
         numbers = [_as_number(cell) for cell in text]
         filled = text != ""
         known = np.array([number is not None for number in numbers])
@@ -52,7 +52,7 @@ def columns(corpus: Corpus, chosen: Sequence[Candidate]) -> dict[str, NDArray]:
 
 def categories(corpus: Corpus, one: Candidate) -> tuple[str, ...]:
     """The texts of a column in the order of their codes; an empty one among them is no category."""
-    return tuple(np.unique(corpus.label(one.what)).tolist())
+    return tuple(np.unique(corpus.label(one.item)).tolist())
 
 
 def _as_number(cell: str) -> float | None:

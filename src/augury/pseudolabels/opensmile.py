@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.errors import InputError, MissingPackage
+from augury.errors import InputError, MissingPackage, did_you_mean
 from augury.pseudolabels import smile_graph
 
 LICENCE = (
@@ -49,12 +49,12 @@ def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
     """How to compute columns, each (feature set, column name); InputError for an unknown one."""
     graphs, places = [], []
     for feature_set in dict.fromkeys(feature_set for feature_set, _ in columns):
-        graph = smile_graph.read_graph(_stock(feature_set))
+        graph = smile_graph.read_graph(_config_path(feature_set))
         asked = [column for one, column in columns if one == feature_set]
         for column in asked:
-            if column not in names(feature_set):
-                raise InputError(_unknown(feature_set, column))
-        kept, found = smile_graph.wanted_graph(
+            if column not in descriptor_names(feature_set):
+                raise InputError(_unknown_column(feature_set, column))
+        kept, found = smile_graph.subgraph(
             graph, asked, lambda level, s=feature_set: list(_fields(s, level))
         )
         graphs.append(kept)
@@ -66,11 +66,11 @@ def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
         for column, (level, window) in found.items()
     }
     final = list(dict.fromkeys(level for level, _ in levels.values()))
-    config = smile_graph.as_config(merged, final)
+    config = smile_graph.config_text(merged, final)
     # The same element name can come out of two feature sets: count places level by level.
     offsets, elements = 0, {}
     for level in final:
-        inside = _config_fields(smile_graph.as_config(merged, [level]))
+        inside = _config_fields(smile_graph.config_text(merged, [level]))
         for asked, (place, _) in levels.items():
             if place == level:
                 elements[asked] = offsets + inside.index(asked[1])
@@ -91,7 +91,7 @@ def version() -> str:
     return metadata.version("opensmile")
 
 
-def names(feature_set: str) -> tuple[str, ...]:
+def descriptor_names(feature_set: str) -> tuple[str, ...]:
     """The low-level descriptors of a feature set."""
     return _fields(feature_set, "lld")
 
@@ -117,7 +117,7 @@ def extract(plan: Extractor, signal: NDArray[np.floating]) -> dict[str, NDArray[
     clipped = np.clip(signal, -1.0, 32767 / 32768)
     samples = (clipped * np.float32(32768)).astype(np.int16)
     rows: list[NDArray[np.float32]] = []
-    smile = _running(plan.config)
+    smile = _cached_instance(plan.config)
     smile.external_sink_set_callback("sink", lambda row: rows.append(row.copy()))
     if not smile.external_audio_source_write_data("source", samples.tobytes()):
         raise RuntimeError("openSMILE refused the audio")
@@ -132,12 +132,12 @@ def extract(plan: Extractor, signal: NDArray[np.floating]) -> dict[str, NDArray[
 
 
 @cache
-def _running(config: str) -> Any:
+def _cached_instance(config: str) -> Any:
     """An openSMILE ready to run, kept by the process: setting it up costs a short file's time."""
-    return _started(config, {})
+    return _start(config, {})
 
 
-def _started(config: str | Path, options: dict[str, object]) -> Any:
+def _start(config: str | Path, options: dict[str, object]) -> Any:
     lib = _package().core.lib
     smile = lib.OpenSMILE()
     if isinstance(config, Path):
@@ -153,7 +153,7 @@ def _started(config: str | Path, options: dict[str, object]) -> Any:
 @cache
 def _fields(feature_set: str, level: str) -> tuple[str, ...]:
     """The element names of a level of a stock configuration, asked of openSMILE itself."""
-    shared = _stock(feature_set).parents[0]
+    shared = _config_path(feature_set).parents[0]
     while not (shared / "shared").is_dir():
         shared = shared.parent
     shared = shared / "shared"
@@ -166,11 +166,11 @@ def _fields(feature_set: str, level: str) -> tuple[str, ...]:
         "bufferModeRbConf": shared / "BufferModeRb.conf.inc",
         "frameModeFunctionalsConf": shared / "FrameModeFunctionals.conf.inc",
     }
-    return _elements(_started(_stock(feature_set), options), "extsink")
+    return _elements(_start(_config_path(feature_set), options), "extsink")
 
 
 def _config_fields(config: str) -> tuple[str, ...]:
-    return _elements(_started(config, {}), "sink")
+    return _elements(_start(config, {}), "sink")
 
 
 def _elements(smile: Any, sink: str) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ def _elements(smile: Any, sink: str) -> tuple[str, ...]:
     return found
 
 
-def _stock(feature_set: str) -> Path:
+def _config_path(feature_set: str) -> Path:
     if feature_set not in _SETS:
         raise InputError(f"{feature_set}: no such feature set here; there are {', '.join(_SETS)}")
     return Path(str(_package().__file__)).parent / "core" / "config" / _SETS[feature_set]
@@ -197,9 +197,6 @@ def _package() -> ModuleType:
     return opensmile
 
 
-def _unknown(feature_set: str, column: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(column, names(feature_set), n=3, cutoff=0.3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+def _unknown_column(feature_set: str, column: str) -> str:
+    hint = did_you_mean(column, descriptor_names(feature_set), count=3, cutoff=0.3)
     return f"{column}: openSMILE's {feature_set} has no such low-level descriptor{hint}"

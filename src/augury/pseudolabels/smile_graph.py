@@ -95,7 +95,7 @@ def window_seconds(graph: Graph, level: str) -> float:
     return max([own, *(window_seconds(graph, read) for read in component.reads)])
 
 
-def wanted_graph(
+def subgraph(
     graph: Graph, columns: list[str], fields: Callable[[str], list[str]]
 ) -> tuple[Graph, dict[str, tuple[str, float]]]:
     """The part of a stock graph that gives `columns`, and where each of them is found.
@@ -116,7 +116,7 @@ def wanted_graph(
         if not asked:
             continue
         smoother = graph[final]
-        kept[final] = _cut(graph, smoother, asked, fields, kept)
+        kept[final] = _prune_smoother(graph, smoother, asked, fields, kept)
         for column in asked:
             source = _source(smoother, column, fields)
             places[column] = (final, window_seconds(graph, source))
@@ -129,7 +129,7 @@ def wanted_graph(
     return kept, places
 
 
-def _cut(
+def _prune_smoother(
     graph: Graph,
     smoother: Component,
     asked: list[str],
@@ -137,27 +137,27 @@ def _cut(
     kept: Graph,
 ) -> Component:
     """The smoother with only the readers that carry the asked columns."""
-    reads = _needed(graph, smoother, {_source(smoother, c, fields) for c in asked})
+    reads = _required_readers(graph, smoother, {_source(smoother, c, fields) for c in asked})
     for level in reads:
         if graph[level].type == "cDataSelector":
-            kept[level] = _cut_selector(graph, graph[level], asked, fields)
+            kept[level] = _prune_selector(graph, graph[level], asked, fields)
     return smoother.replacing(reader__dmLevel=";".join(reads))
 
 
-def _cut_selector(
+def _prune_selector(
     graph: Graph, selector: Component, asked: list[str], fields: Callable[[str], list[str]]
 ) -> Component:
     old, new = _split(selector.get("selected")), _split(selector.get("newNames"))
     pairs = [(a, b) for a, b in zip(old, new, strict=True) if any(_is(c, b) for c in asked)]
     carrying = {r for r in selector.reads if any(a in fields(r) for a, _ in pairs)}
     return selector.replacing(
-        reader__dmLevel=";".join(_needed(graph, selector, carrying)),
+        reader__dmLevel=";".join(_required_readers(graph, selector, carrying)),
         selected=";".join(a for a, _ in pairs),
         newNames=";".join(b for _, b in pairs),
     )
 
 
-def _needed(graph: Graph, component: Component, carrying: set[str]) -> list[str]:
+def _required_readers(graph: Graph, component: Component, carrying: set[str]) -> list[str]:
     """The readers that carry what is asked, and those that decide where the frames end.
 
     A component with several readers ends with the shortest of them. Without any of the longest
@@ -243,7 +243,7 @@ def _in_order(graph: Graph) -> list[str]:
     return done
 
 
-def as_config(graph: Graph, final: list[str]) -> str:
+def config_text(graph: Graph, final: list[str]) -> str:
     """The graph as openSMILE configuration text: audio pushed in, `final` levels joined and out."""
     joined = Component(
         "cVectorConcat",

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from augury.corpus.corpus import Rejected, write_quarantine
+from augury.corpus.corpus import Rejected
+from augury.corpus.manifest import write_quarantine
 from augury.store import write_atomically
 from augury.tables import csv_text
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from augury.errors import InputError
 from augury.store import write_atomically
 from augury.tables import write_csv
 from augury.validation import statistics
 from augury.validation.estimators import ESTIMATORS, RECOMMENDED
+from augury.validation.measurements import Measurement
 from augury.validation.recipe import BASELINE, RECONSTRUCTION, Recipe
 
 #: The order of two seeds that an experiment should repeat at least, as a Spearman correlation.
@@ -22,52 +25,6 @@ CEILING = 0.8
 WATTS = 10.0
 #: Error among the candidates, as a share of the places, from which the useless one is nearly last.
 LAST = 0.8
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One measured error."""
-
-    regime: str
-    candidate: str
-    task: str
-    mode: str
-    pretrain_seed: int
-    seed: int  # of the task
-    metric: str
-    error: float
-    interval: tuple[float, ...] | None  # 95 %, test speakers drawn anew
-    seconds: float
-    pretrain_seconds: float
-    key: str  # names settings and inputs
-    machine: str
-    date: str
-
-    COLUMNS: ClassVar = (
-        "regime", "candidate", "task", "mode", "pretrain_seed", "seed", "metric", "error", "low",
-        "high", "seconds", "pretrain_seconds", "settings", "machine", "date",
-    )  # fmt: skip
-
-    def cells(self) -> tuple[object, ...]:
-        """As in results.csv."""
-        low, high = self.interval or ("", "")
-        return (
-            self.regime, self.candidate, self.task, self.mode, self.pretrain_seed, self.seed,
-            self.metric, self.error, low, high, self.seconds, self.pretrain_seconds,
-            self.key, self.machine, self.date,
-        )  # fmt: skip
-
-    @classmethod
-    def from_cells(cls, cells: Mapping[str, str]) -> Measurement:
-        """From a line of results.csv; ValueError or KeyError where it is none."""
-        ends = (cells["low"], cells["high"])
-        return cls(
-            cells["regime"], cells["candidate"], cells["task"], cells["mode"],
-            int(cells["pretrain_seed"]), int(cells["seed"]), cells["metric"],
-            float(cells["error"]), tuple(map(float, ends)) if all(ends) else None,
-            float(cells["seconds"]), float(cells["pretrain_seconds"]), cells["settings"],
-            cells["machine"], cells["date"],
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -176,14 +133,12 @@ class Analysis:
     ranking_hours: float  # that ranking took
 
     @property
-    def energy_saved(self) -> float:
+    def saved_energy(self) -> float:
         """kWh that pretraining and judging every candidate took, less what ranking took."""
         return (self.core_hours - self.ranking_hours) * WATTS / 1000
 
-    def write(self, folder: Path, recipe: Recipe) -> Path:
-        """The tables as CSV, the figures, and report.html; the report's path."""
-        from augury.validation.report import draw_figures, render
-
+    def write(self, folder: Path) -> None:
+        """Write the tables as CSV, and all of it as analysis.json, which `read` reads."""
         tables = {
             "gates": self.gates, "correlations": self.verdicts, "confirmed": self.confirmations,
             "groups": self.groups,
@@ -193,10 +148,36 @@ class Analysis:
             write_csv(folder / f"{name}.csv", header, map(_cells, rows))
         header = ("task", "estimator", "candidate", "estimate")
         write_csv(folder / "estimates.csv", header, self._estimates())
-        for name, content in draw_figures(self).items():
-            write_atomically(folder / "figures" / name, content)
-        write_atomically(folder / "report.html", render(self, recipe))
-        return folder / "report.html"
+        text = json.dumps(_plain(asdict(self)), indent=1, allow_nan=False) + "\n"
+        write_atomically(folder / "analysis.json", text)
+
+    @classmethod
+    def read(cls, folder: Path) -> Analysis:
+        """The analysis that `write` wrote into a folder.
+
+        Raises:
+            InputError: there is no analysis.json, or it is not one that this version writes.
+        """
+        path = folder / "analysis.json"
+        try:
+            plain = json.loads(path.read_text("utf-8"))
+            errors = []
+            for row in map(_tuples, plain["task_errors"]):
+                row["errors"] = np.array(row["errors"], np.float64)
+                errors.append(TaskErrors(**row))
+            tables = {
+                "gates": Gate, "verdicts": Verdict, "confirmations": Confirmation,
+                "groups": GroupResult,
+            }  # fmt: skip
+            rows = {
+                name: tuple(row_class(**_tuples(row)) for row in plain[name])
+                for name, row_class in tables.items()
+            }
+            return cls(**plain | rows | {"task_errors": tuple(errors)})
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{path}: not an analysis as this version writes it ({error})"
+            ) from error
 
     def _estimates(self) -> Iterator[tuple[object, ...]]:
         for task, by_name in self.estimates.items():
@@ -379,3 +360,19 @@ def _cells(row: Any) -> list[object]:
     """The cells of a table's row: its fields in order, several values of one joined."""
     values = (getattr(row, field.name) for field in fields(row))
     return ["; ".join(map(str, v)) if isinstance(v, tuple) else v for v in values]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it: arrays and tuples as lists, NaN as None."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of JSON with its lists as tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}

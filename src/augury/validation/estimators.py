@@ -7,7 +7,7 @@ independence leaves out, or look at the pseudo-label alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,68 +122,90 @@ def _estimate_group(
     recording: NDArray,
     run: RunTasks,
 ) -> dict[str, list[float]]:
+    """Every estimator of candidates with values for the same rows: name → (candidates,)."""
     gaussian, of_released, svcca = x
-    alike_units = [standardise(z) for z in zs]
-    found: dict[str, list[float]] = {}
+    robust, dependences, relevances = hsic.robust_with_associations(gaussian, zs, y, run=run)
+    values = _independence(gaussian, zs, y, "", run) | _independence(svcca, zs, y, " svcca", run)
+    values[DEFAULT] = _scores(robust)
+    values["spread, robust"] = [estimate.spread for estimate in robust]
+    values["robust × 1 svcca"] = _scores(hsic.robust(svcca, zs, y, run=run))
+    values["released"] = _scores(hsic.released(of_released, zs, y, run=run))
+    standardised = [standardise(z) for z in zs]
+    values["released z"] = _scores(hsic.released(of_released, standardised, y, run=run))
+    values |= _combinations(np.array(_scores(robust)), dependences, relevances, noise)
+    values |= _baselines(zs, y)
+    values["linear probe"] = [-r2 for r2 in linear_probe(gaussian, zs, recording)]
+    return values
 
-    def keep(name: str, made: Sequence[hsic.CIEstimate]) -> None:
-        found[name] = [one.score for one in made]
 
-    for where, embedding in (("", gaussian), (" svcca", svcca)):
-        for width in (0.05, 0.5):
-            made = hsic.paper(embedding, zs, y, width=width, run=run)
-            keep(f"paper {width:g}{where}", made)
-            if width == 0.05 and not where:
-                found["spread"] = [one.spread for one in made]
-        for width in (0.05, 0.5, 1.0):
-            keep(
-                f"paper z {width:g}{where}",
-                hsic.paper(embedding, alike_units, y, width=width, run=run),
-            )
-        for scale in (0.5, 2.0):
-            keep(f"robust × {scale:g}{where}", hsic.robust(embedding, zs, y, scale=scale, run=run))
-    keep("robust × 1 svcca", hsic.robust(svcca, zs, y, run=run))
-    keep("released", hsic.released(of_released, zs, y, run=run))
-    keep("released z", hsic.released(of_released, alike_units, y, run=run))
-    robust, totals, relevances = hsic.robust_with_associations(gaussian, zs, y, run=run)
-    keep(DEFAULT, robust)
-    found["spread, robust"] = [one.spread for one in robust]
-    ci, total, relevance = (
-        np.array(one)
-        for one in (
-            [one.score for one in robust],
-            [one.value for one in totals],
-            [one.value for one in relevances],
-        )
+def _scores(estimates: Sequence[hsic.CIEstimate]) -> list[float]:
+    return [estimate.score for estimate in estimates]
+
+
+def _independence(
+    x: Any, zs: list[NDArray], y: NDArray, suffix: str, run: RunTasks
+) -> dict[str, list[float]]:
+    """Eq. 4 and its robust form at several widths, on one embedding, whose name is `suffix`."""
+    values = {}
+    for width in (0.05, 0.5):
+        estimates = hsic.paper(x, zs, y, width=width, run=run)
+        values[f"paper {width:g}{suffix}"] = _scores(estimates)
+        if width == 0.05 and not suffix:
+            values["spread"] = [estimate.spread for estimate in estimates]
+    standardised = [standardise(z) for z in zs]
+    for width in (0.05, 0.5, 1.0):
+        estimates = hsic.paper(x, standardised, y, width=width, run=run)
+        values[f"paper z {width:g}{suffix}"] = _scores(estimates)
+    for scale in (0.5, 2.0):
+        estimates = hsic.robust(x, zs, y, scale=scale, run=run)
+        values[f"robust × {scale:g}{suffix}"] = _scores(estimates)
+    return values
+
+
+def _combinations(
+    ci: NDArray,
+    dependences: Sequence[hsic.Association],
+    relevances: Sequence[hsic.Association],
+    noise: Sequence[tuple[float, float]],
+) -> dict[str, list[float]]:
+    """Rules made of the robust CI estimate, the dependence HSIC(X, Z) and the relevance HSIC(Z, Y).
+
+    `noise`: for each candidate the mean and standard deviation of the relevance of noise.
+    """
+    dependence = np.array([association.value for association in dependences])
+    relevance = np.array([association.value for association in relevances])
+    # Of a candidate that hardly depends on the speech the ratio would be noise, so that no
+    # denominator is below the largest standard deviation under shuffling.
+    largest_sd = max((association.shuffled_sd for association in dependences), default=0.0)
+    denominator = np.maximum(dependence, largest_sd)
+    irrelevant = np.array(
+        [
+            association.p_above(mean, sd) >= RELEVANT
+            for association, (mean, sd) in zip(relevances, noise, strict=True)
+        ]
     )
-    # A pseudo-label that hardly depends on the speech has no ratio to speak of: chance has the say.
-    floor = np.maximum(total, max((one.shuffled_sd for one in totals), default=0.0))
-    joined = {
+    combinations = {
         "relevance": -relevance,
-        "dependence": -total,
-        "dependence × relevance": -np.maximum(total, 0) * np.maximum(relevance, 0),
-        "relevance / dependence": -relevance / floor,
-        "CI / dependence": ci / floor,
-        "dependence − CI": ci - total,
+        "dependence": -dependence,
+        "dependence × relevance": -np.maximum(dependence, 0) * np.maximum(relevance, 0),
+        "relevance / dependence": -relevance / denominator,
+        "CI / dependence": ci / denominator,
+        "dependence − CI": ci - dependence,
         "CI − relevance": ci - relevance,
-        # No correlation is above 1: whatever is not relevant comes after all that is.
-        RECOMMENDED: ci
-        + [
-            2.0 * (one.p_above(*floor) >= RELEVANT)
-            for one, floor in zip(relevances, noise, strict=True)
-        ],
+        # No correlation is above 1: every candidate without relevance comes after all others.
+        RECOMMENDED: ci + 2.0 * irrelevant,
     }
-    found |= {name: values.tolist() for name, values in joined.items()}
-    single: tuple[tuple[str, Callable[[NDArray], float]], ...] = (
-        ("variance", variance),
-        ("H-score", lambda z: -h_score(z, y)),
-        ("LogME", lambda z: -log_me(z, y)),
-        ("mutual information", lambda z: -mutual_information(z, y)),
-    )
-    for name, function in single:
-        found[name] = [function(z) for z in zs]
-    found["linear probe"] = [-one for one in linear_probe(gaussian, zs, recording)]
-    return found
+    return {name: values.tolist() for name, values in combinations.items()}
+
+
+def _baselines(zs: list[NDArray], y: NDArray) -> dict[str, list[float]]:
+    """Rules that never use the speech."""
+    return {
+        "variance": [variance(z) for z in zs],
+        "H-score": [-h_score(z, y) for z in zs],
+        "LogME": [-log_me(z, y) for z in zs],
+        "mutual information": [-mutual_information(z, y) for z in zs],
+    }
 
 
 def variance(z: NDArray) -> float:

@@ -17,6 +17,7 @@ from augury.errors import InputError
 from augury.ranking.dataset import select_segments
 from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings, RankSettings
 from augury.store import digest, key
+from augury.validation.estimators import DEFAULT, RECOMMENDED
 from augury.validation.jobs import Job, JobCorpus, describe_corpus, read_job_corpus
 from augury.validation.recipe import BASELINE, BASELINES, RECONSTRUCTION, Recipe, RecipeTask
 
@@ -132,8 +133,6 @@ def plan_groups(
 
 def relevant_candidates(estimates: Mapping[str, Any]) -> list[str]:
     """The candidates that are relevant to a task's label, best estimate first."""
-    from augury.validation.estimators import DEFAULT, RECOMMENDED
-
     plain, recommended = (estimates["table"][name] for name in (DEFAULT, RECOMMENDED))
     found = [name for name, value in recommended.items() if value is not None]
     # Only of what is not relevant do the two differ.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_type_hints
 
 from augury import pseudolabels
-from augury.errors import InputError
+from augury.errors import InputError, did_you_mean
 from augury.settings import MODES, PretrainSettings
 
 Table = TypeVar("Table")
@@ -21,10 +20,12 @@ BASELINES = ("mel", "random")
 FILE_SETTINGS = ("trials", "random_encoder")
 #: Settings of `augury.rank` that a task may choose: what no estimator's name says.
 RANK_SETTINGS = ("parts", "downsampling_width", "unvoiced", "max_bad")
-#: Name of the encoder that learned to give back the speech, and no pseudo-label.
+#: Name of the encoder that learned to reconstruct the speech, and no pseudo-label.
 RECONSTRUCTION = "reconstruction"
-#: The regime that these are said to be of.
+#: The regime of reconstruction and of the encoders in `BASELINES`.
 BASELINE = "baseline"
+#: What stands at the top of a recipe: values, and tables.
+TOP_KEYS, TABLES = ("name", "candidates", "useless"), ("pretrain", "regime", "tasks", "groups")
 
 
 @dataclass(frozen=True)
@@ -100,47 +101,41 @@ class Recipe:
     groups: GroupExperiment | None = None
 
     def __post_init__(self) -> None:
-        where = f"{self.source}: "
-        self._check_candidates(self.candidates)
+        _check_candidates(self.candidates)
         if len(self.candidates) < 3:
-            raise InputError(f"{where}an order needs three candidates, and there are fewer")
-        for regime in self.regimes:
-            self._check_candidates(regime.candidates)
-            others = [one for one in regime.candidates if one not in self.candidates]
-            if others:
-                raise InputError(f"{where}{others[0]} of {regime.name} is not in candidates")
-            self.pretrain_settings(
-                regime, {self.candidates[0]: 1.0}
-            )  # what is no setting is said now
-        if any("encoder" in one.settings for one in (self.pretrain, *self.regimes)):
+            raise InputError("an order needs three candidates, and there are fewer")
+        if self.useless and self.useless not in self.candidates:
+            raise InputError(f"useless names {self.useless}, which is not in candidates")
+        if not self.tasks or not self.regimes:
+            raise InputError("a recipe has at least one table tasks.NAME and one regime")
+        self._check_regimes()
+        if any("encoder" in table.settings for table in (self.pretrain, *self.regimes)):
             raise InputError(
-                f"{where}sizes of the encoder belong into a preset, a TOML file beside the recipe: "
+                "sizes of the encoder belong into a preset, a TOML file beside the recipe: "
                 "the random encoder is to have the same"
             )
-        if self.useless and self.useless not in self.candidates:
-            raise InputError(f"{where}useless names {self.useless}, which is not in candidates")
-        names = [one.name for one in self.tasks]
-        regimes = [one.name for one in self.regimes]
-        if not names or not regimes:
-            raise InputError(f"{where}a recipe has at least one table tasks.NAME and one regime")
-        for regime in self.regimes:
-            for one in regime.tasks:
-                _check_name(one, names, f"{where}a task of {regime.name}")
-        if BASELINE in regimes or len(set(regimes)) < len(regimes):
-            raise InputError(f"{where}name each regime otherwise, and none {BASELINE}")
         if self.groups:
-            for one in self.groups.tasks:
-                _check_name(one, names, f"{where}a task of groups")
-            _check_name(self.groups.regime, regimes, f"{where}regime of groups")
+            self._check_tasks(self.groups.tasks, "a task of groups")
+            names = [regime.name for regime in self.regimes]
+            _check_name(self.groups.regime, names, "regime of groups")
             for mode in self.groups.modes:
-                _check_name(mode, list(MODES), f"{where}a mode of groups")
+                _check_name(mode, MODES, "a mode of groups")
 
-    def _check_candidates(self, candidates: tuple[str, ...]) -> None:
-        for name in candidates:
-            if name != name.strip() or not name:
-                raise InputError(f"{self.source}: {name!r} is no candidate; leave out the spaces")
-        if candidates:
-            pseudolabels.parse_candidates(list(candidates))
+    def _check_regimes(self) -> None:
+        names = [regime.name for regime in self.regimes]
+        if BASELINE in names or len(set(names)) < len(names):
+            raise InputError(f"name each regime otherwise, and none {BASELINE}")
+        for regime in self.regimes:
+            _check_candidates(regime.candidates)
+            for candidate in regime.candidates:
+                if candidate not in self.candidates:
+                    raise InputError(f"{candidate} of {regime.name} is not in candidates")
+            self._check_tasks(regime.tasks, f"a task of {regime.name}")
+            self.pretrain_settings(regime, {self.candidates[0]: 1.0})  # raises if one is wrong
+
+    def _check_tasks(self, names: Sequence[str], what: str) -> None:
+        for name in names:
+            _check_name(name, [task.name for task in self.tasks], what)
 
     def candidates_of(self, regime: Regime) -> tuple[str, ...]:
         """A regime's candidates."""
@@ -148,18 +143,27 @@ class Recipe:
 
     def tasks_of(self, regime: Regime) -> tuple[RecipeTask, ...]:
         """The tasks that judge a regime's encoders."""
-        return tuple(one for one in self.tasks if one.name in regime.tasks or not regime.tasks)
+        return tuple(task for task in self.tasks if task.name in regime.tasks or not regime.tasks)
 
     def pretrain_settings(
         self, regime: Regime | None, weights: Mapping[str, float], **choices: Any
     ) -> PretrainSettings:
-        """Of one pretraining; without a regime, of reconstruction alone."""
+        """The settings of one pretraining; without a regime, of reconstruction alone."""
         given = self.pretrain.settings | (regime.settings if regime else {}) | choices
         return PretrainSettings.of(self.pretrain.preset, weights, **given)
 
 
 def read_recipe(path: Path | str) -> Recipe:
-    """A recipe from TOML; InputError says what is wrong with it."""
+    """A recipe from a TOML file; its manifests and presets are looked for in the file's folder.
+
+    Raises:
+        InputError: no such file, not TOML, or a table, key or value that is wrong, named.
+
+    >>> read_recipe("none.toml")
+    Traceback (most recent call last):
+    ...
+    augury.errors.InputError: none.toml: no such recipe
+    """
     path = Path(path)
     try:
         plain = tomllib.loads(path.read_text("utf-8"))
@@ -168,85 +172,104 @@ def read_recipe(path: Path | str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML: {error}") from error
     try:
-        folder = path.absolute().parent
-        regimes, tasks = plain.pop("regime", []), plain.pop("tasks", {})
-        if not isinstance(regimes, list):
-            raise InputError("each regime is a table of its own, [[regime]], with a name")
-        if not isinstance(tasks, Mapping):
-            raise InputError("each task is a table [tasks.NAME], of a name that you choose")
-        made: dict[str, Any] = {
-            "name": plain.pop("name", path.stem),
-            "source": path,
-            "pretrain": _read_table(
-                PretrainingRecipe, plain.pop("pretrain", {}), "pretrain", folder
-            ),
-            "regimes": tuple(_read_table(Regime, one, "regime", folder) for one in regimes),
-            "tasks": tuple(_read_task(name, one, folder) for name, one in tasks.items()),
-        }
-        groups = plain.pop("groups", None)
-        made["groups"] = (
-            None if groups is None else _read_table(GroupExperiment, groups, "groups", folder)
-        )
-        return _read_table(Recipe, plain | made, "a recipe", folder)
-    except ValueError as error:
-        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        return _make_recipe(plain, path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
-def _read_task(name: str, plain: Any, folder: Path) -> RecipeTask:
-    where = f"tasks.{name}"
-    if not isinstance(plain, Mapping):
-        raise InputError(f"{where} is {plain!r}, but must be a table")
-    ranked = _read_table(RankingData, plain.get("rank", {}), f"{where}.rank", folder)
-    for one in ranked.settings:  # every estimator is tried, each as its name says
-        _check_name(one, list(RANK_SETTINGS), f"{where}.rank: settings has {one}, but a setting")
-    judge = _read_table(RecipeTask, {**plain, "name": name, "rank": ranked}, where, folder)
-    given = judge.settings.get("exclude", ())
-    if not isinstance(given, list | tuple):
-        raise InputError(f"{where}: exclude is {given!r}, but must be a list of texts")
-    for file in FILE_SETTINGS:
-        if not isinstance(judge.settings.get(file, ""), str):
-            raise InputError(f"{where}: {file} is {judge.settings[file]!r}, but must be a text")
-    exclude = ranked.exclude or tuple(given)
-    rank = RankingData(
-        ranked.manifest or judge.manifest, ranked.level or judge.level,
-        ranked.label or judge.label, ranked.split, exclude, ranked.settings,
-    )  # fmt: skip
-    return RecipeTask(
-        **{**{one.name: getattr(judge, one.name) for one in fields(judge)}, "rank": rank}
+def _make_recipe(plain: Mapping[str, Any], path: Path) -> Recipe:
+    folder = path.absolute().parent
+    regimes, tasks, groups = plain.get("regime", []), plain.get("tasks", {}), plain.get("groups")
+    if not isinstance(regimes, list):
+        raise InputError("each regime is a table of its own, [[regime]], with a name")
+    if not isinstance(tasks, Mapping):
+        raise InputError("each task is a table [tasks.NAME], of a name that you choose")
+    top = {name: value for name, value in plain.items() if name not in TABLES}
+    chosen = _check_table(Recipe, top, "a recipe", folder, names=(*TOP_KEYS, *TABLES))
+    return Recipe(
+        **{"name": path.stem, "candidates": ()} | chosen,
+        source=path,
+        pretrain=_read_table(PretrainingRecipe, plain.get("pretrain", {}), "pretrain", folder),
+        regimes=tuple(_read_table(Regime, regime, "regime", folder) for regime in regimes),
+        tasks=tuple(_read_task(name, task, folder) for name, task in tasks.items()),
+        groups=None if groups is None else _read_table(GroupExperiment, groups, "groups", folder),
     )
 
 
+def _read_task(name: str, plain: Any, folder: Path) -> RecipeTask:
+    """A table tasks.NAME; what its table `rank` leaves out is as in the task."""
+    where = f"tasks.{name}"
+    if not isinstance(plain, Mapping):
+        raise InputError(f"{where} is {plain!r}, but must be a table")
+    rank = _read_table(RankingData, plain.get("rank", {}), f"{where}.rank", folder)
+    for setting in rank.settings:  # every estimator is tried, each as its name says
+        what = f"{where}.rank: settings has {setting}, but a setting"
+        _check_name(setting, RANK_SETTINGS, what)
+    own = {key: value for key, value in plain.items() if key not in ("name", "rank")}
+    task = _read_table(RecipeTask, {"name": name, **own}, where, folder)
+    exclude = task.settings.get("exclude", ())
+    if not isinstance(exclude, list | tuple):
+        raise InputError(f"{where}: exclude is {exclude!r}, but must be a list of texts")
+    for setting in FILE_SETTINGS:
+        file = task.settings.get(setting, "")
+        if not isinstance(file, str):
+            raise InputError(f"{where}: {setting} is {file!r}, but must be a text")
+    rank = replace(
+        rank,
+        manifest=rank.manifest or task.manifest,
+        level=rank.level or task.level,
+        label=rank.label or task.label,
+        exclude=rank.exclude or tuple(exclude),
+    )
+    return replace(task, rank=rank)
+
+
 def _read_table(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
-    """A table's dataclass: lists become tuples, manifests are found from the recipe's folder."""
+    """A table as its dataclass; InputError if a key is missing, unknown, or of another type."""
+    declared = fields(cast(Any, cls))
+    chosen = _check_table(cls, plain, what, folder, names=[setting.name for setting in declared])
+    for setting in declared:
+        optional = setting.default is not MISSING or setting.default_factory is not MISSING
+        if not optional and setting.name not in chosen:
+            raise InputError(f"{what}: {setting.name} is missing")
+    return cls(**chosen)
+
+
+def _check_table(
+    cls: type[Any], plain: Any, what: str, folder: Path, *, names: Sequence[str]
+) -> dict[str, Any]:
+    """The values of a table: lists as tuples, files by their path from the recipe's folder."""
     if not isinstance(plain, Mapping):
         raise InputError(f"{what} is {plain!r}, but must be a table")
-    types = {one.name: str(one.type) for one in fields(cls)}  # type: ignore[arg-type]
-    given: dict[str, Any] = {}
+    kinds = get_type_hints(cls)
+    values: dict[str, Any] = {}
     for name, value in plain.items():
-        _check_name(name, list(types), f"{what} has {name}, but a setting")
-        if types[name] == "str" and not isinstance(value, str):
-            raise InputError(f"{what}: {name} is {value!r}, but must be a text")
-        if types[name] == "int" and (type(value) is not int or not 1 <= value <= 1000):
-            raise InputError(f"{what}: {name} is {value!r}, but must be from 1 to 1000")
-        if types[name].startswith("dict[") and not isinstance(value, Mapping):
-            raise InputError(f"{what}: {name} is {value!r}, but must be a table")
-        if types[name].startswith("tuple[str") and not (
-            isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
-        ):
-            raise InputError(f"{what}: {name} is {value!r}, but must be a list of texts")
-        if name == "manifest" and isinstance(value, str) and value:
+        _check_name(name, names, f"{what} has {name}, but a setting")
+        if problem := _problem(value, kinds[name]):
+            raise InputError(f"{what}: {name} is {value!r}, but must be {problem}")
+        if name == "manifest" and value:
             value = str((folder / value).resolve())
-        if name == "preset":
+        elif name == "preset":
             value = _resolve_file(value, folder)
-        if name == "settings" and isinstance(value, Mapping):
+        elif name == "settings":
             value = {
-                k: _resolve_file(v, folder) if k in FILE_SETTINGS else v for k, v in value.items()
+                setting: _resolve_file(given, folder) if setting in FILE_SETTINGS else given
+                for setting, given in value.items()
             }
-        given[name] = tuple(value) if isinstance(value, list) else value
-    try:
-        return cls(**given)
-    except TypeError as error:  # what has no default
-        raise InputError(f"{what}: {str(error).rpartition('__init__() ')[2]}") from error
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return values
+
+
+def _problem(value: Any, kind: Any) -> str:
+    """What a value of a table must be, if it is not of its field's type; "" if it is."""
+    if kind is str:
+        return "" if isinstance(value, str) else "a text"
+    if kind is int:
+        return "" if type(value) is int and 1 <= value <= 1000 else "from 1 to 1000"
+    if kind == tuple[str, ...]:
+        texts = isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
+        return "" if texts else "a list of texts"
+    return "" if isinstance(value, Mapping) else "a table"
 
 
 def _resolve_file(value: Any, folder: Path) -> Any:
@@ -255,8 +278,15 @@ def _resolve_file(value: Any, folder: Path) -> Any:
     return str(beside.resolve()) if beside.is_file() else value
 
 
-def _check_name(name: str, names: list[str], what: str) -> None:
+def _check_name(name: str, names: Sequence[str], what: str) -> None:
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, names, cutoff=0.3)
         raise InputError(f"{what} is one of {', '.join(names)}, not {name}{hint}")
+
+
+def _check_candidates(names: Sequence[str]) -> None:
+    for name in names:
+        if name != name.strip() or not name:
+            raise InputError(f"{name!r} is no candidate; leave out the spaces")
+    if names:
+        pseudolabels.parse_candidates(list(names))

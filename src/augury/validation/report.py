@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,12 +28,13 @@ from augury.report.canvas import (
     short,
 )
 from augury.report.text import NONE, decimal, plain
+from augury.store import write_atomically
+from augury.validation.analysis import WATTS, Analysis, Gate, GroupResult, TaskErrors, Verdict
+from augury.validation.estimators import DEFAULT, ESTIMATORS, RECOMMENDED
+from augury.validation.recipe import Recipe
 
-if TYPE_CHECKING:  # an analysis is written with its report: the import goes the other way
+if TYPE_CHECKING:
     from markupsafe import Markup
-
-    from augury.validation.analysis import Analysis, Gate, GroupResult, TaskErrors, Verdict
-    from augury.validation.recipe import Recipe
 
 ESTIMATE: Mark = ("s", FIRST, FIRST)
 ERROR: Mark = ("o", SECOND, SECOND)
@@ -43,6 +45,14 @@ DPI = 144
 LISTED = 12
 #: More candidates than these are not named: a scatter has numbers, a group its size.
 NAMED = 10
+
+
+def write_report(analysis: Analysis, recipe: Recipe, folder: Path) -> Path:
+    """Write the figures and report.html into a folder; the report's path."""
+    for name, content in draw_figures(analysis).items():
+        write_atomically(folder / "figures" / name, content)
+    write_atomically(folder / "report.html", render(analysis, recipe))
+    return folder / "report.html"
 
 
 def render(analysis: Analysis, recipe: Recipe) -> str:
@@ -130,8 +140,6 @@ class Wording:
 
     def best_estimator(self) -> tuple[str, float, float] | None:
         """The estimator with the highest mean Spearman, that, and the recommended one's."""
-        from augury.validation.estimators import RECOMMENDED
-
         means = self.mean_spearman()
         if not means:
             return None
@@ -153,8 +161,6 @@ class Wording:
 
     def verdicts(self, one: TaskErrors) -> list[Verdict]:
         """Of a setting: baselines, what is recommended, and the best others."""
-        from augury.validation.estimators import DEFAULT, RECOMMENDED
-
         mine = [v for v in self.analysis.verdicts if (v.task, v.regime) == (one.task, one.regime)]
         mine.sort(key=lambda v: (-2.0 if v.spearman is None else -v.spearman, v.estimator))
         always = {DEFAULT, RECOMMENDED, "paper 0.05"}
@@ -175,15 +181,11 @@ class Wording:
 
     def description(self, one: Verdict) -> str:
         """What an estimator is."""
-        from augury.validation.estimators import ESTIMATORS
-
         return ESTIMATORS[one.estimator].description
 
     @property
     def watts(self) -> str:
         """Of a core, as energy is reckoned."""
-        from augury.validation.analysis import WATTS
-
         return plain(WATTS)
 
     def number(self, value: float | None, decimals: int = 2) -> str:
@@ -206,8 +208,6 @@ def _estimates_and_errors(
     analysis: Analysis, one: TaskErrors
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Candidates with a recommended estimate, in its order; estimates and errors (n, seeds)."""
-    from augury.validation.estimators import DEFAULT
-
     table = analysis.estimates[one.task][DEFAULT]
     there = [k for k, name in enumerate(one.candidates) if table.get(name) is not None]
     there.sort(key=lambda k: (table[one.candidates[k]] or 0.0, one.candidates[k]))

@@ -7,26 +7,23 @@ whoever calls it again goes on where it was, with another folder too.
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augury import compute, pseudolabels
-from augury.errors import InputError
 from augury.extraction.corpus import PACKAGES
 from augury.extraction.plan import Embedding
 from augury.provenance import versions
 from augury.ranking.dataset import open_dataset, select_segments
 from augury.reporter import Reporter
-from augury.store import default_store, digest, write_atomically
-from augury.tables import write_csv
+from augury.store import default_store
 from augury.validation import estimators, plan
-from augury.validation.analysis import Analysis, Measurement, analyse
+from augury.validation.analysis import Analysis, analyse
 from augury.validation.jobs import (
     Job,
     JobOutcome,
@@ -35,8 +32,16 @@ from augury.validation.jobs import (
     run_pretraining,
     write_result,
 )
+from augury.validation.measurements import (
+    Measurement,
+    import_rows,
+    read_rows,
+    result_from_rows,
+    write_rows,
+)
 from augury.validation.plan import ModelJobs, RecipeCorpora
 from augury.validation.recipe import Recipe, RecipeTask
+from augury.validation.report import write_report
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,10 +102,10 @@ def plan_jobs(
         later = len(tasks) * recipe.groups.seeds * 4 * (1 + len(recipe.groups.modes))
     jobs = [*ranked.values(), *_unique_jobs(entries)]
     known = {job.key: job.read_result(site.store) for job in jobs}
-    before = _read_rows(Path(out) / "results.csv") if out else {}
+    before = read_rows(Path(out) / "results.csv") if out else {}
     for entry in entries:
         judged = [
-            known[job.key] or _result_from_rows(job, before.get(job.key, ()))
+            known[job.key] or result_from_rows(job, before.get(job.key, ()))
             for job in entry.evaluate.values()
         ]
         known |= zip((job.key for job in entry.evaluate.values()), judged, strict=True)
@@ -146,42 +151,64 @@ def validate(
         InputError: something in the recipe that can't be: a column, a split, a candidate.
     """
     reporter = reporter or Reporter()
-    site = RunOptions(Path(store or default_store()).absolute(), device or "", minutes)
+    options = RunOptions(Path(store or default_store()).absolute(), device or "", minutes)
     folder = Path(out)
     data = plan.read_corpora(recipe)
-    entries = plan.plan_models(recipe, data)  # what is no setting is said before hours of work
+    models = plan.plan_models(recipe, data)  # settings that are wrong are said before hours of work
     processes = jobs or max(1, compute.process_count() - 1)
     estimates: dict[str, Any] = {}
-    for judge in recipe.tasks:
-        reporter.message(f"estimates for {judge.name}")
-        estimates[judge.name] = _estimate(recipe, judge, data, site, jobs, cluster, reporter)
+    for task in recipe.tasks:
+        reporter.message(f"estimates for {task.name}")
+        estimates[task.name] = _estimate(recipe, task, data, options, jobs, cluster, reporter)
     try:
-        _extract(recipe, data, site, jobs, reporter)
+        _extract(recipe, data, options, jobs, reporter)
     except ValueError as error:  # of one candidate: the job that needs it says so too
         reporter.message(f"not all could be extracted at once: {error}")
-    groups = plan.plan_groups(recipe, data, estimates) if recipe.groups else {}
-    for name, some in groups.items():
-        count, of = len(plan.relevant_candidates(estimates[name])), len(recipe.candidates)
-        if not some:
-            reporter.message(f"no groups for {name}: {count} of {of} candidates are relevant")
-        elif recipe.groups and count < 2 * recipe.groups.size:
-            reporter.message(
-                f"best and worst of {name} overlap: {count} of {of} candidates are relevant"
-            )
-    every = [*entries, *(one for some in groups.values() for one in some)]
-    _import_rows(folder / "results.csv", every, site.store, reporter)
+    groups = _plan_groups(recipe, data, estimates, reporter)
+    every = [*models, *(model for of_task in groups.values() for model in of_task)]
+    import_rows(folder / "results.csv", every, options.store, reporter)
     failed: list[JobOutcome] = []
-    rows = _write_rows(folder, entries, groups, site.store)
-    reported = -math.inf
-    for done in _run_chains(site, every, processes, cluster, reporter):
-        failed += [one for one in done if one.result is None]
-        rows = _write_rows(folder, entries, groups, site.store)
-        if time.monotonic() - reported > REPORT_SECONDS:  # there is something to look at meanwhile
-            analyse(recipe, estimates, *rows).write(folder, recipe)
-            reported = time.monotonic()
-    found = analyse(recipe, estimates, *rows)
-    found.write(folder, recipe)
-    return Validation(recipe, folder, found, tuple(failed))
+    rows = write_rows(folder, models, groups, options.store)
+    last_report = -math.inf
+    for outcomes in _run_chains(options, every, processes, cluster, reporter):
+        failed += [outcome for outcome in outcomes if outcome.result is None]
+        rows = write_rows(folder, models, groups, options.store)
+        if time.monotonic() - last_report > REPORT_SECONDS:
+            _write_analysis(recipe, estimates, rows, folder)
+            last_report = time.monotonic()
+    analysis = _write_analysis(recipe, estimates, rows, folder)
+    return Validation(recipe, folder, analysis, tuple(failed))
+
+
+def _plan_groups(
+    recipe: Recipe, data: RecipeCorpora, estimates: Mapping[str, Any], reporter: Reporter
+) -> dict[str, list[ModelJobs]]:
+    """The group experiment's models by task, none without one; warns of groups that overlap."""
+    if not recipe.groups:
+        return {}
+    groups = plan.plan_groups(recipe, data, estimates)
+    for name, models in groups.items():
+        count, total = len(plan.relevant_candidates(estimates[name])), len(recipe.candidates)
+        if not models:
+            reporter.message(f"no groups for {name}: {count} of {total} candidates are relevant")
+        elif count < 2 * recipe.groups.size:
+            reporter.message(
+                f"best and worst of {name} overlap: {count} of {total} candidates are relevant"
+            )
+    return groups
+
+
+def _write_analysis(
+    recipe: Recipe,
+    estimates: Mapping[str, Any],
+    rows: tuple[list[Measurement], dict[str, list[Measurement]]],
+    folder: Path,
+) -> Analysis:
+    """Analyse what is measured so far; write tables and report."""
+    analysis = analyse(recipe, estimates, *rows)
+    analysis.write(folder)
+    write_report(analysis, recipe, folder)
+    return analysis
 
 
 # ------------------------------------------------------------------------------------ estimates
@@ -295,94 +322,3 @@ def _outcome_of_dead_worker(site: RunOptions, job: Job, reason: str) -> JobOutco
     log = job.folder(site.store) / "log.txt"
     known = job.read_result(site.store)
     return JobOutcome(job, known, "" if known else reason, log if log.exists() else None)
-
-
-# --------------------------------------------------------------------------------------- results
-
-
-def _import_rows(path: Path, entries: Sequence[ModelJobs], store: Path, reporter: Reporter) -> None:
-    """Let the store know the rows of an earlier run, wherever that was; InputError for no table."""
-    before = _read_rows(path)
-    asked = {job.key: job for entry in entries for job in entry.evaluate.values()}
-    if strange := len(before.keys() - asked):
-        content = path.read_bytes()
-        kept = path.with_name(f"results-{digest(content)[:8]}.csv")  # each by a name of its own
-        write_atomically(kept, content)
-        reporter.message(
-            f"{path} has rows of {strange} jobs that this recipe does not ask for: kept as {kept}"
-        )
-    for job in asked.values():
-        result = _result_from_rows(job, before.get(job.key, ()))
-        if result and not job.read_result(store):
-            write_result(store, job, result)
-
-
-def _read_rows(path: Path) -> dict[str, list[Measurement]]:
-    """The rows of a results.csv by their jobs' keys; InputError for another table."""
-    found: dict[str, dict[int, Measurement]] = defaultdict(dict)
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for cells in csv.DictReader(file):
-                row = Measurement.from_cells(cells)
-                found[row.key][row.seed] = row  # the same job may stand there twice
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise InputError(
-            f"{path}: not a results.csv as this version writes it ({error})"
-        ) from error
-    return {key: list(rows.values()) for key, rows in found.items()}
-
-
-def _result_from_rows(job: Job, rows: Sequence[Measurement]) -> dict[str, Any] | None:
-    """An evaluation's result from its rows, where there is one for each seed."""
-    if len(rows) != job.settings["seeds"]:
-        return None
-    outcomes = [
-        {"seed": one.seed, "error": one.error, "interval": one.interval, "seconds": one.seconds}
-        for one in rows
-    ]
-    first = rows[0]
-    return {
-        "metric": first.metric, "outcomes": outcomes, "machine": first.machine,
-        "date": first.date, "pretrain_seconds": first.pretrain_seconds,
-        "job_seconds": sum(one.seconds for one in rows),
-    }  # fmt: skip
-
-
-def _write_rows(
-    folder: Path,
-    entries: Sequence[ModelJobs],
-    groups: Mapping[str, Sequence[ModelJobs]],
-    store: Path,
-) -> tuple[list[Measurement], dict[str, list[Measurement]]]:
-    """The errors known so far, and those of groups by task, after writing them to results.csv."""
-    rows, of_groups = (
-        list(_measurements(entries, store)),
-        {name: list(_measurements(some, store)) for name, some in groups.items()},
-    )
-    table = [row.cells() for row in rows]
-    for name, some in of_groups.items():  # there the regime says whose the group is
-        table += [replace(row, regime=f"group {name}: {row.regime}").cells() for row in some]
-    write_csv(folder / "results.csv", Measurement.COLUMNS, table)
-    return rows, of_groups
-
-
-def _measurements(entries: Sequence[ModelJobs], store: Path) -> Iterator[Measurement]:
-    for entry in entries:
-        trained = entry.pretrain.read_result(store) if entry.pretrain else None
-        for (task, mode), job in entry.evaluate.items():
-            known = job.read_result(store)
-            if known is None:
-                continue
-            spent = trained["seconds"] if trained else known.get("pretrain_seconds", 0.0)
-            for one in known["outcomes"]:
-                yield Measurement(
-                    regime=entry.regime, candidate=entry.candidate, task=task, mode=mode,
-                    pretrain_seed=entry.seed, seed=one["seed"], metric=known["metric"],
-                    error=one["error"],
-                    interval=tuple(one["interval"]) if one["interval"] else None,
-                    seconds=one["seconds"],
-                    pretrain_seconds=spent,
-                    key=job.key, machine=known["machine"], date=known["date"],
-                )  # fmt: skip

@@ -199,7 +199,7 @@ def test_other_folders_are_not_common_voice(tmp_path):
 
 def test_published_counts_of_a_release_that_is_known(en):
     done = prepare("common_voice", en, en / "m.csv")
-    counts = {one.what: (one.found, one.published) for one in done.counts}
+    counts = {one.name: (one.found, one.published) for one in done.counts}
     assert counts["train utterances"] == (1, 564_337)
     # validated.tsv has 1,224,864 clips; those of train, dev and test are counted there.
     assert counts["validated utterances"] == (1, 628_199)

@@ -280,7 +280,7 @@ def test_prepare_writes_a_manifest_that_reads_back_the_same(vox):
     again = read_corpus(done.manifest)
     assert labels(again) == labels(done.corpus)
     assert again.recordings == done.corpus.recordings
-    assert {one.what: (one.found, one.published) for one in done.counts} == {
+    assert {one.name: (one.found, one.published) for one in done.counts} == {
         "dev utterances": (2, 148_642),
         "dev speakers": (1, 1_211),
         "test utterances": (1, 4_874),

@@ -11,7 +11,8 @@ from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 
-from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.corpus.corpus import Corpus, Rejected
+from augury.corpus.manifest import assemble
 from augury.errors import InputError
 
 #: The most specific first: the first that lists a clip is its split. What is held out comes before
@@ -51,7 +52,7 @@ _COLUMNS = {
 _NEEDED = ("client_id", "path", "sentence")
 
 
-def recognised(folder: Path) -> bool:
+def recognises(folder: Path) -> bool:
     """Whether a folder has clips/ beside train.tsv or validated.tsv."""
     return (folder / "clips").is_dir() and any(
         (folder / f"{split}.tsv").is_file() for split in ("train", "validated")
@@ -93,7 +94,7 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
     )  # fmt: skip
 
 
-def published(corpus: Corpus, stats: Path | None = None) -> dict[str, int]:
+def published_counts(corpus: Corpus, stats: Path | None = None) -> dict[str, int]:
     """How many clips each split should have; {} where that is not known.
 
     `stats` is the release's JSON file of github.com/common-voice/cv-dataset; without it, release

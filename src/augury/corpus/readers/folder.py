@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from augury.corpus.corpus import Corpus, assemble
+from augury.corpus.corpus import Corpus
+from augury.corpus.manifest import assemble
 from augury.errors import InputError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph", ".nist")

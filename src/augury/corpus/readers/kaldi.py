@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.corpus.corpus import Corpus, Rejected
+from augury.corpus.manifest import assemble
 from augury.errors import InputError
 
 
-def recognised(folder: Path) -> bool:
+def recognises(folder: Path) -> bool:
     """Whether a folder is Kaldi's."""
     return (folder / "wav.scp").is_file()
 

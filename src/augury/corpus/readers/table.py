@@ -7,7 +7,6 @@ left out; every other column is a label column.
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 from collections import Counter
@@ -15,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from augury.corpus.corpus import RESERVED, Corpus, Rejected, assemble
-from augury.errors import InputError
+from augury.corpus.corpus import Corpus, Rejected
+from augury.corpus.manifest import RESERVED, assemble
+from augury.errors import InputError, nearest
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ def read(manifest: Path, *, allow_outside: bool = False) -> Corpus:
 
 
 def _csv(manifest: Path) -> _Table:
-    return _separated(manifest, csv.reader(_lines(manifest), strict=True))
+    return _parse_lines(manifest, csv.reader(_lines(manifest), strict=True))
 
 
 def _tsv(manifest: Path) -> _Table:
     """Tab-separated: quotes are text like any other, as Common Voice has them."""
     reader = csv.reader(_lines(manifest), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-    return _separated(manifest, reader)
+    return _parse_lines(manifest, reader)
 
 
-def _separated(manifest: Path, reader) -> _Table:
+def _parse_lines(manifest: Path, reader) -> _Table:
     try:
         lines = [line for line in reader if line]
     except csv.Error as error:
@@ -85,7 +85,7 @@ def _separated(manifest: Path, reader) -> _Table:
     else:
         rows = [row for row, line in enumerate(lines, 1) if len(line) == width]
         rejected = [
-            _ragged(manifest, row, line, header)
+            _wrong_cell_count(manifest, row, line, header)
             for row, line in enumerate(lines, 1)
             if len(line) != width
         ]
@@ -94,7 +94,7 @@ def _separated(manifest: Path, reader) -> _Table:
     return _Table(dict(zip(header, values, strict=True)), rows, rejected)
 
 
-def _ragged(manifest: Path, row: int, line: list[str], header: list[str]) -> Rejected:
+def _wrong_cell_count(manifest: Path, row: int, line: list[str], header: list[str]) -> Rejected:
     place = header.index("path")
     return Rejected(
         row,
@@ -187,8 +187,8 @@ def _lines(manifest: Path) -> io.StringIO:
 
 def _check_columns(manifest: Path, names: Sequence[str]) -> None:
     if "path" not in names:
-        near = difflib.get_close_matches("path", [name.strip().lower() for name in names], 1)
-        hint = next((n for n in names if near and n.strip().lower() == near[0]), None)
+        similar = nearest("path", [name.strip().lower() for name in names], cutoff=0.6)
+        hint = next((n for n in names if similar and n.strip().lower() == similar[0]), None)
         raise InputError(
             f"{manifest}: no column 'path'; there are {', '.join(map(repr, names)) or 'none'}; "
             + (f"rename {hint!r}" if hint else "give each row's recording in a column of that name")

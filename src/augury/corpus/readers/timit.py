@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.corpus.corpus import Corpus, Rejected
+from augury.corpus.manifest import assemble
 from augury.errors import InputError
 
 RATE = 16_000  # Hz: .phn and .wrd files count samples at this rate
@@ -58,7 +59,7 @@ class _Utterance:
     labels: dict[str, str]
 
 
-def recognised(folder: Path) -> bool:
+def recognises(folder: Path) -> bool:
     """Whether a folder has TIMIT's phone files somewhere inside."""
     return any(name.lower().endswith(".phn") for _, _, names in os.walk(folder) for name in names)
 
@@ -86,7 +87,7 @@ def read(
     columns: dict[str, list[str]] = {column: [] for column in (*own, *_UTTERANCE)}
     for utterance in _utterances(folder, split):
         if utterance.audio is None or (level == "phone" and utterance.phones is None):
-            rejected.append(_lacking(folder, utterance))
+            rejected.append(_missing_file(folder, utterance))
             continue
         found, bad = _phones(folder, utterance)
         rejected += bad
@@ -195,7 +196,7 @@ def _phones(
     return good, bad
 
 
-def _lacking(folder: Path, utterance: _Utterance) -> Rejected:
+def _missing_file(folder: Path, utterance: _Utterance) -> Rejected:
     if utterance.audio is None and utterance.phones is not None:
         name = utterance.phones.relative_to(folder).as_posix()
         detail = f"{name}: there is no recording beside it; restore it or remove the labels"

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.corpus.corpus import Corpus, Rejected, assemble
+from augury.corpus.corpus import Corpus, Rejected
+from augury.corpus.manifest import assemble
 from augury.errors import InputError
 
 #: Where recordings may lie, and the part of the corpus that the place stands for.
@@ -52,7 +53,7 @@ class Trials:
     absent: tuple[str, ...]  # recordings that the corpus lacks, each once, in the list's order
 
 
-def recognised(folder: Path) -> bool:
+def recognises(folder: Path) -> bool:
     """Whether a folder has VoxCeleb's speakers (id10001) where its archives put them."""
     return any(_SPEAKER.fullmatch(one.name) for top in FOLDERS for one in _entries(folder / top))
 
@@ -94,7 +95,7 @@ def read(folder: Path, *, allow_outside: bool = False, split: str = "verificatio
         labels = {
             "speaker": speaker,
             "video": video,
-            "split": of_speaker or FOLDERS[top] or _by_number(speaker),
+            "split": of_speaker or FOLDERS[top] or _split_by_number(speaker),
             "gender": gender,
             "nationality": nationality,
             "identification": (identification or {}).get(utterance, ""),
@@ -156,7 +157,7 @@ def _utterances(folder: Path, rejected: list[Rejected]) -> Iterator[tuple[str, s
     Links to folders are followed, but only to where a speaker or a video can be.
     """
     if any((folder / part / "aac").is_dir() for part in ("", "dev", "test")):
-        raise _voxceleb2(folder)
+        raise _voxceleb2_error(folder)
     for top in FOLDERS:
         for speaker in _entries(folder / top):
             if not _SPEAKER.fullmatch(speaker.name):
@@ -168,7 +169,7 @@ def _utterances(folder: Path, rejected: list[Rejected]) -> Iterator[tuple[str, s
                     continue
                 for file in _entries(video):
                     if file.name.lower().endswith(".m4a"):
-                        raise _voxceleb2(Path(file.path))
+                        raise _voxceleb2_error(Path(file.path))
                     if file.name.lower().endswith(".wav"):
                         yield top, f"{speaker.name}/{video.name}/{file.name}"
                     else:
@@ -183,7 +184,7 @@ def _check_place(folder: Path, entry: os.DirEntry[str], rejected: list[Rejected]
         rejected.append(Rejected(0, name, None, None, "bad-place", detail))
 
 
-def _voxceleb2(found: Path) -> ValueError:
+def _voxceleb2_error(found: Path) -> ValueError:
     return ValueError(
         f"{found}: aac and m4a are VoxCeleb2; this reads VoxCeleb1, whose recordings are wav"
     )
@@ -198,7 +199,7 @@ def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
         return []
 
 
-def _by_number(speaker: str) -> str:
+def _split_by_number(speaker: str) -> str:
     if not "id10001" <= speaker <= "id11251":
         return ""  # VoxCeleb2 counts from id00012 to id09272
     return "test" if "id10270" <= speaker <= "id10309" else "dev"

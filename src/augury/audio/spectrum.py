@@ -1,0 +1,108 @@
+"""From a signal to its log-mel spectrogram, and to another sampling rate."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import soxr
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy import fft
+
+from augury.errors import InputError
+
+RATE = 16_000  # Hz, what every estimator works at
+WINDOW = 0.025  # seconds of signal behind one spectrum
+HOP = 0.010  # seconds from one spectrum to the next
+BANDS = 80  # of the mel scale, the paper's
+FLOOR = 1e-10  # power: -100 dB
+_FRAMES = 512  # spectra computed at a time, so that they stay in the cache
+
+Signal = NDArray[np.float32]
+
+
+def resample(signal: Signal, rate: int, wanted: int = RATE) -> Signal:
+    """The signal (samples,) at another rate; itself where the rate is already right."""
+    if rate == wanted:
+        return signal
+    return soxr.resample(signal, rate, wanted, quality="HQ")
+
+
+def log_mel(
+    signal: Signal,
+    rate: int = RATE,
+    *,
+    bands: int = BANDS,
+    window: float = WINDOW,
+    hop: float = HOP,
+) -> NDArray[np.float32]:
+    """Log-mel spectrogram: (frames, bands) float32 dB, at least -100, with no normalisation.
+
+    Hann window, power spectrum with no zero padding, triangles evenly spaced in mel (HTK's
+    formula) from 0 to half the rate. Frame i starts at sample i * hop, with no padding at the
+    edges: there are 1 + (samples - window) // hop of them, frame i centred at
+    window/2 + i * hop.
+    InputError if the signal is shorter than one window.
+    """
+    width, step = round(window * rate), round(hop * rate)
+    if len(signal) < width:
+        raise InputError(
+            f"the signal has {len(signal)} samples, but one window of {window:g} s at {rate} Hz "
+            f"needs {width}; leave out recordings shorter than that"
+        )
+    hann, mel = window_and_filters(rate, bands, window)
+    frames = sliding_window_view(np.asarray(signal, np.float32), width)[::step]
+    db = np.empty((len(frames), bands), np.float32)
+    for i in range(0, len(frames), _FRAMES):
+        windowed = frames[i : i + _FRAMES] * hann
+        spectra: NDArray[np.complex64] = np.asarray(fft.rfft(windowed, axis=1, workers=1))
+        power = np.square(spectra.real)
+        power += np.square(spectra.imag)
+        np.matmul(power, mel, out=db[i : i + _FRAMES])
+    np.maximum(db, np.float32(FLOOR), out=db)
+    np.log(db, out=db)
+    db *= np.float32(10 / np.log(10))
+    return db
+
+
+@cache
+def cepstral_basis(bands: int, count: int) -> NDArray[np.float32]:
+    """(bands, count): log-mel @ this is its first MFCCs, an orthonormal DCT (type 2)."""
+    return _read_only(np.asarray(fft.dct(np.eye(bands), axis=1, norm="ortho"))[:, :count])
+
+
+def window_and_filters(
+    rate: int, bands: int, window: float = WINDOW
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What `log_mel` computes with: its window (samples,) and its mel filters (bins, bands)."""
+    width = round(window * rate)
+    return _hann(width), _mel_filters(rate, width, bands)
+
+
+@cache
+def _hann(width: int) -> NDArray[np.float32]:
+    return _read_only(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width))  # periodic
+
+
+@cache
+def _mel_filters(rate: int, width: int, bands: int) -> NDArray[np.float32]:
+    """Triangles (bins, bands) of height 1, straight in Hz between points evenly spaced in mel."""
+    top = 2595 * np.log10(1 + rate / 2 / 700)
+    points = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # Hz
+    left, centre, right = points[:-2], points[1:-1], points[2:]
+    hertz = np.arange(width // 2 + 1)[:, None] * (rate / width)
+    rising, falling = (hertz - left) / (centre - left), (right - hertz) / (right - centre)
+    filters = np.maximum(0, np.minimum(rising, falling))
+    if not filters.any(axis=0).all():
+        raise InputError(
+            f"{bands} mel bands at {rate} Hz are finer than the spectrum's {rate / width:g} Hz, so "
+            "some would be empty; ask for fewer bands or a longer window"
+        )
+    return _read_only(filters)
+
+
+def _read_only(values: np.ndarray) -> NDArray[np.float32]:
+    array = values.astype(np.float32)
+    array.flags.writeable = False  # it is cached and shared
+    return array

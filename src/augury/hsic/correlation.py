@@ -1,0 +1,66 @@
+"""The unbiased, normalised HSIC of one class, and tail probabilities, from sums over pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import gammaincc, ndtr
+
+from augury.hsic.kernels import Vector
+from augury.hsic.sums import PairSums, SpeechSums
+
+
+def u_centred_sum(inner: float, ab: float, a: float, b: float, n: int) -> float:
+    """Σ K∘L of U-centred kernels, n(n − 3) times the U-statistic of HSIC, from doubly centred ones.
+
+    Centring adds the same to whole rows and columns, which the U-statistic does not see, and the
+    rows then sum to 0, so that only diagonals are left of its correction terms.
+
+    Args:
+        inner: Σ K∘L.
+        ab, a, b: Σ aᵢ bᵢ, Σ aᵢ and Σ bᵢ of the diagonals.
+        n: the number of points.
+    """
+    p = 1 / max(n - 2, 1)
+    corrected = inner - n * p * ab + a * b * p / max(n - 1, 1)
+    # Where all terms cancel, as when one point alone differs, what is left is their rounding.
+    return corrected if abs(corrected) > 1e-12 * inner else 0.0
+
+
+def normalise(KL: float, KK: float, LL: float, n: int) -> float:
+    """KL / √(KK·LL), and 0 where either kernel is constant: a constant depends on nothing."""
+    if min(KK, LL) <= 1e-24 * n**2:  # 1e-12 of the kernels' entries, squared: rounding
+        return 0.0
+    return float(KL / (np.sqrt(KK) * np.sqrt(LL)))
+
+
+def correlation(speech: SpeechSums, pair: PairSums, n: int) -> tuple[float, float, Vector]:
+    """A class's normalised HSIC, a bound on its error, and its derivatives by the points' weights.
+
+    To first order weights change the sums over pairs, not the centring (C = E[φψᵀ] of centred φ, ψ
+    has no first-order term in their means).
+    """
+    KL = u_centred_sum(pair.KL, pair.ab, speech.a, pair.b, n)
+    KK = u_centred_sum(speech.KK, speech.aa, speech.a, speech.a, n)
+    LL = u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n)
+    value = normalise(KL, KK, LL, n)
+    error = pair.error / np.sqrt(KK * LL) if value else 0.0
+    if pair.each_KL is None or pair.each_LL is None or speech.each_KK is None or value == 0:
+        return value, error, np.zeros(n)
+    points = 2 * pair.each_KL / np.sqrt(KK * LL)
+    points = points - value * (speech.each_KK / KK + pair.each_LL / LL)
+    return value, error, points - points.mean()
+
+
+def gamma_tail(value: float, variance: float, third: float) -> float:
+    """P(T ≥ value) for T of mean 0, by the gamma distribution with these central moments.
+
+    Pearson's type III, as for the permutation moments of such statistics since Mielke (1979) and
+    Josse, Pagès and Husson (2008): a weighted sum of χ² variables is skewed to the right.
+    """
+    if variance <= 0:
+        return 1.0
+    skew, t = third / variance**1.5, value / np.sqrt(variance)
+    if skew < 1e-3:
+        return float(ndtr(-t))
+    at = 4 / skew**2 + 2 * t / skew
+    return float(gammaincc(4 / skew**2, at)) if at > 0 else 1.0

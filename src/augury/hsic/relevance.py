@@ -1,0 +1,284 @@
+"""Dependence on the speech and relevance to the label: what conditional independence leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import erf
+
+from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
+from augury.embeddings import Embeddings, Indices
+from augury.errors import InputError
+from augury.hsic import equations
+from augury.hsic.correlation import correlation, gamma_tail, normalise, u_centred_sum
+from augury.hsic.engines import dense_sums, moments_of, sums_from_moments
+from augury.hsic.estimators import (
+    TOLERANCE,
+    CIEstimate,
+    class_rows,
+    robust_estimates,
+    robust_sums,
+)
+from augury.hsic.factors import Factor
+from augury.hsic.kernels import (
+    Values,
+    Vector,
+    gaussian,
+    median_distance,
+    spaced_points,
+    standardise,
+)
+from augury.hsic.moments import Moments, as_numpy
+from augury.hsic.sums import Engine, PairSums, SpeechSums, SumPlan, is_dense
+
+#: Steps that `noise_relevance` rounds lengths to.
+LENGTH_STEPS = 32
+#: Rows taken at once by passes over the labels alone.
+BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Association:
+    """An unbiased, normalised HSIC (a correlation: 0 for independent, at most 1).
+
+    >>> round(Association(value=0.2, shuffled_sd=0.1, skew=0.5).p_above(), 3)
+    0.034
+    """
+
+    value: float
+    shuffled_sd: float  # its exact standard deviation when the points are shuffled (mean 0)
+    skew: float  # and its skewness then
+
+    def p_above(self, value: float = 0.0, sd: float = 0.0) -> float:
+        """The probability by chance, by moments, of exceeding `value`, itself known to `sd`."""
+        variance = self.shuffled_sd**2 + sd**2
+        return gamma_tail(self.value - value, variance, self.skew * self.shuffled_sd**3)
+
+
+@with_one_blas_thread
+def associations(
+    x: Embeddings,
+    zs: Sequence[Values],
+    y: ArrayLike,
+    *,
+    tolerance: float = TOLERANCE,
+    engine: Engine = "auto",
+    run: RunTasks = run_in_threads,
+) -> tuple[list[Association], list[Association]]:
+    """Each pseudo-label's dependence on the speech and relevance to the label, over all points.
+
+    Both on the scale of `robust`. Labels of more than one dimension that have no factor of few
+    columns, or with far outliers, are thinned to 1,000 points, see `kernels.spaced_points`; not so
+    by the engines "dense" and "exact", which make n × n matrices.
+
+    >>> import numpy as np
+    >>> x, y = np.random.default_rng(0).standard_normal((200, 8)), np.arange(200) % 2
+    >>> (dependence,), (relevance,) = associations(x, [x[:, 0]], y)
+    >>> round(dependence.value, 2), round(relevance.value, 2)
+    (0.24, -0.0)
+
+    Args:
+        x, zs, y, tolerance, engine, run: as in `paper`.
+
+    Returns:
+        For each pseudo-label HSIC(X, Z); and HSIC(Z, Y), Y's kernel being 1 for equal labels and 0
+        otherwise.
+
+    Raises:
+        InputError: fewer than four points or two classes, or there is no such engine.
+    """
+    zs = [standardise(z) for z in zs]
+    widths = [median_distance(z) for z in zs]
+    plan = SumPlan.of(zs, widths, len(zs[0]), tolerance=tolerance, engine=engine, norms=True)
+    moments = None
+    if not is_dense(engine):
+        moments = moments_of(x, np.arange(len(zs[0])), zs, plan, run=run)
+    return _associations(x, zs, class_rows(y), plan, moments, run)
+
+
+@with_one_blas_thread
+def robust_with_associations(
+    x: Embeddings,
+    zs: Sequence[Values],
+    y: ArrayLike,
+    *,
+    tolerance: float = TOLERANCE,
+    points: bool = False,
+    engine: Engine = "auto",
+    run: RunTasks = run_in_threads,
+) -> tuple[list[CIEstimate], list[Association], list[Association]]:
+    """`robust` and `associations` from one pass over the speech.
+
+    >>> import numpy as np
+    >>> x, y = np.random.default_rng(0).standard_normal((200, 8)), np.arange(200) % 2
+    >>> (estimate,), (dependence,), (relevance,) = robust_with_associations(x, [x[:, 0]], y)
+    >>> estimate.score == robust_with_associations(x, [2 * x[:, 0]], y)[0][0].score
+    True
+    """
+    groups = class_rows(y)
+    zs = [standardise(z) for z in zs]
+    widths = [median_distance(z) for z in zs]
+    plan = SumPlan.of(
+        zs, widths, len(zs[0]), tolerance=tolerance, engine=engine, norms=True, points=points
+    )
+    sums, moments = robust_sums(x, zs, groups, plan, whole=not is_dense(engine), run=run)
+    estimates = robust_estimates(x, zs, groups, sums, plan)
+    return estimates, *_associations(x, zs, groups, plan, moments, run)
+
+
+def _associations(
+    x: Embeddings,
+    zs: Sequence[Values],
+    groups: Sequence[Indices],
+    plan: SumPlan,
+    moments: Moments | None,
+    run: RunTasks,
+) -> tuple[list[Association], list[Association]]:
+    """Both of standardised labels, from the centred moments of all points or from matrices."""
+    order = np.concatenate(groups)
+    n = len(order)
+    if len(groups) < 2 or n < 4:
+        raise InputError("dependence needs at least four points, and relevance two classes")
+    counts = np.array([len(rows) for rows in groups])
+    codes = np.repeat(np.arange(len(groups)), counts)
+    pairs: tuple[PairSums | None, ...] = (None,) * len(zs)
+    of_speech: SpeechSums | None = None
+    by_class: Iterator[tuple[float, Vector]] = iter(())
+    if moments is not None:
+        of_speech, pairs, _ = sums_from_moments(moments, replace(plan, points=True))
+        tasks = (
+            (within_class_sums, z[order], codes, factor, centre)
+            for (z, factor), centre in zip(plan.with_factors(zs), moments.centres, strict=True)
+        )
+        by_class = run(x, tasks)
+    of_label, diagonal = _label_kernel_sums(counts.astype(np.float64))
+    dependence: list[Association] = []
+    relevance: list[Association] = []
+    for z, pair in zip(zs, pairs, strict=True):
+        if pair is not None and of_speech is not None:
+            inner, b = next(by_class)
+            dependence.append(_association(of_speech, pair, n))
+            with_label = replace(pair, KL=inner, ab=float(diagonal @ b))
+            relevance.append(_association(of_label, with_label, n))
+        else:  # all pairs would be needed: fewer points, and a larger chance
+            most = n if is_dense(plan.engine) else None
+            among = np.sort(spaced_points(z[order], most))
+            few, own = z[order][among], codes[among]
+            one_hot = (own[:, None] == np.unique(own)).astype(np.float64)
+            dependence.append(_dense_association(x, order[among], few, plan.engine))
+            relevance.append(_dense_association(one_hot, np.arange(len(few)), few, plan.engine))
+    assert next(by_class, None) is None
+    return dependence, relevance
+
+
+def within_class_sums(
+    x: Embeddings, z: Values, codes: Indices, factor: Factor, centre: Vector
+) -> tuple[float, Vector]:
+    """Σ HLH over pairs within classes, and its diagonal's sum in each class.
+
+    Args:
+        x: not used.
+        z, codes: of points in the order of their classes.
+        factor: of z's kernel.
+        centre: the mean of the factor's rows.
+    """
+    sums, b_sums = np.zeros((codes[-1] + 1, len(factor))), np.zeros(codes[-1] + 1)
+    for begin in range(0, len(z), BLOCK):
+        own = slice(begin, begin + BLOCK)
+        phi = factor.columns(z[own]) - centre
+        here, first = np.unique(codes[own], return_index=True)
+        sums[here] += np.add.reduceat(phi, first, axis=0)
+        b_sums[here] += np.add.reduceat(np.vecdot(phi, phi), first)
+    return float(np.vdot(sums, sums)), b_sums
+
+
+def _label_kernel_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
+    """Y's kernel, 1 in a class and 0 outside, in the place of K; and its diagonal in each class."""
+    n, squares, cubes, fourths = (float((counts**power).sum()) for power in (1, 2, 3, 4))
+    a = 1 - 2 * counts / n + squares / n**2
+    KK = squares - 2 * cubes / n + (squares / n) ** 2
+    # tr (D − vvᵀ/n)³ with D = diag v, v the counts.
+    third = cubes - 3 * fourths / n + 3 * cubes * squares / n**2 - squares**3 / n**3
+    sums = SpeechSums(0.0, n - squares / n, float(counts @ a**2), KK, third / KK**1.5)
+    return sums, a
+
+
+def _association(speech: SpeechSums, pair: PairSums, n: int) -> Association:
+    value, *_ = correlation(speech, pair, n)
+    variance, third = 2 / (n * (n - 3)), 8 / n**3 * speech.skew * pair.skew
+    return Association(value, float(np.sqrt(variance)), float(third / variance**1.5))
+
+
+def _dense_association(x: Embeddings, rows: Indices, z: Values, engine: Engine) -> Association:
+    """Of x[rows] with z, by matrices."""
+    width = median_distance(z)
+    sums = dense_sums(x, rows, [z], SumPlan((width,), (None,), norms=True, points=True))
+    association = _association(sums.speech, sums.pairs[0], len(z))
+    if engine != "exact":
+        return association
+    K, L = equations.cosine_kernel(as_numpy(x[rows])), equations.rbf_kernel(z, width)
+    return replace(association, value=equations.normalised_hsic(K, L))
+
+
+def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
+    """The relevance that pure noise, a number a frame, has when it is averaged over segments.
+
+    The mean of m frames of noise has 1/m of the variance of a frame. Where lengths depend on the
+    label, so does the typical distance of such means from 0. (Frames that resemble their neighbours
+    count as fewer frames.)
+
+    Args:
+        seconds: (n,) lengths of the segments, in any unit, rounded to `LENGTH_STEPS` steps.
+        y: (n,) label.
+
+    Returns:
+        The relevance expected of normal noise in the kernel of its median distance, on the scale of
+        `associations` and at least 0; and its standard deviation, beside that of chance.
+
+    >>> noise_relevance([0.1, 0.1, 0.1, 5.0, 5.0, 5.0], [0, 0, 0, 1, 1, 1])[0] > 0.1
+    True
+    """
+    seconds = np.asarray(seconds, np.float64)
+    labels = np.unique(np.asarray(y), return_inverse=True)[1]
+    n = len(seconds)
+    if n < 4 or labels.max() == 0 or not (seconds > 0).all():
+        raise InputError("needs at least four segments longer than 0 s, and two classes")
+    edges = np.unique(np.quantile(seconds, np.linspace(0, 1, LENGTH_STEPS + 1)[1:-1]))
+    step = np.unique(np.searchsorted(edges, seconds), return_inverse=True)[1]
+    sizes = np.bincount(step).astype(np.float64)
+    cells = np.bincount(labels * len(sizes) + step, minlength=(labels.max() + 1) * len(sizes))
+    cells = cells.reshape(-1, len(sizes)).astype(np.float64)
+    counts = cells.sum(axis=1)
+
+    # Noise of each length on a grid of values, and the kernel there, centred.
+    sds = np.sqrt(np.bincount(step, 1 / seconds) / sizes)
+    grid = np.linspace(-4, 4, 129) * sds.max()
+    P = np.exp(-((grid / sds[:, None]) ** 2) / 2)
+    P /= P.sum(axis=1, keepdims=True)
+    every = sizes / n @ P
+    apart = np.hypot(sds[:, None], sds) / np.sqrt(2)
+    pairs = np.outer(sizes, sizes) / n**2
+    width = brentq(lambda w: (pairs * erf(w / 2 / apart)).sum() - 0.5, 0, 10 * apart.max())
+    L = gaussian(grid[:, None], grid[:, None], np.sqrt(2) * width)
+    means = L @ every
+    L += every @ means - means - means[:, None]
+    LL = n * (n - 3) * float(every @ L**2 @ every)
+
+    # The U-statistic with Y's kernel is linear in L, and so expected where L is.
+    expected = P @ L @ P.T
+    of_label, a = _label_kernel_sums(counts)
+    b = np.diag(expected)
+    inner, ab = float((cells @ expected * cells).sum()), float(a @ cells @ b)
+    KL = u_centred_sum(inner, ab, of_label.a, float(sizes @ b), n)
+    KK = u_centred_sum(of_label.KK, of_label.aa, of_label.a, of_label.a, n)
+
+    # A point of class c at a value has a mean of K∘L, both centred, of `points`.
+    shares, among = counts / n, cells @ P
+    points = (among / n) @ L - shares**2 @ (among / counts[:, None] @ L)
+    variance = float((among * points**2).sum()) / n - (float((among * points).sum()) / n) ** 2
+    sd = normalise(2 * n * np.sqrt(max(variance, 0.0) * n), KK, LL, n)
+    return max(normalise(KL, KK, LL, n), 0.0), sd
