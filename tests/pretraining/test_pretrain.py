@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from augury import audio, encode, from_ranking, load_encoder, pretrain, rank, read_corpus
 from augury.cli.app import app
 from augury.pretraining.choice import choose, read_weights
+from ranking.test_report import candidate, ranking
 from reporters import Recorder
 
 import toy
@@ -352,19 +353,13 @@ def test_the_best_of_a_ranking(manifest, tmp_path):
         run(manifest, from_ranking(tmp_path / "other.json", top=1))
 
 
-def made(tmp_path, results, **other):
-    found = {
-        "results": [
-            {"name": name, "status": "ranked", "relevant": relevant, "score": 0.1, "relevance": 0.2}
-            for name, relevant in results
-        ],
-        "redundancy": [[0.0] * len(results)] * len(results),
-        "label": "speaker", "estimator": "robust", "versions": {"opensmile": "0.1"},
-        "inputs": {"audio": "x"}, "settings": {}, "command": "augury rank",
-    }  # fmt: skip
-    path = tmp_path / "ranking.json"
-    path.write_text(json.dumps(found | other))
-    return path
+def made(tmp_path, results):
+    found = ranking(
+        tuple(candidate(name, 0.1, 2, relevant=relevant) for name, relevant in results), 2,
+        label="speaker", versions={"opensmile": "0.1"}, inputs={"audio": "x"},
+    )  # fmt: skip
+    found.write(tmp_path)
+    return tmp_path / "ranking.json"
 
 
 def test_irrelevant_candidates_are_passed_over(tmp_path):

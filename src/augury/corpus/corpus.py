@@ -53,6 +53,9 @@ class Corpus:
     columns: dict[str, np.ndarray]  # each (n,) of str as objects, equal ones shared; "": absent
     rows: NDArray[np.int64]  # (n,) row of the manifest, 1-based; 0 where there is none
     rejected: tuple[Rejected, ...]  # rows refused while reading
+    allow_outside: bool = False  # whether recordings outside the source's folder were accepted
+    level: str | None = None  # of TIMIT, as `read_corpus` was given it
+    kept: NDArray[np.int64] | None = None  # (n,) places among the segments as read; None: all
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -79,6 +82,7 @@ class Corpus:
         if chosen.dtype != bool:
             chosen = chosen.astype(np.int64, casting="same_kind" if chosen.size else "unsafe")
         used, recording = _by_first_appearance(self.recording[chosen])
+        places = np.arange(len(self)) if self.kept is None else self.kept
         return replace(
             self,
             recordings=tuple(self.recordings[i] for i in used),
@@ -88,6 +92,7 @@ class Corpus:
             end=self.end[chosen],
             columns={column: values[chosen] for column, values in self.columns.items()},
             rows=self.rows[chosen],
+            kept=places[chosen],
         )
 
     def in_split(self, split: str) -> NDArray[np.bool_]:
