@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from augury.corpus.check import Check
     from augury.corpus.read import PreparedCorpus
     from augury.downstream.result import Evaluation
-    from augury.pretraining.pretrain import Pretrained
+    from augury.pretraining.result import Pretrained
     from augury.ranking.result import Ranking, Result
     from augury.validation.validate import JobPlan, Validation
 
@@ -995,8 +995,8 @@ def _show_pretrained(done: Pretrained) -> None:
     if left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         out.print(f"left out: {reasons} (quarantine.csv)")
-    if done.skipped:
-        warn(f"{len(done.skipped)} batches were not finite and were skipped; the report names them")
+    if count := len(done.skipped_batches):
+        warn(f"{count} batches were not finite and were skipped; the report names them")
 
 
 @contextmanager

@@ -153,7 +153,7 @@ def _counts(
     corpus: Corpus, published: Mapping[str, tuple[int, int | None]]
 ) -> tuple[SplitCount, ...]:
     """Utterances, and speakers where they are published, of each split."""
-    counts = []
+    counts: list[SplitCount] = []
     for split, (utterances, speakers) in published.items():
         of_split = corpus.label("split") == split
         found = len(set(corpus.recording[of_split].tolist()))

@@ -18,8 +18,6 @@ from augury.extraction.gather import candidate_values, read_frames, read_stored
 from augury.extraction.plan import Plan, Recording, mel_key
 from augury.store import Store
 
-#: Seconds beyond which a recording, once it has been read whole, is read in parts.
-_LONG = 60.0
 #: Batches are read by several threads, and openSMILE knows no threads.
 _EXTRACTING = threading.Lock()
 
@@ -37,7 +35,8 @@ class Clips:
     frames: NDArray[np.int64]  # (clips,)
     held_out: NDArray[np.bool_]  # (clips,) whether it is for validation
     columns: dict[str, NDArray] = field(default_factory=dict)  # (clips,) numbers, or codes
-    _intact: set[int] = field(default_factory=set)  # long recordings known to be undamaged
+    long: float = 60.0  # seconds beyond which a checked recording is read through a memory map
+    _checked: set[int] = field(default_factory=set)  # long recordings found undamaged
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -81,7 +80,7 @@ class Clips:
         content, name = self.digests[r], mel_key(self.digests[r])
         candidates, store = self.plan.candidates, Store(self.plan.store)
         # A short clip of a long recording should not cost all of it.
-        read = store.memory_map if r in self._intact else store.read
+        read = store.memory_map if r in self._checked else store.read
         arrays = read(name)
         frames = read_frames(self.plan, content, candidates, read)
         if arrays is None or frames is None:
@@ -89,8 +88,8 @@ class Clips:
             with _EXTRACTING:
                 arrays, frames = read_stored(self.plan, recording, content, name, candidates)
         duration = float(arrays["duration"][0])
-        if duration > _LONG:
-            self._intact.add(r)
+        if duration > self.long:
+            self._checked.add(r)
         return arrays["mel"], frames, duration
 
     def to_arrays(self) -> dict[str, NDArray]:
