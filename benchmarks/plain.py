@@ -21,9 +21,10 @@ from torch import nn
 import augury
 from augury import audio
 from augury.downstream.scores import metrics, transcripts
+from augury.downstream.settings import AsrSettings, SpeakerSettings
 from augury.downstream.splits import assign_splits
-from augury.downstream.tasks.asr import AsrSettings, joined
-from augury.downstream.tasks.speaker import SpeakerSettings, trials
+from augury.downstream.tasks.asr import joined
+from augury.downstream.tasks.speaker import trials
 
 CLIPS = 16  # in a batch
 

@@ -32,6 +32,7 @@ from augury.downstream import features as given
 from augury.downstream import result as results
 from augury.downstream.features import Batch, Encoded, Mel, Source, Stretches
 from augury.downstream.result import Evaluation, Model, Outcome
+from augury.downstream.settings import EvaluateSettings
 from augury.downstream.splits import SPLITS, TEST, TRAIN, VALIDATION, assign_splits
 from augury.downstream.tasks.task import Downstream, Task, find_task, task_version
 from augury.errors import InputError
@@ -45,9 +46,9 @@ from augury.pretraining.clips import Clips
 from augury.pretraining.encode import load_encoder
 from augury.pretraining.encoder import Encoder
 from augury.pretraining.prepare import ExtractedClips, Wanted, extract_clips
+from augury.pretraining.settings import PretrainSettings
 from augury.provenance import versions
 from augury.reporter import Reporter
-from augury.settings import EvaluateSettings, PretrainSettings
 from augury.store import default_store, digest, key, write_atomically
 
 #: Seconds of a batch that is only looked at, at least: there are no updates to be had by small

@@ -15,11 +15,11 @@ from augury.extraction import extract
 from augury.extraction.extract import Outcome, Plan, Work
 from augury.pretraining import targets
 from augury.pretraining.clips import Clips, align
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Summary, Target
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
 from augury.reporter import ExtractionProgress, Reporter
-from augury.settings import PretrainSettings
 from augury.store import digest
 
 

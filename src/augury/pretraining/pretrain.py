@@ -33,10 +33,10 @@ from augury.pretraining.choice import Choice, choose
 from augury.pretraining.clips import Clips
 from augury.pretraining.prepare import prepare
 from augury.pretraining.report import card, render
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.workers import SPEECH, ClipBatch, PretrainingModel, read_batch
 from augury.provenance import versions
 from augury.reporter import Progress, Reporter, TrainingProgress
-from augury.settings import PretrainSettings
 from augury.store import default_store, pack, unpack, write_atomically
 
 #: Frames that medians are taken of.

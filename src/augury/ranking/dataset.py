@@ -30,8 +30,8 @@ from augury.extraction.extract import (
 )
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
+from augury.ranking.settings import RankSettings
 from augury.reporter import ExtractionProgress, Reporter
-from augury.settings import RankSettings
 from augury.store import default_store, digest, key
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,8 +21,8 @@ from augury.ranking.caveats import find_caveats, redundancy
 from augury.ranking.dataset import Dataset, open_dataset, select_segments
 from augury.ranking.result import Ranking, Sensitivity
 from augury.ranking.scoring import estimate, group_by_missing, score_candidates
+from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
-from augury.settings import RankSettings
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -223,22 +222,7 @@ def _sensitivity(
 
 
 def _command(corpus: Corpus, settings: RankSettings) -> str:
-    default = RankSettings(label=settings.label, estimator=settings.estimator)
-    words = ["augury", "rank", str(corpus.source), "--label", settings.label]
-    words += ["--candidates", ",".join(settings.candidates), "--estimator", settings.estimator]
-    for name in ("embedding", "parts", "downsampling_width", "kernel_width", "unvoiced", "split"):
-        if (value := getattr(settings, name)) != getattr(default, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    for name in settings.exclude:
-        words += ["--exclude", name]
-    if settings.max_bad != default.max_bad:
-        words += ["--max-bad", str(settings.max_bad)]
-    for name in ("tolerance", "bootstrap", "group", "permutations", "seed"):
-        if (value := getattr(settings, name)) != getattr(default, name):
-            words += [f"--{name}", str(value)]
-    if not settings.sensitivity:
-        words.append("--no-sensitivity")
+    """A command line that gives this ranking again."""
     home = corpus.source if corpus.source.is_dir() else corpus.source.parent
-    if not all(path.is_relative_to(home.resolve()) for path in corpus.recordings):
-        words.append("--allow-outside")
-    return shlex.join(words)
+    inside = all(path.is_relative_to(home.resolve()) for path in corpus.recordings)
+    return settings.command(str(corpus.source), *([] if inside else ["--allow-outside"]))

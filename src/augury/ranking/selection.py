@@ -25,8 +25,8 @@ from augury.errors import InputError
 from augury.hsic.estimators import class_rows
 from augury.hsic.kernels import centre, standardise, unit_rows
 from augury.ranking.dataset import open_dataset, select_segments
+from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
-from augury.settings import RankSettings
 from augury.store import digest, write_atomically
 
 Vector = NDArray[np.float64]

@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from augury.downstream.features import Batch  # noqa: E402
-from augury.downstream.tasks.classify import ClassifySettings, Probe, classified, pooled  # noqa: E402
+from augury.downstream.settings import ClassifySettings  # noqa: E402
+from augury.downstream.tasks.classify import Probe, classified, pooled  # noqa: E402
 
 
 def batch(row, first, stop, lengths, **targets):
