@@ -87,8 +87,8 @@ def main() -> None:
         mode=given.mode, seeds=given.seeds, reporter=Printer(), **choices,
     )  # fmt: skip
     keep(rows(found))
-    for one in found.ranked():
-        print(f"{one.name} {one.mode}: {one.mean:.2%}, sd {one.deviation or 0:.2%}")
+    for one in found.models_by_error():
+        print(f"{one.name} {one.mode}: {one.mean:.2%}, sd {one.standard_deviation or 0:.2%}")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from augury import audio
 from augury.downstream.scores import metrics, transcripts
 from augury.downstream.settings import AsrSettings, SpeakerSettings
 from augury.downstream.splits import assign_splits
-from augury.downstream.tasks.asr import joined
-from augury.downstream.tasks.speaker import trials
+from augury.downstream.tasks.asr import join_rows
+from augury.downstream.tasks.speaker import make_trials
 
 CLIPS = 16  # in a batch
 
@@ -106,7 +106,7 @@ def trained(
 
 
 def asr(folder: Path, epochs: int | None) -> None:
-    corpus = joined(augury.read_corpus(folder / "phones.tsv"), "phone")
+    corpus = join_rows(augury.read_corpus(folder / "phones.tsv"), "phone")
     silent = ("SIL", "+NSN+", "+SPN+")
     settings = AsrSettings.of("small", "asr", label="phone", exclude=silent)
     texts = [settings.tokens(one) for one in corpus.label("phone")]
@@ -147,7 +147,7 @@ def speaker(folder: Path, epochs: int | None) -> None:
 
     found = trained(model, data, loss, epochs or settings.epochs)
     gender = corpus.label("gender")
-    pairs = trials(test, whose[test], corpus.recording, gender, settings.made)
+    pairs = make_trials(test, whose[test], corpus.recording, gender, settings.made)
     x = nn.functional.normalize(torch.stack(found)).numpy()
     at = {k: row for row, k in enumerate(test.tolist())}
     one, other = ([at[k] for k in some.tolist()] for some in (pairs.enrol, pairs.test))

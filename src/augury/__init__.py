@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from augury.pretraining.choice import from_ranking as from_ranking
     from augury.pretraining.encode import encode as encode
     from augury.pretraining.encode import load_encoder as load_encoder
-    from augury.pretraining.pretrain import Pretrained as Pretrained
     from augury.pretraining.pretrain import pretrain as pretrain
+    from augury.pretraining.result import Pretrained as Pretrained
     from augury.pretraining.settings import PretrainSettings as PretrainSettings
     from augury.ranking.rank import rank as rank
     from augury.ranking.result import Ranking as Ranking
@@ -42,7 +42,7 @@ _PLACES = {
     "Ranking": "augury.ranking.result",
     "Result": "augury.ranking.result",
     "PretrainSettings": "augury.pretraining.settings",
-    "Pretrained": "augury.pretraining.pretrain",
+    "Pretrained": "augury.pretraining.result",
     "encode": "augury.pretraining.encode",
     "from_ranking": "augury.pretraining.choice",
     "load_encoder": "augury.pretraining.encode",

@@ -1,7 +1,7 @@
-"""Embeddings that are too large to copy or to hold: all that is asked of them is x[rows], a copy.
+"""Embeddings that are too large to copy or to hold in memory: they need only len(x) and x[rows].
 
-NumPy arrays do as well; these are for what they can't: some rows of an array without a copy, a file
-of which only what is asked for is in memory, and rows that are wanted on a GPU.
+NumPy arrays will do. The classes here are for what they can't do: some rows of an array without a
+copy, a file of which only the rows in use are in memory, and rows on a GPU.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Selected:
         return self.x[self.index[rows]]
 
 
-#: Bytes of a file's mapped pages after which they are given back.
+#: Bytes of a file's mapped pages after which they are released.
 MAPPED = 1e9
 
 
@@ -72,7 +72,7 @@ class Stored:
     """A .npy file, read some rows at a time.
 
     No more of it is in memory than is asked for, and 1 GB; a memory map would keep every page it
-    ever touched. Sent to another process it is but its path.
+    ever touched. Pickled, it is only its path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -181,7 +181,7 @@ class Scratch:
         return array
 
     def rows(self, x: Any) -> Any:
-        """What gives its rows: from the file, where there is one, rather than from mapped pages."""
+        """A source of x's rows that reads its file, if it has one, rather than mapped pages."""
         if isinstance(x, Selected):
             return Selected(self.rows(x.x), x.index)
         if not isinstance(x, np.memmap):
@@ -190,11 +190,11 @@ class Scratch:
         return Stored(Path(str(x.filename)))
 
     def whole(self, x: Any) -> Any:
-        """A selection as a file of its own: what workers are sent is then but a path."""
+        """A selection as a file of its own, so that workers are sent only a path."""
         if not isinstance(x, Selected):
             return x
-        for one, copy in self._copies:
-            if one.x is x.x and np.array_equal(one.index, x.index):
+        for selection, copy in self._copies:
+            if selection.x is x.x and np.array_equal(selection.index, x.index):
                 return copy
         copy = self.empty((len(x), *x.x.shape[1:]), shared=True)
         for begin in range(0, len(x), 10_000):

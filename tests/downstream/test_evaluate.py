@@ -22,10 +22,10 @@ import toy
 torch = pytest.importorskip("torch")
 
 from augury import evaluate  # noqa: E402
-from augury.downstream import result as results  # noqa: E402
+from augury.downstream.result import Evaluation  # noqa: E402
 from augury.downstream.settings import ClassifySettings  # noqa: E402
 from augury.downstream.tasks.classify import Classify  # noqa: E402
-from augury.downstream.tasks.task import Downstream  # noqa: E402
+from augury.downstream.tasks.task import DownstreamModel  # noqa: E402
 from augury.learning.training import Stopped  # noqa: E402
 from augury.pretraining.encode import load_encoder  # noqa: E402
 
@@ -69,14 +69,17 @@ def test_a_folder_that_says_all(spoken, encoder):
     assert {path.name for path in folder.iterdir()} == {
         "quarantine.csv", "report.html", "results.csv", "results.json", "runs", "state",
     }  # fmt: skip
-    assert results.read_evaluation(folder / "results.json") == found
-    assert [(one.name, one.pretrained) for one in found.models] == [
+    assert Evaluation.read(folder) == found
+    assert [(one.name, one.pseudo_labels) for one in found.models] == [
         ("mel", None), ("random", None), ("encoder", ("toy:level",)),
     ]  # fmt: skip
     assert [one.baseline for one in found.models] == [True, True, False]
     by = {one.name: one for one in found.models}
     assert by["mel"].mean < 0.2  # of .67 by chance
-    assert by["mel"].outcomes[0].score != by["mel"].outcomes[1].score or by["mel"].deviation == 0
+    assert (
+        by["mel"].outcomes[0].score != by["mel"].outcomes[1].score
+        or by["mel"].standard_deviation == 0
+    )
     assert found.data["test"] == {"segments": 18, "hours": 0.0015, "speakers": 1}
     assert found.data["left_out"] == {}
     rows = list(csv.DictReader((folder / "results.csv").open()))
@@ -98,7 +101,7 @@ def test_two_runs_with_one_seed_are_identical(spoken):
 
 def test_finished_runs_are_read_and_others_added(spoken, monkeypatch):
     first = run(spoken[1], seeds=1)
-    monkeypatch.setattr("augury.downstream.evaluate.Run", None)  # must not be called
+    monkeypatch.setattr("augury.downstream.run.TrainingLoop", None)  # must not be called
     again = run(spoken[1], seeds=1)
     assert again == first
     monkeypatch.undo()
@@ -158,10 +161,10 @@ def test_a_frozen_encoder_has_no_dropout(encoder):
         pass
 
     inside = load_encoder(encoder)
-    model = Downstream(Nothing(), np.zeros(16), np.ones(16), inside, frozen=True).train()
+    model = DownstreamModel(Nothing(), np.zeros(16), np.ones(16), inside, frozen=True).train()
     assert not any(one.training for one in model.encoder.modules())
     assert not any(one.requires_grad for one in model.encoder.parameters())
-    tuned = Downstream(Nothing(), np.zeros(16), np.ones(16), inside, frozen=False).train()
+    tuned = DownstreamModel(Nothing(), np.zeros(16), np.ones(16), inside, frozen=False).train()
     assert all(one.training for one in tuned.encoder.modules())
     assert all(one.requires_grad for one in tuned.encoder.parameters())
 
@@ -314,7 +317,7 @@ def test_two_processes_train_as_one(spoken):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("report:") == 1
-    found = [results.read_evaluation(folder / name / "results.json") for name in ("one", "two")]
+    found = [Evaluation.read(folder / name) for name in ("one", "two")]
     for ours, theirs in zip(*(one.models[0].outcomes[0].history for one in found), strict=True):
         for kind in ("training", "validation"):
             for part in ("cross_entropy", "error"):

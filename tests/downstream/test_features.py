@@ -7,13 +7,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from augury.downstream.features import AROUND, Stretches, planned, read_batch, spans  # noqa: E402
+from augury.downstream.features import CONTEXT, Stretches, cut_stretches, plan_batches, read_batch  # noqa: E402
 
 
-def cut(recording, first, frames, whole, *, part=None, longest=1000, alone=False):
+def cut(recording, first, frames, whole, *, part=None, longest=1000, separate=False):
     part = np.array(part or ["train"] * len(recording), object)
     given = (np.array(one) for one in (recording, first, frames))
-    order, rows = spans(*given, part, np.array(whole), longest=longest, alone=alone)
+    order, rows = cut_stretches(*given, part, np.array(whole), longest=longest, separate=separate)
     return order.tolist(), rows.tolist()
 
 
@@ -28,9 +28,9 @@ def test_a_long_one_is_cut_between_segments():
     order, rows = cut([0] * 4, first, [50] * 4, [5000], longest=500)
     assert order == [0, 1, 2, 3]
     assert rows == [
-        [0, 100 - AROUND, 150 + 2 * AROUND, 0, 2],
-        [0, 900 - AROUND, 50 + 2 * AROUND, 2, 3],
-        [0, 1500 - AROUND, 50 + 2 * AROUND, 3, 4],
+        [0, 100 - CONTEXT, 150 + 2 * CONTEXT, 0, 2],
+        [0, 900 - CONTEXT, 50 + 2 * CONTEXT, 2, 3],
+        [0, 1500 - CONTEXT, 50 + 2 * CONTEXT, 3, 4],
     ]
     _, rows = cut([0], [4980], [20], [5000], longest=500)
     assert rows == [[0, 4930, 70, 0, 1]]  # nothing beyond its end
@@ -40,7 +40,7 @@ def test_parts_and_single_segments_are_kept_apart():
     part = ["train", "test", "train"]
     order, rows = cut([0, 0, 0], [0, 10, 20], [10] * 3, [30], part=part)
     assert [[order[k] for k in range(*row[3:])] for row in rows] == [[1], [0, 2]]
-    _, rows = cut([0, 0], [0, 10], [10, 15], [30], alone=True)
+    _, rows = cut([0, 0], [0, 10], [10, 15], [30], separate=True)
     assert rows == [[0, 0, 10, 0, 1], [0, 10, 15, 1, 2]]
 
 
@@ -50,7 +50,7 @@ def test_every_segment_lies_in_its_stretch():
     first, frames = rng.integers(0, 3000, 200), rng.integers(1, 300, 200)
     part = rng.choice(["train", "test"], 200).astype(object)
     whole = np.full(5, 3400)
-    order, rows = spans(recording, first, frames, part, whole, longest=600, alone=False)
+    order, rows = cut_stretches(recording, first, frames, part, whole, longest=600, separate=False)
     assert sorted(order.tolist()) == list(range(200))
     for r, begin, count, a, b in rows.tolist():
         inside = order[a:b]
@@ -101,17 +101,20 @@ def test_a_batch_by_hand():
 def test_plans():
     stretches, _ = made()
     everything = np.arange(3)
-    for plan in (planned(stretches, everything, 20), planned(stretches, everything, 20, crop=100)):
+    for plan in (
+        plan_batches(stretches, everything, 20),
+        plan_batches(stretches, everything, 20, crop=100),
+    ):
         rows = np.concatenate(plan)
         assert sorted(rows.tolist()) == [[0, 0, 6], [1, 0, 3], [2, 0, 9]]
     seen = set()
     for seed in range(20):
         rng = np.random.default_rng(seed)
         for stretch, first, count in np.concatenate(
-            planned(stretches, everything, 20, rng=rng, crop=4)
+            plan_batches(stretches, everything, 20, rng=rng, crop=4)
         ).tolist():
             assert count == min(4, stretches.clips.frames[stretch])
             assert 0 <= first <= stretches.clips.frames[stretch] - count
             seen.add((stretch, first))
     assert len(seen) == 3 + 1 + 6  # from anywhere
-    assert planned(stretches, everything[:0], 20) == []
+    assert plan_batches(stretches, everything[:0], 20) == []

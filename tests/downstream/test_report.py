@@ -13,18 +13,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from augury.downstream import comparison
-from augury.downstream import figures as outcomes
-from augury.downstream.comparison import Contest
-from augury.downstream.report import render
+from augury.downstream import figures, wording
+from augury.downstream.comparison import Comparison
+from augury.downstream.report import render, write_report
 from augury.downstream.result import (
     Confusion,
     Evaluation,
     Metric,
+    Mistake,
     Model,
     Outcome,
-    Worst,
-    read_evaluation,
 )
 from augury.downstream.scores import metrics
 from augury.report import canvas
@@ -72,7 +70,7 @@ def outcome(score: float, seed: int = 0, epochs: int = 8, **more: Any) -> Outcom
     return Outcome(seed, score, interval, history=history(epochs, score), about=about, **more)
 
 
-def contender(
+def model(
     name: str,
     *scores: float,
     labels: tuple[str, ...] | None = ("f0",),
@@ -84,14 +82,14 @@ def contender(
 
 
 def mel(*scores: float, **more: Any) -> Model:
-    return contender("mel", *scores, labels=None, **more)
+    return model("mel", *scores, labels=None, **more)
 
 
 def random(*scores: float, **more: Any) -> Model:
-    return contender("random", *scores, labels=None, **more)
+    return model("random", *scores, labels=None, **more)
 
 
-def evaluation(*contenders: Model, metric: Metric = EER, **more: Any) -> Evaluation:
+def evaluation(*models: Model, metric: Metric = EER, **more: Any) -> Evaluation:
     given: dict[str, Any] = {
         "task": "speaker",
         "settings": {"label": "speaker", "mode": "frozen", "channels": [128, 384], "crop": 2.0},
@@ -105,11 +103,11 @@ def evaluation(*contenders: Model, metric: Metric = EER, **more: Any) -> Evaluat
         },
         "versions": {"python": "3.11.7", "torch": "2.6.0"},
     }
-    return Evaluation(metric=metric, models=contenders, **given | more)
+    return Evaluation(metric=metric, models=models, **given | more)
 
 
 def verification() -> Evaluation:
-    """Three contenders and seeds, with DET curves, groups, further scores and trials gone wrong."""
+    """Three models and seeds, with DET curves, groups, further scores and trials gone wrong."""
 
     def scored(name: str, rates: Sequence[float], labels: tuple[str, ...] | None) -> Model:
         found = [
@@ -119,13 +117,13 @@ def verification() -> Evaluation:
                 scores={"EER cosine": 1.4 * rate, "EER PLDA": rate, "minDCF 0.01 PLDA": 6 * rate},
                 groups={"same gender": 1.2 * rate, "cross gender": 0.7 * rate},
                 det=curve(rate, seed=seed),
-                worst=(
-                    Worst(
+                mistakes=(
+                    Mistake(
                         "id10270/5r0dWxy17C8/00001.wav and id10270/8jEAjG6SegY/00008.wav",
                         "of one speaker, yet scored −14.20",
                         audio=SOUND,
                     ),
-                    Worst("id10271/a.wav and id10283/b.wav", "of two speakers, yet scored 22.31"),
+                    Mistake("id10271/a.wav and id10283/b.wav", "of two speakers, yet scored 22.31"),
                 ),
             )
             for seed, rate in enumerate(rates)
@@ -142,17 +140,17 @@ def verification() -> Evaluation:
 def recognition(labels: Sequence[str] = (*PHONES, "")) -> Evaluation:
     """Phones with insertions and deletions; encoders frozen and trained along."""
     worst = (
-        Worst("dr1/fcjf0/sa1.wav", "17 errors in 12", "sh iy hh ae d", "s iy d aa b b", SOUND),
-        Worst("dr1/fcjf0/sx2.wav at 2.35 s", "9 errors in 12", "", "s " * 90, "https://x/y.ogg"),
+        Mistake("dr1/fcjf0/sa1.wav", "17 errors in 12", "sh iy hh ae d", "s iy d aa b b", SOUND),
+        Mistake("dr1/fcjf0/sx2.wav at 2.35 s", "9 errors in 12", "", "s " * 90, "https://x/y.ogg"),
     )
     more: dict[str, Any] = {
-        "confusion": confusion(labels), "worst": worst,
+        "confusion": confusion(labels), "mistakes": worst,
         "scores": {"substitutions": 0.2, "deletions": 0.1, "insertions": 1.3},
     }  # fmt: skip
     return evaluation(
-        contender("augury-20", 1.04, 1.09, 1.01, mode="finetune", **more),
-        contender("augury-20", 1.21, 1.26, 1.19, **more),
-        contender("reconstruction", 1.31, 1.28, 1.36, labels=(), **more),
+        model("augury-20", 1.04, 1.09, 1.01, mode="finetune", **more),
+        model("augury-20", 1.21, 1.26, 1.19, **more),
+        model("reconstruction", 1.31, 1.28, 1.36, labels=(), **more),
         mel(1.22, 1.27, 1.24, **more),
         random(1.61, 1.7, 1.66, mode="finetune", **more),
         metric=Metric("PER", "error rate of phones"),
@@ -164,20 +162,20 @@ def recognition(labels: Sequence[str] = (*PHONES, "")) -> Evaluation:
 def many() -> Evaluation:
     rng = np.random.default_rng(0)
     found = [
-        contender(f"run{k}_{'x' * 60}", *(0.1 + 0.004 * k + 0.005 * rng.random(3)).tolist(),
+        model(f"run{k}_{'x' * 60}", *(0.1 + 0.004 * k + 0.005 * rng.random(3)).tolist(),
                   mode=("frozen", "finetune")[k % 2], det=curve(0.1 + 0.004 * k))
         for k in range(27)
     ]  # fmt: skip
-    return evaluation(*found, mel(0.15, 0.16), random(0.3, 0.31), contender("rec", 0.2, labels=()))
+    return evaluation(*found, mel(0.15, 0.16), random(0.3, 0.31), model("rec", 0.2, labels=()))
 
 
 def hostile() -> Evaluation:
     one = outcome(
         0.1, scores={HOSTILE: 0.5}, groups={HOSTILE: 0.2}, det=curve(0.1),
         confusion=confusion([HOSTILE, RTL, "x" * 300, ""]),
-        worst=(Worst(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 'javascript:alert("x")'),
-               Worst(RTL, RTL, RTL, RTL, f'data:audio/ogg,"><script>{HOSTILE}'),
-               Worst("\udcff\x00", "x", audio="data:text/html,<script>x</script>")),
+        mistakes=(Mistake(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 'javascript:alert("x")'),
+               Mistake(RTL, RTL, RTL, RTL, f'data:audio/ogg,"><script>{HOSTILE}'),
+               Mistake("\udcff\x00", "x", audio="data:text/html,<script>x</script>")),
     )  # fmt: skip
     return evaluation(
         Model(HOSTILE, HOSTILE, (HOSTILE,), (one,)),
@@ -220,8 +218,8 @@ CASES = {
     "bare": bare,
     "nothing yet": evaluation,
     "baselines": lambda: evaluation(mel(0.1, 0.2), random(0.4, 0.3)),
-    "no baseline": lambda: evaluation(contender("f0", 0.1, 0.11)),
-    "one of each": lambda: evaluation(contender("f0", 0.1), mel(0.2)),
+    "no baseline": lambda: evaluation(model("f0", 0.1, 0.11)),
+    "one of each": lambda: evaluation(model("f0", 0.1), mel(0.2)),
     "many classes": lambda: recognition([f"word{k}" for k in range(61)]),
     "39 phones": lambda: recognition([*(f"p{k}" for k in range(39)), ""]),
 }
@@ -304,9 +302,9 @@ def test_the_same_evaluation_gives_the_same_bytes(name: str) -> None:
 
 def test_the_page_of_what_was_read_is_that_of_what_was_written(tmp_path: Path) -> None:
     found = verification()
-    path = found.write(tmp_path)
-    assert path.read_text("utf-8") == render(found)
-    assert render(read_evaluation(tmp_path / "results.json")) == render(found)
+    found.write(tmp_path)
+    assert write_report(found, tmp_path).read_text("utf-8") == render(found)
+    assert render(Evaluation.read(tmp_path)) == render(found)
     assert json.loads(json.dumps(asdict(found)))["task"] == "speaker"
 
 
@@ -322,8 +320,8 @@ def test_hostile_names_are_inert() -> None:
 
 
 def test_names_from_right_to_left_keep_to_themselves() -> None:
-    assert comparison.isolated("f0, ä 語") == "f0, ä 語"
-    assert comparison.isolated(RTL) == f"\u2068{RTL}\u2069"
+    assert wording.isolate("f0, ä 語") == "f0, ä 語"
+    assert wording.isolate(RTL) == f"\u2068{RTL}\u2069"
     assert f"\u2068{RTL}\u2069" in Page(render(hostile())).text
 
 
@@ -331,8 +329,8 @@ def test_names_from_right_to_left_keep_to_themselves() -> None:
     "name", ["", " ", "a\nb", "語" * 40, "x" * 300, "\x00", "…", "🎤", "\udcff"]
 )
 def test_any_name_can_be_shown(name: str) -> None:
-    one = contender(name, 0.1, labels=(name,), confusion=confusion([name, "b"]))
-    page = render(evaluation(one, contender(name, 0.2, mode=name), metric=Metric(name, name)))
+    one = model(name, 0.1, labels=(name,), confusion=confusion([name, "b"]))
+    page = render(evaluation(one, model(name, 0.2, mode=name), metric=Metric(name, name)))
     assert page.endswith("</html>")
     page.encode()
 
@@ -373,7 +371,7 @@ def test_facts_hold_no_folder() -> None:
 
 
 def test_small_rates_have_two_digits() -> None:
-    found = Contest.of(evaluation(mel(0.0123)))
+    found = Comparison.of(evaluation(mel(0.0123)))
     assert found.percent(0.0123) == "1.23 %"
     assert found.percent(None) == found.percent(math.nan) == "–"
     assert found.span((-0.01, 0.02)) == "0.00 to 2.00"  # no rate is below 0
@@ -382,8 +380,8 @@ def test_small_rates_have_two_digits() -> None:
 # ------------------------------------------------------------------------------------ the verdict
 
 
-def verdict(*contenders: Model, **more: Any) -> str:
-    return comparison.verdict(Contest.of(evaluation(*contenders, **more)))
+def verdict(*models: Model, **more: Any) -> str:
+    return wording.verdict(Comparison.of(evaluation(*models, **more)))
 
 
 LOW, MIDDLE, HIGH = (0.05, 0.051, 0.052), (0.09, 0.091, 0.092), (0.15, 0.151, 0.152)
@@ -391,14 +389,14 @@ WIDE = (0.05, 0.09, 0.13)
 
 
 def test_verdict_of_an_encoder_worse_than_log_mel() -> None:
-    assert verdict(contender("f0", *MIDDLE), mel(*LOW), random(*HIGH)) == (
+    assert verdict(model("f0", *MIDDLE), mel(*LOW), random(*HIGH)) == (
         "The encoder f0 has an EER of 9.1 % (3 seeds, 8.9 to 9.3), log-mel 5.1 % (3 seeds, 4.9 to "
         "5.3): it does not help. It does better than the random encoder."
     )
 
 
 def test_verdict_of_one_better_than_all() -> None:
-    text = verdict(contender("f0", *LOW, mode="finetune"), mel(*MIDDLE), random(*HIGH))
+    text = verdict(model("f0", *LOW, mode="finetune"), mel(*MIDDLE), random(*HIGH))
     assert text == (
         "The encoder f0 (finetuned) has an EER of 5.1 % (3 seeds, 4.9 to 5.3), log-mel 9.1 % "
         "(3 seeds, 8.9 to 9.3): it helps. It does better than the random encoder."
@@ -406,23 +404,23 @@ def test_verdict_of_one_better_than_all() -> None:
 
 
 def test_verdict_inside_the_intervals_is_not_settled() -> None:
-    text = verdict(contender("f0", *WIDE), mel(*MIDDLE), contender("base", *HIGH, labels=()))
+    text = verdict(model("f0", *WIDE), mel(*MIDDLE), model("base", *HIGH, labels=()))
     assert "whether it helps is not settled, as the intervals overlap." in text
     assert text.endswith(" Against the encoder base it is not settled.")
-    text = verdict(contender("f0", *LOW), mel(*MIDDLE), random(0.05, 0.3, 0.4))
+    text = verdict(model("f0", *LOW), mel(*MIDDLE), random(0.05, 0.3, 0.4))
     assert "not settled, as not all baselines are clearly worse." in text
     assert text.endswith(" Against the random encoder it is not settled.")
 
 
 def test_verdict_of_single_seeds_is_not_settled() -> None:
-    text = verdict(contender("f0", 0.01), mel(*HIGH))
+    text = verdict(model("f0", 0.01), mel(*HIGH))
     assert "(one seed: no interval)" in text
     assert text.endswith("whether it helps is not settled, as one seed says nothing of others.")
 
 
 def test_verdict_without_one_side() -> None:
     assert "no baseline (log-mel, a random encoder, or one pretrained on reconstruction" in verdict(
-        contender("f0", *LOW)
+        model("f0", *LOW)
     )
     text = verdict(mel(*LOW), random(*HIGH))
     assert text.startswith("Log-mel has an EER of 5.1 % (3 seeds, 4.9 to 5.3), the random encoder ")
@@ -431,19 +429,19 @@ def test_verdict_without_one_side() -> None:
 
 
 def test_verdict_of_several_names_the_best() -> None:
-    text = verdict(contender("f0", *MIDDLE), contender("f1", *LOW), mel(*HIGH))
+    text = verdict(model("f0", *MIDDLE), model("f1", *LOW), mel(*HIGH))
     assert text.startswith("Of 2 encoders f1 is best, with an EER of 5.1 %")
     assert text.endswith("it helps.")
-    text = verdict(contender("f1", *MIDDLE), contender("f1", *LOW, mode="finetune"), mel(*HIGH))
+    text = verdict(model("f1", *MIDDLE), model("f1", *LOW, mode="finetune"), mel(*HIGH))
     assert text.startswith("Of 2 encoders and modes f1 (finetuned) is best, with an EER of 5.1 %")
 
 
 def test_verdict_doubts_what_other_speakers_could_undo() -> None:
-    one, other = contender("f0", 0.09, 0.0901, 0.0902), mel(0.1, 0.1001, 0.1002)
+    one, other = model("f0", 0.09, 0.0901, 0.0902), mel(0.1, 0.1001, 0.1002)
     assert verdict(one, other).endswith(
         "it helps. With other test speakers it might be otherwise: those intervals overlap."
     )
-    one, other = contender("f0", 0.1, 0.1001, 0.1002), mel(0.09, 0.0901, 0.0902)
+    one, other = model("f0", 0.1, 0.1001, 0.1002), mel(0.09, 0.0901, 0.0902)
     assert verdict(one, other).endswith(
         "it does not help. With other test speakers it might be otherwise: those intervals overlap."
     )
@@ -453,14 +451,15 @@ def test_verdict_doubts_what_other_speakers_could_undo() -> None:
     ("name", "article"), [("EER", "an"), ("PER", "a"), ("WER", "a"), ("error", "an"), ("", "a")]
 )
 def test_articles(name: str, article: str) -> None:
-    assert comparison._article(name) == article
+    assert wording._article(name) == article
 
 
 def test_warnings_are_listed_with_those_of_the_scores() -> None:
-    found = comparison.warnings(Contest.of(odd()))
+    found = wording.warnings(Comparison.of(odd()))
     assert found == [
-        "No better than a guess (50.0 %): the random encoder.",
-        "random encoder: 4 batches had a loss or gradient that is not finite, and taught nothing.",
+        "No better than guessing (50.0 %): the random encoder.",
+        "random encoder: 4 batches had a loss or gradient that is not finite, and did not "
+        "change the weights.",
         "No score of the encoder f1 and the encoder f2.",
     ]
     assert "'zh' is 3 times in the transcripts" in Page(render(recognition())).text
@@ -471,14 +470,14 @@ def test_warnings_are_listed_with_those_of_the_scores() -> None:
 
 
 def test_the_subject_is_the_best_encoder() -> None:
-    assert Contest.of(verification()).subject == verification().models[0]
-    only = Contest.of(evaluation(random(0.4), mel(0.2)))
+    assert Comparison.of(verification()).subject == verification().models[0]
+    only = Comparison.of(evaluation(random(0.4), mel(0.2)))
     assert only.subject == mel(0.2)
 
 
 def test_confusions_are_listed_by_their_number() -> None:
     found = Confusion(("a", "b", ""), ((8, 2, 0), (5, 0, 5), (1, 0, 0)))
-    assert comparison.confused(found) == [
+    assert wording.confusion_rows(found) == [
         ("b", "a", 5, "50.0 %"),
         ("b", "nothing (deleted)", 5, "50.0 %"),
         ("a", "b", 2, "20.0 %"),
@@ -487,16 +486,16 @@ def test_confusions_are_listed_by_their_number() -> None:
 
 
 def test_many_classes_are_a_longer_list() -> None:
-    for name, figures, rows in (("many classes", 4, 20), ("39 phones", 6, 10)):
+    for name, drawings, rows in (("many classes", 4, 20), ("39 phones", 6, 10)):
         page = Page(render(CASES[name]()))
-        assert len([1 for tag, _ in page.tags if tag == "svg"]) == figures
+        assert len([1 for tag, _ in page.tags if tag == "svg"]) == drawings
         text = page.text[page.text.index("The most frequent confusions") :]
-        assert len(re.findall(r"\d+\d*\.\d %\n|–\n", text[: text.index("most wrong")])) == rows
+        assert len(re.findall(r"\d+\d*\.\d %\n|–\n", text[: text.index("worst mistakes")])) == rows
     assert "61 classes are too many to draw" in Page(render(CASES["many classes"]())).text
 
 
 def test_nothing_confused_is_said() -> None:
-    found = evaluation(contender("f0", 0.0, confusion=Confusion(("a", "b"), ((3, 0), (0, 4)))))
+    found = evaluation(model("f0", 0.0, confusion=Confusion(("a", "b"), ((3, 0), (0, 4)))))
     assert "Nothing was confused." in Page(render(found)).text
 
 
@@ -504,48 +503,48 @@ def test_nothing_confused_is_said() -> None:
 
 
 def test_det_curves_are_straight_in_rates_between_corners() -> None:
-    (piece,) = outcomes._pieces((1.0, 0.0), (0.0, 1.0))  # chance: all on one line
+    (piece,) = figures._pieces((1.0, 0.0), (0.0, 1.0))  # chance: all on one line
     assert len(piece) > 40
     assert np.allclose([a + m for a, m in piece], 1, atol=1e-9)  # rounding of interpolation
-    assert piece[0][0] == pytest.approx(outcomes.HIGH)
-    assert piece[-1][1] == pytest.approx(outcomes.HIGH)
+    assert piece[0][0] == pytest.approx(figures.HIGH)
+    assert piece[-1][1] == pytest.approx(figures.HIGH)
 
 
 def test_det_curves_go_through_their_corners() -> None:
     corners = [(1.0, 0.0), (0.3, 0.02), (0.02, 0.25), (0.0, 1.0)]
-    (piece,) = outcomes._pieces(*zip(*corners, strict=True))
+    (piece,) = figures._pieces(*zip(*corners, strict=True))
     for alarm, miss in corners[1:3]:
         assert min(math.hypot(alarm - a, miss - m) for a, m in piece) < 1e-9  # rounding
-    assert min(map(min, piece)) >= outcomes.LOW
-    assert max(map(max, piece)) <= outcomes.HIGH
+    assert min(map(min, piece)) >= figures.LOW
+    assert max(map(max, piece)) <= figures.HIGH
 
 
 def test_equal_error_is_where_the_curve_meets_the_diagonal() -> None:
     rng = np.random.default_rng(3)
     targets, others = rng.normal(1.5, 1, 90), rng.normal(0, 1, 130)
     rate = metrics.eer(targets, others).rate
-    assert outcomes._equal(*metrics.det(targets, others)) == pytest.approx(rate, abs=1e-12)
+    assert figures._equal_error(*metrics.det(targets, others)) == pytest.approx(rate, abs=1e-12)
 
 
 def test_curves_outside_the_frame_are_named() -> None:
-    contest = Contest.of(odd())
-    assert [one.name for one in outcomes.outside(contest)] == ["f0"]
+    comparison = Comparison.of(odd())
+    assert [one.name for one in figures.outside(comparison)] == ["f0"]
     assert "Not in the frame: the encoder f0." in Page(render(odd())).text
 
 
 @pytest.mark.parametrize(("score", "near"), [(0.45, 0.5), (0.05, None)])
 def test_chance_is_drawn_where_it_is_near(score: float, near: float | None) -> None:
     found = evaluation(mel(score))
-    assert Contest.of(found).near_chance == near
+    assert Comparison.of(found).near_chance == near
     assert ("far beyond the axis" in render(found)) == (near is None)
-    assert Contest.of(replace(found, metric=Metric("PER", "x"))).near_chance is None
+    assert Comparison.of(replace(found, metric=Metric("PER", "x"))).near_chance is None
 
 
 def test_only_the_best_lines_stand_out() -> None:
-    contest = Contest.of(many())
-    looks = [look for _, look in outcomes._looks(contest)]
+    comparison = Comparison.of(many())
+    looks = [look for _, look in figures._looks(comparison)]
     assert len(looks) == 30
-    assert len([look for look in looks if look is not outcomes.REST]) == 6
+    assert len([look for look in looks if look is not figures.REST]) == 6
     assert [look[0] for look in looks[:3]] == [canvas.FIRST, canvas.SECOND, canvas.THIRD]
-    keys = outcomes._keys(outcomes._looks(contest), canvas.WIDE)
+    keys = figures._keys(figures._looks(comparison), canvas.WIDE)
     assert keys[-1][0] == "24 more"

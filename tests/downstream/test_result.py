@@ -8,54 +8,53 @@ from augury.downstream.result import (
     Confusion,
     Evaluation,
     Metric,
+    Mistake,
     Model,
     Outcome,
-    Worst,
-    read_evaluation,
 )
 
 
-def contender(*scores):
+def model(*scores):
     return Model("f0", "frozen", ("F0",), tuple(Outcome(k, s) for k, s in enumerate(scores)))
 
 
 def test_mean_deviation_and_interval_over_seeds():
-    one = contender(0.10, 0.12, 0.17)
+    one = model(0.10, 0.12, 0.17)
     assert one.mean == pytest.approx(0.13)
-    assert one.deviation == pytest.approx(np.std([0.10, 0.12, 0.17], ddof=1))
+    assert one.standard_deviation == pytest.approx(np.std([0.10, 0.12, 0.17], ddof=1))
     expected = ttest_1samp([0.10, 0.12, 0.17], 0).confidence_interval(0.95)
     assert one.interval == pytest.approx((expected.low, expected.high))
-    assert one.typical.score == 0.12
-    single = contender(0.2)
-    assert (single.mean, single.deviation, single.interval) == (0.2, None, None)
-    assert contender(0.3, 0.1).typical.score == 0.1
+    assert one.median_outcome.score == 0.12
+    single = model(0.2)
+    assert (single.mean, single.standard_deviation, single.interval) == (0.2, None, None)
+    assert model(0.3, 0.1).median_outcome.score == 0.1
 
 
 def test_who_is_a_baseline():
     assert Model("mel", "frozen").baseline
     assert Model("reconstruction", "frozen", ()).baseline
-    assert not contender().baseline
+    assert not model().baseline
 
 
 def test_it_comes_back_as_it_was_written(tmp_path):
     outcome = Outcome(
         0, 0.25, (0.1, 0.4), {"accuracy": 0.75}, {"same gender": 0.3},
         Confusion(("a", ""), ((3, 1), (0, 0))), ((1.0, 0.0), (0.0, 1.0)),
-        (Worst("a.wav", "wrong", "x", "y", "data:audio/ogg;base64,AA"),),
+        (Mistake("a.wav", "wrong", "x", "y", "data:audio/ogg;base64,AA"),),
         ({"epoch": 1, "training": {"loss": 1.0}, "validation": {"loss": 2.0}},),
         {"best_epoch": 1, "seconds": 2.0, "parameters": 3},
     )  # fmt: skip
     made = Evaluation(
         "classify", Metric("error", "share of segments whose class is wrong", 0.9), {"epochs": 1},
         {"manifest": "m.csv", "left_out": {}},
-        (Model("mel", "frozen", None, (outcome,)), contender(0.1)), {"augury": "0"}, ("odd",),
+        (Model("mel", "frozen", None, (outcome,)), model(0.1)), {"augury": "0"}, ("odd",),
     )  # fmt: skip
     made.write(tmp_path)
-    assert read_evaluation(tmp_path / "results.json") == made
-    assert [one.name for one in made.ranked()] == ["f0", "mel"]
+    assert Evaluation.read(tmp_path) == made
+    assert [one.name for one in made.models_by_error()] == ["f0", "mel"]
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0] == "task,encoder,mode,seed,error,low,high,best_epoch,seconds,parameters"
     assert lines[1] == "classify,mel,frozen,0,0.25,0.1,0.4,1,2.0,3"
     (tmp_path / "results.json").write_text('{"format": 2}')
     with pytest.raises(ValueError, match="of this version"):
-        read_evaluation(tmp_path / "results.json")
+        Evaluation.read(tmp_path)

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,11 +50,11 @@ def test_what_is_no_value_has_no_place():
 
 
 def test_clips_of_a_long_recording_are_read_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("augury.pretraining.clips._LONG", 1.0)
     soundfile.write(tmp_path / "long.wav", toy.voice(np.random.default_rng(0), 1, 6.0), 16_000)
     lines = ["path,start,end"] + [f"long.wav,{k / 2},{k / 2 + 0.4}" for k in range(12)]
     (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
     clips = prepared(tmp_path / "m.csv", ("toy:level",), tmp_path / "store", validation="0").clips
+    clips = replace(clips, long=1.0)
     first = [clips.read(k) for k in (3, 5)]
     monkeypatch.setattr("augury.store.unpack", None)  # no artefact is read whole again
     for (mel, values), k in zip(first, (3, 5), strict=True):

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from augury import audio, encode, from_ranking, load_encoder, pretrain, rank, read_corpus
 from augury.cli.app import app
+from augury.errors import InputError
 from augury.pretraining.choice import choose, read_weights
+from ranking.test_report import candidate, ranking
 from reporters import Recorder
 
 import toy
@@ -25,6 +27,8 @@ torch = pytest.importorskip("torch")
 
 from augury.learning.training import Stopped  # noqa: E402
 from augury.pretraining import config  # noqa: E402
+from augury.pretraining.encode import encode_log_mel  # noqa: E402
+from augury.pretraining.result import Pretrained  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -87,6 +91,31 @@ def test_a_finished_run_is_read_not_repeated(manifest):
     again = run(manifest)
     assert again.result == first.result
     assert again.history == first.history
+
+
+def test_what_pretrain_returned_is_read_from_its_folder(manifest):
+    done = run(manifest, {"toy:level": 1.0, "column:colour": 0.1}, epochs=2)
+    assert Pretrained.read(done.folder) == done
+    assert Pretrained.read(str(done.folder)).result["epochs"] == 2
+    assert done.skipped_batches == ()
+    other = run(manifest, {"toy:level": 0.5, "column:colour": 0.1}, name="other", epochs=2)
+    assert other != done
+
+
+def test_a_folder_without_a_finished_pretraining_is_refused(manifest):
+    with pytest.raises(InputError, match=r"no config\.toml here"):
+        Pretrained.read(manifest.parent)
+    run(manifest, epochs=1, prepare_only=True)
+    with pytest.raises(InputError, match="its pretraining has not ended"):
+        Pretrained.read(manifest.parent / "out")
+    history = run(manifest, epochs=1).folder / "history.json"
+    for text, message in (("[", "not JSON"), ("{}", "not the history"), ("[]", "not the history")):
+        history.write_text(text)
+        with pytest.raises(InputError, match=rf"history\.json: {message}"):
+            Pretrained.read(history.parent)
+    history.unlink()
+    with pytest.raises(InputError, match=r"history\.json: no such file"):
+        Pretrained.read(history.parent)
 
 
 def test_the_callers_random_numbers_are_left_alone(manifest):
@@ -291,13 +320,11 @@ def test_the_encoder_comes_back_in_eval_mode_with_its_statistics(manifest):
     assert np.array_equal(features, encode(load_encoder(done.folder), signal))
 
 
-def test_long_recordings_are_encoded_in_pieces(manifest, monkeypatch):
+def test_long_recordings_are_encoded_in_pieces(manifest):
     encoder = load_encoder(run(manifest).folder)
     signal = toy.voice(np.random.default_rng(0), 1, 9.0)
     whole = encode(encoder, signal)
-    monkeypatch.setattr("augury.pretraining.encode.PIECE_FRAMES", 150)
-    monkeypatch.setattr("augury.pretraining.encode.CONTEXT_FRAMES", 100)
-    pieces = encode(encoder, signal)
+    pieces = encode_log_mel(encoder, audio.log_mel(signal), piece=150, context=100)
     assert pieces.shape == whole.shape
     # What lies more than a second away moves an LSTM's state a little.
     np.testing.assert_allclose(pieces, whole, atol=0.02 * np.abs(whole).max())
@@ -352,19 +379,13 @@ def test_the_best_of_a_ranking(manifest, tmp_path):
         run(manifest, from_ranking(tmp_path / "other.json", top=1))
 
 
-def made(tmp_path, results, **other):
-    found = {
-        "results": [
-            {"name": name, "status": "ranked", "relevant": relevant, "score": 0.1, "relevance": 0.2}
-            for name, relevant in results
-        ],
-        "redundancy": [[0.0] * len(results)] * len(results),
-        "label": "speaker", "estimator": "robust", "versions": {"opensmile": "0.1"},
-        "inputs": {"audio": "x"}, "settings": {}, "command": "augury rank",
-    }  # fmt: skip
-    path = tmp_path / "ranking.json"
-    path.write_text(json.dumps(found | other))
-    return path
+def made(tmp_path, results):
+    found = ranking(
+        tuple(candidate(name, 0.1, 2, relevant=relevant) for name, relevant in results), 2,
+        label="speaker", versions={"opensmile": "0.1"}, inputs={"audio": "x"},
+    )  # fmt: skip
+    found.write(tmp_path)
+    return tmp_path / "ranking.json"
 
 
 def test_irrelevant_candidates_are_passed_over(tmp_path):

@@ -1,15 +1,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
+from scipy.stats import spearmanr
 
-from augury.ranking.caveats import find_caveats
+from augury.ranking.caveats import find_caveats, redundancy
 from ranking.test_report import candidate
 
 
-def said(*results, counts=(20, 20), recordings=40, **more):
-    rates = [16000] * recordings
+def text_of(*results, counts=(20, 20), recordings=40, rates=(), estimator="robust", **more):
+    rates = [*rates, *[16000] * (recordings - len(rates))]
     return " ".join(
-        find_caveats(results, np.array(counts), rates, estimator="robust", label="phone", **more)
+        find_caveats(results, np.array(counts), rates, estimator=estimator, label="phone", **more)
     )
 
 
@@ -17,37 +19,175 @@ ONE = candidate("one", 0.1, 2, tier=1)
 TWO = candidate("two", 0.2, 2, tier=2)
 
 
-def test_a_settled_order_on_enough_data_is_not_doubted():
-    assert said(ONE, TWO) == ""
-    assert said(ONE, TWO, resampled=("speaker", 20)) == ""
+def test_a_settled_order_on_enough_data_has_no_caveat():
+    assert text_of(ONE, TWO) == ""
+    assert text_of(ONE, TWO, resampled=("speaker", 20)) == ""
 
 
 def test_the_best_tier_s_members_are_named():
-    text = said(ONE, replace(TWO, tier=1))
-    assert "one, two: this data can't tell which of them is best (tier 1)" in text
+    text = text_of(ONE, replace(TWO, tier=1))
+    assert "one, two: this data does not show which of them is best (tier 1)" in text
     # What is useless is no rival, wherever it stands.
     noise = candidate("noise", 0.0, 2, tier=1, relevant=False)
-    assert "which of them" not in said(noise, ONE, TWO)
-    text = said(noise, replace(ONE, tier=2), TWO)
-    assert "one, two: this data can't tell which of them is best (tier 2)" in text
+    assert "which of them" not in text_of(noise, ONE, TWO)
+    text = text_of(noise, replace(ONE, tier=2), TWO)
+    assert "one, two: this data does not show which of them is best (tier 2)" in text
+    eight = [replace(ONE, name=f"c{k}") for k in range(8)]
+    assert "c6, c7: this data" in text_of(*eight)
     many = [replace(ONE, name=f"c{k}") for k in range(60)]
-    assert "c7 and 52 more: this data" in said(*many)
-    assert "which of them" not in said(replace(ONE, tier=None), replace(TWO, tier=None))
+    assert "c7 and 52 more: this data" in text_of(*many)
+    assert "which of them" not in text_of(replace(ONE, tier=None), replace(TWO, tier=None))
 
 
 def test_few_groups_make_intervals_too_narrow():
-    assert "rest on 19 groups (speaker)" in said(ONE, TWO, resampled=("speaker", 19))
-    assert "evidence of its own" in said(ONE, TWO, recordings=10)
-    assert "evidence of its own" not in said(ONE, TWO, recordings=10, resampled=("file", 30))
+    assert "rest on 19 groups (speaker)" in text_of(ONE, TWO, resampled=("speaker", 19))
+    assert "treat segments as independent" in text_of(ONE, TWO, recordings=10)
+    assert "treat segments as independent" not in text_of(
+        ONE, TWO, recordings=10, resampled=("file", 30)
+    )
 
 
 def test_chance_is_judged_by_p_where_there_is_one():
     weak = "one: no dependence on the speech beyond chance"
-    assert weak in said(replace(ONE, p_value=0.06), TWO)
-    assert weak not in said(replace(ONE, p_value=0.04, shuffled_sd=1.0), TWO)
-    assert weak in said(replace(ONE, p_value=None, shuffled_sd=0.05), TWO)
-    assert weak not in said(replace(ONE, p_value=None, shuffled_sd=0.03), TWO)
-    assert weak not in said(replace(ONE, p_value=None, shuffled_sd=None), TWO)
-    assert "one: no relevance beyond that of noise (p ≥ .01)" in said(
+    assert weak in text_of(replace(ONE, p_value=0.06), TWO)
+    assert weak not in text_of(replace(ONE, p_value=0.04, shuffled_sd=1.0), TWO)
+    assert weak in text_of(replace(ONE, p_value=None, shuffled_sd=0.05), TWO)
+    assert weak not in text_of(replace(ONE, p_value=None, shuffled_sd=0.03), TWO)
+    assert weak not in text_of(replace(ONE, p_value=None, shuffled_sd=None), TWO)
+    assert "one: no relevance beyond that of noise (p ≥ .01)" in text_of(
         replace(ONE, relevant=False), TWO
     )
+
+
+# ---------------------------------------------------------- both sides of every threshold
+
+
+def test_a_p_value_of_exactly_the_limit_is_not_weak():
+    assert text_of(replace(ONE, p_value=0.05), TWO) == ""
+    assert "beyond chance" in text_of(replace(ONE, p_value=0.0501), TWO)
+
+
+def test_a_score_of_exactly_three_standard_deviations_is_not_weak():
+    at = replace(ONE, score=0.75, p_value=None, shuffled_sd=0.25)
+    assert text_of(at, replace(TWO, score=0.9)) == ""
+    assert "beyond chance" in text_of(replace(at, score=0.7499), replace(TWO, score=0.9))
+    assert "beyond chance" in text_of(replace(at, score=-0.7499), replace(TWO, score=0.9))
+    assert text_of(replace(at, score=-0.75), replace(TWO, score=0.9)) == ""
+
+
+def test_lengths_that_depend_on_the_label():
+    at = replace(ONE, noise_relevance=0.75, chance_sd=0.25)
+    assert text_of(at, TWO) == ""
+    text = text_of(replace(at, noise_relevance=0.7501), TWO)
+    assert (
+        "lengths depend on phone: pure noise, averaged over them, has a relevance of 0.75" in text
+    )
+    # The largest of several is named.
+    text = text_of(replace(ONE, noise_relevance=0.9, chance_sd=0.25), replace(at, chance_sd=0.1))
+    assert "a relevance of 0.9." in text
+    assert text_of(replace(at, chance_sd=None), TWO) == ""
+
+
+@pytest.mark.parametrize("estimator", ["paper", "released"])
+def test_a_score_that_is_half_chance(estimator):
+    at = replace(ONE, score=0.5, shuffled=0.25)
+    assert "bias, not dependence" not in text_of(at, TWO, estimator=estimator)
+    above = replace(at, shuffled=0.2501)
+    text = text_of(above, TWO, estimator=estimator)
+    assert "50% of the score of one is what the same values shuffled" in text
+    assert "bias" not in text_of(above, TWO)
+    more = replace(TWO, score=0.5, shuffled=0.45)
+    assert "50% to 90% of the score of one, two is" in text_of(above, more, estimator=estimator)
+
+
+def test_raw_units_decide_all_orders_but_the_robust():
+    assert "The paper estimator compares" in text_of(ONE, TWO, estimator="paper")
+    assert "The released estimator compares" in text_of(ONE, TWO, estimator="released")
+    assert "raw units" not in text_of(ONE, TWO)
+
+
+def ordered(scores, spreads, shuffled=0.0):
+    return [
+        candidate(f"c{k}", s, 2, tier=k + 1, spread=v, shuffled=shuffled)
+        for k, (s, v) in enumerate(zip(scores, spreads, strict=True))
+    ]
+
+
+FOLLOWS = "no better explained by the speech"
+
+
+def test_a_robust_order_that_follows_the_spread():
+    """Spearman of six with a swap of neighbours is 0.94, with two swaps 0.89."""
+    scores = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    one_swap, two_swaps = [1, 2, 3, 4, 6, 5], [2, 1, 3, 4, 6, 5]
+    assert FOLLOWS in text_of(*ordered(scores, one_swap))
+    assert "Spearman 0.94 with the spread" in text_of(*ordered(scores, one_swap))
+    assert FOLLOWS in text_of(*ordered(scores, one_swap[::-1]))
+    assert FOLLOWS not in text_of(*ordered(scores, two_swaps))
+    # With four, even an equal order means little.
+    assert FOLLOWS not in text_of(*ordered(scores[:4], [1, 2, 3, 4]))
+    assert FOLLOWS in text_of(*ordered(scores[:5], [1, 2, 3, 4, 5]))
+    assert FOLLOWS not in text_of(*ordered(scores, [1] * 6))
+
+
+def test_a_raw_order_that_follows_the_spread_more_than_the_speech():
+    scores = [0.1, 0.2, 0.3]
+    for estimator in ("paper", "released"):
+        assert FOLLOWS in text_of(*ordered(scores, [1, 2, 3]), estimator=estimator)
+        assert FOLLOWS not in text_of(*ordered(scores, [2, 1, 3]), estimator=estimator)
+        assert FOLLOWS not in text_of(*ordered(scores[:2], [1, 2]), estimator=estimator)
+
+
+def test_groups_that_are_just_enough():
+    assert "too narrow" not in text_of(ONE, TWO, resampled=("speaker", 20))
+    assert "with fewer than 20 they are too narrow" in text_of(ONE, TWO, resampled=("speaker", 19))
+
+
+def test_segments_that_are_recordings_are_independent():
+    assert "independent" not in text_of(ONE, TWO, recordings=40)
+    assert "independent" in text_of(ONE, TWO, recordings=39)
+    assert "independent" not in text_of(replace(ONE, tier=None), TWO, recordings=39)
+
+
+def test_small_classes_of_the_robust_estimator():
+    text = "1 of 2 classes have fewer than 4 segments and are not scored"
+    assert text in text_of(ONE, TWO, counts=(3, 37))
+    assert text not in text_of(ONE, TWO, counts=(4, 36))
+    assert text not in text_of(ONE, TWO, counts=(3, 37), estimator="paper")
+
+
+def test_low_sample_rates():
+    assert text_of(ONE, TWO, rates=(16000, 44100)) == ""
+    text = text_of(ONE, TWO, rates=(15999, 8000))
+    assert "2 of 40 recordings are sampled below 16 kHz (lowest 8000 Hz)" in text
+
+
+def test_missing_values():
+    assert "two: scored on fewer segments" in text_of(ONE, replace(TWO, missing=1))
+
+
+def test_what_is_not_ranked_has_no_caveat():
+    assert text_of(ONE, TWO, candidate("flat", None, 2, missing=3, relevant=False)) == ""
+
+
+# ------------------------------------------------------------------------------ redundancy
+
+
+def test_redundancy_of_pairs():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(30)
+    b = a + rng.standard_normal(30)
+    b[:5] = np.nan
+    both = spearmanr(a[5:], b[5:]).statistic
+    kind, vector, flat = rng.integers(0, 3, 30), rng.standard_normal((30, 2)), np.ones(30)
+    table = redundancy([a, b, kind, vector, flat, None, np.exp(a)])
+    assert table[0][1] == table[1][0] == pytest.approx(both)
+    assert table[0][6] == pytest.approx(1)
+    assert all(table[k][j] is None for k in (2, 3, 4, 5) for j in range(7))
+
+
+@pytest.mark.parametrize(("common", "known"), [(2, False), (3, True)])
+def test_redundancy_needs_three_common_values(common, known):
+    a, b = np.arange(8.0), np.arange(8.0)
+    b[common:] = np.nan
+    assert (redundancy([a, b])[0][1] is not None) is known

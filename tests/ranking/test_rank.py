@@ -224,14 +224,14 @@ def test_recordings_of_several_segments_are_resampled_whole(tmp_path):
     assert same.results == ranking.results
     each = rank(corpus, OWN, label="label", jobs=1, group="segment")
     assert (each.resampled, each.units) == ("segment", 24)
-    assert any("evidence of its own" in warning for warning in each.warnings)
+    assert any("treat segments as independent" in warning for warning in each.warnings)
 
 
 def test_segments_of_a_single_recording_are_resampled_and_doubted(tmp_path):
     """Of one recording, every resample would be the same, and every order seem settled."""
     ranking = rank(read_corpus(cut(tmp_path, files=1, each=24)), OWN, label="label", jobs=1)
     assert ranking.resampled == "segment"
-    assert any("evidence of its own" in warning for warning in ranking.warnings)
+    assert any("treat segments as independent" in warning for warning in ranking.warnings)
     for result in ranking.results:
         low, high = result.interval
         assert low < result.score < high

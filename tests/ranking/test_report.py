@@ -7,9 +7,11 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from augury.ranking import wording
+from augury.ranking import summary, wording
+from augury.ranking.origin import Origin
 from augury.ranking.report import render
 from augury.ranking.result import Ranking, Result, Sensitivity
+from augury.ranking.settings import RankSettings
 from augury.report import canvas
 
 from pages import Page
@@ -78,16 +80,10 @@ def ranking(results: tuple[Result, ...], classes: int = 3, **fields: object) -> 
             200, SETTINGS, {r.name: (r.score,) * len(SETTINGS) for r in scored}
         ),
         quarantine={"too-short": 7},
-        settings={
-            "embedding": "gaussian",
-            "parts": 20,
-            "exclude": ("q",),
-            "bootstrap": 1000,
-            "seed": 0,
-        },
+        origin=Origin("manifest.csv"),
+        settings=RankSettings(label="phone", exclude=("q",)),
         versions={"numpy": "2.0"},
         inputs={"segments": "ab" * 32},
-        command="augury rank manifest.csv --label phone",
     )
     return replace(found, **fields)
 
@@ -104,7 +100,9 @@ def unsure() -> Ranking:
     nothing = dict.fromkeys(("interval", "rank_interval", "tier", "p_value"))
     found = seven()
     results = tuple(replace(r, **nothing) for r in found.results)
-    return replace(found, results=results, better=(), settings={"bootstrap": 0})
+    return replace(
+        found, results=results, better=(), settings=RankSettings(label="phone", bootstrap=0)
+    )
 
 
 def sixty() -> Ranking:
@@ -170,7 +168,7 @@ CASES = {
     ),
     "nothing": lambda: ranking(
         (), 0, sensitivity=None, redundancy=(), better=(), warnings=(), quarantine={},
-        settings={}, versions={}, inputs={}, command="",
+        versions={}, inputs={},
     ),
 }  # fmt: skip
 
@@ -262,8 +260,8 @@ def test_hostile_names_are_inert() -> None:
     )
     found = ranking(
         results, 2, label=HOSTILE, class_names=(HOSTILE, "b"), warnings=(HOSTILE,),
-        quarantine={HOSTILE: 1}, settings={HOSTILE: HOSTILE}, versions={HOSTILE: HOSTILE},
-        inputs={HOSTILE: HOSTILE}, command=HOSTILE,
+        quarantine={HOSTILE: 1}, settings=RankSettings(label=HOSTILE, split=HOSTILE),
+        versions={HOSTILE: HOSTILE}, inputs={HOSTILE: HOSTILE}, origin=Origin(HOSTILE),
         sensitivity=Sensitivity(2, (HOSTILE, "b"), {r.name: (r.score, r.score) for r in results}),
     )  # fmt: skip
     source = render(found)
@@ -298,7 +296,7 @@ def test_verdict_claims_no_order_inside_a_tier() -> None:
     text = wording.verdict(ranking(settled, 2))
     assert text.startswith("Of 2 candidates, F0 depends least")
     assert "can't be told" not in text
-    assert "Within a tier" in wording.order_said(ranking(pair, 2))
+    assert "Within a tier" in wording.order_caption(ranking(pair, 2))
 
 
 def test_the_table_and_the_figure_show_tiers_and_intervals() -> None:
@@ -318,12 +316,12 @@ def test_few_candidates_are_compared_each_with_each_and_many_with_the_next() -> 
     assert 'id="better-wide-' in few
     assert 'id="better-wide-' not in many
     assert "only neighbours in the order are compared" in many
-    assert wording.neighbours(sixty())[58][2] == "99"
-    assert len(wording.neighbours(sixty())) == 59
+    assert summary.neighbours(sixty())[58][2] == "99"
+    assert len(summary.neighbours(sixty())) == 59
 
 
 def test_no_chance_from_resamples_is_certain() -> None:
-    assert [wording.likely(p) for p in (0.0, 0.004, 0.5, 0.999, 1.0, None)] == [
+    assert [summary.probability_text(p) for p in (0.0, 0.004, 0.5, 0.999, 1.0, None)] == [
         "1", "1", "50", "99", "99", "–",
     ]  # fmt: skip
 
@@ -338,10 +336,10 @@ def test_the_share_that_is_relevant_orders_those_that_are() -> None:
     one = candidate("one", 0.1, 3, relevance=0.2, dependence=0.8)
     other = candidate("other", 0.2, 3, relevance=0.1, dependence=0.2)
     noise = candidate("noise", 0.0, 3, relevance=0.001, dependence=0.0, relevant=False)
-    text = wording.ingredients_said(ranking((noise, one, other)))
+    text = wording.ingredients_caption(ranking((noise, one, other)))
     assert text.startswith("one says most about phone")
     assert text.endswith("worth judging by, the order is other and one.")
-    assert "worth judging by" not in wording.ingredients_said(ranking((noise, one)))
+    assert "worth judging by" not in wording.ingredients_caption(ranking((noise, one)))
 
 
 def test_verdict_sets_noise_aside() -> None:
@@ -364,16 +362,16 @@ def test_chance_is_given_as_a_share_of_the_score() -> None:
 
 
 def test_many_classes_are_cut_to_the_largest_and_said() -> None:
-    text = wording.classes_said(noisy())
+    text = wording.classes_caption(noisy())
     assert "Of 1,251 classes the 40 with the largest shares are drawn" in text
-    assert wording.drawn_classes(noisy())[0] == 1250  # the shares are equal: the most segments
+    assert summary.drawn_classes(noisy())[0] == 1250  # the shares are equal: the most segments
 
 
 def test_redundant_pairs_are_named() -> None:
     pair = (candidate("F0", 0.1, 2), candidate("ZCR", 0.2, 2))
     found = ranking(pair, 2, redundancy=((1.0, -0.85), (-0.85, 1.0)))
-    assert "F0 and ZCR (−0.85)" in wording.redundancy_said(found)
-    assert wording.redundancy_said(ranking(pair, 2)) == "No pair reaches |ρ| = 0.8."
+    assert "F0 and ZCR (−0.85)" in wording.redundancy_caption(found)
+    assert wording.redundancy_caption(ranking(pair, 2)) == "No pair reaches |ρ| = 0.8."
 
 
 def test_sensitivity_counts_settings_that_keep_the_best() -> None:
@@ -381,7 +379,7 @@ def test_sensitivity_counts_settings_that_keep_the_best() -> None:
     scores: dict[str, tuple[float | None, ...]]
     scores = {"a": (1.0, 1.0, 3.0), "b": (2.0, 2.0, 2.0), "c": (3.0, 3.0, 1.0)}
     given = Sensitivity(99, ("as set", "N = 10", "N = 40"), scores)
-    text = wording.sensitivity_said(ranking(trio, 2, sensitivity=given))
+    text = wording.sensitivity_caption(ranking(trio, 2, sensitivity=given))
     assert text.startswith("1 of 2 other settings keeps a first.")
     assert "is −1.00 (N = 40)" in text
 
@@ -390,3 +388,10 @@ def test_opensmile_licence_is_told_where_it_applies() -> None:
     own = ranking((candidate("F0", 0.1, 2, source="own:F0"),), 2)
     assert "openSMILE is free" in render(seven())
     assert "openSMILE is free" not in render(own)
+
+
+def test_what_no_command_can_do_is_said() -> None:
+    assert "chosen in Python" not in render(seven())
+    cut = render(replace(seven(), origin=Origin("m", level="utterance", stretches=((0, 9),))))
+    assert "The segments were read by utterance and chosen in Python" in cut
+    assert "The segments were chosen" in render(replace(seven(), origin=Origin("m", stretches=())))

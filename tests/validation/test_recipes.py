@@ -1,5 +1,6 @@
 """The recipes that ship: planned as they are, and run whole on miniatures of the corpora."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,18 @@ def test_the_demo_is_of_what_ships():
     plan = plan_jobs(read_recipe(RECIPES / "demo.toml"))
     assert len(plan.jobs) == 1 + 2 + 2 * 7 * 2
     assert plan.seconds < 20 * 60
+
+
+def test_the_demo_s_jobs_keep_their_keys():
+    """Results in users' stores and in benchmarks/validation/results.csv are found by them.
+
+    The estimates' key is not among them: versions of packages are in it.
+    """
+    with (Path(__file__).parent / "demo_keys.csv").open(newline="") as file:
+        expected = {row["job"]: row["key"] for row in csv.DictReader(file)}
+    plan = plan_jobs(read_recipe(RECIPES / "demo.toml"))
+    keys = {job.name: job.key for job, _, _ in plan.jobs if job.kind != "estimates"}
+    assert keys == expected
 
 
 def test_a_list_of_trials_counts_by_what_is_in_it(corpora):

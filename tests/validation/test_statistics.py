@@ -100,12 +100,11 @@ def test_p_values_of_many_are_near_the_exact_ones(n):
 
 
 @pytest.mark.parametrize("function", [spearman, kendall])
-def test_drawn_orders_agree_with_all_orders(monkeypatch, function):
+def test_drawn_orders_agree_with_all_orders(function):
     """Ties, where orders that are equal have to count, among them."""
     estimate, error = [1, 1, 2, 3, 3, 4, 5], [3, 2, 2, 5, 4, 4, 6]
     exact = function(estimate, error).p_value
-    monkeypatch.setattr(statistics, "EXACT", 0)
-    drawn = function(estimate, error).p_value
+    drawn = function(estimate, error, exact_up_to=0).p_value
     assert drawn != exact
     assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 99_999))
 
@@ -116,6 +115,25 @@ def test_drawn_p_values_count_the_order_as_observed(monkeypatch, function):
     assert function(np.arange(12), np.arange(12), draws=19).p_value == 1 / 20
     # None reaches more than the order as observed, if that is the worst: all do.
     assert function(np.arange(12), -np.arange(12), draws=19).p_value == 1
+
+
+@pytest.mark.parametrize("function", [spearman, kendall])
+def test_defaults_are_99_999_orders_of_seed_0(function):
+    estimate, error = scores(12, 0)
+    default = function(estimate, error)
+    assert default == function(estimate, error, draws=99_999, seed=0)
+    # One draw less, or other draws, give another share.
+    assert default != function(estimate, error, draws=99_998, seed=0)
+    assert default != function(estimate, error, seed=1)
+
+
+def test_defaults_are_2000_replicates():
+    estimate, errors = measured()
+    (default,) = bootstrap_spearman([estimate], errors, seed=0)
+    assert [default] == bootstrap_spearman([estimate], errors, replicates=2000, seed=0)
+    for replicates in (1999, 2001):
+        assert [default] != bootstrap_spearman([estimate], errors, replicates=replicates, seed=0)
+    assert bootstrap(rho, estimate, errors, seed=0) == pytest.approx(default, abs=CLOSE)
 
 
 def test_the_seed_settles_the_p_value():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from augury.corpus.check import Check
     from augury.corpus.read import PreparedCorpus
     from augury.downstream.result import Evaluation
-    from augury.pretraining.pretrain import Pretrained
+    from augury.pretraining.result import Pretrained
     from augury.ranking.result import Ranking, Result
     from augury.validation.validate import JobPlan, Validation
 
@@ -540,6 +540,8 @@ def select(
     """Choose pseudo-labels to pretrain with together, from a ranking."""
     with _plain_errors():
         from augury.ranking import selection
+        from augury.ranking.result import Ranking
+        from augury.ranking.weights import learn_weights_from_store
 
         counts = {"best": best, "worst": worst, "greedy": greedy, "mrmr": mrmr, "random": random}
         asked = [name for name, k in counts.items() if k]
@@ -548,10 +550,10 @@ def select(
                 "say how to choose: one of --best K, --worst K, --greedy K, --mrmr K, --random K, "
                 "--all, --weights softmax"
             )
-        ranked = selection.read_ranking(ranking)
+        ranked = Ranking.read(ranking)
         if weights:
             with open_reporter() as reporter, _quarantined(out_file.parent):
-                found = selection.learn_weights_from_store(
+                found = learn_weights_from_store(
                     ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
                     reporter=reporter,
                 )  # fmt: skip
@@ -782,17 +784,19 @@ def _show_evaluation(done: Evaluation) -> None:
         f"{done.data[part]['segments']:,} {part}" for part in ("train", "validation", "test")
     )
     out.print()
-    out.print(f"{done.task}: {counts} · {done.metric.words} · lower is better", style="italic")
+    out.print(
+        f"{done.task}: {counts} · {done.metric.description} · lower is better", style="italic"
+    )
     table = Table(box=None, pad_edge=False)
     for name in ("encoder", "mode", done.metric.name, "sd", "95 % over seeds", "seeds"):
         table.add_column(name, justify="left" if name in ("encoder", "mode") else "right")
-    for one in done.ranked():
+    for one in done.models_by_error():
         ends = one.interval
         table.add_row(
             one.name,
             one.mode,
             f"{one.mean:.2%}",
-            "" if one.deviation is None else f"{one.deviation:.2%}",
+            "" if one.standard_deviation is None else f"{one.standard_deviation:.2%}",
             "" if ends is None else f"{ends[0]:.2%} to {ends[1]:.2%}",
             str(len(one.outcomes)),
         )
@@ -857,7 +861,8 @@ def _licence(names: tuple[str, ...]) -> None:
 
 
 def _show(ranking: Ranking) -> None:
-    from augury.ranking.wording import UNPROVEN, interval_said, ranks_said, resampled_said
+    from augury.ranking.summary import interval_text, ranks_text
+    from augury.ranking.wording import UNPROVEN, resampling_text
     from augury.report.text import Unit, decimal, format_p
 
     raw = "" if ranking.estimator == "robust" else ", in raw units"
@@ -873,10 +878,10 @@ def _show(ranking: Ranking) -> None:
     columns: tuple[tuple[str, Callable[[int, Result], str], bool], ...] = (
         ("tier", lambda _, one: str(one.tier), sure),
         ("rank", lambda place, _: str(place), True),
-        ("95 %", lambda _, one: ranks_said(one.rank_interval), sure),
+        ("95 %", lambda _, one: ranks_text(one.rank_interval), sure),
         ("candidate", lambda _, one: one.name, True),
         (f"CI estimate{unit.suffix}", lambda _, one: unit.text(one.score), True),
-        ("95 %", lambda _, one: interval_said(one.interval, unit), sure),
+        ("95 %", lambda _, one: interval_text(one.interval, unit), sure),
         ("p", lambda _, one: format_p(one.p_value), tested),
         ("shuffled", lambda _, one: unit.text(one.shuffled), not tested),
         ("relevance", lambda _, one: decimal(one.relevance, 3), True),
@@ -895,7 +900,7 @@ def _show(ranking: Ranking) -> None:
         if result.score is None:
             out.print(f"not ranked: {result.name}, {result.status}: {result.note}")
     if sure:
-        out.print(f"95 %: of {resampled_said(ranking)}. Within a tier the order is not settled.")
+        out.print(f"95 %: of {resampling_text(ranking)}. Within a tier the order is not settled.")
     out.print(UNPROVEN)
     for warning in ranking.warnings:
         out.print(f"! {warning}", style="yellow")
@@ -990,8 +995,8 @@ def _show_pretrained(done: Pretrained) -> None:
     if left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         out.print(f"left out: {reasons} (quarantine.csv)")
-    if done.skipped:
-        warn(f"{len(done.skipped)} batches were not finite and were skipped; the report names them")
+    if count := len(done.skipped_batches):
+        warn(f"{count} batches were not finite and were skipped; the report names them")
 
 
 @contextmanager

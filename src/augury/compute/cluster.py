@@ -6,7 +6,6 @@ checked before the work, as otherwise the bytes could differ.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import secrets
@@ -26,7 +25,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from augury import pseudolabels
 from augury.compute import processes
-from augury.errors import InputError, MissingPackage
+from augury.errors import InputError, MissingPackage, did_you_mean
 from augury.pseudolabels.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -273,8 +272,7 @@ def _slurm(cluster: str, settings: dict[str, object]) -> Iterator[SLURMCluster]:
     known = dask.config.get("jobqueue.slurm")
     for name in settings:
         if name.replace("_", "-") not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(name, known)
             raise InputError(f"{cluster}: jobqueue.slurm has no setting {name}{hint}")
     with dask.config.set(SETTINGS | {f"jobqueue.slurm.{k}": v for k, v in settings.items()}):
         cores = dask.config.get("jobqueue.slurm.cores")

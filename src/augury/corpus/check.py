@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio
-from augury.corpus.corpus import Corpus, Rejected
+from augury.corpus.corpus import Corpus, Rejected, Texts
 
 #: Transcripts are rounded, and lossy files are some samples longer or shorter than their source:
 #: a segment may end this much (seconds) after its recording.
@@ -47,7 +48,7 @@ class Check:
     problems: dict[str, int]  # reason: rows, most frequent first
     rejected: tuple[Rejected, ...]
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The same as JSON can write it (its keys become text)."""
         return asdict(self)
 
@@ -92,8 +93,8 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     rejected = tuple(sorted([*corpus.rejected, *new], key=lambda r: r.row))
     usable = corpus.select(good)
     seconds = seconds[good]
-    used = [headers[i] for i in np.unique(corpus.recording[good])]
-    found = [h for h in used if h]
+    used: list[int] = np.unique(corpus.recording[good]).tolist()
+    found = [h for i in used if (h := headers[i])]
     return Check(
         source=str(corpus.source),
         rows=len(corpus) + len(corpus.rejected),
@@ -132,8 +133,8 @@ def _headers(
     return headers, faults
 
 
-def _describe_labels(column: str, values: np.ndarray, top: int) -> LabelColumn:
-    counts = Counter(values.tolist())
+def _describe_labels(column: str, values: Texts, top: int) -> LabelColumn:
+    counts: Counter[str] = Counter(values.tolist())
     absent = counts.pop("", 0)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return LabelColumn(

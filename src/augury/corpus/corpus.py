@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from augury.errors import InputError, did_you_mean
 from augury.store import digest, key
 
+Texts = NDArray[np.object_]  # of str; equal ones are one object
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -50,9 +52,12 @@ class Corpus:
     recording: NDArray[np.int64]  # (n,) which recording each segment is cut from
     start: NDArray[np.float64]  # (n,) seconds, NaN: the recording's beginning
     end: NDArray[np.float64]  # (n,) seconds, NaN: the recording's end
-    columns: dict[str, np.ndarray]  # each (n,) of str as objects, equal ones shared; "": absent
+    columns: dict[str, Texts]  # each (n,); "": absent
     rows: NDArray[np.int64]  # (n,) row of the manifest, 1-based; 0 where there is none
     rejected: tuple[Rejected, ...]  # rows refused while reading
+    allow_outside: bool = False  # whether recordings outside the source's folder were accepted
+    level: str | None = None  # of TIMIT, as `read_corpus` was given it
+    kept: NDArray[np.int64] | None = None  # (n,) places among the segments as read; None: all
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -60,7 +65,7 @@ class Corpus:
     def __iter__(self) -> Iterator[Segment]:
         for i in range(len(self)):
             labels = {column: values[i] for column, values in self.columns.items()}
-            path = self.recordings[self.recording[i]]
+            path = self.recordings[int(self.recording[i])]
             yield Segment(
                 path, seconds_or_none(self.start[i]), seconds_or_none(self.end[i]), labels
             )
@@ -78,7 +83,9 @@ class Corpus:
             )
         if chosen.dtype != bool:
             chosen = chosen.astype(np.int64, casting="same_kind" if chosen.size else "unsafe")
-        used, recording = _by_first_appearance(self.recording[chosen])
+        indices, recording = _by_first_appearance(self.recording[chosen])
+        used: list[int] = indices.tolist()
+        places = np.arange(len(self)) if self.kept is None else self.kept
         return replace(
             self,
             recordings=tuple(self.recordings[i] for i in used),
@@ -88,6 +95,7 @@ class Corpus:
             end=self.end[chosen],
             columns={column: values[chosen] for column, values in self.columns.items()},
             rows=self.rows[chosen],
+            kept=places[chosen],
         )
 
     def in_split(self, split: str) -> NDArray[np.bool_]:
@@ -107,7 +115,7 @@ class Corpus:
 
     def reject(self, segment: int, reason: str, detail: str) -> Rejected:
         """A segment of this corpus that turned out not to be usable."""
-        name = self.names[self.recording[segment]]
+        name = self.names[int(self.recording[segment])]
         start, end = seconds_or_none(self.start[segment]), seconds_or_none(self.end[segment])
         return Rejected(int(self.rows[segment]), name, start, end, reason, detail)
 
@@ -117,7 +125,7 @@ class Corpus:
         parts = [list(self.names), self.recording.tolist(), digest(spans)]
         return key(*parts, *(list(self.label(column)) for column in columns))
 
-    def label(self, column: str) -> np.ndarray:
+    def label(self, column: str) -> Texts:
         """A label column (n,) of str; ValueError, with the nearest name, if there is none."""
         try:
             return self.columns[column]

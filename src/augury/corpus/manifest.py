@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.corpus.corpus import Corpus, Rejected, seconds_or_none
+from augury.corpus.corpus import Corpus, Rejected, Texts, seconds_or_none
 from augury.corpus.paths import resolve_paths
 from augury.tables import write_csv
 
@@ -89,17 +89,11 @@ def write_manifest(corpus: Corpus, path: Path | str) -> None:
         (r.relative_to(folder) if r.is_relative_to(folder) else r).as_posix()
         for r in corpus.recordings
     ]
-    lists = [values.tolist() for values in corpus.columns.values()]
-    lines = (
-        (names[r], _format_seconds(s), _format_seconds(e), *labels)
-        for r, s, e, *labels in zip(
-            corpus.recording.tolist(),
-            corpus.start.tolist(),
-            corpus.end.tolist(),
-            *lists,
-            strict=True,
-        )
-    )
+    lists: list[list[str]] = [values.tolist() for values in corpus.columns.values()]
+    recordings: list[int] = corpus.recording.tolist()
+    paths = [names[recording] for recording in recordings]
+    starts, ends = (list(map(_format_seconds, t.tolist())) for t in (corpus.start, corpus.end))
+    lines = zip(paths, starts, ends, *lists, strict=True)
     write_csv(path, (*RESERVED, *corpus.columns), lines, errors="strict")
 
 
@@ -172,7 +166,7 @@ def _duplicates(
         yield int(rows[order[place + 1]]), first
 
 
-def _intern(values: Sequence[str]) -> np.ndarray:
+def _intern(values: Sequence[str]) -> Texts:
     """The texts (n,) as an object array in which equal ones are one object."""
     once: dict[str, str] = {}
     array = np.empty(len(values), object)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from augury.corpus.corpus import Corpus
@@ -49,6 +49,11 @@ def read_corpus(
         raise FileNotFoundError(f"{source}: there is no such manifest or folder; check the path")
     if level is not None and not is_timit(source):
         raise InputError(f"{source}: level={level!r} is for TIMIT, which this is not; leave it out")
+    corpus = _read(source, allow_outside, level)
+    return replace(corpus, allow_outside=allow_outside, level=level, kept=None)
+
+
+def _read(source: Path, allow_outside: bool, level: str | None) -> Corpus:
     if not source.is_dir():
         return table.read(source, allow_outside=allow_outside)
     for reader in (kaldi, voxceleb, common_voice):
@@ -148,7 +153,7 @@ def _counts(
     corpus: Corpus, published: Mapping[str, tuple[int, int | None]]
 ) -> tuple[SplitCount, ...]:
     """Utterances, and speakers where they are published, of each split."""
-    counts = []
+    counts: list[SplitCount] = []
     for split, (utterances, speakers) in published.items():
         of_split = corpus.label("split") == split
         found = len(set(corpus.recording[of_split].tolist()))

@@ -1,1 +1,1 @@
-"""Downstream tasks: how well one is done on features of a pretrained encoder (needs torch)."""
+"""DownstreamModel tasks: how well one is done on features of a pretrained encoder (needs torch)."""

@@ -30,9 +30,9 @@ from augury.store import Store, key
 #: Changes when the features that an encoder gives change.
 VERSION = 1
 #: Frames around segments that a stretch shorter than its recording has at both ends.
-AROUND = 50
+CONTEXT = 50
 #: Stretches that features are normalised by: their mean settles long before.
-NORMALISING = 2000
+MOST_NORMALISED = 2000
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Stretches:
     """What goes through a model at once, and the segments in it, one after another."""
 
     clips: Clips  # the stretches; nothing of them is held out
-    part: NDArray  # (stretches,) of str
+    split: NDArray  # (stretches,) of str
     segment: NDArray[np.int64]  # (segments,) place in the corpus
     stretch: NDArray[np.int64]  # (segments,) which stretch it lies in, ascending
     first: NDArray[np.int64]  # (segments,) its first frame, counted from the stretch's
@@ -51,7 +51,7 @@ class Stretches:
 
     def of(self, part: str) -> NDArray[np.int64]:
         """The stretches of a part."""
-        return np.flatnonzero(self.part == part)
+        return np.flatnonzero(self.split == part)
 
     def segments(self, stretch: int) -> slice:
         """Where a stretch's segments are among all."""
@@ -59,7 +59,7 @@ class Stretches:
         return slice(int(begin), int(end))
 
 
-def spans(
+def cut_stretches(
     recording: NDArray[np.int64],
     first: NDArray[np.int64],
     frames: NDArray[np.int64],
@@ -67,7 +67,7 @@ def spans(
     whole: NDArray[np.int64],
     *,
     longest: int,
-    alone: bool,
+    separate: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Stretches that hold all segments of a corpus.
 
@@ -75,7 +75,7 @@ def spans(
         recording, first, frames, part: (segments,) where each lies, and what it is for.
         whole: (recordings,) frames of each.
         longest: frames that a stretch of several segments has at most.
-        alone: whether each segment is a stretch of its own.
+        separate: whether each segment is a stretch of its own.
 
     Returns:
         The segments (segments,) in the order of their stretches, and the stretches (stretches, 5):
@@ -85,7 +85,7 @@ def spans(
     found: list[list[int]] = []
     for at, i in enumerate(order.tolist()):
         r, begin, end = int(recording[i]), int(first[i]), int(first[i] + frames[i])
-        if found and not alone:
+        if found and not separate:
             last = found[-1]
             same = last[0] == r and part[order[last[3]]] == part[i]
             # Of what would be all of the recording, or short enough.
@@ -95,11 +95,11 @@ def spans(
                 continue
         found.append([r, begin, end - begin, at, at + 1])
     rows = np.array(found, np.int64).reshape(-1, 5)
-    if not alone:
+    if not separate:
         r = rows[:, 0]
         small = whole[r] <= longest
-        begin = np.where(small, 0, np.maximum(rows[:, 1] - AROUND, 0))
-        end = np.where(small, whole[r], np.minimum(rows[:, 1] + rows[:, 2] + AROUND, whole[r]))
+        begin = np.where(small, 0, np.maximum(rows[:, 1] - CONTEXT, 0))
+        end = np.where(small, whole[r], np.minimum(rows[:, 1] + rows[:, 2] + CONTEXT, whole[r]))
         rows[:, 1], rows[:, 2] = begin, end - begin
     return order, rows
 
@@ -172,7 +172,7 @@ class Encoded:
         """One stretch: (frames, dimensions)."""
         r = int(self.clips.recording[stretch])
         found = Store(self.cached).read(self._key(r)) if self.cached else None
-        features = found["features"] if found else self._computed(r, self._mel(stretch))
+        features = found["features"] if found else self._compute(r, self._mel(stretch))
         first = int(self.clips.first[stretch])
         return features[first : first + int(self.clips.frames[stretch])].astype(np.float32)
 
@@ -187,7 +187,7 @@ class Encoded:
             if not store.path(self._key(r)).exists()
         ]
         for (r, _), mel in zip(mine, read_ahead(lambda one: self._mel(one[1]), mine), strict=True):
-            self._computed(r, mel)
+            self._compute(r, mel)
             done, seconds = done + 1, seconds + len(mel) * audio.HOP
             if reporter and not here.rank:
                 reporter.progress(ExtractionProgress(done, len(mine), seconds))
@@ -196,7 +196,7 @@ class Encoded:
         """All of the log-mel of a stretch's recording."""
         return self.clips.read_whole(stretch)
 
-    def _computed(self, r: int, mel: NDArray[np.float32]) -> NDArray[np.float16]:
+    def _compute(self, r: int, mel: NDArray[np.float32]) -> NDArray[np.float16]:
         # In half precision: exact to a thousandth, and half the disk.
         features = encode_log_mel(self.encoder, mel).astype(np.float16)
         if self.cached:
@@ -207,10 +207,10 @@ class Encoded:
         return key(self.clips.digests[r], "encoded", VERSION, self.name)
 
 
-def statistics(source: Source, stretches: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
+def mean_and_std(source: Source, stretches: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
     """Mean and deviation (width,) of the features of some stretches, or of enough of them."""
-    if len(stretches) > NORMALISING:
-        stretches = np.random.default_rng(0).choice(stretches, NORMALISING, replace=False)
+    if len(stretches) > MOST_NORMALISED:
+        stretches = np.random.default_rng(0).choice(stretches, MOST_NORMALISED, replace=False)
     total: Summary | None = None
     for values in read_ahead(source.read, stretches.tolist()):
         one = Summary.of(values)
@@ -254,7 +254,7 @@ def read_batch(
     )  # fmt: skip
 
 
-def planned(
+def plan_batches(
     stretches: Stretches,
     chosen: NDArray[np.int64],
     most: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,8 +11,9 @@ from matplotlib.colors import ListedColormap
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
-from augury.downstream import comparison
-from augury.downstream.comparison import Contest
+from augury.downstream.comparison import Comparison, is_drawable
+from augury.downstream.result import Model
+from augury.downstream.wording import MODES, model_label
 from augury.report.canvas import (
     BAND,
     FIRST,
@@ -36,9 +37,6 @@ from augury.report.canvas import (
 from augury.report.panel import DASHED, Line, panel
 from augury.report.text import is_known, plain
 
-if TYPE_CHECKING:  # an evaluation is written with its report: the import goes the other way
-    from augury.downstream.result import Model
-
 SEED: Mark = ("o", SURFACE, MUTED)
 INTERVAL: Mark = ("_", INK, INK)
 SHAPES = {"frozen": "o", "finetune": "s"}
@@ -49,7 +47,7 @@ BASELINES = ((INK, DASHED), (INK, DOTTED), (MUTED, "solid"))
 REST = (RULE, 1.2, "solid")
 #: Values by epoch that are drawn, and what they are called.
 COURSES = (("loss", "loss"), ("error", "error, %"))
-#: Rates that DET curves are drawn between, and those that are named.
+#: Rates between which DET curves are drawn, and those that are labelled.
 LOW, HIGH = 0.001, 0.6
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 NAMED = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
@@ -59,47 +57,47 @@ SHADES = ListedColormap(colormaps["viridis_r"](np.linspace(0.05, 0.75, 256)))
 Points = NDArray[np.float64]
 
 
-def scores(contest: Contest, width: int) -> Canvas | None:
-    """Each contender's mean on its interval, its seeds below, and chance."""
-    shown = contest.ranked
+def scores(comparison: Comparison, width: int) -> Canvas | None:
+    """Each model's mean and interval, its seeds below, and chance."""
+    shown = comparison.models
     if not shown:
         return None
-    labels = distinguish([comparison.label_of(one) for one in shown], 42 if width < WIDE else 36)
-    rows = Rows(labels, width, 60, muted=[one.baseline for one in shown])
-    chance, metric = contest.near_chance, contest.evaluation.metric.name
-    ends = [one.interval or (np.nan, np.nan) for one in shown]
+    labels = distinguish([model_label(model) for model in shown], 42 if width < WIDE else 36)
+    rows = Rows(labels, width, 60, muted=[model.baseline for model in shown])
+    chance, metric = comparison.near_chance, comparison.evaluation.metric.name
+    ends = [model.interval or (np.nan, np.nan) for model in shown]
     ends = 100 * np.maximum(np.array(ends, float), 0)
-    seeds = [[100 * o.score for o in one.outcomes if is_known(o.score)] for one in shown]
-    means = 100 * np.array([one.mean for one in shown])
+    seeds = [[100 * o.score for o in model.outcomes if is_known(o.score)] for model in shown]
+    means = 100 * np.array([model.mean for model in shown])
     chances = [100 * chance] if is_known(chance) else []
     values = np.concatenate([ends.ravel(), means, chances, *seeds])
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
-    # Differences are what matters: 0 is on the axis only where it is near.
+    # Differences matter: the axis begins at 0 only where that is near.
     rows.axis(
         0.0 if least < most / 2 else least, most, f"{short(metric, 20)}, %", "← lower is better"
     )
     at, y, canvas = rows.at, rows.y, rows.canvas
     for chance in chances:
         canvas.lines([[(at(chance), rows.top - 2), (at(chance), rows.bottom)]], INK, 1.2, DASHED)
-    marks = [_mark(one) for one in shown]
-    for one, v, (low, high), mark, some in zip(shown, y, ends, marks, seeds, strict=True):
-        if one.interval:
+    marks = [_mark(model) for model in shown]
+    for model, v, (low, high), mark, some in zip(shown, y, ends, marks, seeds, strict=True):
+        if model.interval:
             canvas.lines([[(at(low), v), (at(high), v)]], mark[2], 2.2)
         if len(some) > 1:
             canvas.marks(at(some), np.full(len(some), v + 8), SEED, 4)
     for x, v, mark in zip(at(means), y, marks, strict=True):
         canvas.marks([x], [v], mark, 9)
     after = np.fmax(at(means) + 9, at(ends[:, 1]) + 6)
-    for one, v, x in zip(shown, y, after, strict=True):
-        canvas.text(x, v, contest.text(one.mean), SMALL, INK, va="center_baseline")
-    rows.legend(_meanings(contest, marks, bool(chances)))
+    for model, v, x in zip(shown, y, after, strict=True):
+        canvas.text(x, v, comparison.text(model.mean), SMALL, INK, va="center_baseline")
+    rows.legend(_legend(comparison, marks, bool(chances)))
     return canvas
 
 
-def courses(contest: Contest, width: int) -> Canvas | None:
-    """Loss and error on held-out speech by epoch, of each typical outcome."""
-    shown = [(one, look) for one, look in _looks(contest) if one.typical.history]
-    kinds = [kind for kind in COURSES if any(_course(one, kind[0]) for one, _ in shown)]
+def courses(comparison: Comparison, width: int) -> Canvas | None:
+    """Loss and error on the validation split by epoch, of each median outcome."""
+    shown = [(model, look) for model, look in _looks(comparison) if model.median_outcome.history]
+    kinds = [kind for kind in COURSES if any(_values(model, kind[0]) for model, _ in shown)]
     if not kinds:
         return None
     keys, head = laid_out(_keys(shown, width), width)
@@ -110,16 +108,16 @@ def courses(contest: Contest, width: int) -> Canvas | None:
     for k, (name, words) in enumerate(kinds):
         left, top = (k % columns) * pitch, head + (k // columns) * step
         right = left + pitch - (8 if k % columns == columns - 1 else 28)
-        canvas.text(left + 2, top + 14, f"held-out {words}", SMALL, INK)
-        lines = [_line(one, look, name) for one, look in _drawn(shown)]
+        canvas.text(left + 2, top + 14, f"validation {words}", SMALL, INK)
+        lines = [_line(model, look, name) for model, look in _drawing_order(shown)]
         panel(canvas, lines, (left, top + 24, right, top + step - 38), zero=False, large=True)
         canvas.text(right, top + step - 6, "epoch", SMALL, MUTED, ha="right")
     return canvas
 
 
-def det(contest: Contest, width: int) -> Canvas | None:
-    """Misses against false alarms on normal-deviate axes, of each typical outcome."""
-    shown = [(one, look) for one, look in _looks(contest) if one in contest.with_det]
+def det(comparison: Comparison, width: int) -> Canvas | None:
+    """Misses against false alarms on normal-deviate axes, of each median outcome."""
+    shown = [(model, look) for model, look in _looks(comparison) if model in comparison.with_det]
     if not shown:
         return None
     side = min(width - 16, 470)
@@ -145,31 +143,31 @@ def det(contest: Contest, width: int) -> Canvas | None:
     canvas.text(left - 44, top - 12, "misses, %", SMALL, MUTED)
     canvas.text(right, bottom + 34, "false alarms, %", SMALL, MUTED, ha="right")
     canvas.lines([[(left, bottom), (right, top)]], MUTED, 1)
-    for one, (colour, thickness, style) in _drawn(shown):
-        alarms, misses = one.typical.det or ((), ())
+    for model, (colour, thickness, style) in _drawing_order(shown):
+        alarms, misses = model.median_outcome.det or ((), ())
         inside = [[(across(a), down(m)) for a, m in piece] for piece in _pieces(alarms, misses)]
         canvas.lines(inside, colour, thickness, style)
-        rate = _equal(alarms, misses)
+        rate = _equal_error(alarms, misses)
         if LOW <= rate <= HIGH:
             canvas.marks(
-                [across(rate)], [down(rate)], (SHAPES.get(one.mode, "o"), colour, colour), 6
+                [across(rate)], [down(rate)], (SHAPES.get(model.mode, "o"), colour, colour), 6
             )
     return canvas
 
 
-def confusion(contest: Contest, width: int) -> Canvas | None:
-    """What each class came out as, as shares of the truth's row."""
-    found = contest.shown.confusion if contest.shown else None
-    if found is None or not comparison.drawable(found):
+def confusion(comparison: Comparison, width: int) -> Canvas | None:
+    """The class predicted for each true class, as shares of the row."""
+    table = comparison.outcome.confusion if comparison.outcome else None
+    if table is None or not is_drawable(table):
         return None
-    counts = np.array(found.counts, float)
+    counts = np.array(table.counts, float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Insertions have a row only, deletions a column only, where there are any.
-    rows = [k for k, name in enumerate(found.labels) if name or counts[k].any()]
-    columns = [k for k, name in enumerate(found.labels) if name or counts[:, k].any()]
+    rows = [k for k, name in enumerate(table.labels) if name or counts[k].any()]
+    columns = [k for k, name in enumerate(table.labels) if name or counts[:, k].any()]
     shares, n = shares[np.ix_(rows, columns)], len(columns)
-    down = distinguish([found.labels[k] or "inserted" for k in rows], 14)
-    along = distinguish([found.labels[k] or "deleted" for k in columns], 14)
+    down = distinguish([table.labels[k] or "inserted" for k in rows], 14)
+    along = distinguish([table.labels[k] or "deleted" for k in columns], 14)
     left = max(extent(t) for t in down) + 26
     cell = min(max((width - left - 4) / n, 13.0), 40)
     flat = max(extent(t) for t in along) < cell - 4
@@ -182,7 +180,7 @@ def confusion(contest: Contest, width: int) -> Canvas | None:
     canvas.rectangle(box, BAND, BAND)
     canvas.image(image, box)
     canvas.grid(box, n, len(rows))
-    canvas.text(left, 14, "came out as →", SMALL, MUTED)
+    canvas.text(left, 14, "predicted →", SMALL, MUTED)
     canvas.text(2, head - 7, "truth ↓", SMALL, MUTED)
     for k, text in enumerate(down):
         y = head + tall * (k + 0.5)
@@ -203,30 +201,30 @@ def confusion(contest: Contest, width: int) -> Canvas | None:
     return canvas
 
 
-# ------------------------------------------------------------------------------------ contenders
+# ---------------------------------------------------------------------------------------- models
 
 Look = tuple[str, float, Any]  # colour, thickness, style
 
 
-def _looks(contest: Contest) -> list[tuple[Model, Look]]:
-    """Each contender's line in every figure: the best ones stand out."""
+def _looks(comparison: Comparison) -> list[tuple[Model, Look]]:
+    """Each model's line in every figure: the best ones stand out."""
     looks = {}
-    for some, styles in ((contest.encoders, ENCODERS), (contest.baselines, BASELINES)):
-        for one, (colour, style) in zip(some, styles, strict=False):
-            looks[one.name, one.mode] = (colour, 2.0, style)
-    return [(one, looks.get((one.name, one.mode), REST)) for one in contest.ranked]
+    for models, styles in ((comparison.encoders, ENCODERS), (comparison.baselines, BASELINES)):
+        for model, (colour, style) in zip(models, styles, strict=False):
+            looks[model.name, model.mode] = (colour, 2.0, style)
+    return [(model, looks.get((model.name, model.mode), REST)) for model in comparison.models]
 
 
-def _drawn(shown: list[tuple[Model, Look]]) -> list[tuple[Model, Look]]:
-    """In the order of drawing: what stands out comes last, and so on top."""
+def _drawing_order(shown: list[tuple[Model, Look]]) -> list[tuple[Model, Look]]:
+    """The same lines in the order of drawing: those that stand out come last, on top."""
     rest, best = ([p for p in shown if (p[1] is REST) == there] for there in (True, False))
     return rest + best[::-1]
 
 
 def _keys(shown: list[tuple[Model, Look]], width: int) -> list[Key]:
-    """What the lines are; those that do not stand out share an entry."""
-    seen = [(one, look) for one, look in shown if look is not REST]
-    names = distinguish([comparison.label_of(one) for one, _ in seen], 34 if width < WIDE else 40)
+    """The legend of the lines; those that do not stand out share an entry."""
+    seen = [(model, look) for model, look in shown if look is not REST]
+    names = distinguish([model_label(model) for model, _ in seen], 34 if width < WIDE else 40)
     keys: list[Key] = [
         (name, colour, thickness, style, None)
         for name, (_, (colour, thickness, style)) in zip(names, seen, strict=True)
@@ -235,55 +233,57 @@ def _keys(shown: list[tuple[Model, Look]], width: int) -> list[Key]:
     return keys + ([(f"{rest} more", *REST, None)] if rest else [])
 
 
-def _mark(one: Model) -> Mark:
-    colour = INK if one.baseline else FIRST
-    return (SHAPES.get(one.mode, "o"), colour, colour)
+def _mark(model: Model) -> Mark:
+    colour = INK if model.baseline else FIRST
+    return (SHAPES.get(model.mode, "o"), colour, colour)
 
 
-def _meanings(contest: Contest, marks: list[Mark], chance: bool) -> list[tuple[Mark, str]]:
-    """The legend of the scores: what is there to be told apart."""
-    said = {"o": "", "s": f", {comparison.MODES['finetune']}"}
-    found = [
-        (mark, {FIRST: "encoder", INK: "baseline"}[mark[1]] + said[mark[0]])
+def _legend(comparison: Comparison, marks: list[Mark], chance: bool) -> list[tuple[Mark, str]]:
+    """The legend of the scores: the marks that occur."""
+    mode = {"o": "", "s": f", {MODES['finetune']}"}
+    entries = [
+        (mark, {FIRST: "encoder", INK: "baseline"}[mark[1]] + mode[mark[0]])
         for mark in sorted(set(marks), key=lambda mark: (mark[1] != FIRST, mark[0]))
     ]
-    if contest.several:
-        found += [(INTERVAL, "95 % interval"), (SEED, "a seed")]
-    return found + ([(("|", INK, INK), "chance")] if chance else [])
+    if comparison.several_seeds:
+        entries += [(INTERVAL, "95 % interval"), (SEED, "a seed")]
+    return entries + ([(("|", INK, INK), "chance")] if chance else [])
 
 
 # ---------------------------------------------------------------------------------------- courses
 
 
-def _course(one: Model, name: str) -> list[float | None]:
-    """A held-out value by epoch, nothing if no epoch has it; errors in percent."""
+def _values(model: Model, name: str) -> list[float | None]:
+    """A value of the validation split by epoch, [] if no epoch has it; errors in percent."""
     factor = 100 if name == "error" else 1
-    history = [(epoch.get("validation") or {}).get(name) for epoch in one.typical.history]
-    found = [factor * v if is_known(v) else None for v in history]
-    return found if any(map(is_known, found)) else []
+    history = [(epoch.get("validation") or {}).get(name) for epoch in model.median_outcome.history]
+    values = [factor * v if is_known(v) else None for v in history]
+    return values if any(map(is_known, values)) else []
 
 
-def _line(one: Model, look: Look, name: str) -> Line:
+def _line(model: Model, look: Look, name: str) -> Line:
     colour, thickness, style = look
-    marker = "" if look is REST else SHAPES.get(one.mode, "o")
-    kept = 0 if look is REST else one.typical.about.get("best_epoch") or 0
-    mark, kept_mark = (marker, colour, colour), ("D", colour, colour)
-    return Line(_course(one, name), mark, thickness, style, kept, kept_mark)
+    marker = "" if look is REST else SHAPES.get(model.mode, "o")
+    best = 0 if look is REST else model.median_outcome.about.get("best_epoch") or 0
+    mark, best_mark = (marker, colour, colour), ("D", colour, colour)
+    return Line(_values(model, name), mark, thickness, style, best, best_mark)
 
 
 # -------------------------------------------------------------------------------------------- DET
 
 
-def outside(contest: Contest) -> list[Model]:
-    """Those with a DET curve no part of which is in the frame."""
-    return [one for one in contest.with_det if not _pieces(*one.typical.det or ((), ()))]
+def outside(comparison: Comparison) -> list[Model]:
+    """Models with a DET curve of which no piece is in the frame."""
+    return [
+        model for model in comparison.with_det if not _pieces(*model.median_outcome.det or ((), ()))
+    ]
 
 
 def _pieces(alarms: ArrayLike, misses: ArrayLike) -> list[list[tuple[float, float]]]:
-    """The parts of a DET curve that are in the frame, close enough to be straight there.
+    """The pieces of a DET curve in the frame, with points so close that straight lines will do.
 
-    The curve is straight between its corners in rates, not on the axes: where it crosses any of
-    many rates, a point is put in.
+    The curve is straight between its corners in rates, but not on the axes of normal quantiles:
+    a point is added wherever it crosses one of 160 rates.
     """
     alarms, misses, along = _walk(alarms, misses)
     grid = ndtr(np.linspace(ndtri(LOW), ndtri(HIGH), 160))
@@ -291,7 +291,7 @@ def _pieces(alarms: ArrayLike, misses: ArrayLike) -> list[list[tuple[float, floa
     crossed = [np.interp(grid, alarms[::-1], along[::-1]), np.interp(grid, misses, along)]
     places = np.unique(np.concatenate([along, *crossed]))
     a, m = np.interp(places, along, alarms), np.interp(places, along, misses)
-    near = 1e-9  # what interpolating to and fro rounds off
+    near = 1e-9  # the rounding error of interpolating there and back
     inside = (np.minimum(a, m) >= LOW - near) & (np.maximum(a, m) <= HIGH + near)
     points = zip(np.clip(a, LOW, HIGH), np.clip(m, LOW, HIGH), inside, strict=True)
     pieces = [
@@ -302,14 +302,14 @@ def _pieces(alarms: ArrayLike, misses: ArrayLike) -> list[list[tuple[float, floa
     return [piece for piece in pieces if len(piece) > 1]
 
 
-def _equal(alarms: ArrayLike, misses: ArrayLike) -> float:
-    """Where the curve crosses the diagonal."""
+def _equal_error(alarms: ArrayLike, misses: ArrayLike) -> float:
+    """The rate at which the curve crosses the diagonal."""
     alarms, misses, along = _walk(alarms, misses)
     return float(np.interp(np.interp(0.0, misses - alarms, along), along, misses))
 
 
 def _walk(alarms: ArrayLike, misses: ArrayLike) -> tuple[Points, Points, Points]:
-    """False alarm and miss rates, and the way along the curve to each point."""
+    """False alarm and miss rates, and the length of the curve up to each point."""
     alarms, misses = np.asarray(alarms, float), np.asarray(misses, float)
     steps = np.abs(np.diff(alarms)) + np.abs(np.diff(misses))
     return alarms, misses, np.concatenate([[0.0], np.cumsum(steps)])

@@ -1,13 +1,18 @@
-"""The report of an evaluation: a page that shows whether an encoder helped on a task."""
+"""The report of an evaluation: a page that shows whether an encoder helps on a task."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:  # an evaluation is written with its report: the import goes the other way
-    from markupsafe import Markup
+from markupsafe import Markup
 
-    from augury.downstream.result import Evaluation
+from augury.downstream import comparison as tables
+from augury.downstream import figures, wording
+from augury.downstream.comparison import Comparison
+from augury.downstream.result import Evaluation
+from augury.report import canvas
+from augury.report.page import render_template
+from augury.store import write_atomically
 
 
 def render(evaluation: Evaluation) -> str:
@@ -15,19 +20,21 @@ def render(evaluation: Evaluation) -> str:
 
     Names come from users' files and are shown as they are, never read as markup.
     """
-    from augury.downstream import comparison
-    from augury.downstream import figures as outcomes
-    from augury.report import canvas
-    from augury.report.page import render_template
-
-    contest = comparison.Contest.of(evaluation)
+    comparison = Comparison.of(evaluation)
 
     def figure(name: str, message: str) -> Markup:
-        return canvas.both(getattr(outcomes, name), contest, name, message)
+        return canvas.both(getattr(figures, name), comparison, name, message)
 
     page = render_template(
-        "augury.downstream", "report.html.j2", contest=contest, evaluation=evaluation,
-        figure=figure, said=comparison, outside=outcomes.outside(contest),
+        "augury.downstream", "report.html.j2", comparison=comparison, evaluation=evaluation,
+        figure=figure, tables=tables, words=wording, outside=figures.outside(comparison),
     )  # fmt: skip
     # A file's name need not be UTF-8, a page must be.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> Path:
+    """Write the report as report.html to a folder; the file's path."""
+    path = folder / "report.html"
+    write_atomically(path, render(evaluation))
+    return path

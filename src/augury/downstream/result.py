@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ class Metric:
     """What a task's main score is."""
 
     name: str  # "EER"
-    words: str  # "equal error rate"
+    description: str  # "equal error rate"
     chance: float | None = None  # what a guess gives, where that is known
 
 
@@ -39,13 +38,13 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Worst:
+class Mistake:
     """An utterance, or a trial, that went most wrong."""
 
     name: str  # the recording in words
-    wrong: str  # what is wrong with it, in words
+    error: str  # what is wrong with it, in words
     truth: str = ""
-    outcome: str = ""
+    predicted: str = ""
     audio: str = ""  # a data URI of the recording, or nothing
 
 
@@ -60,24 +59,24 @@ class Outcome:
     groups: dict[str, float] = field(default_factory=dict)  # the main one of parts: "same gender"
     confusion: Confusion | None = None
     det: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # false alarm and miss rates
-    worst: tuple[Worst, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
     history: tuple[dict[str, Any], ...] = ()  # an entry an epoch, as `pretrain`'s
     about: dict[str, Any] = field(default_factory=dict)  # best_epoch, seconds, parameters, …
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Outcome:
-        """From what `asdict` gave, gone through JSON."""
-        given = dict(plain)
-        if given.get("interval"):
-            given["interval"] = tuple(given["interval"])
-        if given.get("confusion"):
-            counts = tuple(map(tuple, given["confusion"]["counts"]))
-            given["confusion"] = Confusion(tuple(given["confusion"]["labels"]), counts)
-        if given.get("det"):
-            given["det"] = tuple(map(tuple, given["det"]))
-        given["worst"] = tuple(Worst(**one) for one in given.get("worst", ()))
-        given["history"] = tuple(given.get("history", ()))
-        return cls(**given)
+    def from_json(cls, plain: dict[str, Any]) -> Outcome:
+        """The outcome of which `asdict` gave this, after JSON, which has no tuples."""
+        fields = dict(plain)
+        if fields.get("interval"):
+            fields["interval"] = tuple(fields["interval"])
+        if fields.get("confusion"):
+            counts = tuple(map(tuple, fields["confusion"]["counts"]))
+            fields["confusion"] = Confusion(tuple(fields["confusion"]["labels"]), counts)
+        if fields.get("det"):
+            fields["det"] = tuple(map(tuple, fields["det"]))
+        fields["mistakes"] = tuple(Mistake(**mistake) for mistake in fields.get("mistakes", ()))
+        fields["history"] = tuple(fields.get("history", ()))
+        return cls(**fields)
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,24 @@ class Model:
 
     name: str  # "mel", "random", or the encoder's folder
     mode: str  # "frozen" or "finetune"
-    pretrained: tuple[str, ...] | None = None  # its pseudo-labels (none: reconstruction alone)
+    pseudo_labels: tuple[str, ...] | None = None  # its pseudo-labels (none: reconstruction alone)
     outcomes: tuple[Outcome, ...] = ()  # by seed
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Model:
+        """From what `asdict` gave, after JSON."""
+        labels = plain["pseudo_labels"]
+        return cls(
+            plain["name"],
+            plain["mode"],
+            None if labels is None else tuple(labels),
+            tuple(Outcome.from_json(outcome) for outcome in plain["outcomes"]),
+        )
 
     @property
     def baseline(self) -> bool:
         """Whether it was not pretrained with a pseudo-label."""
-        return not self.pretrained
+        return not self.pseudo_labels
 
     @property
     def mean(self) -> float:
@@ -100,7 +110,7 @@ class Model:
         return float(np.mean([one.score for one in self.outcomes]))
 
     @property
-    def deviation(self) -> float | None:
+    def standard_deviation(self) -> float | None:
         """Standard deviation of the scores over seeds; None for a single one."""
         scores = [one.score for one in self.outcomes]
         return float(np.std(scores, ddof=1)) if len(scores) > 1 else None
@@ -110,14 +120,14 @@ class Model:
         """95 % interval of the mean over seeds (Student's t); None for a single one."""
         from scipy.stats import t
 
-        if self.deviation is None:
+        if self.standard_deviation is None:
             return None
         n = len(self.outcomes)
-        reach = float(t.ppf(0.975, n - 1)) * self.deviation / math.sqrt(n)
+        reach = float(t.ppf(0.975, n - 1)) * self.standard_deviation / math.sqrt(n)
         return self.mean - reach, self.mean + reach
 
     @property
-    def typical(self) -> Outcome:
+    def median_outcome(self) -> Outcome:
         """The outcome with the median score (the lower one of two)."""
         ordered = sorted(self.outcomes, key=lambda one: (one.score, one.seed))
         return ordered[(len(ordered) - 1) // 2]
@@ -135,50 +145,48 @@ class Evaluation:
     versions: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
-    def ranked(self) -> list[Model]:
+    def models_by_error(self) -> list[Model]:
         """Those with an outcome, lowest mean error first."""
         done = [one for one in self.models if one.outcomes]
         return sorted(done, key=lambda one: (one.mean, one.name, one.mode))
 
-    def write(self, folder: Path) -> Path:
-        """results.json, results.csv (a line an outcome) and report.html; the report's path."""
-        from augury.downstream.report import render
+    @classmethod
+    def read(cls, folder: Path | str) -> Evaluation:
+        """The evaluation that was written to a folder, equal to what `evaluate` returned.
 
+        Raises:
+            InputError: the folder's results.json is missing, damaged or of another version.
+        """
+        path = Path(folder) / "results.json"
+        try:
+            plain = json.loads(path.read_text("utf-8"))
+            if plain.pop("format") != FORMAT:
+                raise InputError("another format")
+            plain["metric"] = Metric(**plain["metric"])
+            plain["models"] = tuple(Model.from_json(model) for model in plain["models"])
+            plain["warnings"] = tuple(plain["warnings"])
+            return cls(**plain)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file; give the folder of an evaluation") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: not a results.json of this version ({error})") from error
+
+    def write(self, folder: Path) -> Path:
+        """Write results.json and results.csv (a row for each outcome); the path of the first."""
         plain = {"format": FORMAT} | asdict(self)
         write_atomically(folder / "results.json", json.dumps(plain, indent=1) + "\n")
         write_atomically(folder / "results.csv", self._table())
-        write_atomically(folder / "report.html", render(self))
-        return folder / "report.html"
+        return folder / "results.json"
 
     def _table(self) -> str:
+        """The outcomes as CSV, a row each."""
         about = ("best_epoch", "seconds", "parameters")
         header = ("task", "encoder", "mode", "seed", self.metric.name, "low", "high", *about)
         rows = []
-        for contender in self.models:
-            for one in contender.outcomes:
-                low, high = one.interval or ("", "")
-                rest = [one.about.get(name, "") for name in about]
-                who = (self.task, contender.name, contender.mode)
-                rows.append((*who, one.seed, one.score, low, high, *rest))
+        for model in self.models:
+            for outcome in model.outcomes:
+                low, high = outcome.interval or ("", "")
+                rest = [outcome.about.get(name, "") for name in about]
+                run = (self.task, model.name, model.mode, outcome.seed)
+                rows.append((*run, outcome.score, low, high, *rest))
         return csv_text(header, rows)
-
-
-def read_evaluation(path: Path) -> Evaluation:
-    """The evaluation of a results.json; ValueError where it is none."""
-    try:
-        plain = json.loads(path.read_text("utf-8"))
-        if plain.pop("format") != FORMAT:
-            raise InputError("another format")
-        plain["metric"] = Metric(**plain["metric"])
-        plain["models"] = tuple(_contender(one) for one in plain["models"])
-        plain["warnings"] = tuple(plain["warnings"])
-        return Evaluation(**plain)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a results.json of this version ({error})") from error
-
-
-def _contender(plain: dict[str, Any]) -> Model:
-    outcomes: Sequence[Outcome] = tuple(Outcome.of(one) for one in plain["outcomes"])
-    pretrained = plain["pretrained"]
-    pretrained = None if pretrained is None else tuple(pretrained)
-    return Model(plain["name"], plain["mode"], pretrained, tuple(outcomes))

@@ -16,9 +16,9 @@ from augury.downstream.scores import metrics
 from augury.errors import InputError
 
 #: Speakers that an interval takes at least.
-FEWEST = 5
+FEWEST_SPEAKERS = 5
 #: Seconds of a segment that a report can play, at most.
-PLAYED = 15.0
+LONGEST_SOUND = 15.0
 
 
 def with_label(
@@ -37,7 +37,7 @@ def with_label(
     return corpus.select(~empty & ~np.isin(labels, list(exclude))), rejected
 
 
-def interval(
+def error_interval(
     corpus: Corpus, places: NDArray[np.int64], errors: NDArray, of: NDArray
 ) -> tuple[float, float] | None:
     """95 % interval of Σ errors / Σ of these segments, speakers (or recordings) drawn anew.
@@ -47,18 +47,18 @@ def interval(
     group = corpus.recording[places]
     if "speaker" in corpus.columns:
         group = corpus.columns["speaker"][places].astype(str)
-    if len(set(group.tolist())) < FEWEST:
+    if len(set(group.tolist())) < FEWEST_SPEAKERS:
         return None
     return metrics.bootstrap_rate(errors, of, group, seed=0)
 
 
-def described(corpus: Corpus, place: int) -> str:
+def describe(corpus: Corpus, place: int) -> str:
     """A segment in words: its recording, and from when."""
     name, start = corpus.names[corpus.recording[place]], corpus.start[place]
     return name if np.isnan(start) else f"{name} at {start:.2f} s"
 
 
-def sound(corpus: Corpus, place: int) -> str:
+def sound_uri(corpus: Corpus, place: int) -> str:
     """A segment as a data URI that a page can play; "" where it can't be read."""
     path = corpus.recordings[corpus.recording[place]]
     try:
@@ -67,7 +67,7 @@ def sound(corpus: Corpus, place: int) -> str:
         return ""
     start, end = np.nan_to_num([corpus.start[place], corpus.end[place]], nan=0.0)
     first = round(start * rate)
-    stop = min(round(end * rate) if end else len(signal), first + round(PLAYED * rate))
+    stop = min(round(end * rate) if end else len(signal), first + round(LONGEST_SOUND * rate))
     data = io.BytesIO()
     signal = audio.resample(signal[first:stop], rate)
     soundfile.write(data, signal, audio.RATE, format="OGG", subtype="OPUS")

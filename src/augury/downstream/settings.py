@@ -157,7 +157,7 @@ class AsrSettings(EvaluateSettings):
         if self.fold:
             labels = phones.arpabet(text) if self.fold.startswith("arpabet") else symbols
             size = int(self.fold[-2:])
-            symbols = phones.folded(labels, to=size, merge_silences=self.merge_silences)
+            symbols = phones.fold(labels, to=size, merge_silences=self.merge_silences)
         return tuple(symbol for symbol in symbols if symbol not in self.exclude)
 
 

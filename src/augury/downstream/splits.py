@@ -50,7 +50,7 @@ def assign_splits(
     recordings = np.array(corpus.names, object)[corpus.recording]
     speakers = corpus.columns.get("speaker", recordings)
     if settings.folds:
-        order = _shuffled(set(speakers.tolist()), "fold")
+        order = _shuffle(set(speakers.tolist()), "fold")
         if len(order) < settings.folds:
             raise InputError(f"{len(order)} speakers or recordings make no {settings.folds} folds")
         part[np.isin(speakers, order[fold :: settings.folds])] = TEST
@@ -64,7 +64,7 @@ def assign_splits(
                 f"{', '.join(sorted(splits)) or 'no column split'}: choose other splits or shares"
             )
     if "speaker" in corpus.columns and not settings.shared_speakers:
-        _check(speakers, part)
+        _refuse_shared_speakers(speakers, part)
     return part
 
 
@@ -74,13 +74,13 @@ def _take(part: NDArray, corpus: Corpus, asked: str, name: str, groups: NDArray)
     if share is None:
         part[corpus.in_split(asked)] = name
         return
-    order = _shuffled(set(groups[part == TRAIN].tolist()), name)
+    order = _shuffle(set(groups[part == TRAIN].tolist()), name)
     if len(order) > 1:
         chosen = order[: max(1, round(share * len(order)))]
         part[(part == TRAIN) & np.isin(groups, chosen)] = name
 
 
-def _shuffled(names: set[str], salt: str) -> list[str]:
+def _shuffle(names: set[str], salt: str) -> list[str]:
     """In an order that follows from the names alone."""
     return sorted(names, key=lambda one: digest(f"{salt} {one}".encode(errors="surrogateescape")))
 
@@ -95,7 +95,7 @@ def _share(asked: str, name: str) -> float | None:
     return share
 
 
-def _check(speakers: NDArray, part: NDArray) -> None:
+def _refuse_shared_speakers(speakers: NDArray, part: NDArray) -> None:
     tested = set(speakers[part == TEST].tolist()) - {""}
     shared = sorted(set(speakers[part == TRAIN].tolist()) & tested)
     if shared:

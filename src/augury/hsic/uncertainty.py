@@ -54,7 +54,7 @@ BATCH = 32e6
 def bootstrap(
     scores: Vector,
     influence: Matrix,
-    groups: NDArray,
+    groups: Indices,
     *,
     within: bool,
     replicates: int,
@@ -80,40 +80,55 @@ def bootstrap(
         sets = [influence[order[i:j]] for i, j in pairwise(bounds)]
         # To first order the points of a very small class have no weight: such classes are resampled
         # whole, their spread standing for that of new points.
-        small = [one.sum(axis=0) for one in sets if len(one) < SMALLEST_RESAMPLED]
-        sets = [one for one in sets if len(one) >= SMALLEST_RESAMPLED] + (
+        small = [own.sum(axis=0) for own in sets if len(own) < SMALLEST_RESAMPLED]
+        sets = [own for own in sets if len(own) >= SMALLEST_RESAMPLED] + (
             [np.stack(small)] if small else []
         )
     else:
         codes = np.unique(groups, return_inverse=True)[1]
         sums = np.stack([np.bincount(codes, column) for column in influence.T], axis=1)
         sets = [sums]
-    found = np.tile(scores, (replicates, 1))
+    resampled = np.tile(scores, (replicates, 1))
     for units in sets:
         n = len(units)
         if n > normal_from:
             centred = units - units.mean(axis=0)
             values, vectors = np.linalg.eigh(centred.T @ centred)
             root = vectors * np.sqrt(np.maximum(values, 0))
-            found += rng.standard_normal((replicates, len(scores))) @ root.T
+            resampled += rng.standard_normal((replicates, len(scores))) @ root.T
         else:
-            found += (rng.multinomial(n, np.full(n, 1 / n), replicates) - 1.0) @ units
-    return found
+            resampled += (rng.multinomial(n, np.full(n, 1 / n), replicates) - 1.0) @ units
+    return resampled
 
 
-def intervals(replicates: NDArray, level: float = 0.95) -> Matrix:
-    """(candidates, 2): the middle `level` of each candidate's replicates."""
+def intervals(replicates: Values, level: float = 0.95) -> Matrix:
+    """(candidates, 2): the middle `level` of each candidate's replicates.
+
+    >>> import numpy as np
+    >>> intervals(np.arange(101.0)[:, None], level=0.9)
+    array([[ 5., 95.]])
+    """
     ends = (1 - level) / 2
     return np.quantile(replicates, [ends, 1 - ends], axis=0).T
 
 
 def ranks(replicates: Matrix) -> NDArray[np.int64]:
-    """(replicates, candidates) each candidate's rank, 1 for the lowest score."""
+    """(replicates, candidates) each candidate's rank, 1 for the lowest score.
+
+    >>> import numpy as np
+    >>> ranks(np.array([[0.3, 0.1, 0.2]]))
+    array([[3, 1, 2]])
+    """
     return np.argsort(np.argsort(replicates, axis=1, kind="stable"), axis=1, kind="stable") + 1
 
 
 def probability_better(replicates: Matrix) -> Matrix:
-    """(candidates, candidates): the share of replicates in which the row's score is the lower."""
+    """(candidates, candidates): the share of replicates in which the row's score is the lower.
+
+    >>> import numpy as np
+    >>> probability_better(np.array([[0.1, 0.2], [0.1, 0.3]]))[0, 1]
+    np.float64(1.0)
+    """
     a, b = replicates[:, :, None], replicates[:, None, :]
     return (a < b).mean(axis=0) + (a == b).mean(axis=0) / 2
 
@@ -181,23 +196,23 @@ def permutation_p(
         zs = [standardise(z) for z in zs]
         widths = [median_distance(z) for z in zs]
     largest = max(map(len, groups))
-    wanted = SumPlan.of(zs, widths, largest, tolerance=1e-3, norms=True)
+    plan = SumPlan.of(zs, widths, largest, tolerance=1e-3, norms=True)
     factors = [
-        one or (_nystrom(z, width) if largest > LARGEST_MATRIX else None)
-        for z, width, one in zip(zs, widths, wanted.factors, strict=True)
+        factor or (_nystrom(z, width) if largest > LARGEST_MATRIX else None)
+        for z, width, factor in zip(zs, widths, plan.factors, strict=True)
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(groups))
     observed, above = np.zeros(len(zs)), np.zeros((permutations, len(zs)))
     for rows, share, own in zip(groups, shares, seeds, strict=True):
         labels = [z[rows] for z in zs]
-        one = _shuffle_statistic(
+        statistic = _shuffle_statistic(
             x, rows, labels, widths, factors, float(share), robust=robust, run=run
         )
-        observed += _statistic(one, np.arange(len(rows))[None])[0]
-        at_once = max(1, int(BATCH / (one.B.shape[1] * len(rows) * 4)))
+        observed += _statistic(statistic, np.arange(len(rows))[None])[0]
+        at_once = max(1, int(BATCH / (statistic.B.shape[1] * len(rows) * 4)))
         counts = [min(at_once, permutations - k) for k in range(0, permutations, at_once)]
         tasks = (
-            (_shuffled_statistics, one, count, child)
+            (_shuffled_statistics, statistic, count, child)
             for count, child in zip(counts, own.spawn(len(counts)), strict=True)
         )
         above += np.concatenate(list(run(None, tasks)))
@@ -207,19 +222,19 @@ def permutation_p(
 
 
 def _shuffled_statistics(
-    x: Embeddings, one: ShuffleStatistic, count: int, seed: np.random.SeedSequence
+    x: Embeddings, statistic: ShuffleStatistic, count: int, seed: np.random.SeedSequence
 ) -> Matrix:
     """The statistic of `count` shuffles; `x` of no effect."""
-    places = np.tile(np.arange(len(one.A)), (count, 1))
-    return _statistic(one, np.random.default_rng(seed).permuted(places, axis=1))
+    places = np.tile(np.arange(len(statistic.A)), (count, 1))
+    return _statistic(statistic, np.random.default_rng(seed).permuted(places, axis=1))
 
 
-def _statistic(one: ShuffleStatistic, order: NDArray[np.int64]) -> Matrix:
+def _statistic(statistic: ShuffleStatistic, order: NDArray[np.int64]) -> Matrix:
     """(shuffles, candidates) for orders of the pseudo-labels' points, (shuffles, n)."""
-    squares = np.square(one.A.T @ one.B[order]).sum(axis=1, dtype=np.float64)
-    inner = np.add.reduceat(squares, one.ends, axis=1)
-    diagonal = np.einsum("i,sik->sk", one.a, one.b[order])
-    return one.weights * (inner - one.pull * diagonal)
+    squares = np.square(statistic.A.T @ statistic.B[order]).sum(axis=1, dtype=np.float64)
+    inner = np.add.reduceat(squares, statistic.ends, axis=1)
+    diagonal = np.einsum("i,sik->sk", statistic.a, statistic.b[order])
+    return statistic.weights * (inner - statistic.pull * diagonal)
 
 
 def _shuffle_statistic(
@@ -250,7 +265,7 @@ def _shuffle_statistic(
         )
         parts = list(run(x, _projection_tasks(rows, sums.origin, vectors)))
         A, a = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    columns = []
+    columns: list[tuple[Matrix, Vector, float]] = []
     for z, width, factor in zip(zs, widths, factors, strict=True):
         if n <= LARGEST_MATRIX:
             L = centre(label_kernel(z, width=width))

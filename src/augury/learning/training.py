@@ -12,14 +12,12 @@ import hashlib
 import json
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +25,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
+from augury.learning.objective import Data, Indices, Objective
 from augury.learning.processes import ProcessGroup
+from augury.learning.signals import stop_on_signals
 from augury.reporter import Reporter, TrainingProgress
 from augury.store import write_atomically
-
-Indices = TypeVar("Indices")  # which clips make a batch
-Data = TypeVar("Data")  # what is read of them
 
 #: Batches between two lines of the log.
 LOG_EVERY = 20
@@ -48,41 +45,6 @@ class Stopped(RuntimeError):
     def __reduce__(self) -> tuple[type[Stopped], tuple[str, int]]:
         """As another process gets it: with the signal."""
         return Stopped, (str(self), self.signal)
-
-
-class Objective(Protocol[Indices, Data]):
-    """What is trained: which batches, and what they cost."""
-
-    loss_names: list[str]  # names of the losses
-    loss_weights: list[float]  # of each in the whole; 0: only looked at
-    criterion: str  # part by whose held-out value the best epoch is chosen, or "loss"
-
-    def epoch_batches(self, epoch: int) -> list[Indices]:
-        """The batches of an epoch, in order."""
-        ...
-
-    def read(self, indices: Indices) -> Data:
-        """One batch; called from other threads, ahead of its turn."""
-        ...
-
-    def losses(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
-        """(parts,) losses summed over what they count, and how much that is."""
-        ...
-
-    def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
-        """As `losses`, on this process's part of what is held out; zeros where nothing is.
-
-        Once `stop` says so the rest may be left out: the figures are not used.
-        """
-        ...
-
-    def seconds(self, indices: Indices) -> float:
-        """Seconds of audio in a batch."""
-        ...
-
-    def describe(self, indices: Indices) -> str:
-        """The batch in words."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -162,7 +124,7 @@ class TrainingLoop(Generic[Indices, Data]):
         """
         self._resume()
         with (
-            _stop_on_signals() as stop,
+            stop_on_signals() as stop,
             torch.random.fork_rng(_gpus(self.group)),
             with_threads(self.state.threads),
         ):
@@ -386,32 +348,6 @@ def sum_over_batches(
         totals += torch.stack(losses(data)).double().cpu()
     totals = totals.to(device)
     return totals[0], totals[1]
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[list[int]]:
-    """Inside, signals that ask to stop only put their number into the list.
-
-    A second Ctrl-C interrupts at once.
-    """
-    asked = [0]
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked[0] and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked[0] = number
-
-    before = {
-        one: signal.signal(one, ask) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    }
-    try:
-        yield asked
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 @contextmanager

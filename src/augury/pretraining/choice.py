@@ -11,7 +11,8 @@ from typing import Any
 from augury import pseudolabels
 from augury.errors import InputError
 from augury.provenance import versions
-from augury.ranking.selection import read_ranking
+from augury.ranking.result import Ranking
+from augury.store import digest
 
 
 @dataclass(frozen=True)
@@ -54,31 +55,30 @@ def from_ranking(
     path = Path(path)
     if top < 1:
         raise InputError(f"top is {top}, but must be 1 or more")
-    found = read_ranking(path)
-    relevant = [name for name, counts in zip(found.names, found.relevant, strict=True) if counts]
-    if unknown := [name for name in weights or () if name not in found.names]:
-        raise InputError(
-            f"{path}: did not rank {', '.join(unknown)}; it has {', '.join(found.names)}"
-        )
+    ranking = Ranking.read(path)
+    names = [result.name for result in ranking.ranked_results]
+    relevant = [result.name for result in ranking.relevant_results]
+    if unknown := [name for name in weights or () if name not in names]:
+        raise InputError(f"{path}: did not rank {', '.join(unknown)}; it has {', '.join(names)}")
     if not weights and top > len(relevant):
         raise InputError(
-            f"{path}: top {top}, but only {len(relevant)} of its {len(found.names)} ranked "
-            f"candidates are relevant to {found.label}; ask for fewer, or name others with "
+            f"{path}: top {top}, but only {len(relevant)} of its {len(names)} ranked "
+            f"candidates are relevant to {ranking.label}; ask for fewer, or name others with "
             "--pseudo-labels"
         )
     taken = list(weights or relevant[:top])
     here = versions(*pseudolabels.packages(pseudolabels.parse_candidates(taken)))
-    then = found.versions.get("opensmile")
+    then = ranking.versions.get("opensmile")
     if "opensmile" in here and then != here["opensmile"]:
         raise InputError(
             f"{path}: ranked with openSMILE {then}, and this is {here['opensmile']}: the same name "
             "may not be the same value; rank again here"
         )
-    last = 0 if weights else found.names.index(taken[-1])
-    passed = tuple(name for name in found.names[:last] if name not in relevant)
+    last = 0 if weights else names.index(taken[-1])
+    passed = tuple(name for name in names[:last] if name not in relevant)
     about = {
-        "file": path.name, "digest": found.digest, "label": found.label,
-        "estimator": found.estimator, "inputs": found.inputs,
+        "file": path.name, "digest": digest(path.read_bytes()), "label": ranking.label,
+        "estimator": ranking.estimator, "inputs": ranking.inputs,
         "top": 0 if weights else top,  # 0: weights were given
     }  # fmt: skip
     return Choice(dict(weights or dict.fromkeys(taken, 1.0)), about, passed)

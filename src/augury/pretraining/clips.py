@@ -20,8 +20,6 @@ from augury.extraction.extract import Plan, Work
 from augury.pseudolabels.candidate import Candidate
 from augury.store import Store
 
-#: Seconds beyond which a recording, once it has been read whole, is read in parts.
-_LONG = 60.0
 #: Batches are read by several threads, and openSMILE knows no threads.
 _EXTRACTING = threading.Lock()
 
@@ -41,7 +39,8 @@ class Clips:
     frames: NDArray[np.int64]  # (clips,)
     held_out: NDArray[np.bool_]  # (clips,) whether it is for validation
     columns: dict[str, NDArray] = field(default_factory=dict)  # (clips,) numbers, or codes
-    _whole: set[int] = field(default_factory=set)  # long recordings found undamaged
+    long: float = 60.0  # seconds beyond which a checked recording is read through a memory map
+    _checked: set[int] = field(default_factory=set)  # long recordings found undamaged
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -86,7 +85,7 @@ class Clips:
         content, name = self.digests[r], extract.mel_key(self.digests[r])
         store = Store(self.plan.store)
         # A short clip of a long recording should not cost all of it.
-        read = store.memory_map if r in self._whole else store.read
+        read = store.memory_map if r in self._checked else store.read
         found = read(name)
         frames = extract.read_frames(self.plan, content, self.candidates, read)
         if found is None or frames is None:
@@ -94,8 +93,8 @@ class Clips:
             with _EXTRACTING:
                 found, frames = extract.read_stored(self.plan, work, content, name, self.candidates)
         duration = float(found["duration"][0])
-        if duration > _LONG:
-            self._whole.add(r)
+        if duration > self.long:
+            self._checked.add(r)
         return found["mel"], frames, duration
 
     def to_arrays(self) -> dict[str, NDArray]:

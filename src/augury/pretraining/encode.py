@@ -1,4 +1,4 @@
-"""A pretrained encoder put to use."""
+"""Load a pretrained encoder, and encode signals and files with it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from augury.pretraining import config
 from augury.pretraining.encoder import Encoder
 from augury.store import write_atomically
 
-#: Recordings are encoded in pieces of so many frames, each with what lies around it as context:
-#: an encoder of short clips has not seen long ones, and would need memory for all their frames.
-PIECE_FRAMES = 2000
-CONTEXT_FRAMES = 200
-#: Frames that a piece's length is filled up to a multiple of: torch makes kernels for each length
-#: it meets, which takes as long as encoding a few seconds.
+#: Frames that a piece is padded to a multiple of: torch prepares kernels for each new length,
+#: which takes as long as encoding a few seconds.
 LENGTH_MULTIPLE = 16
 
 
 def load_encoder(folder: Path | str) -> Encoder:
-    """The encoder that `augury pretrain` left in a folder, ready to be called, in eval mode.
+    """The encoder that `augury pretrain` wrote into a folder, in eval mode, on the CPU.
 
-    InputError says what the folder lacks.
+    Call it on signals (batch, samples) at 16 kHz, or log-mel (batch, frames, bands) in dB; `encode`
+    does so for one signal of any length.
+
+    Raises:
+        InputError: the folder holds no encoder, an unfinished or a damaged one.
     """
     folder = Path(folder)
     known = config.read_config(folder)
@@ -58,28 +58,45 @@ def load_encoder(folder: Path | str) -> Encoder:
 
 
 def encode(encoder: Encoder, signal: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features (frames, dimensions) of one signal (samples,) at 16 kHz, of any length.
+    """Features (frames, dimensions) of a signal (samples,) at 16 kHz, full scale ±1, any length.
 
-    Frame i is centred 12.5 ms + i · 10 ms from the beginning. Beyond 20 s the signal is encoded in
-    pieces of 20 s, with 2 s of context on either side that are then cut off.
+    Frame i is centred at 12.5 ms + i · 10 ms. A signal longer than 20 s is encoded in pieces of
+    20 s, each with 2 s of context on either side, whose features are discarded.
 
-    InputError if it is shorter than one window of 25 ms.
+    Raises:
+        InputError: the signal is shorter than one window of 25 ms.
+
+    >>> import numpy as np
+    >>> from augury.pretraining.encoder import Encoder
+    >>> from augury.settings import EncoderSettings
+    >>> encoder = Encoder(EncoderSettings(channels=(2,), pools=(8,))).eval()
+    >>> encode(encoder, np.zeros(16000, np.float32)).shape
+    (98, 256)
     """
     return encode_log_mel(encoder, audio.log_mel(signal))
 
 
-def encode_log_mel(encoder: Encoder, mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Features (frames, dimensions) of a log-mel (frames, bands) in dB; see `encode`."""
+def encode_log_mel(
+    encoder: Encoder, mel: NDArray[np.float32], *, piece: int = 2000, context: int = 200
+) -> NDArray[np.float32]:
+    """Features (frames, dimensions) of a log-mel (frames, bands) in dB; see `encode`.
+
+    Encoding in pieces bounds memory, and keeps inputs near the length of the clips that the
+    encoder was pretrained on.
+
+    Args:
+        piece: frames encoded at a time.
+        context: frames before and after a piece that its features may depend on.
+    """
     pieces = []
+    device = encoder.mean.device
     with torch.inference_mode():
-        for first in range(0, len(mel), PIECE_FRAMES):
-            begin = max(0, first - CONTEXT_FRAMES)
-            piece = torch.from_numpy(mel[begin : first + PIECE_FRAMES + CONTEXT_FRAMES]).to(
-                encoder.mean.device
-            )
-            frames = torch.tensor([len(piece)], device=piece.device)
-            filled = F.pad(piece, (0, 0, 0, -len(piece) % LENGTH_MULTIPLE))[None]
-            features = encoder(filled, frames)[0, first - begin : len(piece)][:PIECE_FRAMES]
+        for first in range(0, len(mel), piece):
+            begin = max(0, first - context)
+            x = torch.from_numpy(mel[begin : first + piece + context]).to(device)  # (frames, bands)
+            lengths = torch.tensor([len(x)], device=device)
+            padded = F.pad(x, (0, 0, 0, -len(x) % LENGTH_MULTIPLE))[None]  # (1, frames, bands)
+            features = encoder(padded, lengths)[0, first - begin : len(x)][:piece]
             pieces.append(features.float().cpu().numpy())
     return np.concatenate(pieces)
 
@@ -87,12 +104,16 @@ def encode_log_mel(encoder: Encoder, mel: NDArray[np.float32]) -> NDArray[np.flo
 def encode_files(
     encoder: Encoder, recordings: Iterable[Path], folder: Path
 ) -> Iterator[tuple[Path, Path | Exception]]:
-    """Each recording, and the NAME.npy written of it into a folder, or why there is none."""
-    taken: dict[Path, Path] = {}
+    """Encode recordings into a folder, one NAME.npy (frames, dimensions) each.
+
+    Yields:
+        Each recording, with the path of its features, or the error why there are none.
+    """
+    written: dict[Path, Path] = {}
     for path in recordings:
         into = folder / f"{path.stem}.npy"
-        if into in taken:
-            detail = f"{path}: {into} was already written, of {taken[into]}; give another --out"
+        if into in written:
+            detail = f"{path}: {into} was already written, of {written[into]}; give another --out"
             yield path, ValueError(detail)
             continue
         try:
@@ -104,5 +125,5 @@ def encode_files(
         data = io.BytesIO()
         np.save(data, features, allow_pickle=False)
         write_atomically(into, data.getvalue())
-        taken[into] = path
+        written[into] = path
         yield path, into

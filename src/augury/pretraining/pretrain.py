@@ -8,54 +8,37 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.numpy
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from augury import audio, compute, pseudolabels
 from augury.corpus.corpus import Corpus, TooManyBad
 from augury.corpus.manifest import write_quarantine
 from augury.errors import InputError, MissingPackage
 from augury.extraction.extract import Plan
-from augury.learning import batches, checkpoint
+from augury.learning import checkpoint
 from augury.learning.processes import STATE_FOLDER, ProcessGroup, lock_folder, process_group
-from augury.learning.training import Schedule, TrainingLoop, TrainingState, sum_over_batches
+from augury.learning.training import Schedule, TrainingLoop, TrainingState
 from augury.pretraining import config
 from augury.pretraining.choice import Choice, choose
 from augury.pretraining.clips import Clips
+from augury.pretraining.objective import ClipObjective
 from augury.pretraining.prepare import prepare
 from augury.pretraining.report import card, render
+from augury.pretraining.result import Pretrained
 from augury.pretraining.settings import PretrainSettings
-from augury.pretraining.workers import SPEECH, ClipBatch, PretrainingModel, read_batch
+from augury.pretraining.workers import PretrainingModel
 from augury.provenance import versions
 from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.store import default_store, pack, unpack, write_atomically
-
-#: Frames that medians are taken of.
-MEDIAN_FRAMES = 1 << 22
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A finished pretraining."""
-
-    folder: Path
-    config: config.Config  # with its result
-    history: list[dict[str, Any]]  # an entry an epoch: mean training and validation losses
-    skipped: tuple[str, ...]  # batches that were not finite, in words
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """What config.toml says of the training: best epoch, losses, time."""
-        return self.config.result
 
 
 class AnotherRun(InputError):
@@ -104,41 +87,23 @@ def pretrain(
     choice = choose(pseudo_labels)
     settings = PretrainSettings.of(preset, choice.weights, **choices)
     candidates = pseudolabels.parse_candidates(list(choice.weights)) if choice.weights else []
-    place = Path(store or default_store()).absolute()
-    plan = Plan.of(candidates, place, unvoiced=settings.unvoiced, mel=True)
+    store = Path(store or default_store()).absolute()
+    plan = Plan.of(candidates, store, unvoiced=settings.unvoiced, mel=True)
     folder = Path(out)
-    with process_group(device) as here, lock_folder(folder, here):
-        watching = _Watchers(reporter, folder if tensorboard and not here.rank else None)
-        if here.rank == 0:
+    with process_group(device) as group, lock_folder(folder, group):
+        listener = _Listener(reporter, folder if tensorboard and not group.rank else None)
+        if group.rank == 0:
             _prepare_folder(folder, corpus, choice, settings, candidates, plan, jobs, reporter)
-        here.wait()  # the others read what the first has written
+        group.wait()  # the others read what the first has written
         known = config.read_config(folder)
         assert known
         if prepare_only:
             return None
-        if known.result:
-            return _read_pretrained(folder, known)
-        clips = _read_clips(folder, candidates, plan, settings)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(settings.seed)
-            model = PretrainingModel(settings, known.targets)
-        model = model.to(here.device)
-        task = ClipObjective(clips, settings, model, here)
-        optimiser = _optimiser(model, settings)
-        run = TrainingLoop(
-            task, model, [optimiser], _schedule(settings, minutes), folder / STATE_FOLDER,
-            folder / "log.jsonl", known.key(), here, watching,
-        )  # fmt: skip
-        try:
-            trained = run.train()
-        finally:
-            watching.close()
-        if here.rank == 0:
-            _write_results(folder, known, model, task, trained)
-        here.wait()
-        written = config.read_config(folder)
-        assert written
-        return _read_pretrained(folder, written)
+        if not known.result:
+            clips = _read_clips(folder, candidates, plan, settings)
+            _train(folder, known, clips, group, listener, minutes)
+            group.wait()
+        return Pretrained.read(folder)
 
 
 # ------------------------------------------------------------------------------------ preparing
@@ -221,97 +186,31 @@ def _read_clips(
 # ------------------------------------------------------------------------------------- training
 
 
-class ClipObjective:
-    """Clips in, each worker's loss out."""
-
-    criterion = "loss"
-
-    def __init__(
-        self, clips: Clips, settings: PretrainSettings, model: PretrainingModel, here: ProcessGroup
-    ) -> None:
-        self.clips, self.settings, self.model, self.here = clips, settings, model, here
-        self.loss_names = [one.name for one in model.targets]
-        self.loss_weights = [one.weight for one in model.targets]
-        self.most = round(settings.batch_seconds / audio.HOP)
-        self.training = np.flatnonzero(~clips.held_out)
-
-    def epoch_batches(self, epoch: int) -> list[NDArray[np.int64]]:
-        """Indices of the clips of each batch of an epoch, in an order that the seed decides."""
-        rng = np.random.default_rng((self.settings.seed, epoch))
-        return self._batches(self.training, rng)
-
-    def _batches(
-        self, places: NDArray[np.int64], rng: np.random.Generator | None
-    ) -> list[NDArray[np.int64]]:
-        if not len(places):
-            return []
-        least = self.here.size if rng else 1
-        found = batches.make_batches(self.clips.frames[places], self.most, rng=rng, min_clips=least)
-        return [places[one] for one in found]
-
-    def read(self, indices: NDArray[np.int64]) -> ClipBatch:
-        """The clips of a batch."""
-        return read_batch(self.clips, self.model.targets, indices)
-
-    def losses(self, model: nn.Module, data: ClipBatch) -> tuple[Tensor, Tensor]:
-        """(workers,) summed losses, and how many values each sums over."""
-        device = self.here.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            return model(data.to(device))
-
-    def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
-        """As `losses`, of this process's share of the held-out clips."""
-        mine = self._held_out()[self.here.rank :: self.here.size]
-        return self._sum_losses(lambda data: self.losses(model, data), mine, stop)
-
-    def _held_out(self) -> list[NDArray[np.int64]]:
-        return self._batches(np.flatnonzero(self.clips.held_out), None)
-
-    def constant_guess_losses(
-        self, medians: Mapping[str, Tensor] | None = None
-    ) -> dict[str, float]:
-        """Mean losses on all held-out clips; see `PretrainingModel.constant_guess_losses`."""
-        device = self.here.device
-        sums, counts = self._sum_losses(
-            lambda data: self.model.constant_guess_losses(data.to(device), medians),
-            self._held_out(),
-        )
-        found = zip(self.loss_names, sums.tolist(), counts.tolist(), strict=True)
-        return {name: total / count for name, total, count in found if count}
-
-    def medians(self) -> dict[str, Tensor]:
-        """Each pseudo-label's median on what is held out, or on some hours of it."""
-        found: dict[str, list[Tensor]] = {}
-        frames, plans = 0, self._held_out()
-        for k in np.random.default_rng(0).permutation(len(plans)):  # they are sorted by length
-            plan = plans[k]
-            if frames > MEDIAN_FRAMES:
-                break
-            frames += int(self.clips.frames[plan].sum())
-            labels = self.read(plan).labels
-            for target in self.model.targets:
-                if target.name not in SPEECH and not target.categories:
-                    found.setdefault(target.name, []).append(labels[target.name])
-        return {
-            name: torch.cat(parts).nanmedian(dim=0)[0].nan_to_num() for name, parts in found.items()
-        }
-
-    def _sum_losses(
-        self,
-        losses: Callable[[ClipBatch], tuple[Tensor, Tensor]],
-        plans: list[NDArray[np.int64]],
-        stop: Callable[[], bool] = lambda: False,
-    ) -> tuple[Tensor, Tensor]:
-        read = batches.read_ahead(self.read, plans)
-        return sum_over_batches(losses, read, self.here.device, stop, count=len(self.loss_names))
-
-    def seconds(self, indices: NDArray[np.int64]) -> float:
-        """Seconds of audio in a batch."""
-        return float(self.clips.frames[indices].sum() * audio.HOP)
-
-    def describe(self, indices: NDArray[np.int64]) -> str:
-        """The clips of a batch, for messages."""
-        return self.clips.describe(indices)
+def _train(
+    folder: Path,
+    known: config.Config,
+    clips: Clips,
+    group: ProcessGroup,
+    listener: _Listener,
+    minutes: float,
+) -> None:
+    """Train to the end, from the last checkpoint if there is one, and write the results."""
+    settings = known.settings
+    with torch.random.fork_rng([]):
+        torch.manual_seed(settings.seed)
+        model = PretrainingModel(settings, known.targets)
+    model = model.to(group.device)
+    objective = ClipObjective(clips, settings, model, group)
+    loop = TrainingLoop(
+        objective, model, [_optimiser(model, settings)], _schedule(settings, minutes),
+        folder / STATE_FOLDER, folder / "log.jsonl", known.key(), group, listener,
+    )  # fmt: skip
+    try:
+        state = loop.train()
+    finally:
+        listener.close()
+    if group.rank == 0:
+        _write_results(folder, known, model, objective, state)
 
 
 def _optimiser(model: nn.Module, settings: PretrainSettings) -> torch.optim.Optimizer:
@@ -328,7 +227,7 @@ def _schedule(settings: PretrainSettings, minutes: float) -> Schedule:
     )  # fmt: skip
 
 
-class _Watchers(Reporter):
+class _Listener(Reporter):
     """The caller's reporter, and TensorBoard if asked for."""
 
     def __init__(self, reporter: Reporter | None, folder: Path | None) -> None:
@@ -367,41 +266,36 @@ def _write_results(
     folder: Path,
     known: config.Config,
     model: PretrainingModel,
-    task: ClipObjective,
-    trained: TrainingState,
+    objective: ClipObjective,
+    state: TrainingState,
 ) -> None:
-    """The weights of the best epoch, the finished configuration, card and report."""
+    """Write the weights of the best epoch, the finished configuration, model card and report."""
     best = checkpoint.load(folder / STATE_FOLDER / "best", model, key=known.key())
-    # Where no best could be written (a full disk), what the model now holds: the last epoch.
-    kept = best["epoch"] if best else trained.epoch
-    entry = trained.history[kept - 1]
+    # Where it could not be written (a full disk), the model keeps the weights of the last epoch.
+    kept = best["epoch"] if best else state.epoch
+    entry = state.history[kept - 1]
     weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     write_atomically(folder / "model.safetensors", safetensors.numpy.save(weights))
     result = {
-        "epochs": trained.epoch,
+        "epochs": state.epoch,
         "best_epoch": kept,
-        "batches": trained.step,
-        "skipped": trained.skipped,
+        "batches": state.step,
+        "skipped": state.skipped,
         "training": entry["training"],
         "validation": entry["validation"],
-        "seconds": round(trained.seconds, 1),
-        "audio_seconds": round(trained.audio_seconds, 1),
+        "seconds": round(state.seconds, 1),
+        "audio_seconds": round(state.audio_seconds, 1),
         "parameters": sum(p.numel() for p in model.encoder.parameters()),
     }
-    if task.clips.held_out.any():
-        result["mean_guess"] = task.constant_guess_losses()
-        result["constant_guess"] = task.constant_guess_losses(task.medians())
+    if objective.clips.held_out.any():
+        result["mean_guess"] = objective.constant_guess_losses()
+        result["constant_guess"] = objective.constant_guess_losses(objective.medians())
     known = replace(known, result=result)
-    history = json.dumps(trained.history)
+    history = json.dumps(state.history)
     write_atomically(folder / "history.json", history + "\n")
-    write_atomically(folder / "report.html", render(known, trained.history))
+    write_atomically(folder / "report.html", render(known, state.history))
     write_atomically(folder / "README.md", card(known))
-    known.write(folder)  # last: it says that all is there
+    known.write(folder)  # last: a configuration with a result marks a finished run
     checkpoint.remove(folder / STATE_FOLDER / "checkpoint")
     checkpoint.remove(folder / STATE_FOLDER / "best")
     (folder / STATE_FOLDER / "clips").unlink(missing_ok=True)
-
-
-def _read_pretrained(folder: Path, known: config.Config) -> Pretrained:
-    history = json.loads((folder / "history.json").read_text("utf-8"))
-    return Pretrained(folder, known, history, tuple(known.result["skipped"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,33 @@ from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import categories
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
-    """What one worker predicts at every frame."""
+    """What one worker predicts at every frame: numbers, or one of some categories.
 
-    name: str  # as asked for: "F0", "column:phone"; "mel", "mfcc" for the speech itself
-    source: str  # what it stands for
-    weight: float  # in the loss
+    >>> pitch = Target("F0", "opensmile", 1.0, np.array([120.0]), np.array([30.0]))
+    >>> pitch.dims
+    1
+    """
+
+    name: str  # of the pseudo-label: "F0", "column:phone"; "mel", "mfcc" for the speech itself
+    source: str  # where its values come from
+    weight: float  # of its worker in the total loss; 0: no worker
     mean: NDArray[np.float64]  # (dims,) over the training frames; of categories: their shares
-    standard_deviation: NDArray[np.float64]  # (dims,) of categories: 1
-    categories: tuple[str, ...] = ()  # where it is one of these, not a number
+    standard_deviation: NDArray[np.float64]  # (dims,) over the training frames; of categories: 1
+    categories: tuple[str, ...] = ()  # empty: a number
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Target):
+            return NotImplemented
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def dims(self) -> int:
-        """Outputs of its worker."""
+        """Outputs of its worker per frame."""
         return len(self.mean)
 
 

@@ -1,4 +1,4 @@
-"""What makes an order less believable than it looks."""
+"""Caveats: what makes an order less believable than it looks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,24 @@ from scipy.stats import rankdata
 from augury import audio
 from augury.ranking.result import Result
 
-#: From fewer groups resampled whole, intervals are clearly too narrow.
-GROUPS = 20
+#: With fewer groups resampled whole, intervals are clearly too narrow.
+FEWEST_GROUPS = 20
+#: Candidates from which on an order is compared with that of the spread.
+FEWEST_RANKED = {"robust": 5, "paper": 3, "released": 3}
+#: A robust order that agrees so well (|Spearman|) with that of the spread may follow it.
+SPREAD_AGREEMENT = 0.9
+#: Share of a score that shuffled values give as well, above which it is mostly bias.
+CHANCE_SHARE = 0.5
+#: P-value of a score above which it is not distinguished from chance.
+WEAK_P = 0.05
+#: Without p-values: standard deviations of shuffled scores below which a score is weak.
+WEAK_SDS = 3
+#: Standard deviations above which the relevance of noise shows that lengths depend on the label.
+LENGTH_SDS = 3
+#: Segments that a class needs for the robust estimator.
+FEWEST_SEGMENTS = 4
+#: Names of the best tier that are listed.
+LISTED = 8
 
 
 def find_caveats(
@@ -24,118 +40,194 @@ def find_caveats(
     label: str,
     resampled: tuple[str, int] | None = None,
 ) -> tuple[str, ...]:
-    """What a reader should know before believing the order.
+    """What a reader should know before believing the order, a sentence or two each.
 
     Args:
+        results: best first.
         counts: segments of each class.
         rates: sample rate of each recording, Hz.
         resampled: what the intervals resample whole, and how many of those there are; None: no
             groups, or no intervals.
     """
-    ranked = [r for r in results if r.score is not None]
-    found: list[str] = []
+    ranked = [result for result in results if result.score is not None]
+    caveats = (
+        spread_caveat(ranked, estimator),
+        bias_caveat(ranked, estimator),
+        units_caveat(estimator),
+        weakness_caveat(ranked),
+        relevance_caveat(ranked, label),
+        length_caveat(ranked, label),
+        tie_caveat(ranked),
+        resampling_caveat(ranked, int(counts.sum()), len(rates), resampled),
+        class_size_caveat(counts, estimator),
+        sample_rate_caveat(rates),
+        missing_caveat(ranked),
+    )
+    return tuple(filter(None, caveats))
+
+
+def spread_caveat(ranked: Sequence[Result], estimator: str) -> str:
+    """The order may be that of the candidates' spread, in which the speech plays no part."""
+    if len(ranked) < FEWEST_RANKED[estimator]:
+        return ""
     scores, shuffled, spread = (
-        np.array([getattr(r, name) for r in ranked], np.float64)
+        np.array([getattr(result, name) for result in ranked], np.float64)
         for name in ("score", "shuffled", "spread")
     )
-    robust = estimator == "robust"
-    if len(ranked) >= (5 if robust else 3):
-        by_speech = _order_agreement(scores, scores - shuffled)
-        by_spread = abs(_order_agreement(scores, spread))
-        # Of a robust score chance has no share to take off: it would agree with itself.
-        if by_spread >= (0.9 if robust else by_speech):
-            found.append(
-                "The order is no better explained by the speech than by each pseudo-label's own "
-                f"spread: Spearman {by_spread:.2f} with the spread within classes, {by_speech:.2f} "
-                "with what is left of the score when chance is taken off."
-            )
-    if estimator != "robust":
-        chance = [r for r in ranked if r.score and r.shuffled and r.shuffled > 0.5 * r.score]
-        if chance:
-            shares = sorted(r.shuffled / r.score for r in chance if r.shuffled and r.score)
-            ends = dict.fromkeys(f"{share:.0%}" for share in (shares[0], shares[-1]))
-            found.append(
-                f"{' to '.join(ends)} of the score of {_names(chance)} is what the same values "
-                "shuffled inside their classes give: bias, not dependence."
-            )
-        found.append(
-            f"The {estimator} estimator compares pseudo-labels in their raw units: "
-            "a change of unit changes the order. The robust estimator does not."
-        )
-    weak = [r for r in ranked if _weak(r)]
-    if weak:
-        found.append(
-            f"{_names(weak)}: no dependence on the speech beyond chance. A low score is then "
-            "no merit by itself: pure noise has one too. Look at the relevance."
-        )
-    found += _irrelevant(ranked, label)
-    useful = [r for r in ranked if r.relevant is not False]
-    best = [r for r in useful if r.tier is not None and r.tier == useful[0].tier]
-    if len(best) > 1:
-        found.append(
-            f"{_names(best, most=8)}: this data can't tell which of them is best (tier "
-            f"{best[0].tier}). More might."
-        )
-    if resampled and resampled[1] < GROUPS:
-        found.append(
-            f"Intervals and tiers rest on {resampled[1]} groups ({resampled[0]}), resampled whole: "
-            f"from fewer than {GROUPS} they come out too narrow, and the order looks more settled "
-            "than it is."
-        )
-    elif not resampled and best and len(rates) < counts.sum():
-        found.append(
-            "Intervals and tiers take each segment for evidence of its own, though several are cut "
-            "from one recording: they come out too narrow."
-        )
-    small = int((counts < 4).sum())
-    if small and estimator == "robust":
-        found.append(
-            f"{small} of {len(counts)} classes have fewer than 4 segments and are not scored."
-        )
-    low = [rate for rate in rates if rate < audio.RATE]
-    if low:
-        found.append(
-            f"{len(low)} of {len(rates)} recordings are sampled below 16 kHz (lowest {min(low)} "
-            "Hz) and were resampled up: their upper mel bands are empty."
-        )
-    gaps = [r for r in ranked if r.missing]
-    if gaps:
-        found.append(
-            f"{_names(gaps)}: scored on fewer segments, for want of a value on the others."
-        )
-    return tuple(found)
+    by_speech = _order_agreement(scores, scores - shuffled)
+    by_spread = abs(_order_agreement(scores, spread))
+    # A robust score has no share of chance to subtract: it would be compared with itself.
+    if by_spread < (SPREAD_AGREEMENT if estimator == "robust" else by_speech):
+        return ""
+    return (
+        "The order is no better explained by the speech than by each pseudo-label's own "
+        f"spread: Spearman {by_spread:.2f} with the spread within classes, {by_speech:.2f} "
+        "with what is left of the score when chance is subtracted."
+    )
 
 
-def _irrelevant(ranked: Sequence[Result], label: str) -> list[str]:
-    found = []
-    useless = [r for r in ranked if r.relevant is False]
-    if useless:
-        found.append(
-            f"{_names(useless)}: no relevance beyond that of noise (p ≥ .01). What says nothing of "
-            f"{label} can't help it, however low its score."
-        )
-    by_length = [
-        r.noise_relevance
-        for r in ranked
-        if r.noise_relevance and r.chance_sd and r.noise_relevance > 3 * r.chance_sd
+def bias_caveat(ranked: Sequence[Result], estimator: str) -> str:
+    """A large share of some scores is what shuffled values give as well."""
+    if estimator == "robust":
+        return ""
+    biased = [
+        (result, result.shuffled / result.score)
+        for result in ranked
+        if result.score and result.shuffled and result.shuffled > CHANCE_SHARE * result.score
     ]
-    if by_length:
-        found.append(
-            f"The segments' lengths depend on {label}: pure noise, averaged over them, has a "
-            f"relevance of {max(by_length):.2g}. What is not clearly above it counts as not "
-            "relevant."
+    if not biased:
+        return ""
+    shares = sorted(share for _, share in biased)
+    ends = dict.fromkeys(f"{share:.0%}" for share in (shares[0], shares[-1]))
+    return (
+        f"{' to '.join(ends)} of the score of {_names([result for result, _ in biased])} is what "
+        "the same values shuffled inside their classes give: bias, not dependence."
+    )
+
+
+def units_caveat(estimator: str) -> str:
+    """Raw units decide the order of every estimator but the robust one."""
+    if estimator == "robust":
+        return ""
+    return (
+        f"The {estimator} estimator compares pseudo-labels in their raw units: "
+        "a change of unit changes the order. The robust estimator does not."
+    )
+
+
+def weakness_caveat(ranked: Sequence[Result]) -> str:
+    """Some scores are not distinguished from chance."""
+    weak = [result for result in ranked if _is_weak(result)]
+    if not weak:
+        return ""
+    return (
+        f"{_names(weak)}: no dependence on the speech beyond chance. A low score is then "
+        "no merit by itself: pure noise has one too. Look at the relevance."
+    )
+
+
+def relevance_caveat(ranked: Sequence[Result], label: str) -> str:
+    """Some candidates are unrelated to the label."""
+    irrelevant = [result for result in ranked if result.relevant is False]
+    if not irrelevant:
+        return ""
+    return (
+        f"{_names(irrelevant)}: no relevance beyond that of noise (p ≥ .01). What is unrelated to "
+        f"{label} can't help it, however low its score."
+    )
+
+
+def length_caveat(ranked: Sequence[Result], label: str) -> str:
+    """Noise is relevant, too, because the segments' lengths depend on the label."""
+    noise = [
+        result.noise_relevance
+        for result in ranked
+        if result.noise_relevance
+        and result.chance_sd
+        and result.noise_relevance > LENGTH_SDS * result.chance_sd
+    ]
+    if not noise:
+        return ""
+    return (
+        f"The segments' lengths depend on {label}: pure noise, averaged over them, has a "
+        f"relevance of {max(noise):.2g}. What is not clearly above it counts as not relevant."
+    )
+
+
+def tie_caveat(ranked: Sequence[Result]) -> str:
+    """Which of the best tier's relevant candidates is best is not settled."""
+    relevant = [result for result in ranked if result.relevant is not False]
+    best = _best_tier(relevant)
+    if len(best) < 2:
+        return ""
+    return (
+        f"{_names(best, most=LISTED)}: this data does not show which of them is best (tier "
+        f"{best[0].tier}). More data might."
+    )
+
+
+def resampling_caveat(
+    ranked: Sequence[Result], segments: int, recordings: int, resampled: tuple[str, int] | None
+) -> str:
+    """Intervals and tiers are too narrow: few groups, or segments that are not independent."""
+    if resampled and resampled[1] < FEWEST_GROUPS:
+        return (
+            f"Intervals and tiers rest on {resampled[1]} groups ({resampled[0]}), resampled whole: "
+            f"with fewer than {FEWEST_GROUPS} they are too narrow, and the order looks more "
+            "settled than it is."
         )
-    return found
+    relevant = [result for result in ranked if result.relevant is not False]
+    if not resampled and _best_tier(relevant) and recordings < segments:
+        return (
+            "Intervals and tiers treat segments as independent, though several are cut from one "
+            "recording: they are too narrow."
+        )
+    return ""
 
 
-def _weak(result: Result) -> bool:
-    """Whether chance alone would give such a score often."""
+def class_size_caveat(counts: NDArray[np.integer], estimator: str) -> str:
+    """Small classes are not scored."""
+    small = int((counts < FEWEST_SEGMENTS).sum())
+    if not small or estimator != "robust":
+        return ""
+    return (
+        f"{small} of {len(counts)} classes have fewer than {FEWEST_SEGMENTS} segments and are not "
+        "scored."
+    )
+
+
+def sample_rate_caveat(rates: Sequence[int]) -> str:
+    """Some recordings have no speech in the upper mel bands."""
+    low = [rate for rate in rates if rate < audio.RATE]
+    if not low:
+        return ""
+    return (
+        f"{len(low)} of {len(rates)} recordings are sampled below 16 kHz (lowest {min(low)} "
+        "Hz) and were resampled up: their upper mel bands are empty."
+    )
+
+
+def missing_caveat(ranked: Sequence[Result]) -> str:
+    """Some candidates are scored on fewer segments than others."""
+    gaps = [result for result in ranked if result.missing]
+    return f"{_names(gaps)}: scored on fewer segments, those that have a value." if gaps else ""
+
+
+def _best_tier(relevant: Sequence[Result]) -> list[Result]:
+    """The relevant candidates of the best tier that has any; none without tiers."""
+    return [r for r in relevant if r.tier is not None and r.tier == relevant[0].tier]
+
+
+def _is_weak(result: Result) -> bool:
+    """Whether chance alone often gives such a score."""
     if result.p_value is not None:
-        return result.p_value > 0.05
-    return bool(result.shuffled_sd) and abs(result.score or 0) < 3 * (result.shuffled_sd or 0)
+        return result.p_value > WEAK_P
+    sd = result.shuffled_sd or 0
+    return bool(sd) and abs(result.score or 0) < WEAK_SDS * sd
 
 
-def _order_agreement(a: NDArray, b: NDArray) -> float:
+def _order_agreement(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's correlation; 0 where one of them is constant."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
@@ -147,7 +239,13 @@ def _names(results: Sequence[Result], most: int | None = None) -> str:
 
 
 def redundancy(columns: list[NDArray | None]) -> tuple[tuple[float | None, ...], ...]:
-    """Spearman's correlation of every pair, over segments where both have a value."""
+    """Spearman's correlation of every pair of candidates, over segments where both have a value.
+
+    None for categories, vectors, constants, and fewer than three common values.
+
+    >>> redundancy([np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])])
+    ((1.0, -1.0), (-1.0, 1.0))
+    """
     ranks = []
     for z in columns:
         if z is None or z.dtype.kind in "iu" or z.ndim > 1:
@@ -160,7 +258,7 @@ def redundancy(columns: list[NDArray | None]) -> tuple[tuple[float | None, ...],
             if a is None or b is None:
                 continue
             both = np.isfinite(a) & np.isfinite(b)
-            one, other = (rankdata(v[both]) if not both.all() else v for v in (a, b))
-            if both.sum() > 2 and np.ptp(one) > 0 and np.ptp(other) > 0:
-                table[i][j] = table[j][i] = float(np.corrcoef(one, other)[0, 1])
+            left, right = (rankdata(v[both]) if not both.all() else v for v in (a, b))
+            if both.sum() > 2 and np.ptp(left) > 0 and np.ptp(right) > 0:
+                table[i][j] = table[j][i] = float(np.corrcoef(left, right)[0, 1])
     return tuple(map(tuple, table))

@@ -1,10 +1,10 @@
-"""The ranking: candidates ordered by how independent of the speech they are, given the label."""
+"""Rank candidates by how independent of the speech they are, given the label."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 
 from augury import compute, pseudolabels
 from augury.corpus.corpus import Corpus
-from augury.embeddings import OnDevice, Selected
+from augury.embeddings import OnDevice
 from augury.errors import InputError
-from augury.extraction.extract import Embedding, gather
 from augury.provenance import versions
 from augury.ranking.caveats import find_caveats, redundancy
 from augury.ranking.dataset import Dataset, open_dataset, select_segments
+from augury.ranking.origin import Origin
 from augury.ranking.result import Ranking, Sensitivity
-from augury.ranking.scoring import estimate, group_by_missing, score_candidates
+from augury.ranking.scoring import CandidateScores, score_candidates
+from augury.ranking.sensitivity import SUBSET, estimate_sensitivity, variants_of
 from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
 
 if TYPE_CHECKING:
     from distributed import Client
-
-#: Segments that the sensitivity of the order is looked at on.
-SUBSET = 2000
 
 
 def rank(
@@ -68,61 +66,28 @@ def rank(
     if isinstance(candidates, str):
         raise InputError(f"candidates is {candidates!r}, but must be a list of names")
     settings = RankSettings.of(label=label, candidates=tuple(candidates), **choices)
-    given = select_segments(corpus, settings)
-    _units(given, settings)  # now, as a column that is not there should not cost an extraction
+    segments = select_segments(corpus, settings)
+    _resampling_units(segments, settings)  # a missing column should not cost an extraction
     if device and cluster:
         raise InputError("--device and --cluster can't be combined; leave one out")
     if device:
         OnDevice.check(device)
-    variants = _variants(settings)
-    embeddings = tuple(dict.fromkeys([settings.base_embedding(), *(e for _, e, _ in variants)]))
+    variants = variants_of(settings)
+    embeddings = dict.fromkeys([settings.base_embedding(), *(v.embedding for v in variants)])
     with open_dataset(
-        given, settings, embeddings=embeddings, subset=SUBSET if variants else 0,
+        segments, settings, embeddings=tuple(embeddings), subset=SUBSET if variants else 0,
         store=store, jobs=jobs, cluster=cluster, reporter=reporter,
     ) as data:  # fmt: skip
-        kept, timings = data.corpus, data.timings
-        resampled, units = _units(kept, settings)
-        groups = len(kept) if units is None else len(np.unique(units))
+        units = _resampling_units(data.corpus, settings)
         x = OnDevice(data.x[0], device) if device else data.x[0]
-        with compute.timed(timings, "HSIC"):
-            found = score_candidates(
-                data.candidates, data.values, x, data.y, data.seconds, units, settings, data.run
-            )
-        results = found.results
-    with compute.timed(timings, "sensitivity"):
-        sensitivity = _sensitivity(data, variants, settings)
-    order = [result.name for result in results]
-    ranking = Ranking(
-        estimator=settings.estimator,
-        label=settings.label,
-        results=results,
-        class_names=tuple(map(str, data.classes)),
-        class_counts=tuple(map(int, data.counts)),
-        class_shares=_shares(data.counts, settings.estimator),
-        segments=len(kept),
-        recordings=len(kept.recordings),
-        hours=sum(outcome.duration for outcome in data.outcomes) / 3600,
-        warnings=find_caveats(
-            results,
-            data.counts,
-            [outcome.rate for outcome in data.outcomes if outcome.rate],
-            estimator=settings.estimator,
-            label=settings.label,
-            resampled=None if units is None or not settings.bootstrap else (resampled, groups),
-        ),
-        redundancy=redundancy([data.values.get(name) for name in order]),
-        better=found.better,
-        resampled=resampled,
-        units=groups,
-        sensitivity=sensitivity,
-        quarantine=dict(sorted(Counter(one.reason for one in data.rejected).items())),
-        settings=settings.to_dict(),
-        versions=versions(*pseudolabels.packages(data.candidates)),
-        inputs=data.inputs(settings.label),
-        command=_command(corpus, settings),
-        rejected=data.rejected,
-        timings=timings,
-    )
+        with compute.timed(data.timings, "HSIC"):
+            scores = score_candidates(
+                data.candidates, data.values, x, data.y, data.seconds, units.codes, settings,
+                data.run,
+            )  # fmt: skip
+    with compute.timed(data.timings, "sensitivity"):
+        sensitivity = estimate_sensitivity(data, variants, settings)
+    ranking = _assemble(corpus, data, scores, units, sensitivity, settings)
     if out is not None:
         from augury.ranking.report import write_report  # matplotlib takes a while to load
 
@@ -131,98 +96,91 @@ def rank(
     return ranking
 
 
-def _units(kept: Corpus, settings: RankSettings) -> tuple[str, NDArray[np.int64] | None]:
-    """What the bootstrap resamples, and its codes; None: segments inside their classes.
+@dataclass(frozen=True)
+class _Units:
+    """What the bootstrap resamples whole."""
 
-    Segments cut from one recording are no independent evidence: unless told otherwise, recordings
-    are resampled as soon as one has several, and there are at least two.
+    name: str  # "segment", "recording" or a column
+    codes: NDArray[np.int64] | None  # (n,) of each segment; None: segments inside their classes
+    count: int
+
+
+def _assemble(
+    corpus: Corpus,
+    data: Dataset,
+    scores: CandidateScores,
+    units: _Units,
+    sensitivity: Sensitivity | None,
+    settings: RankSettings,
+) -> Ranking:
+    """The ranking from what was computed; `corpus` is the one given to `rank`."""
+    results = scores.results
+    grouped = units.codes is not None and settings.bootstrap
+    return Ranking(
+        estimator=settings.estimator,
+        label=settings.label,
+        results=results,
+        class_names=tuple(map(str, data.classes)),
+        class_counts=tuple(map(int, data.counts)),
+        class_shares=_shares(data.counts, settings.estimator),
+        segments=len(data.corpus),
+        recordings=len(data.corpus.recordings),
+        hours=sum(outcome.duration for outcome in data.outcomes) / 3600,
+        warnings=find_caveats(
+            results,
+            data.counts,
+            [outcome.rate for outcome in data.outcomes if outcome.rate],
+            estimator=settings.estimator,
+            label=settings.label,
+            resampled=(units.name, units.count) if grouped else None,
+        ),
+        redundancy=redundancy([data.values.get(result.name) for result in results]),
+        better=scores.better,
+        resampled=units.name,
+        units=units.count,
+        sensitivity=sensitivity,
+        quarantine=dict(sorted(Counter(row.reason for row in data.rejected).items())),
+        origin=Origin.of(corpus),
+        settings=settings,
+        versions=versions(*pseudolabels.packages(data.candidates)),
+        inputs=data.inputs(settings.label),
+        rejected=data.rejected,
+        timings={name: round(seconds, 3) for name, seconds in data.timings.items()},
+    )
+
+
+def _resampling_units(corpus: Corpus, settings: RankSettings) -> _Units:
+    """What the bootstrap resamples.
+
+    Segments cut from one recording are not independent evidence: unless `group` says otherwise,
+    recordings are resampled as soon as one has several segments, and there are at least two.
     """
-    recordings = len(np.unique(kept.recording))
-    several = 1 < recordings < len(kept)
+    recordings = len(np.unique(corpus.recording))
+    several = 1 < recordings < len(corpus)
     name = settings.group or ("recording" if several else "segment")
     if name == "segment":
-        return "segment", None
-    if name == "recording" and name not in kept.columns:
-        groups = kept.recording.astype(np.int64)
+        return _Units("segment", None, len(corpus))
+    if name == "recording" and name not in corpus.columns:
+        codes = corpus.recording.astype(np.int64)
     else:
-        text = kept.label(name)
+        text = corpus.label(name)
         if (text == "").any():
             raise InputError(
                 f"--group {name}: the column is empty in {(text == '').sum()} rows; fill it, or "
                 "leave those rows out"
             )
-        groups = np.unique(text, return_inverse=True)[1]
-    if settings.bootstrap and groups.min() == groups.max():
+        codes = np.unique(text, return_inverse=True)[1]
+    if settings.bootstrap and codes.min() == codes.max():
         raise InputError(
             f"--group {name}: all segments are of one; to resample whole groups, at least two are "
             "needed"
         )
-    return name, groups
+    return _Units(name, codes, len(np.unique(codes)))
 
 
-def _variants(settings: RankSettings) -> list[tuple[str, Embedding, float]]:
-    """Settings near the chosen ones: (name, embedding, factor of the kernel's width)."""
-    base = settings.base_embedding()
-    if not settings.sensitivity:
-        return []
-    name = "directions" if base.kind == "svcca" else "N"
-    found = [("as set", base, 1.0)]
-    fewer = base.parts // 4 * 2  # even, as `released` must be
-    numbers = [n for n in (fewer, base.parts * 2) if n]
-    found += [(f"{name} = {n}", replace(base, parts=n), 1.0) for n in numbers]
-    if base.kind != "svcca":
-        widths = (base.width / 2, base.width * 2)
-        found += [(f"σ_gd = {w:g}", replace(base, width=w), 1.0) for w in widths]
-    return found + [(f"kernel width × {f:g}", base, f) for f in (0.5, 2.0)]
-
-
-def _shares(counts: NDArray, estimator: str) -> tuple[float, ...]:
+def _shares(counts: NDArray[np.int64], estimator: str) -> tuple[float, ...]:
+    """Weights of the classes in the score."""
     if estimator == "released":
         return (1.0 / len(counts),) * len(counts)
     weights = np.where(counts >= 4, counts, 0) if estimator == "robust" else counts
     return tuple(map(float, weights / max(weights.sum(), 1)))
-
-
-def _sensitivity(
-    data: Dataset, variants: list[tuple[str, Embedding, float]], settings: RankSettings
-) -> Sensitivity | None:
-    """The scores under settings near the chosen ones, on the recordings of the subset."""
-    plan, keep = data.plan, data.keep
-    near = [
-        (work, outcome, place)
-        for work, outcome, place in zip(data.works, data.outcomes, data.places, strict=True)
-        if work.variants and not outcome.problem
-    ]
-    if not variants or not near:
-        return None
-    works, outcomes, places = (list(column) for column in zip(*near, strict=True))
-    among = np.concatenate(places)  # the subset's segments, as places in the corpus given
-    own = np.split(np.arange(len(among)), np.cumsum([len(p) for p in places])[:-1])
-    rows = (np.cumsum(keep) - 1)[among[keep[among]]]  # and as places among the kept
-    zs = {name: z[rows] for name, z in data.values.items()}
-    which = range(len(plan.embeddings))
-    found = gather(plan, works, outcomes, own, (), unvoiced=settings.unvoiced, which=which)
-    inside = np.flatnonzero(keep[among[found.usable]])
-    scores: dict[str, list[float | None]] = {one.name: [] for one in data.candidates}
-    y = data.y[rows]
-    groups = group_by_missing(data.candidates, zs, y)
-    for _, embedding, scale in variants:
-        x = Selected.of(found.embeddings[plan.embeddings.index(embedding)], inside)
-        for members, has, status in groups:
-            values: list[float | None] = [None] * len(members)
-            if status == "ranked":
-                known = [zs[one.name][has] for one in members]
-                at = Selected.of(x, np.flatnonzero(has))
-                made = estimate(at, known, y[has], settings, scale=scale, run=data.here)
-                values = [one.score for one in made]
-            for one, value in zip(members, values, strict=True):
-                scores[one.name].append(value)
-    names = tuple(name for name, _, _ in variants)
-    return Sensitivity(len(rows), names, {name: tuple(row) for name, row in scores.items()})
-
-
-def _command(corpus: Corpus, settings: RankSettings) -> str:
-    """A command line that gives this ranking again."""
-    home = corpus.source if corpus.source.is_dir() else corpus.source.parent
-    inside = all(path.is_relative_to(home.resolve()) for path in corpus.recordings)
-    return settings.command(str(corpus.source), *([] if inside else ["--allow-outside"]))

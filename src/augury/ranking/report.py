@@ -6,11 +6,23 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from augury.ranking import figures, wording
+from augury.ranking import figures, heatmaps, summary, wording
 from augury.ranking.result import Ranking
 from augury.report import canvas
 from augury.report.page import render_template
 from augury.store import write_atomically
+
+#: Figures of the page, by the section they stand in.
+FIGURES = {
+    "order": figures.order,
+    "trade": figures.trade,
+    "ingredients": figures.ingredients,
+    "classes": heatmaps.classes,
+    "histograms": figures.histograms,
+    "redundancy": heatmaps.redundancy,
+    "better": heatmaps.better,
+    "sensitivity": figures.sensitivity,
+}
 
 
 def render(ranking: Ranking) -> str:
@@ -20,11 +32,12 @@ def render(ranking: Ranking) -> str:
     """
 
     def figure(name: str, message: str) -> Markup:
-        return canvas.both(getattr(figures, name), ranking, name, message)
+        return canvas.both(FIGURES[name], ranking, name, message)
 
     return render_template(
-        "augury.ranking", "report.html.j2", ranking=ranking, wording=wording, figure=figure
-    )
+        "augury.ranking", "report.html.j2", ranking=ranking, wording=wording, summary=summary,
+        figure=figure,
+    )  # fmt: skip
 
 
 def write_report(ranking: Ranking, folder: Path | str) -> Path:

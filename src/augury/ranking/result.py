@@ -1,20 +1,31 @@
-"""What a ranking holds, and how it is written."""
+"""What a ranking holds, and how it is written and read."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from augury.corpus.corpus import Rejected
 from augury.corpus.manifest import write_quarantine
+from augury.errors import InputError
+from augury.ranking.command import command_line
+from augury.ranking.origin import Origin
+from augury.ranking.settings import RankSettings
 from augury.store import write_atomically
 from augury.tables import csv_text
+
+#: |Spearman| may exceed 1 by this much, from rounding.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
 class Result:
-    """One candidate's place in the ranking and everything it rests on. `None`: not defined."""
+    """A candidate's place in the ranking and everything it rests on; None: not defined."""
 
     name: str  # as asked for: "F0", "column:age", "mypackage.labels:jitter"
     source: str  # what it stands for: "opensmile:ComParE_2016:F0final_sma"
@@ -26,12 +37,12 @@ class Result:
     p_value: float | None  # of the score if z and the speech were independent inside the classes
     shuffled: float | None  # mean score with z shuffled inside classes: what chance alone gives
     shuffled_sd: float | None  # its standard deviation, where it has a closed form (robust)
-    spread: float | None  # 0..1, mean of 1 − L within classes: the label's spread, X never used
+    spread: float | None  # 0..1, mean of 1 − L within classes: how the values differ; X is not used
     dependence: float | None  # HSIC(X,Z), unbiased and normalised: 0 independent, 1 fully dependent
-    relevance: float | None  # HSIC(Z,Y), the same scale; near 0 the candidate says nothing of Y
-    chance_sd: float | None  # sd of total and relevance when the points are shuffled (mean 0)
-    noise_relevance: float | None  # what noise averaged over the segments has, by their lengths
-    relevance_p: float | None  # of a relevance so far above that by chance
+    relevance: float | None  # HSIC(Z,Y), the same scale; near 0: unrelated to Y
+    chance_sd: float | None  # sd of dependence and relevance over shuffles (mean 0)
+    noise_relevance: float | None  # relevance of noise averaged over the segments
+    relevance_p: float | None  # of a relevance so far above that of noise
     relevant: bool | None  # relevance_p below .01
     error: float | None  # bound on the score's relative error by approximation, not rounding
     classes: tuple[float | None, ...]  # each class's value (robust: normalised HSIC), class order
@@ -54,11 +65,14 @@ class Sensitivity:
 class Ranking:
     """Candidates best first, with what is needed to trust, question and reproduce the order."""
 
+    #: How pydantic reads ranking.json: no number as text, no NaN, no field that is not known.
+    __pydantic_config__ = {"strict": True, "allow_inf_nan": False, "extra": "forbid"}  # noqa: RUF012
+
     estimator: str  # "paper", "released" or "robust"
     label: str  # the column ranked for
     results: tuple[Result, ...]  # ranked ones best first, then those that can't be ranked
     class_names: tuple[str, ...]
-    class_counts: tuple[int, ...]
+    class_counts: tuple[int, ...]  # segments of each class
     class_shares: tuple[float, ...]  # weights of the classes in the score
     segments: int
     recordings: int
@@ -70,20 +84,39 @@ class Ranking:
     units: int  # how many of those there are
     sensitivity: Sensitivity | None
     quarantine: dict[str, int]  # reason → segments left out
-    settings: dict[str, object] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)  # what was read → its BLAKE2b digest
-    command: str = ""  # a command line that gives this ranking again
+    origin: Origin  # where the segments were read
+    settings: RankSettings
+    versions: dict[str, str]  # of the packages that computed it
+    inputs: dict[str, str]  # what was read → its BLAKE2b digest
     rejected: tuple[Rejected, ...] = ()  # the segments left out, one by one
-    timings: dict[str, float] = field(
-        default_factory=dict
-    )  # seconds by kind of work, all processes
+    timings: dict[str, float] = field(default_factory=dict)  # seconds by kind, all processes
+
+    @property
+    def ranked_results(self) -> list[Result]:
+        """The results that have a score, best first."""
+        return [
+            result
+            for result in self.results
+            if result.status == "ranked"
+            and result.score is not None
+            and math.isfinite(result.score)
+        ]
+
+    @property
+    def relevant_results(self) -> list[Result]:
+        """The ranked results, best first, without those known to be unrelated to the label."""
+        return [result for result in self.ranked_results if result.relevant is not False]
+
+    @property
+    def command(self) -> str:
+        """A command line that ranks the same manifest with the same settings."""
+        return command_line(self.origin, self.settings)
 
     def to_dict(self) -> dict[str, object]:
         """What ranking.json holds: no times, so that the same inputs give the same bytes."""
         plain = asdict(replace(self, rejected=(), timings={}))
         del plain["rejected"], plain["timings"]
-        return plain
+        return plain | {"settings": self.settings.to_dict(), "command": self.command}
 
     def write(self, folder: Path | str) -> None:
         """Write ranking.json, ranking.csv, quarantine.csv and timings.json."""
@@ -92,8 +125,26 @@ class Ranking:
         write_atomically(folder / "ranking.json", text + "\n")
         write_atomically(folder / "ranking.csv", self._table())
         write_quarantine(self.rejected, folder / "quarantine.csv")
-        timings = {name: round(seconds, 3) for name, seconds in self.timings.items()}
-        write_atomically(folder / "timings.json", json.dumps(timings, indent=1) + "\n")
+        write_atomically(folder / "timings.json", json.dumps(self.timings, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path | str) -> Ranking:
+        """A ranking from its ranking.json, or the folder that holds it; equal to the one written.
+
+        What was left out and the timings are read from quarantine.csv and timings.json beside it,
+        and are empty where those files are missing. File names that are not UTF-8 stay escaped.
+
+        Raises:
+            InputError: a file that can't be read, or that is not as `write` writes it.
+        """
+        path = Path(path)
+        path = path / "ranking.json" if path.is_dir() else path
+        ranking = _parse(path)
+        return replace(
+            ranking,
+            rejected=_read_quarantine(path.with_name("quarantine.csv")),
+            timings=_read_timings(path.with_name("timings.json")),
+        )
 
     def _table(self) -> str:
         columns = [
@@ -104,7 +155,7 @@ class Ranking:
         ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]
         names = [f"class:{name}" for name in self.class_names]
-        settings = json.dumps(self.settings, ensure_ascii=False)
+        settings = json.dumps(self.settings.to_dict(), ensure_ascii=False)
         rows = (
             [
                 rank if result.status == "ranked" else "",
@@ -121,3 +172,92 @@ class Ranking:
         )
         run = ["label", "estimator", "settings"]
         return csv_text(["rank", *columns, *ends, *run, *inputs, *names], rows)
+
+
+# ------------------------------------------------------------------------------------- reading
+
+
+def _parse(path: Path) -> Ranking:
+    """The content of ranking.json, checked."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        plain = json.loads(_content(path))
+        if not isinstance(plain, dict):
+            raise InputError("it holds no object")
+        plain.pop("command", None)  # rendered anew from origin and settings
+        ranking = TypeAdapter(Ranking).validate_json(json.dumps(plain))
+        _check(ranking)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(_not_ours(path, "ranking.json", f"{place}: {first['msg']}")) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(_not_ours(path, "ranking.json", str(error))) from error
+    return ranking
+
+
+def _check(ranking: Ranking) -> None:
+    """Raise InputError where fields contradict each other."""
+    names = [result.name for result in ranking.results]
+    if len(set(names)) < len(names):
+        raise InputError("a candidate is ranked twice")
+    for result in ranking.results:
+        if result.status == "ranked" and (result.score is None or result.relevance is None):
+            raise InputError(f"{result.name} is ranked, but has no score or no relevance")
+    table = ranking.redundancy
+    if len(table) != len(names) or any(len(row) != len(names) for row in table):
+        raise InputError(f"redundancy is not {len(names)} × {len(names)}")
+    if any(abs(value) > 1 + ROUNDING for row in table for value in row if value is not None):
+        raise InputError("redundancy is beyond 1")
+    count = len(ranking.ranked_results)
+    if ranking.better and [len(row) for row in ranking.better] != [count] * count:
+        raise InputError(f"better is not {count} × {count}")
+    lengths = {len(ranking.class_names), len(ranking.class_counts), len(ranking.class_shares)}
+    if len(lengths) > 1:
+        raise InputError("class_names, class_counts and class_shares are not of one length")
+
+
+def _read_quarantine(path: Path) -> tuple[Rejected, ...]:
+    if not path.exists():
+        return ()
+    try:
+        rows = list(csv.DictReader(io.StringIO(_content(path), newline=""), strict=True))
+        if any(value is None for row in rows for value in row.values()):
+            raise InputError("a row is cut short")
+        return tuple(
+            Rejected(
+                int(row["row"]),
+                row["path"],
+                float(row["start"]) if row["start"] else None,
+                float(row["end"]) if row["end"] else None,
+                row["reason"],
+                row["detail"],
+            )
+            for row in rows
+        )
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(_not_ours(path, "quarantine.csv", repr(error))) from error
+
+
+def _read_timings(path: Path) -> dict[str, float]:
+    if not path.exists():
+        return {}
+    try:
+        plain: Any = json.loads(_content(path))
+        if not isinstance(plain, dict) or not all(type(s) in (int, float) for s in plain.values()):
+            raise InputError("it holds no object of numbers")
+    except (ValueError, RecursionError) as error:
+        raise InputError(_not_ours(path, "timings.json", str(error))) from error
+    return plain
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def _not_ours(path: Path, name: str, why: str) -> str:
+    return f"{path}: not a {name} as `augury rank` writes it ({why})"

@@ -1,4 +1,4 @@
-"""Every candidate's result from arrays: its score, what it rests on, and how sure both are."""
+"""Every candidate's result from arrays: its score, what it rests on, and intervals."""
 
 from __future__ import annotations
 
@@ -18,20 +18,31 @@ from augury.pseudolabels.candidate import Candidate
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
 
-#: A candidate says something of the label if a relevance so far above noise's is rarer by chance.
+#: A candidate is relevant if chance gives a relevance so far above that of noise less often.
 RELEVANT = 0.01
 
 
 @dataclass(frozen=True)
-class Scored:
+class CandidateScores:
     """Results best first, and how they compare."""
 
     results: tuple[Result, ...]
-    better: tuple[tuple[float, ...], ...]  # of ranked ones: the row's probability to be the better
+    better: tuple[tuple[float, ...], ...]  # P(the row's score is lower), ranked ones, as results
+
+
+@dataclass(frozen=True)
+class _Estimates:
+    """Of candidates that share their segments, one item each."""
+
+    ci: list[hsic.CIEstimate]
+    dependence: list[hsic.Association]
+    relevance: list[hsic.Association]
+    noise: list[tuple[float, float]]  # relevance of noise, and its standard deviation
+    p_values: list[float | None]
 
 
 def score_candidates(
-    chosen: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     values: dict[str, NDArray],
     x: Any,
     y: NDArray[np.int64],
@@ -39,105 +50,124 @@ def score_candidates(
     units: NDArray[np.int64] | None,
     settings: RankSettings,
     run: RunTasks,
-) -> Scored:
+) -> CandidateScores:
     """Score candidates for a label.
 
     Args:
         values: candidate → its value for every segment; NaN, or -1 for categories: none.
-        x: (segments, …) embeddings, or what gives them for x[rows].
+        x: (segments, …) embeddings, or an object that returns them for x[rows].
         y: (segments,) codes of the label.
         seconds: (segments,) their lengths.
         units: (segments,) codes of what is resampled whole; None: segments inside their classes.
-        run: who runs the work, see `augury.compute.threads`.
+        run: runs the work, see `augury.compute.threads`.
     """
     results: list[Result] = []
-    influence = np.zeros((len(y), len(chosen)))
-    places: dict[str, int] = {}
-    labels = np.unique(y)
-    for members, has, status in group_by_missing(chosen, values, y):
+    influence: dict[str, NDArray[np.float64]] = {}
+    for members, has, status in group_by_missing(candidates, values, y):
         if status != "ranked":
-            results += [_unranked(one, status, values.get(one.name), has) for one in members]
+            results += [
+                _empty_result(candidate, status, values.get(candidate.name), has)
+                for candidate in members
+            ]
             continue
         rows = np.flatnonzero(has)
-        at = Selected.of(x, rows)
-        zs = [values[one.name][rows] for one in members]
-        found = _assessed(at, zs, y[rows], settings, run)
-        noise = noise_relevances(members, seconds[rows], y[rows])
-        p_values = [one.p_value for one in found[0]]
-        if settings.permutations:
-            p_values = _shuffled(at, zs, y[rows], found[0], settings, run)
-        where = np.searchsorted(labels, np.unique(y[rows]))
-        for one, z, c, t, r, p, floor in zip(members, zs, *found, p_values, noise, strict=True):
-            if not np.isfinite([c.score, t.value, r.value]).all():
-                raise ArithmeticError(f"{one.name}: a score is not finite; please report this")
-            if c.influence is not None:
-                influence[rows, len(places)] = c.influence
-            places[one.name] = len(places)
-            classes = np.full(len(labels), np.nan)
-            classes[where] = c.classes
-            relevance_p = r.p_above(*floor)
-            relevant = relevance_p < RELEVANT
-            results.append(
-                Result(
-                    name=one.name,
-                    source=one.source,
-                    status=status,
-                    score=c.score,
-                    interval=None,
-                    rank_interval=None,
-                    tier=None,
-                    p_value=p,
-                    shuffled=c.shuffled,
-                    shuffled_sd=c.shuffled_sd,
-                    spread=c.spread,
-                    dependence=t.value,
-                    relevance=r.value,
-                    chance_sd=r.shuffled_sd,
-                    noise_relevance=floor[0],
-                    relevance_p=relevance_p,
-                    relevant=relevant,
-                    error=c.error,
-                    classes=tuple(None if np.isnan(v) else float(v) for v in classes),
-                    dims=1 if z.ndim == 1 else z.shape[1],
-                    missing=int((~has).sum()),
-                    histogram=_histogram(z),
-                    note="" if relevant else f"no relevance: it says nothing of {settings.label}",
-                )
-            )
+        zs = [values[candidate.name][rows] for candidate in members]
+        at, labels = Selected.of(x, rows), y[rows]
+        estimates = _estimate_group(at, zs, labels, members, seconds[rows], settings, run)
+        where = np.searchsorted(np.unique(y), np.unique(labels))
+        classes = np.full((len(members), len(np.unique(y))), np.nan)
+        classes[:, where] = [ci.classes for ci in estimates.ci]
+        for k, candidate in enumerate(members):
+            result = _result(candidate, zs[k], estimates, k, classes[k], settings.label)
+            results.append(replace(result, missing=int((~has).sum())))
+            influence[candidate.name] = np.zeros(len(y))
+            if (points := estimates.ci[k].influence) is not None:
+                influence[candidate.name][rows] = points
     last = float("inf")
-    results.sort(key=lambda one: (last if one.score is None else one.score, one.name))
-    if not settings.bootstrap or not places:
-        return Scored(tuple(results), ())
-    return _compared(
-        results,
-        influence[:, [places[r.name] for r in results if r.name in places]],
-        y,
-        units,
-        settings,
+    results.sort(key=lambda result: (last if result.score is None else result.score, result.name))
+    if not settings.bootstrap or not influence:
+        return CandidateScores(tuple(results), ())
+    places = {name: k for k, name in enumerate(influence)}
+    order = [places[result.name] for result in results if result.name in places]
+    columns = np.stack(list(influence.values()), axis=1)[:, order]
+    return _add_intervals(results, columns, y, units, settings)
+
+
+def _result(
+    candidate: Candidate,
+    z: NDArray,
+    estimates: _Estimates,
+    k: int,
+    classes: NDArray[np.float64],
+    label: str,
+) -> Result:
+    """The result of the k-th candidate of a group; intervals and tiers are not known yet."""
+    ci, dependence, relevance = estimates.ci[k], estimates.dependence[k], estimates.relevance[k]
+    if not np.isfinite([ci.score, dependence.value, relevance.value]).all():
+        raise ArithmeticError(f"{candidate.name}: a score is not finite; please report this")
+    relevance_p = relevance.p_above(*estimates.noise[k])
+    relevant = relevance_p < RELEVANT
+    return Result(
+        name=candidate.name,
+        source=candidate.source,
+        status="ranked",
+        score=ci.score,
+        interval=None,
+        rank_interval=None,
+        tier=None,
+        p_value=estimates.p_values[k],
+        shuffled=ci.shuffled,
+        shuffled_sd=ci.shuffled_sd,
+        spread=ci.spread,
+        dependence=dependence.value,
+        relevance=relevance.value,
+        chance_sd=relevance.shuffled_sd,
+        noise_relevance=estimates.noise[k][0],
+        relevance_p=relevance_p,
+        relevant=relevant,
+        error=ci.error,
+        classes=tuple(None if np.isnan(v) else float(v) for v in classes),
+        dims=1 if z.ndim == 1 else z.shape[1],
+        missing=0,
+        histogram=_histogram(z),
+        note="" if relevant else f"no relevance: unrelated to {label}",
     )
 
 
 def noise_relevances(
     members: Sequence[Candidate], seconds: NDArray[np.float64], y: NDArray[np.int64]
 ) -> list[tuple[float, float]]:
-    """What each candidate's relevance must exceed, and its deviation.
+    """The relevance of noise averaged over the segments, and its standard deviation, of each.
 
-    A column's values are no means over frames: 0.
+    (0, 0) for a column, whose values are not means over frames.
     """
     noise = hsic.noise_relevance(seconds, y)
-    return [(0.0, 0.0) if one.kind == "column" else noise for one in members]
+    return [(0.0, 0.0) if candidate.kind == "column" else noise for candidate in members]
 
 
-def _assessed(
-    x: Any, zs: Sequence[NDArray], y: NDArray, settings: RankSettings, run: RunTasks
-) -> tuple[list[hsic.CIEstimate], list[hsic.Association], list[hsic.Association]]:
-    """Dependence, total dependence and relevance of candidates that share their segments."""
+def _estimate_group(
+    x: Any,
+    zs: Sequence[NDArray],
+    y: NDArray,
+    members: Sequence[Candidate],
+    seconds: NDArray[np.float64],
+    settings: RankSettings,
+    run: RunTasks,
+) -> _Estimates:
+    """CI estimate, dependence and relevance of candidates that share their segments."""
+    points = bool(settings.bootstrap)
     if settings.estimator == "robust":
-        return hsic.robust_with_associations(
-            x, zs, y, tolerance=settings.tolerance, points=bool(settings.bootstrap), run=run
+        ci, dependence, relevance = hsic.robust_with_associations(
+            x, zs, y, tolerance=settings.tolerance, points=points, run=run
         )
-    found = estimate(x, zs, y, settings, points=bool(settings.bootstrap), run=run)
-    return found, *hsic.associations(x, zs, y, tolerance=settings.tolerance, run=run)
+    else:
+        ci = estimate(x, zs, y, settings, points=points, run=run)
+        dependence, relevance = hsic.associations(x, zs, y, tolerance=settings.tolerance, run=run)
+    noise = noise_relevances(members, seconds, y)
+    p_values: list[float | None] = [estimate.p_value for estimate in ci]
+    if settings.permutations:
+        p_values = [*_permutation_p(x, zs, y, ci, settings, run)]
+    return _Estimates(ci, dependence, relevance, noise, p_values)
 
 
 def estimate(
@@ -158,26 +188,26 @@ def estimate(
     return function(x, zs, y, scale=scale, **common)
 
 
-def _shuffled(
+def _permutation_p(
     x: Any,
     zs: Sequence[NDArray],
     y: NDArray,
-    found: Sequence[hsic.CIEstimate],
+    estimates: Sequence[hsic.CIEstimate],
     settings: RankSettings,
     run: RunTasks,
 ) -> list[float]:
     """P-values by permutation."""
     groups = hsic.class_rows(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
-    shares, widths, few = found[0].shares, None, 4
+    shares, widths, few = estimates[0].shares, None, 4
     if settings.estimator == "paper":
         shares, widths, few = shares / counts**2, [settings.kernel_width] * len(zs), 1
-    scored_ = [c for c in range(len(groups)) if counts[c] >= few]
+    scored_classes = [c for c in range(len(groups)) if counts[c] >= few]
     p_values = uncertainty.permutation_p(
         x,
         zs,
-        [groups[c] for c in scored_],
-        shares[scored_],
+        [groups[c] for c in scored_classes],
+        shares[scored_classes],
         widths=widths,
         permutations=settings.permutations,
         seed=settings.seed,
@@ -186,15 +216,15 @@ def _shuffled(
     return [float(p) for p in p_values]
 
 
-def _compared(
+def _add_intervals(
     results: list[Result],
     influence: NDArray[np.float64],
     y: NDArray[np.int64],
     units: NDArray[np.int64] | None,
     settings: RankSettings,
-) -> Scored:
-    """With intervals, ranks and tiers of the ranked ones, which come first."""
-    scores = np.array([one.score for one in results if one.score is not None])
+) -> CandidateScores:
+    """Results with intervals, ranks and tiers of the ranked ones, which come first."""
+    scores = np.array([result.score for result in results if result.score is not None])
     replicates = uncertainty.bootstrap(
         scores,
         influence,
@@ -209,41 +239,43 @@ def _compared(
     tiers = uncertainty.tiers(scores, better)
     ranked = [
         replace(
-            one,
+            result,
             interval=(float(of_scores[k, 0]), float(of_scores[k, 1])),
             rank_interval=(int(of_ranks[k, 0]), int(of_ranks[k, 1])),
             tier=int(tiers[k]),
         )
-        for k, one in enumerate(results[: len(scores)])
+        for k, result in enumerate(results[: len(scores)])
     ]
-    return Scored(
+    return CandidateScores(
         (*ranked, *results[len(scores) :]), tuple(tuple(map(float, row)) for row in better)
     )
 
 
 def group_by_missing(
-    chosen: Sequence[Candidate], values: dict[str, NDArray], y: NDArray
+    candidates: Sequence[Candidate], values: dict[str, NDArray], y: NDArray
 ) -> list[tuple[list[Candidate], NDArray[np.bool_], str]]:
     """Candidates that lack a value on the same segments, those segments, and their status.
 
     They share the work on the speech. Those that can't be ranked stand alone.
     """
-    found: dict[tuple[str, bytes], tuple[list[Candidate], NDArray[np.bool_], str]] = {}
-    for one in chosen:
-        z = values.get(one.name)
-        has = _has_value(z) if z is not None else np.zeros(len(y), bool)
+    groups: dict[tuple[str, bytes], tuple[list[Candidate], NDArray[np.bool_], str]] = {}
+    for candidate in candidates:
+        z = values.get(candidate.name)
+        has = has_value(z) if z is not None else np.zeros(len(y), bool)
         status = _status(z, has, y)
-        found.setdefault((status, has.tobytes()), ([], has, status))[0].append(one)
-    return list(found.values())
+        groups.setdefault((status, has.tobytes()), ([], has, status))[0].append(candidate)
+    return list(groups.values())
 
 
-def _has_value(z: NDArray) -> NDArray[np.bool_]:
+def has_value(z: NDArray) -> NDArray[np.bool_]:
+    """Which points (n,) have a value: no NaN or infinity, no category below 0."""
     if z.dtype.kind in "iu":
         return np.asarray(z >= 0)
     return np.asarray(np.isfinite(z).reshape(len(z), -1).all(axis=1))
 
 
 def _status(z: NDArray | None, has: NDArray[np.bool_], y: NDArray) -> str:
+    """Whether a candidate can be ranked, or is "missing" or "constant"."""
     counts = np.unique(y[has], return_counts=True)[1]
     if z is None or len(counts) < 2 or counts.max() < 4:
         return "missing"
@@ -253,7 +285,10 @@ def _status(z: NDArray | None, has: NDArray[np.bool_], y: NDArray) -> str:
     return "ranked" if standardise(known).any() else "constant"
 
 
-def _unranked(one: Candidate, status: str, z: NDArray | None, has: NDArray[np.bool_]) -> Result:
+def _empty_result(
+    candidate: Candidate, status: str, z: NDArray | None, has: NDArray[np.bool_]
+) -> Result:
+    """The result of a candidate that can't be ranked."""
     note = (
         "the same value everywhere: there is nothing to learn from it"
         if status == "constant"
@@ -269,8 +304,8 @@ def _unranked(one: Candidate, status: str, z: NDArray | None, has: NDArray[np.bo
         )
     )  # fmt: skip
     return Result(
-        name=one.name,
-        source=one.source,
+        name=candidate.name,
+        source=candidate.source,
         status=status,
         classes=(),
         dims=dims,
@@ -282,6 +317,7 @@ def _unranked(one: Candidate, status: str, z: NDArray | None, has: NDArray[np.bo
 
 
 def _histogram(z: NDArray) -> tuple[tuple[int, ...], float, float]:
+    """Counts in equal bins of the first dimension, and its range."""
     first = (z if z.ndim == 1 else z[:, 0]).astype(np.float64)
     counts, edges = np.histogram(first, bins=30)
     return tuple(map(int, counts)), float(edges[0]), float(edges[-1])

@@ -30,7 +30,7 @@ from augury.store import digest, key, write_atomically
 from augury.validation.recipe import FILE_SETTINGS
 
 if TYPE_CHECKING:
-    from augury.pretraining.pretrain import Pretrained
+    from augury.pretraining.result import Pretrained
 
 #: Changes when the same job would give another result.
 VERSION = 2

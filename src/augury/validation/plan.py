@@ -77,7 +77,7 @@ def read_corpora(recipe: Recipe) -> RecipeCorpora:
         try:
             select_segments(labelled, rank_settings(recipe, judge))
             what, settings = find_task(judge.task), task_settings(recipe, judge)
-            corpus, _ = what.labelled(settings, corpus)
+            corpus, _ = what.select_segments(settings, corpus)
             assign_splits(corpus, settings, known_speakers=what.known_speakers)
         except TooManyBad:  # has with it what was refused
             raise

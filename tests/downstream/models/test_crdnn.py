@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from augury.downstream.models.crdnn import Crdnn, LiGRU, Recurrence, beside, largest  # noqa: E402
+from augury.downstream.models.crdnn import Crdnn, LiGRU, Recurrence, max_pool_frames, stack_frames  # noqa: E402
 from augury.learning.layers import mask, reversal  # noqa: E402
 
 TINY = {"recurrent_layers": 2, "recurrent_units": 6, "dimensions": 10}
@@ -124,10 +124,10 @@ def test_an_utterances_dropped_units_are_the_same_at_all_frames():
 def test_merged_by_hand():
     x = torch.tensor([[-1.0, -2.0, -3.0, 9.0, 9.0], [1.0, 2.0, 4.0, 3.0, 0.5]])[..., None]
     inside = mask(torch.tensor([3, 5]), 5)
-    found = largest(x, inside, 2)[..., 0]
+    found = max_pool_frames(x, inside, 2)[..., 0]
     assert found.tolist() == [[-1.0, -3.0, 0.0], [2.0, 4.0, 0.5]]  # neither a filler's 9 nor 0
-    assert torch.equal(largest(x, inside, 1), x * inside[..., None])
-    assert beside(x, inside, 2)[0].tolist() == [[-1.0, -2.0], [-3.0, 0.0], [0.0, 0.0]]
+    assert torch.equal(max_pool_frames(x, inside, 1), x * inside[..., None])
+    assert stack_frames(x, inside, 2)[0].tolist() == [[-1.0, -2.0], [-3.0, 0.0], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize("pool", [1, 2, 4])

@@ -56,7 +56,7 @@ def walked(scorer, hypothesis):
     """Scores (symbols,) of a scorer of one utterance after a hypothesis."""
     prefixes = scorer.empty()
     for symbol in hypothesis:
-        prefixes = scorer.extended(prefixes, torch.tensor([[0]]), torch.tensor([[symbol]]))
+        prefixes = scorer.extend(prefixes, torch.tensor([[0]]), torch.tensor([[symbol]]))
     return scorer.scores(prefixes)[0, 0]
 
 
@@ -80,16 +80,20 @@ TINY = [(1, 2, 0), (1, 4, 2), (2, 3, 0), (3, 3, 1), (4, 4, 3), (5, 2, 0), (5, 3,
 def test_greedy_by_hand():
     best = torch.tensor([[0, 1, 1, 0, 1, 2, 2], [2, 2, 1, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0, 0]])
     log_probs = torch.nn.functional.one_hot(best, 3).log()
-    assert ctc.greedy(log_probs, torch.tensor([7, 4, 7])) == [[1, 1, 2], [2, 1], []]
+    assert ctc.greedy_search(log_probs, torch.tensor([7, 4, 7])) == [[1, 1, 2], [2, 1], []]
     # With blank 2.
-    assert ctc.greedy(log_probs, torch.tensor([7, 5, 2]), blank=2) == [[0, 1, 0, 1], [1, 0], [0]]
+    assert ctc.greedy_search(log_probs, torch.tensor([7, 5, 2]), blank=2) == [
+        [0, 1, 0, 1],
+        [1, 0],
+        [0],
+    ]
 
 
 def test_two_frames_by_hand():
     # Each frame: blank .6, a .4. Best path: nothing, .36. But a is .24 + .24 + .16 = .64.
     log_probs = torch.tensor([0.6, 0.4], dtype=torch.float64).log().expand(1, 2, 2)
     lengths = torch.tensor([2])
-    assert ctc.greedy(log_probs, lengths) == [[]]
+    assert ctc.greedy_search(log_probs, lengths) == [[]]
     (found,) = ctc.prefix_beam_search(log_probs, lengths, beam=2)
     assert [h.symbols for h in found] == [[1], []]
     # Rounding of a few logarithms, here and below.
@@ -111,7 +115,7 @@ def test_repeated_symbols_take_a_blank_between():
     for best, output in (([1, 0, 1], [1, 1]), ([1, 1, 1], [1])):
         log_probs = torch.nn.functional.one_hot(torch.tensor([best]), 3).double().log()
         lengths = torch.tensor([3])
-        assert ctc.greedy(log_probs, lengths) == [output]
+        assert ctc.greedy_search(log_probs, lengths) == [output]
         assert ctc.prefix_beam_search(log_probs, lengths) == [[ctc.Hypothesis(output, 0.0)]]
         scorer = ctc.PrefixScorer(log_probs, lengths, end=0)
         assert walked(scorer, output).tolist() == [0, -math.inf, -math.inf]
@@ -154,7 +158,7 @@ def test_scores_of_every_hypothesis(frames, symbols, blank, draw):
         origins = list(itertools.product(range(len(hypotheses)), letters))
         hypotheses = [(*hypotheses[i], s) for i, s in origins]
         origin, symbol = torch.tensor(origins).T[:, None]
-        prefixes = scorer.extended(prefixes, origin, symbol)
+        prefixes = scorer.extend(prefixes, origin, symbol)
 
 
 def test_against_ctc_loss():
@@ -245,7 +249,7 @@ def test_scores_share_out_their_prefix():
         # Sums over 40 frames.
         assert float(scores.logsumexp(0)) == pytest.approx(expected, abs=1e-11)
         expected = float(scores[symbol])
-        prefixes = scorer.extended(prefixes, torch.tensor([[0]]), torch.tensor([[symbol]]))
+        prefixes = scorer.extend(prefixes, torch.tensor([[0]]), torch.tensor([[symbol]]))
 
 
 LENGTHS = torch.tensor([20, 1, 13, 0, 6])
@@ -255,12 +259,12 @@ def test_batched_equals_one_by_one():
     log_probs = drawn(6, 5, 20, 5)
     for x, n in zip(log_probs, LENGTHS, strict=True):
         x[n:] = math.nan  # frames beyond may hold anything
-    greedy = ctc.greedy(log_probs, LENGTHS)
+    greedy = ctc.greedy_search(log_probs, LENGTHS)
     found = ctc.prefix_beam_search(log_probs, LENGTHS, beam=4)
     assert (greedy[3], found[3]) == ([], [ctc.Hypothesis([], 0.0)])  # of no frames
     for i, n in enumerate(LENGTHS):
         alone = log_probs[i : i + 1, :n], LENGTHS[i : i + 1]
-        assert ctc.greedy(*alone) == [greedy[i]]
+        assert ctc.greedy_search(*alone) == [greedy[i]]
         (expected,) = ctc.prefix_beam_search(*alone, beam=4)
         assert [h.symbols for h in found[i]] == [h.symbols for h in expected]
         # log and exp round differently where they are vectorised, and where a few are left over.
@@ -285,7 +289,7 @@ def test_batched_scores_equal_one_by_one():
         prefixes = scorer.empty()
         for hypothesis, symbol in steps:
             yield scorer.scores(prefixes)
-            prefixes = scorer.extended(prefixes, hypothesis[rows], symbol[rows])
+            prefixes = scorer.extend(prefixes, hypothesis[rows], symbol[rows])
         yield scorer.scores(prefixes)
 
     together = list(scores(slice(None)))
@@ -362,9 +366,9 @@ def test_gradients_are_not_kept():
 def test_errors():
     log_probs = drawn(14, 2, 4, 3)
     with pytest.raises(ValueError, match=r"lengths has shape \(1,\), but of 2 utterances"):
-        ctc.greedy(log_probs, torch.tensor([4]))
+        ctc.greedy_search(log_probs, torch.tensor([4]))
     with pytest.raises(ValueError, match="2 to 5 frames, but there are 4"):
-        ctc.greedy(log_probs, torch.tensor([2, 5]))
+        ctc.greedy_search(log_probs, torch.tensor([2, 5]))
     with pytest.raises(ValueError, match="blank is 3, but it is one of 3 symbols"):
         ctc.prefix_beam_search(log_probs, whole(log_probs), blank=3)
     with pytest.raises(ValueError, match="beam is 0"):
@@ -373,5 +377,5 @@ def test_errors():
         ctc.PrefixScorer(log_probs, whole(log_probs), end=-1)
     log_probs[1, 2, 0] = math.nan
     with pytest.raises(ValueError, match="utterance 1 hold NaN"):
-        ctc.greedy(log_probs, whole(log_probs))
-    assert ctc.greedy(log_probs, torch.tensor([4, 2]))  # beyond the end it is no harm
+        ctc.greedy_search(log_probs, whole(log_probs))
+    assert ctc.greedy_search(log_probs, torch.tensor([4, 2]))  # beyond the end it is no harm

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from augury.downstream.scores.phones import GROUPS_39, PHONES_48, arpabet, folded
+from augury.downstream.scores.phones import GROUPS_39, PHONES_48, arpabet, fold
 
 # TIMIT's phoncode.doc, in its order and its groups: 61.
 STOPS = "b d g p t k dx q"
@@ -65,13 +65,13 @@ def test_each_of_the_61_is_in_the_table_once():
 @pytest.mark.parametrize(("to", "renamed"), [(48, RENAMED_48), (39, RENAMED_39)])
 def test_as_published(to, renamed):
     expected = [renamed.get(phone, phone) for phone in TIMIT if phone != "q"]
-    assert folded(TIMIT, to=to) == expected
+    assert fold(TIMIT, to=to) == expected
     assert len(set(expected)) == to
 
 
 def test_39_is_the_default_and_a_sentence_is_folded_in_its_order():
     # The beginning of NLTK's dr3-falk0/si658, then a q and an axr.
-    assert folded(["h#", "dh", "ix", "s", "tcl", "t", "r", "ey", "q", "axr"]) == [
+    assert fold(["h#", "dh", "ix", "s", "tcl", "t", "r", "ey", "q", "axr"]) == [
         "sil",
         "dh",
         "ih",
@@ -87,48 +87,48 @@ def test_39_is_the_default_and_a_sentence_is_folded_in_its_order():
 @pytest.mark.parametrize("merge", [False, True])
 @pytest.mark.parametrize("first", [48, 39])
 def test_folding_again_changes_nothing(first, merge):
-    once = folded(TIMIT, to=first, merge_silences=merge)
-    assert folded(once, to=first, merge_silences=merge) == once
-    assert folded(once, merge_silences=merge) == folded(TIMIT, merge_silences=merge)
+    once = fold(TIMIT, to=first, merge_silences=merge)
+    assert fold(once, to=first, merge_silences=merge) == once
+    assert fold(once, merge_silences=merge) == fold(TIMIT, merge_silences=merge)
 
 
 def test_silences_in_a_row_are_one_only_if_asked_for():
     phones = ["h#", "q", "h#", "tcl", "t", "tcl", "pau", "epi", "q", "q"]
-    assert folded(phones) == ["sil", "sil", "sil", "t", "sil", "sil", "sil"]
-    assert folded(phones, merge_silences=True) == ["sil", "t", "sil"]
-    assert folded(phones, to=48, merge_silences=True) == ["sil", "cl", "t", "cl", "sil", "epi"]
-    assert folded(["s", "s", "pau"], merge_silences=True) == ["s", "s", "sil"]
+    assert fold(phones) == ["sil", "sil", "sil", "t", "sil", "sil", "sil"]
+    assert fold(phones, merge_silences=True) == ["sil", "t", "sil"]
+    assert fold(phones, to=48, merge_silences=True) == ["sil", "cl", "t", "cl", "sil", "epi"]
+    assert fold(["s", "s", "pau"], merge_silences=True) == ["s", "s", "sil"]
 
 
 def test_arpabet_loses_its_stress_and_case():
     assert arpabet("HH AH0 L OW1\tSIL  ao2 AX-H\n") == ["hh", "ah", "l", "ow", "sil", "ao", "ax-h"]
     assert arpabet("") == []
     assert len(set(arpabet(CMU))) == 39
-    assert set(folded(arpabet(CMU))) == set(folded(TIMIT)) - {"dx", "sil"}
+    assert set(fold(arpabet(CMU))) == set(fold(TIMIT)) - {"dx", "sil"}
 
 
 def test_nothing_and_only_q_are_nothing():
-    assert folded([]) == folded(["q"]) == []
+    assert fold([]) == fold(["q"]) == []
 
 
 def test_unknown_phones_are_named():
     with pytest.raises(ValueError, match=r"'AH0' is none of TIMIT's 61 phones.* by arpabet\(\)"):
-        folded(["aa", "AH0"])
+        fold(["aa", "AH0"])
     with pytest.raises(ValueError, match=r"'\+nsn\+' is none .* leave it out or rename it"):
         arpabet("SIL +NSN+ AA")
     with pytest.raises(ValueError, match="'ah3' is none"):
         arpabet("AH3")
     with pytest.raises(ValueError, match="'' is none"):
-        folded([""])
+        fold([""])
     with pytest.raises(ValueError, match="to is 61, but TIMIT's phones are folded to 48 or 39"):
-        folded(["aa"], to=61)
+        fold(["aa"], to=61)
 
 
 def test_real_transcripts_fold(shared_data):
     lines = [line for path in shared_data.glob("timit_sample/*/*.phn") for line in path.open()]
     phones = [line.split()[2] for line in lines]
     assert set(phones) == set(TIMIT)  # the sample has them all
-    assert len(set(folded(phones))) == 39
+    assert len(set(fold(phones))) == 39
     table = (shared_data / "speechocean762" / "phones.tsv").read_text().splitlines()[1:]
     spoken = " ".join(p for line in table if (p := line.split("\t")[3]) != "+NSN+")
-    assert len(set(folded(arpabet(spoken)))) == 38
+    assert len(set(fold(arpabet(spoken)))) == 38

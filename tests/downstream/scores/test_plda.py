@@ -46,7 +46,7 @@ def test_cosines_by_hand():
     # Of unit vectors that are rounded.
     expected = [[1, 0, 0.8], [0, 0, 0]]
     assert np.allclose(plda.cosine_scores(enrol, test), expected, atol=1e-15)
-    assert np.allclose(plda.length_normalised(enrol), [[0.6, 0.8], [0, 0]], atol=1e-16)
+    assert np.allclose(plda.normalise_length(enrol), [[0.6, 0.8], [0, 0]], atol=1e-16)
 
 
 # ----------------------------------------------------------------------------------- LDA
@@ -135,7 +135,7 @@ def test_the_share_shrunk_is_ledoit_and_wolfs():
     share = noise / np.square(S - even).sum()
     assert 0.2 < share < 0.9  # neither bound applies
     expected = share * even + (1 - share) * S
-    assert np.allclose(plda._shrunk(S, residual), expected, rtol=1e-12)  # sums otherwise arranged
+    assert np.allclose(plda._shrink(S, residual), expected, rtol=1e-12)  # sums otherwise arranged
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e9 + 0.1])

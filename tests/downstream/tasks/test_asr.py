@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from augury import evaluate  # noqa: E402
 from augury.downstream.settings import AsrSettings  # noqa: E402
-from augury.downstream.tasks.asr import Asr, joined  # noqa: E402
+from augury.downstream.tasks.asr import Asr, join_rows  # noqa: E402
 
 SIZES = {
     "channels": (), "time_pool": 2, "recurrent_layers": 1, "recurrent_units": 24,
@@ -48,7 +48,7 @@ def test_sentences_of_tones_are_recognised(tmp_path, decoder, most):
     table = np.array(outcome.confusion.counts)
     assert outcome.confusion.labels[-1] == ""
     assert table.sum() - np.trace(table) == round(outcome.score * outcome.about["symbols"])
-    assert len(outcome.worst) == 10
+    assert len(outcome.mistakes) == 10
     losses = set(outcome.history[0]["validation"])
     assert losses == {"loss", "ctc", "error", *(["attention"] if decoder == "attention" else [])}
     assert "error" not in outcome.history[0]["training"]
@@ -58,7 +58,7 @@ def test_rows_of_phones_are_joined_to_transcripts(tmp_path):
     whole, tones = toy.sentences(tmp_path)
     lines = tones.read_text().splitlines()
     tones.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")  # in any order
-    found = joined(read_corpus(tones), "phone")
+    found = join_rows(read_corpus(tones), "phone")
     expected = read_corpus(whole)
     texts = dict(zip(expected.names, expected.label("text").tolist(), strict=True))
     assert dict(zip(found.names, found.label("phone").tolist(), strict=True)) == texts
@@ -147,7 +147,9 @@ def test_too_short_counts_repeated_symbols(tmp_path):
     settings = AsrSettings(label="text", time_pool=2)
     part = np.array(["train", "train", "test"], object)
     task = Asr(settings, corpus, part, np.array([4, 4, 5]))
-    assert [place for place, *_ in task.unfit()] == [1]  # 3 wanted, 2 there; of the third all 3
+    assert [place for place, *_ in task.untrainable()] == [
+        1
+    ]  # 3 wanted, 2 there; of the third all 3
 
 
 def test_timit_as_published_on_its_sample(tmp_path, shared_data):

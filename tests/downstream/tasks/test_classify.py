@@ -7,7 +7,8 @@ torch = pytest.importorskip("torch")
 
 from augury.downstream.features import Batch  # noqa: E402
 from augury.downstream.settings import ClassifySettings  # noqa: E402
-from augury.downstream.tasks.classify import Probe, classified, pooled  # noqa: E402
+from augury.downstream.tasks.classify import Probe, pool_statistics  # noqa: E402
+from augury.downstream.tasks.task import classification_losses  # noqa: E402
 
 
 def batch(row, first, stop, lengths, **targets):
@@ -31,7 +32,7 @@ def test_pooled_as_a_plain_loop(parts):
     torch.manual_seed(0)
     features = torch.randn(2, 12, 4, dtype=torch.float64)
     row, first, stop = [0, 0, 1, 1], [0, 3, 2, 7], [3, 12, 7, 8]  # 3, 9, 5 and 1 frames
-    found = pooled(features, batch(row, first, stop, [12, 9]), parts)
+    found = pool_statistics(features, batch(row, first, stop, [12, 9]), parts)
     for k, (r, a, b) in enumerate(zip(row, first, stop, strict=True)):
         torch.testing.assert_close(found[k], plain(features[r, a:b], parts), rtol=0, atol=1e-12)
 
@@ -39,13 +40,13 @@ def test_pooled_as_a_plain_loop(parts):
 def test_pooled_of_what_hardly_varies():
     """The difference of two large sums would lose it."""
     features = 1e4 + torch.tensor([[[0.0], [0.1], [0.2]]])
-    found = pooled(features, batch([0], [0], [3], [3]))
+    found = pool_statistics(features, batch([0], [0], [3], [3]))
     assert float(found[0, 1]) == pytest.approx(0.0816, abs=2e-3)  # float32 has 1e-3 there
 
 
 def test_cross_entropy_and_errors_by_hand():
     scores = torch.tensor([[2.0, 0.0], [0.0, 0.0], [0.0, 3.0]])
-    sums, counts = classified(scores, torch.tensor([0, 1, 0]))
+    sums, counts = classification_losses(scores, torch.tensor([0, 1, 0]))
     expected = np.log(1 + np.exp(-2)) + np.log(2) + np.log(1 + np.exp(3))
     assert sums.tolist() == pytest.approx([expected, 2.0])  # a tie goes to the first
     assert counts.tolist() == [3.0, 3.0]

@@ -16,7 +16,7 @@ from augury.downstream.features import Batch  # noqa: E402
 from augury.downstream.scores import plda  # noqa: E402
 from augury.downstream.settings import SpeakerSettings  # noqa: E402
 from augury.downstream.tasks import speaker as speakers  # noqa: E402
-from augury.downstream.tasks.speaker import Speaker, XVector, _plda, trials  # noqa: E402
+from augury.downstream.tasks.speaker import Speaker, XVector, _plda, make_trials  # noqa: E402
 from augury.learning.layers import mask  # noqa: E402
 
 SIZES = {"channels": (6, 8), "kernels": (3, 1), "dilations": (2, 1), "dimensions": 5}
@@ -40,7 +40,7 @@ def made(speakers=8, each=6, count=400, gender=True, per_recording=1):
     genders[places] = [("f", "m")[int(one[1:]) % 2] for one in speaker]
     of = dict(zip(places.tolist(), speaker.tolist(), strict=True))
     recording = np.arange(100 + len(speaker)) // per_recording
-    found = trials(places, speaker, recording, genders if gender else None, count)
+    found = make_trials(places, speaker, recording, genders if gender else None, count)
     return found, of, genders
 
 
@@ -145,7 +145,7 @@ def test_scores_of_listed_pairs_are_those_of_the_whole_table():
     pairs = pairs[rng.permutation(len(pairs))]
     found = _plda(train, speaker, test, pairs[:, 0], pairs[:, 1], rank=5)
     matrix, mean = plda.lda(train, speaker, dims=5)
-    a, b = (plda.length_normalised((x - mean) @ matrix) for x in (train, test))
+    a, b = (plda.normalise_length((x - mean) @ matrix) for x in (train, test))
     table = plda.Plda.fit(a, speaker).score(b, b)
     np.testing.assert_allclose(found, table[pairs[:, 0], pairs[:, 1]], rtol=1e-12)
 
@@ -170,8 +170,8 @@ def test_speakers_of_the_tests_own_are_told_apart(tmp_path):
     assert outcome.score == outcome.scores["EER PLDA"]
     alarms, misses = outcome.det
     assert (alarms[0], misses[0], alarms[-1], misses[-1]) == (1, 0, 0, 1)
-    assert len(outcome.worst) == 10
-    assert outcome.worst[0].audio.startswith("data:audio/ogg;base64,")
+    assert len(outcome.mistakes) == 10
+    assert outcome.mistakes[0].audio.startswith("data:audio/ogg;base64,")
     lines = (tmp_path / "out/trials.txt").read_text().splitlines()
     assert sorted({line[0] for line in lines}) == ["0", "1"]
     marked = (tmp_path / "out/trials.csv").read_text().splitlines()

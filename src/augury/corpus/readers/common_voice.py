@@ -100,7 +100,8 @@ def published_counts(corpus: Corpus, stats: Path | None = None) -> dict[str, int
     `stats` is the release's JSON file of github.com/common-voice/cv-dataset; without it, release
     6.1 of a few languages is known by the folder's name.
     """
-    locales = Counter(corpus.label("locale").tolist()).most_common(1)
+    names: list[str] = corpus.label("locale").tolist()
+    locales = Counter(names).most_common(1)
     locale = locales[0][0] if locales else ""
     if stats is None:
         release = re.search(r"cv-corpus-([\d.]+)", corpus.source.resolve().as_posix())

@@ -7,23 +7,28 @@ left out; every other column is a label column.
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from augury.corpus.corpus import Corpus, Rejected
 from augury.corpus.manifest import RESERVED, assemble
 from augury.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 
 @dataclass(frozen=True)
 class _Table:
     """What a manifest holds: columns of equal length, each row's number, and rows refused."""
 
-    columns: Mapping[str, Sequence]
+    columns: Mapping[str, Sequence[Any]]
     rows: Sequence[int]
     rejected: list[Rejected] = field(default_factory=list)
 
@@ -68,7 +73,7 @@ def _tsv(manifest: Path) -> _Table:
     return _parse_lines(manifest, reader)
 
 
-def _parse_lines(manifest: Path, reader) -> _Table:
+def _parse_lines(manifest: Path, reader: CsvReader) -> _Table:
     try:
         lines = [line for line in reader if line]
     except csv.Error as error:
@@ -108,7 +113,7 @@ def _wrong_cell_count(manifest: Path, row: int, line: list[str], header: list[st
 
 
 def _json_lines(manifest: Path) -> _Table:
-    found = []
+    found: list[dict[str, object]] = []
     names: dict[str, None] = {}
     for number, line in enumerate(_lines(manifest), 1):
         if not line.strip():
@@ -124,8 +129,8 @@ def _json_lines(manifest: Path) -> _Table:
                 f"{manifest}: line {number} is a {type(entry).__name__}, not an object; write "
                 'lines like {"path": "a.wav", "speaker": "anna"}'
             )
-        found.append(entry)
-        names.update(dict.fromkeys(entry))
+        found.append(cast("dict[str, object]", entry))
+        names.update(dict.fromkeys(found[-1]))
     columns = {name: [_json_text(entry.get(name)) for entry in found] for name in names}
     for name, values in columns.items():
         for row, value in enumerate(values, 1):
@@ -154,9 +159,8 @@ def _encodable(text: str) -> bool:
 
 
 def _parquet(manifest: Path) -> _Table:
-    import pyarrow as pa
-    from pyarrow import parquet
-
+    pa: Any = importlib.import_module("pyarrow")  # it has no types
+    parquet: Any = importlib.import_module("pyarrow.parquet")
     try:
         table = parquet.ParquetFile(manifest).read()
     except (pa.ArrowException, OSError) as error:
@@ -164,7 +168,7 @@ def _parquet(manifest: Path) -> _Table:
             f"{manifest}: can't be read as Parquet ({error}); write it again"
         ) from error
     _check_columns(manifest, table.column_names)
-    columns: dict[str, Sequence] = {}
+    columns: dict[str, Sequence[Any]] = {}
     for name in table.column_names:
         values = table.column(name).to_pylist()
         columns[name] = values if name in ("start", "end") else [_text(value) for value in values]

@@ -178,7 +178,8 @@ def _phones(
     folder: Path, utterance: _Utterance
 ) -> tuple[list[tuple[int, float, float, str]], list[Rejected]]:
     """Line, start and end in seconds, and phone of each good line of the .phn file; the others."""
-    good, bad = [], []
+    good: list[tuple[int, float, float, str]] = []
+    bad: list[Rejected] = []
     if utterance.phones is None or utterance.audio is None:
         return good, bad
     name = utterance.phones.relative_to(folder).as_posix()

@@ -122,7 +122,7 @@ def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
     its manifest does. A list with any other line raises InputError that names the first.
     """
     path = Path(path)
-    written = set(corpus.names) if corpus is not None else set()
+    written: set[str] = set(corpus.names) if corpus is not None else set()
     pairs: list[tuple[str, str, str]] = []
     bad: list[tuple[int, str]] = []
     for number, line in _lines(path):

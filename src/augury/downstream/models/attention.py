@@ -18,7 +18,7 @@ from augury.learning.layers import mask
 
 
 @dataclass(frozen=True)
-class Heard:
+class EncodedSpeech:
     """Encoded utterances, as attention looks at them."""
 
     encoded: Tensor  # (batch, frames, width)
@@ -27,17 +27,17 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Written:
+class DecoderState:
     """Where the decoder is with each hypothesis."""
 
     state: Tensor  # (batch, beam, units)
     context: Tensor  # (batch, beam, width) what it looked at last
     weights: Tensor  # (batch, beam, frames) how much at which frame: they sum to 1
 
-    def of(self, hypothesis: Tensor) -> Written:
+    def of(self, hypothesis: Tensor) -> DecoderState:
         """Of the hypotheses at these places (batch, new beam)."""
         rows = torch.arange(len(hypothesis), device=hypothesis.device)[:, None]
-        return Written(
+        return DecoderState(
             self.state[rows, hypothesis],
             self.context[rows, hypothesis],
             self.weights[rows, hypothesis],
@@ -72,17 +72,17 @@ class AttentionDecoder(nn.Module):
         self.output = nn.Linear(units + width, symbols)
         self.dropout = nn.Dropout(dropout)
 
-    def start(self, encoded: Tensor, lengths: Tensor) -> tuple[Heard, Written]:
+    def start(self, encoded: Tensor, lengths: Tensor) -> tuple[EncodedSpeech, DecoderState]:
         """Encoded utterances (batch, frames, width), and an empty hypothesis of each."""
         inside = mask(lengths, encoded.shape[1])
         weights = inside / lengths[:, None].to(encoded.dtype)  # at first, anywhere
-        heard = Heard(encoded, self.key(encoded), inside)
+        heard = EncodedSpeech(encoded, self.key(encoded), inside)
         state = encoded.new_zeros(len(encoded), 1, self.units)
-        return heard, Written(
+        return heard, DecoderState(
             state, encoded.new_zeros(len(encoded), 1, encoded.shape[2]), weights[:, None]
         )
 
-    def step(self, heard: Heard, written: Written, symbol: Tensor) -> Written:
+    def step(self, heard: EncodedSpeech, written: DecoderState, symbol: Tensor) -> DecoderState:
         """One symbol (batch, beam) later."""
         batch, beam = symbol.shape
         x = torch.cat([self.dropout(self.embedding(symbol)), written.context], dim=-1)
@@ -95,7 +95,7 @@ class AttentionDecoder(nn.Module):
         energies = self.energy(energies)[..., 0]  # (batch, beam, frames)
         energies = energies.masked_fill(~heard.inside[:, None], IMPOSSIBLE)
         weights = energies.softmax(-1).to(state.dtype)
-        return Written(state, weights @ heard.encoded, weights)
+        return DecoderState(state, weights @ heard.encoded, weights)
 
     def log_probs(self, state: Tensor, context: Tensor) -> Tensor:
         """Of the next symbol: (…, symbols), from (…, units) and (…, width)."""
@@ -136,19 +136,19 @@ class AttentionDecoder(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Ended:
+class _FinishedBeam:
     """The best finished hypotheses of each utterance, best first."""
 
     score: Tensor  # (batch, beam)
     symbols: Tensor  # (batch, beam, most)
     size: Tensor  # (batch, beam)
 
-    def joined(self, score: Tensor, symbols: Tensor, size: Tensor) -> _Ended:
+    def joined(self, score: Tensor, symbols: Tensor, size: Tensor) -> _FinishedBeam:
         """With others of the same beam: the best of both."""
         best, place = torch.cat([self.score, score], 1).topk(self.score.shape[1])
         rows = torch.arange(len(place), device=place.device)[:, None]
         symbols = torch.cat([self.symbols, symbols], 1)[rows, place]
-        return _Ended(best, symbols, torch.cat([self.size, size], 1)[rows, place])
+        return _FinishedBeam(best, symbols, torch.cat([self.size, size], 1)[rows, place])
 
 
 @torch.no_grad()
@@ -190,7 +190,7 @@ def joint_search(
     open_ = torch.zeros(batch, 1, device=device)  # the score of each; −inf: given up
     symbols = torch.zeros(batch, 1, most, dtype=torch.long, device=device)
     nothing = torch.zeros(batch, beam, dtype=torch.long, device=device)
-    ended = _Ended(
+    ended = _FinishedBeam(
         torch.full((batch, beam), IMPOSSIBLE, device=device, dtype=own.dtype),
         symbols.expand(-1, beam, -1),
         nothing,
@@ -221,7 +221,7 @@ def joint_search(
         written = written.of(hypothesis)
         if scorer:
             assert prefixes is not None
-            prefixes = scorer.extended(prefixes, hypothesis, last)
+            prefixes = scorer.extend(prefixes, hypothesis, last)
     return [
         [
             Hypothesis(one[:n].tolist(), score)

@@ -210,14 +210,12 @@ class Crdnn(nn.Module):
             x = MaskedLeakyReLU.apply(features[..., None].contiguous(), beyond, 1.0)
             for block in self.blocks:
                 x = block(x, beyond)  # (batch, frames, fewer features, channels)
-            x = largest(x.flatten(2), inside, self.time_pool)  # (batch, fewer frames, width)
+            x = max_pool_frames(
+                x.flatten(2), inside, self.time_pool
+            )  # (batch, fewer frames, width)
         else:
-            x = (
-                _unpacked(self.projection(features[inside]), inside)
-                if self.projection
-                else features
-            )
-            x = beside(x, inside, self.time_pool)
+            x = _unpack(self.projection(features[inside]), inside) if self.projection else features
+            x = stack_frames(x, inside, self.time_pool)
         lengths = (lengths + self.time_pool - 1) // self.time_pool
         inside = mask(lengths, x.shape[1])
         x = x.transpose(0, 1)  # (frames, batch, width)
@@ -225,7 +223,7 @@ class Crdnn(nn.Module):
         given = (turned, inside.T) if self.light else (turned,)
         for layer in self.recurrent:
             x = self.between(layer(x, *given))  # (frames, batch, 2 * units)
-        return _unpacked(self.dense(x.transpose(0, 1)[inside]), inside), lengths
+        return _unpack(self.dense(x.transpose(0, 1)[inside]), inside), lengths
 
 
 def _dense(width: int, dimensions: int, dropout: float) -> nn.Sequential:
@@ -234,14 +232,14 @@ def _dense(width: int, dimensions: int, dropout: float) -> nn.Sequential:
     )
 
 
-def _unpacked(packed: Tensor, inside: Tensor) -> Tensor:
+def _unpack(packed: Tensor, inside: Tensor) -> Tensor:
     """(frames inside, dims) as (batch, frames, dims), 0 elsewhere."""
     whole = packed.new_zeros(*inside.shape, packed.shape[-1])
     whole[inside] = packed
     return whole
 
 
-def beside(x: Tensor, inside: Tensor, pool: int) -> Tensor:
+def stack_frames(x: Tensor, inside: Tensor, pool: int) -> Tensor:
     """Each few neighbouring frames of (batch, frames, width) as one, pool * width wide.
 
     0 in place of frames that are not `inside`.
@@ -250,7 +248,7 @@ def beside(x: Tensor, inside: Tensor, pool: int) -> Tensor:
     return F.pad(x, (0, 0, 0, -x.shape[1] % pool)).unflatten(1, (-1, pool)).flatten(2)
 
 
-def largest(x: Tensor, inside: Tensor, pool: int) -> Tensor:
+def max_pool_frames(x: Tensor, inside: Tensor, pool: int) -> Tensor:
     """The largest of each few neighbouring frames of (batch, frames, width) that are `inside`.
 
     0 where none is; frames that fill no pool are one as well.

@@ -30,7 +30,7 @@ class Hypothesis:
 
 
 @torch.no_grad()
-def greedy(log_probs: Tensor, lengths: Tensor, *, blank: int = 0) -> list[list[int]]:
+def greedy_search(log_probs: Tensor, lengths: Tensor, *, blank: int = 0) -> list[list[int]]:
     """The output of each utterance's most probable alignment, which need not be the best output.
 
     Args:
@@ -38,7 +38,7 @@ def greedy(log_probs: Tensor, lengths: Tensor, *, blank: int = 0) -> list[list[i
         lengths: (batch,) frames of each utterance.
         blank: which symbol stands for none.
     """
-    best = _padded(log_probs, lengths, blank).argmax(-1)  # (batch, frames)
+    best = _pad_with_blanks(log_probs, lengths, blank).argmax(-1)  # (batch, frames)
     kept = best != blank
     kept[:, 1:] &= best[:, 1:] != best[:, :-1]
     return [b[k].tolist() for b, k in zip(best.cpu(), kept.cpu(), strict=True)]
@@ -69,10 +69,10 @@ def prefix_beam_search(
     """
     if beam < 1:
         raise InputError(f"beam is {beam}, but at least one prefix must be kept")
-    log_probs = _padded(log_probs, lengths, blank)
-    kept = _only_empty(log_probs, beam)
+    log_probs = _pad_with_blanks(log_probs, lengths, blank)
+    kept = _empty_beam(log_probs, beam)
     for frame in log_probs.unbind(1):
-        kept = _after(kept, frame, blank)
+        kept = _advance(kept, frame, blank)
     return _hypotheses(kept)
 
 
@@ -91,7 +91,7 @@ class _Beam:
     starts: Tensor  # (batch, beam, beam) whether the first prefix starts the second, or is it
 
 
-def _only_empty(log_probs: Tensor, beam: int) -> _Beam:
+def _empty_beam(log_probs: Tensor, beam: int) -> _Beam:
     batch, frames, _ = log_probs.shape
     places = torch.zeros(batch, beam, dtype=torch.long, device=log_probs.device)
     symbol = log_probs.new_full((batch, beam), IMPOSSIBLE)
@@ -103,7 +103,7 @@ def _only_empty(log_probs: Tensor, beam: int) -> _Beam:
     return _Beam(symbols, places, places, before, symbol, starts)
 
 
-def _after(kept: _Beam, frame: Tensor, blank: int) -> _Beam:
+def _advance(kept: _Beam, frame: Tensor, blank: int) -> _Beam:
     """The beam one frame, (batch, symbols), later."""
     batch, count = frame.shape
     beam = kept.size.shape[1]
@@ -190,7 +190,7 @@ class PrefixScorer:
 
         prefixes = scorer.empty()
         scores = scorer.scores(prefixes)  # with the decoder's own: which hypotheses go on, and how
-        prefixes = scorer.extended(prefixes, hypothesis, symbol)
+        prefixes = scorer.extend(prefixes, hypothesis, symbol)
     """
 
     def __init__(self, log_probs: Tensor, lengths: Tensor, *, blank: int = 0, end: int) -> None:
@@ -199,7 +199,7 @@ class PrefixScorer:
         `end` is the decoder's end of sentence. CTC never emits it: what probability its frames give
         to it is lost, so train them without, or let `end` be the blank.
         """
-        log_probs = _padded(log_probs, lengths, blank)
+        log_probs = _pad_with_blanks(log_probs, lengths, blank)
         if not 0 <= end < log_probs.shape[2]:
             raise InputError(f"end is {end}, but it is one of {log_probs.shape[2]} symbols")
         self.blank, self.end = blank, end
@@ -232,7 +232,7 @@ class PrefixScorer:
         return scores
 
     @torch.no_grad()
-    def extended(self, prefixes: Prefixes, hypothesis: Tensor, symbol: Tensor) -> Prefixes:
+    def extend(self, prefixes: Prefixes, hypothesis: Tensor, symbol: Tensor) -> Prefixes:
         """Some of the hypotheses, each with one symbol more.
 
         Args:
@@ -263,7 +263,7 @@ def _rows(x: Tensor, index: Tensor) -> Tensor:
     return x[torch.arange(len(x), device=x.device)[:, None], index]
 
 
-def _padded(log_probs: Tensor, lengths: Tensor, blank: int) -> Tensor:
+def _pad_with_blanks(log_probs: Tensor, lengths: Tensor, blank: int) -> Tensor:
     """The log probabilities with nothing but blanks after each end, which changes no output."""
     batch, frames, symbols = log_probs.shape
     if lengths.shape != (batch,):

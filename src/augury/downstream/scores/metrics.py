@@ -59,7 +59,7 @@ def eer(targets: ArrayLike, nontargets: ArrayLike) -> EqualError:
         The threshold is in the scores' own units: it moves with them under any increasing map.
         The rate is the rounded fraction of two exact integers.
     """
-    targets, nontargets = _sorted("targets", targets), _sorted("nontargets", nontargets)
+    targets, nontargets = _sort_scores("targets", targets), _sort_scores("nontargets", nontargets)
     return _crossing(targets, nontargets, range(len(targets) + 1), range(len(nontargets) + 1))
 
 
@@ -81,7 +81,7 @@ def min_dcf(
     for name, cost in (("cost_miss", cost_miss), ("cost_false_alarm", cost_false_alarm)):
         if not 0 < cost < np.inf:
             raise InputError(f"{name} is {cost:g}, but a cost is positive and finite")
-    targets, nontargets = _sorted("targets", targets), _sorted("nontargets", nontargets)
+    targets, nontargets = _sort_scores("targets", targets), _sort_scores("nontargets", nontargets)
     # Between two targets the highest threshold is the cheapest: only targets need to be tried, and
     # above them all. Of equal targets all but the first count too many misses, and so never win.
     misses = np.arange(len(targets) + 1) / len(targets)
@@ -97,7 +97,7 @@ def det(targets: ArrayLike, nontargets: ArrayLike) -> tuple[Vector, Vector]:
     Straight lines between them are the whole curve: a point on the line between its neighbours is
     left out. They are straight in rates; draw the normal quantiles of points interpolated on them.
     """
-    targets, nontargets = _sorted("targets", targets), _sorted("nontargets", nontargets)
+    targets, nontargets = _sort_scores("targets", targets), _sort_scores("nontargets", nontargets)
     scores = np.unique(np.concatenate([targets, nontargets]))
     missed = np.append(0, np.searchsorted(targets, scores, "right"))
     rejected = np.append(0, np.searchsorted(nontargets, scores, "right"))
@@ -137,7 +137,7 @@ def bootstrap_eer(
         seed: of the draws.
         level: of the interval.
     """
-    scores = _scores("scores", scores)
+    scores = _check_scores("scores", scores)
     is_target = np.asarray(is_target, bool)
     enrol, test = np.asarray(enrol_speaker), np.asarray(test_speaker)
     given = {"is_target": is_target, "enrol_speaker": enrol, "test_speaker": test}
@@ -270,14 +270,14 @@ def _check_speakers(
         )
 
 
-def _sorted(name: str, scores: ArrayLike) -> Vector:
-    result = _scores(name, scores)
+def _sort_scores(name: str, scores: ArrayLike) -> Vector:
+    result = _check_scores(name, scores)
     if not len(result):
         raise InputError(f"{name}: there are none; an error rate takes trials of both kinds")
     return np.sort(result)
 
 
-def _scores(name: str, scores: ArrayLike) -> Vector:
+def _check_scores(name: str, scores: ArrayLike) -> Vector:
     result = np.asarray(scores, np.float64)
     if result.ndim != 1:
         raise InputError(f"{name} have shape {result.shape}, but (trials,) is wanted; ravel them")
@@ -292,7 +292,7 @@ def _scores(name: str, scores: ArrayLike) -> Vector:
 
 def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Counts:
     """(classes, classes) counts, truth down and predicted across, of codes 0 .. classes − 1."""
-    truth, predicted = _codes(truth, predicted)
+    truth, predicted = _check_codes(truth, predicted)
     for name, codes in (("truth", truth), ("predicted", predicted)):
         if codes.min() < 0 or codes.max() >= classes:
             raise InputError(
@@ -304,7 +304,7 @@ def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Counts:
 
 def accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
     """The share of points, (n,) codes, whose class is right."""
-    truth, predicted = _codes(truth, predicted)
+    truth, predicted = _check_codes(truth, predicted)
     return float((truth == predicted).mean())
 
 
@@ -314,8 +314,8 @@ def balanced_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
     1 over their number is chance. A class that is only predicted has no recall, and counts by what
     it takes from the others. InputError if `truth` has one class only.
     """
-    truth, predicted = _codes(truth, predicted)
-    codes = _several("balanced accuracy", truth)
+    truth, predicted = _check_codes(truth, predicted)
+    codes = _class_places("balanced accuracy", truth)
     return float((np.bincount(codes, truth == predicted) / np.bincount(codes)).mean())
 
 
@@ -324,14 +324,14 @@ def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
 
     A class never predicted, or only predicted, has 0. InputError if `truth` has one class only.
     """
-    truth, predicted = _codes(truth, predicted)
-    _several("macro F1", truth)
+    truth, predicted = _check_codes(truth, predicted)
+    _class_places("macro F1", truth)
     n, codes = len(truth), np.unique(np.concatenate([truth, predicted]), return_inverse=True)[1]
     right = np.bincount(codes[:n], truth == predicted, minlength=codes.max() + 1)
     return float((2 * right / np.bincount(codes)).mean())
 
 
-def _several(name: str, truth: Counts) -> Counts:
+def _class_places(name: str, truth: Counts) -> Counts:
     """Each point's place among the classes, of which there must be two."""
     classes, codes = np.unique(truth, return_inverse=True)
     if len(classes) < 2:
@@ -342,7 +342,7 @@ def _several(name: str, truth: Counts) -> Counts:
     return codes
 
 
-def _codes(truth: ArrayLike, predicted: ArrayLike) -> tuple[Counts, Counts]:
+def _check_codes(truth: ArrayLike, predicted: ArrayLike) -> tuple[Counts, Counts]:
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     for name, codes in (("truth", truth), ("predicted", predicted)):
         if codes.ndim != 1 or not len(codes):

@@ -93,7 +93,7 @@ _TO_39 = {label: _members(GROUPS_39).get(phone, phone) for label, phone in _TO_4
 _FOLDS = {48: _TO_48, 39: _TO_39}
 
 
-def folded(phones: Iterable[str], *, to: int = 39, merge_silences: bool = False) -> list[str]:
+def fold(phones: Iterable[str], *, to: int = 39, merge_silences: bool = False) -> list[str]:
     """TIMIT's phones as those of the smaller set, without q; folding again changes nothing.
 
     Args:
@@ -110,28 +110,28 @@ def folded(phones: Iterable[str], *, to: int = 39, merge_silences: bool = False)
     if to not in _FOLDS:
         raise InputError(f"to is {to}, but TIMIT's phones are folded to 48 or 39; pass one of them")
     fold = _FOLDS[to]
-    result = [fold[phone] for phone in map(_known, phones) if phone != DROPPED]
-    return _merged(result) if merge_silences else result
+    result = [fold[phone] for phone in map(_check_phone, phones) if phone != DROPPED]
+    return _merge_silences(result) if merge_silences else result
 
 
 def arpabet(text: str) -> list[str]:
-    """Phones of an ARPABET transcript, as `folded` takes them: "HH AH0 SIL" is hh, ah, sil.
+    """Phones of an ARPABET transcript, as `fold` takes them: "HH AH0 SIL" is hh, ah, sil.
 
     Split at white space, in lower case, less a closing stress digit 0, 1 or 2. SIL stays, as sil:
     whoever counts errors without silences leaves it out on both sides. Noises such as +NSN+ or spn
-    are a ValueError. Of the 39 phones of the CMU dictionary (speechocean762, LibriSpeech) `folded`
+    are a ValueError. Of the 39 phones of the CMU dictionary (speechocean762, LibriSpeech) `fold`
     makes 37, as AO joins AA and ZH joins SH; with sil there are 38 classes, for it has no flap, dx.
     """
-    return [_known(re.sub("[012]$", "", phone)) for phone in text.lower().split()]
+    return [_check_phone(re.sub("[012]$", "", phone)) for phone in text.lower().split()]
 
 
-def _merged(phones: list[str]) -> list[str]:
+def _merge_silences(phones: list[str]) -> list[str]:
     return [
         phone for name, run in groupby(phones) for phone in ([SILENCE] if name == SILENCE else run)
     ]
 
 
-def _known(phone: str) -> str:
+def _check_phone(phone: str) -> str:
     if phone != DROPPED and phone not in _TO_48:
         raise InputError(
             f"{phone!r} is none of TIMIT's 61 phones, nor sil, cl or vcl; leave it out or rename "

@@ -24,7 +24,7 @@ Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 
 
-def length_normalised(x: ArrayLike) -> NDArray[np.floating]:
+def normalise_length(x: ArrayLike) -> NDArray[np.floating]:
     """(n, dims) vectors at length 1, which makes embeddings more Gaussian, as PLDA takes them.
 
     Garcia-Romero & Espy-Wilson 2011: subtract the training vectors' mean first. Zeros stay zero.
@@ -34,7 +34,7 @@ def length_normalised(x: ArrayLike) -> NDArray[np.floating]:
 
 def cosine_scores(enrol: ArrayLike, test: ArrayLike) -> NDArray[np.floating]:
     """(n_enrol, n_test) cosines between (n_enrol, dims) and (n_test, dims) vectors, −1..1."""
-    return length_normalised(enrol) @ length_normalised(test).T
+    return normalise_length(enrol) @ normalise_length(test).T
 
 
 def lda(x: ArrayLike, speaker: ArrayLike, *, dims: int) -> tuple[Matrix, Vector]:
@@ -57,8 +57,8 @@ def lda(x: ArrayLike, speaker: ArrayLike, *, dims: int) -> tuple[Matrix, Vector]
     Returns:
         matrix (features, dims) and mean (features,).
     """
-    x, codes = _checked(x, speaker)
-    x, mean = _centred(x)
+    x, codes = _check(x, speaker)
+    x, mean = _centre(x)
     unit = x.std(axis=0)
     varies = unit > 0
     of = _Speakers.of(x[:, varies] / unit[varies], codes)
@@ -75,7 +75,7 @@ def lda(x: ArrayLike, speaker: ArrayLike, *, dims: int) -> tuple[Matrix, Vector]
         )
     W = of.scatter / of.n.sum()
     if _rank(W, len(x)) < len(W):
-        W = _shrunk(W, of.residual)
+        W = _shrink(W, of.residual)
     B = of.means.T @ (of.n * of.means) / of.n.sum()
     V = eigh(B, W)[1][:, ::-1][:, :dims]
     V *= np.where(V[np.abs(V).argmax(axis=0), np.arange(dims)] < 0, -1.0, 1.0)
@@ -100,8 +100,8 @@ class Plda:
         large by what W adds to it, and the pooled covariance for W. There may be fewer speakers
         than dimensions, but the vectors must vary within speakers in every direction.
         """
-        x, codes = _checked(x, speaker)
-        x, start = _centred(x)
+        x, codes = _check(x, speaker)
+        x, start = _centre(x)
         of = _Speakers.of(x, codes)
         S, N = len(of.n), of.n.sum()
         rank = _rank(of.scatter, len(x))
@@ -152,7 +152,7 @@ class Plda:
 
     def log_likelihood(self, x: ArrayLike, speaker: ArrayLike) -> float:
         """Natural log of the density of (n, dims) vectors of (n,) speakers, which `fit` raises."""
-        x, codes = _checked(x, speaker, least=1)
+        x, codes = _check(x, speaker, least=1)
         V, psi = self._diagonal
         of = _Speakers.of((x - self.mean) @ V, codes)
         N, dims = x.shape
@@ -195,7 +195,7 @@ def _symmetric(a: Matrix) -> Matrix:
     return (a + a.T) / 2
 
 
-def _centred(x: Matrix) -> tuple[Matrix, Vector]:
+def _centre(x: Matrix) -> tuple[Matrix, Vector]:
     """x less its mean, and the mean; of a constant dimension no rounding is left."""
     mean = x.mean(axis=0)
     centred = x - mean
@@ -211,7 +211,7 @@ def _rank(scatter: Matrix, n: int) -> int:
     return int((values > max(n, len(values)) * np.finfo(np.float64).eps * values[-1]).sum())
 
 
-def _shrunk(S: Matrix, residual: Matrix) -> Matrix:
+def _shrink(S: Matrix, residual: Matrix) -> Matrix:
     """S = residualᵀ residual / n pulled toward the mean of its diagonal (Ledoit & Wolf 2004)."""
     n, even = len(residual), np.eye(len(S)) * np.trace(S) / len(S)
     distance = np.square(S - even).sum()
@@ -221,9 +221,7 @@ def _shrunk(S: Matrix, residual: Matrix) -> Matrix:
     return share * even + (1 - share) * S
 
 
-def _checked(
-    x: ArrayLike, speaker: ArrayLike, *, least: int = 2
-) -> tuple[Matrix, NDArray[np.int64]]:
+def _check(x: ArrayLike, speaker: ArrayLike, *, least: int = 2) -> tuple[Matrix, NDArray[np.int64]]:
     """x in float64 and each vector's speaker as a code, counted from 0."""
     x, speaker = np.asarray(x, np.float64), np.asarray(speaker)
     if x.ndim != 2 or speaker.shape != x.shape[:1]:

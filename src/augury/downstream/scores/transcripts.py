@@ -70,7 +70,10 @@ def error_rate(references: Sequence[Tokens], hypotheses: Sequence[Tokens]) -> Er
             f"{len(references)} references, but {len(hypotheses)} hypotheses; one of each is "
             "wanted of every utterance, an empty one if nothing was recognised"
         )
-    references, hypotheses = _lists("reference", references), _lists("hypothesis", hypotheses)
+    references, hypotheses = (
+        _check_tokens("reference", references),
+        _check_tokens("hypothesis", hypotheses),
+    )
     length = sum(map(len, references))
     if not length:
         raise InputError(
@@ -111,7 +114,7 @@ def _errors(pairs: Sequence[tuple[str, str]]) -> Errors:
     return Errors(insertions, deletions, wrong - insertions - deletions, len(pairs) - insertions)
 
 
-def _lists(name: str, utterances: Sequence[Tokens]) -> list[list[str]]:
+def _check_tokens(name: str, utterances: Sequence[Tokens]) -> list[list[str]]:
     for place, tokens in enumerate(utterances):
         if isinstance(tokens, str):
             raise InputError(
@@ -133,7 +136,6 @@ def _jiwer() -> ModuleType:
     except ImportError as error:
         raise MissingPackage(
             "error rates of transcripts are aligned by jiwer, which is not installed; "
-            "pip install 'augury[train]'",
-            name=error.name,
+            "pip install 'augury[train]'"
         ) from error
     return jiwer

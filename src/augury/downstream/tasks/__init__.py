@@ -1,1 +1,1 @@
-"""Downstream tasks, one file each."""
+"""DownstreamModel tasks, one file each."""

@@ -21,10 +21,10 @@ from augury.corpus.corpus import Corpus, Rejected
 from augury.downstream.features import Batch
 from augury.downstream.models.attention import AttentionDecoder, joint_search
 from augury.downstream.models.crdnn import Crdnn
-from augury.downstream.result import Confusion, Metric, Outcome, Worst
+from augury.downstream.result import Confusion, Metric, Mistake, Outcome
 from augury.downstream.scores import transcripts
-from augury.downstream.scores.ctc import greedy, prefix_beam_search
-from augury.downstream.segments import described, interval, sound, with_label
+from augury.downstream.scores.ctc import greedy_search, prefix_beam_search
+from augury.downstream.segments import describe, error_interval, sound_uri, with_label
 from augury.downstream.settings import AsrSettings
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task
@@ -67,7 +67,7 @@ class Recogniser(Head):
             else None
         )  # fmt: skip
 
-    def encoded(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def encode(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(batch, frames, dims), their number (batch,), CTC's log probabilities of symbols."""
         encoded, lengths = self.encoder(features, batch.lengths)
         return encoded, lengths, self.ctc(encoded).float().log_softmax(-1)
@@ -75,7 +75,7 @@ class Recogniser(Head):
     def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """CTC's and the decoder's losses a symbol; in eval mode CTC's errors too, greedily."""
         tokens, counts = batch.targets["tokens"], batch.targets["count"]
-        encoded, lengths, log_probs = self.encoded(features, batch)
+        encoded, lengths, log_probs = self.encode(features, batch)
         ctc = F.ctc_loss(
             log_probs.transpose(0, 1), tokens, lengths, counts, BLANK, "sum", zero_infinity=False
         )
@@ -89,15 +89,15 @@ class Recogniser(Head):
             of.append(count.to(ctc.dtype))
         errors, known = ctc.new_zeros(()), ctc.new_zeros(())
         if not self.training:
-            found = greedy(log_probs, lengths, blank=BLANK)
+            found = greedy_search(log_probs, lengths, blank=BLANK)
             truth = [row[:n] for row, n in zip(tokens.tolist(), counts.tolist(), strict=True)]
-            errors += sum(map(distance, truth, found))
+            errors += sum(map(edit_distance, truth, found))
             known = symbols
         return torch.stack([*sums, errors]), torch.stack([*of, known])
 
     def predict(self, features: Tensor, batch: Batch) -> list[list[int]]:
         """The symbols of each utterance."""
-        encoded, lengths, log_probs = self.encoded(features, batch)
+        encoded, lengths, log_probs = self.encode(features, batch)
         beam = self.settings.beam
         if self.decoder is None:
             found = prefix_beam_search(log_probs, lengths, beam=beam, blank=BLANK)
@@ -109,7 +109,7 @@ class Recogniser(Head):
         return [one[0].symbols if one else [] for one in found]
 
 
-def distance(truth: list[int], found: list[int]) -> int:
+def edit_distance(truth: list[int], found: list[int]) -> int:
     """The least number of insertions, deletions and substitutions."""
     from rapidfuzz.distance import Levenshtein
 
@@ -121,13 +121,15 @@ class Asr(Task):
 
     Settings: ClassVar = AsrSettings
     metric = Metric("PER", "phone error rate")
-    alone = True
+    separate = True
 
     @classmethod
-    def labelled(cls, settings: AsrSettings, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
+    def select_segments(
+        cls, settings: AsrSettings, corpus: Corpus
+    ) -> tuple[Corpus, list[Rejected]]:
         """The utterances that have a transcript."""
         if settings.joined:
-            corpus = joined(corpus, settings.label)
+            corpus = join_rows(corpus, settings.label)
         found, rejected = with_label(corpus, settings.label, ())
         good = np.ones(len(found), bool)
         for i, text in enumerate(found.label(settings.label).tolist()):
@@ -137,23 +139,23 @@ class Asr(Task):
             except ValueError as error:  # a phone that can't be folded
                 good[i], reason, detail = False, "unknown-symbol", str(error)
             if not good[i]:
-                rejected.append(found.reject(i, reason, f"{described(found, i)}: {detail}"))
+                rejected.append(found.reject(i, reason, f"{describe(found, i)}: {detail}"))
         return found.select(good), rejected
 
     def __init__(
-        self, settings: AsrSettings, corpus: Corpus, part: NDArray, frames: NDArray
+        self, settings: AsrSettings, corpus: Corpus, split: NDArray, frames: NDArray
     ) -> None:
-        super().__init__(settings, corpus, part, frames)
+        super().__init__(settings, corpus, split, frames)
         attention = settings.decoder == "attention"
-        self.parts = ["ctc", *(["attention"] if attention else []), "error"]
-        self.weights = [settings.ctc_weight, 1 - settings.ctc_weight] if attention else [1.0]
-        self.weights += [0.0]
+        self.loss_names = ["ctc", *(["attention"] if attention else []), "error"]
+        self.loss_weights = [settings.ctc_weight, 1 - settings.ctc_weight] if attention else [1.0]
+        self.loss_weights += [0.0]
         self.metric = Metric(UNITS[settings.units], f"error rate of {settings.units}")
         self.tokens = [settings.tokens(one) for one in corpus.label(settings.label).tolist()]
         # Those of all parts: in another fold others may be trained on.
         self.symbols = ("", *sorted(set().union(*self.tokens)))  # the first is the blank
         self.code = {name: k for k, name in enumerate(self.symbols)}
-        trained, tested = (self._counted(part == one) for one in (TRAIN, TEST))
+        trained, tested = (self._count_tokens(split == name) for name in (TRAIN, TEST))
         unknown = {name: count for name, count in tested.items() if name not in trained}
         self.warnings = [
             f"{name!r} is {count} times in the transcripts tested on, but never trained on: these "
@@ -170,11 +172,11 @@ class Asr(Task):
                 if name not in there
             ]
 
-    def _counted(self, chosen: NDArray[np.bool_]) -> Counter[str]:
+    def _count_tokens(self, chosen: NDArray[np.bool_]) -> Counter[str]:
         places = np.flatnonzero(chosen).tolist()
         return Counter(token for place in places for token in self.tokens[place])
 
-    def unfit(self) -> list[tuple[int, str, str]]:
+    def untrainable(self) -> list[tuple[int, str, str]]:
         """Utterances too short for CTC to emit their transcripts."""
         found = []
         for place, tokens in enumerate(self.tokens):
@@ -182,7 +184,7 @@ class Asr(Task):
             there = -(-int(self.frames[place]) // self.settings.time_pool)
             if there < wanted:
                 detail = (
-                    f"{described(self.corpus, place)}: {there} frames for {wanted} symbols and "
+                    f"{describe(self.corpus, place)}: {there} frames for {wanted} symbols and "
                     "blanks; CTC can't emit them: see whether the transcript is this recording's"
                 )
                 found.append((place, "too-short-for-transcript", detail))
@@ -213,23 +215,23 @@ class Asr(Task):
         scores = {kind: getattr(result, kind) / result.length for kind in kinds}
         order = np.lexsort([-errors, -errors / length])[:WORST]
         worst = tuple(
-            Worst(
-                described(self.corpus, int(places[k])),
+            Mistake(
+                describe(self.corpus, int(places[k])),
                 f"{errors[k]} errors in {length[k]}",
                 " ".join(truth[k]),
                 " ".join(found[k]),
-                sound(self.corpus, int(places[k])),
+                sound_uri(self.corpus, int(places[k])),
             )
             for k in order.tolist()
         )
         about: dict[str, Any] = {"utterances": len(truth), "symbols": result.length}
         return Outcome(
-            seed, result.rate, interval(self.corpus, places, errors, length), scores,
-            confusion=_table(result.confusions), worst=worst, about=about,
+            seed, result.rate, error_interval(self.corpus, places, errors, length), scores,
+            confusion=_confusion(result.confusions), mistakes=worst, about=about,
         )  # fmt: skip
 
 
-def joined(corpus: Corpus, column: str) -> Corpus:
+def join_rows(corpus: Corpus, column: str) -> Corpus:
     """Recordings as utterances: the labels of their rows, in order of time, are the transcript."""
     rows = corpus.by_recording()
     labels = corpus.label(column)
@@ -241,7 +243,7 @@ def joined(corpus: Corpus, column: str) -> Corpus:
     return replace(whole, start=nowhere, end=nowhere, columns=whole.columns | {column: texts})
 
 
-def _table(confusions: Any) -> Confusion:
+def _confusion(confusions: Any) -> Confusion:
     names = sorted({name for pair in confusions for name in pair} - {""})
     names = [*names, ""]
     at = {name: k for k, name in enumerate(names)}

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from augury.corpus.corpus import Corpus
 from augury.downstream.features import Batch
-from augury.downstream.result import Confusion, Metric, Outcome, Worst
+from augury.downstream.result import Confusion, Metric, Mistake, Outcome
 from augury.downstream.scores import metrics
-from augury.downstream.segments import described, interval, sound
+from augury.downstream.segments import describe, error_interval, sound_uri
 from augury.downstream.settings import ClassifySettings
 from augury.downstream.splits import TEST, TRAIN
-from augury.downstream.tasks.task import Head, Predict, Task, classified
+from augury.downstream.tasks.task import Head, Predict, Task, classification_losses
 from augury.errors import InputError
 from augury.learning.layers import FrameNorm
 
@@ -33,7 +33,7 @@ class Probe(Head):
     def __init__(self, width: int, classes: int, settings: ClassifySettings) -> None:
         super().__init__()
         width *= 2 * settings.parts
-        self.pieces = settings.parts
+        self.parts = settings.parts
         layers: list[nn.Module] = [FrameNorm(width)]
         if settings.hidden:
             layers += [nn.Dropout(settings.dropout), nn.Linear(width, settings.hidden), nn.ReLU()]
@@ -44,18 +44,18 @@ class Probe(Head):
 
     def forward(self, features: Tensor, batch: Batch) -> Tensor:
         """(segments, classes) before the softmax."""
-        return self.layers(pooled(features, batch, self.pieces))
+        return self.layers(pool_statistics(features, batch, self.parts))
 
     def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy and errors."""
-        return classified(self(features, batch), batch.targets["class"])
+        return classification_losses(self(features, batch), batch.targets["class"])
 
     def predict(self, features: Tensor, batch: Batch) -> list[NDArray[np.float32]]:
         """Each segment's log probabilities (classes,)."""
         return list(self(features, batch).float().log_softmax(1).cpu().numpy())
 
 
-def pooled(features: Tensor, batch: Batch, parts: int = 1) -> Tensor:
+def pool_statistics(features: Tensor, batch: Batch, parts: int = 1) -> Tensor:
     """Mean and deviation over the frames of each segment's parts: (segments, parts * 2 * width).
 
     Parts are equally long, as far as whole frames go; where there are more of them than frames,
@@ -85,11 +85,11 @@ class Classify(Task):
     metric = Metric("error", "share of segments whose class is wrong")
 
     def __init__(
-        self, settings: ClassifySettings, corpus: Corpus, part: NDArray, frames: NDArray
+        self, settings: ClassifySettings, corpus: Corpus, split: NDArray, frames: NDArray
     ) -> None:
-        super().__init__(settings, corpus, part, frames)
+        super().__init__(settings, corpus, split, frames)
         self.labels = corpus.label(settings.label)
-        trained = set(self.labels[part == TRAIN].tolist())
+        trained = set(self.labels[split == TRAIN].tolist())
         if len(trained) < 2:
             raise InputError(
                 f"{settings.label} is {min(trained)!r} for all there is to train on: nothing to "
@@ -99,10 +99,10 @@ class Classify(Task):
         self.classes = sorted(set(self.labels.tolist()))
         code = {name: k for k, name in enumerate(self.classes)}
         self.codes = np.array([code[name] for name in self.labels.tolist()], np.int64)
-        counts = np.bincount(self.codes[part == TRAIN], minlength=len(self.classes))
-        wrong = self.codes[part == TEST] != counts.argmax()
-        self.metric = Metric(self.metric.name, self.metric.words, float(wrong.mean()))
-        unseen = sorted(set(self.labels[part == TEST].tolist()) - trained)
+        counts = np.bincount(self.codes[split == TRAIN], minlength=len(self.classes))
+        wrong = self.codes[split == TEST] != counts.argmax()
+        self.metric = Metric(self.metric.name, self.metric.description, float(wrong.mean()))
+        unseen = sorted(set(self.labels[split == TEST].tolist()) - trained)
         self.warnings = [f"{name!r} is tested on, but never trained on" for name in unseen]
 
     def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:
@@ -129,20 +129,20 @@ class Classify(Task):
         # The surest of the wrong ones.
         order = np.argsort(-log_probs.max(axis=1) + np.where(wrong, 0, np.inf), kind="stable")
         worst = tuple(
-            Worst(
-                described(self.corpus, int(places[k])),
+            Mistake(
+                describe(self.corpus, int(places[k])),
                 f"{np.exp(log_probs[k].max()):.0%} sure",
                 self.classes[truth[k]],
                 self.classes[chosen[k]],
-                sound(self.corpus, int(places[k])),
+                sound_uri(self.corpus, int(places[k])),
             )
             for k in order[: min(WORST, int(wrong.sum()))].tolist()
         )
         return Outcome(
             seed,
             float(wrong.mean()),
-            interval(self.corpus, places, wrong, np.ones(len(wrong))),
+            error_interval(self.corpus, places, wrong, np.ones(len(wrong))),
             scores,
             confusion=Confusion(tuple(self.classes), tuple(map(tuple, table.tolist()))),
-            worst=worst,
+            mistakes=worst,
         )

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from augury.corpus.corpus import Corpus
 from augury.corpus.readers.voxceleb import read_trials
 from augury.downstream.features import Batch
-from augury.downstream.result import Metric, Outcome, Worst
+from augury.downstream.result import Metric, Mistake, Outcome
 from augury.downstream.scores import metrics, plda
-from augury.downstream.segments import FEWEST, described, sound
+from augury.downstream.segments import FEWEST_SPEAKERS, describe, sound_uri
 from augury.downstream.settings import SpeakerSettings
 from augury.downstream.splits import TEST, TRAIN
-from augury.downstream.tasks.task import Head, Predict, Task, classified
+from augury.downstream.tasks.task import Head, Predict, Task, classification_losses
 from augury.errors import InputError
 from augury.learning.layers import FrameNorm, mask
 from augury.store import digest
@@ -78,7 +78,9 @@ class XVector(Head):
 
     def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Cross-entropy and errors of the training speakers."""
-        return classified(self.last(self(features, batch.lengths)), batch.targets["speaker"])
+        return classification_losses(
+            self.last(self(features, batch.lengths)), batch.targets["speaker"]
+        )
 
     def predict(self, features: Tensor, batch: Batch) -> list[NDArray[np.float32]]:
         """Each recording's embedding (dimensions,)."""
@@ -86,7 +88,7 @@ class XVector(Head):
 
 
 @dataclass(frozen=True)
-class Compared:
+class TrialPairs:
     """Trials between segments of a corpus, by place."""
 
     enrol: NDArray[np.int64]
@@ -99,25 +101,25 @@ class Speaker(Task):
 
     Settings: ClassVar = SpeakerSettings
     metric = Metric("EER", "equal error rate of speaker verification", 0.5)
-    alone = True
+    separate = True
     known_speakers = True
 
     def __init__(
-        self, settings: SpeakerSettings, corpus: Corpus, part: NDArray, frames: NDArray
+        self, settings: SpeakerSettings, corpus: Corpus, split: NDArray, frames: NDArray
     ) -> None:
-        super().__init__(settings, corpus, part, frames)
+        super().__init__(settings, corpus, split, frames)
         self.crop = settings.crop
         self.speaker = corpus.label(settings.label)
-        trained = sorted(set(self.speaker[part == TRAIN].tolist()))
+        trained = sorted(set(self.speaker[split == TRAIN].tolist()))
         if len(trained) < 2:
             raise InputError("there is one speaker to train on; it takes two to tell apart")
         code = {name: k for k, name in enumerate(trained)}
         self.codes = np.array([code.get(name, -1) for name in self.speaker.tolist()], np.int64)
         self.trained = len(trained)
-        self.compared = self._listed() if settings.trials else self._made()
+        self.trials = self._read_trials() if settings.trials else self._make_trials()
         self.files = {"trials.txt": self._list(), "trials.csv": self._table()}
 
-    def _listed(self) -> Compared:
+    def _read_trials(self) -> TrialPairs:
         """The trials of a list, which name recordings as idA/VIDEO/x.wav."""
         listed = read_trials(self.settings.trials, self.corpus)
         if not listed.usable.any():
@@ -139,19 +141,21 @@ class Speaker(Task):
             for one in (listed.enrol, listed.test)
         )
         both = np.concatenate([enrol, test])
-        outside = both[self.part[both] != TEST]
+        outside = both[self.split[both] != TEST]
         if len(outside):
             raise InputError(
                 f"{self.settings.trials}: its trials compare recordings that are not in the test "
-                f"part ({described(self.corpus, int(outside[0]))}, …); choose with --test the "
+                f"part ({describe(self.corpus, int(outside[0]))}, …); choose with --test the "
                 "split that has them all"
             )
-        return Compared(enrol, test, listed.is_target[listed.usable])
+        return TrialPairs(enrol, test, listed.is_target[listed.usable])
 
-    def _made(self) -> Compared:
-        places = np.flatnonzero(self.part == TEST)
+    def _make_trials(self) -> TrialPairs:
+        places = np.flatnonzero(self.split == TEST)
         recording = self.corpus.recording
-        return trials(places, self.speaker[places], recording, self._gender(), self.settings.made)
+        return make_trials(
+            places, self.speaker[places], recording, self._gender(), self.settings.made
+        )
 
     def _gender(self) -> NDArray | None:
         """Of each segment, where the corpus says."""
@@ -167,14 +171,14 @@ class Speaker(Task):
         return csv_text(("is_target", "enrol", "test", "gender"), self._rows())
 
     def _rows(self) -> Iterator[tuple[str, str, str, str]]:
-        gender, compared = self._gender(), self.compared
+        gender, compared = self._gender(), self.trials
         for own, a, b in zip(compared.is_target, compared.enrol, compared.test, strict=True):
             kind = ""
             if gender is not None and gender[a] and gender[b]:
                 kind = "same" if gender[a] == gender[b] else "cross"
-            yield str(int(own)), self._named(a), self._named(b), kind
+            yield str(int(own)), self._name(a), self._name(b), kind
 
-    def _named(self, place: int) -> str:
+    def _name(self, place: int) -> str:
         name, start = self.corpus.names[self.corpus.recording[place]], self.corpus.start[place]
         return name if np.isnan(start) else f"{name}@{start:.2f}"
 
@@ -193,12 +197,12 @@ class Speaker(Task):
         train, test = np.stack(training).astype(float), np.stack(testing).astype(float)
         at = np.full(len(self.corpus), -1)
         at[places] = np.arange(len(places))
-        enrol, other = at[self.compared.enrol], at[self.compared.test]
+        enrol, other = at[self.trials.enrol], at[self.trials.test]
         found = {
             "cosine": _cosine(train, test, enrol, other),
             "plda": _plda(train, self.speaker[known], test, enrol, other, self.settings.rank),
         }
-        own = self.compared.is_target
+        own = self.trials.is_target
         scores: dict[str, float] = {}
         for name, values in found.items():
             said = "cosine" if name == "cosine" else "PLDA"
@@ -209,17 +213,17 @@ class Speaker(Task):
         values = found[self.settings.backend]
         rate = metrics.eer(values[own], values[~own]).rate
         first, second = (
-            self.speaker[one].astype(str) for one in (self.compared.enrol, self.compared.test)
+            self.speaker[one].astype(str) for one in (self.trials.enrol, self.trials.test)
         )
         ends = None
-        if len({*first.tolist(), *second.tolist()}) >= FEWEST:
+        if len({*first.tolist(), *second.tolist()}) >= FEWEST_SPEAKERS:
             drawn = metrics.bootstrap_eer(values, own, first, second, seed=0, replicates=400)
             ends = (drawn.low, drawn.high)
         alarms, misses = metrics.det(values[own], values[~own])
         keep = np.unique(np.linspace(0, len(alarms) - 1, 400).round().astype(int))
         det = (tuple(alarms[keep].tolist()), tuple(misses[keep].tolist()))
         return Outcome(
-            seed, rate, ends, scores, self._groups(values), det=det, worst=self._worst(values)
+            seed, rate, ends, scores, self._groups(values), det=det, mistakes=self._worst(values)
         )  # fmt: skip
 
     def _groups(self, values: NDArray) -> dict[str, float]:
@@ -227,8 +231,8 @@ class Speaker(Task):
         gender = self._gender()
         if gender is None:
             return {}
-        first, second = gender[self.compared.enrol], gender[self.compared.test]
-        own, found = self.compared.is_target, {}
+        first, second = gender[self.trials.enrol], gender[self.trials.test]
+        own, found = self.trials.is_target, {}
         known = np.asarray((first != "") & (second != ""), bool)
         for name, chosen in (("same gender", first == second), ("cross gender", first != second)):
             nontargets = values[~own & known & np.asarray(chosen, bool)]
@@ -236,33 +240,33 @@ class Speaker(Task):
                 found[name] = metrics.eer(values[own], nontargets).rate
         return found
 
-    def _worst(self, values: NDArray) -> tuple[Worst, ...]:
-        own, found = self.compared.is_target, []
+    def _worst(self, values: NDArray) -> tuple[Mistake, ...]:
+        own, found = self.trials.is_target, []
         for kind, which, sign in (
             ("of one speaker, yet", own, 1),
             ("of two speakers, yet", ~own, -1),
         ):
             mine = np.flatnonzero(which)
             for k in mine[np.argsort(sign * values[mine], kind="stable")[:WORST]].tolist():
-                one, other = int(self.compared.enrol[k]), int(self.compared.test[k])
+                one, other = int(self.trials.enrol[k]), int(self.trials.test[k])
                 found.append(
-                    Worst(
-                        f"{described(self.corpus, one)} and {described(self.corpus, other)}",
+                    Mistake(
+                        f"{describe(self.corpus, one)} and {describe(self.corpus, other)}",
                         f"{kind} scored {values[k]:.2f}",
-                        audio=sound(self.corpus, other),
+                        audio=sound_uri(self.corpus, other),
                     )
                 )
         return tuple(found)
 
 
-def trials(
+def make_trials(
     places: NDArray[np.int64],
     speaker: NDArray,
     recording: NDArray[np.int64],
     gender: NDArray | None,
     count: int,
     seed: int = 0,
-) -> Compared:
+) -> TrialPairs:
     """Trials between segments, half of them of one speaker; the same on every run.
 
     Args:
@@ -283,7 +287,9 @@ def trials(
         a, b = np.triu_indices(len(one), 1)
         apart = recording[one[a]] != recording[one[b]]
         of_one.append(np.stack([one[a[apart]], one[b[apart]]], axis=1))
-    targets = _even([len(one) for one in of_one], lambda k, some: of_one[k][some], count // 2, rng)
+    targets = _draw_evenly(
+        [len(one) for one in of_one], lambda k, some: of_one[k][some], count // 2, rng
+    )
     first, second = np.triu_indices(len(by), 1)
     if not len(targets) or not len(first):
         raise InputError(
@@ -303,13 +309,13 @@ def trials(
             a, b = by[first[chosen[k]]], by[second[chosen[k]]]
             return np.stack([a[some // len(b)], b[some % len(b)]], axis=1)
 
-        others.append(_even(sizes, of_two, wanted, rng))
+        others.append(_draw_evenly(sizes, of_two, wanted, rng))
     pairs = np.concatenate([targets, *others])
     is_target = np.arange(len(pairs)) < len(targets)
-    return Compared(pairs[:, 0], pairs[:, 1], is_target)
+    return TrialPairs(pairs[:, 0], pairs[:, 1], is_target)
 
 
-def _even(
+def _draw_evenly(
     sizes: list[int],
     pairs: Callable[[int, NDArray[np.int64]], NDArray[np.int64]],
     count: int,
@@ -336,7 +342,7 @@ def _even(
 
 
 def _cosine(train: NDArray, test: NDArray, enrol: NDArray, other: NDArray) -> NDArray:
-    x = plda.length_normalised(test - train.mean(axis=0))
+    x = plda.normalise_length(test - train.mean(axis=0))
     return np.einsum("nd,nd->n", x[enrol], x[other])
 
 
@@ -346,7 +352,7 @@ def _plda(
     """Log-likelihood ratios, after LDA, and at length 1 (Garcia-Romero & Espy-Wilson 2011)."""
     dims = min(rank, len(set(speaker.tolist())) - 1, train.shape[1])
     matrix, mean = plda.lda(train, speaker, dims=dims)
-    train, test = (plda.length_normalised((x - mean) @ matrix) for x in (train, test))
+    train, test = (plda.normalise_length((x - mean) @ matrix) for x in (train, test))
     model = plda.Plda.fit(train, speaker)
     found = np.empty(len(enrol))
     # All against all, a strip at a time: the trials are many times as many as the recordings.

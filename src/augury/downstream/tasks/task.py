@@ -53,26 +53,26 @@ class Task:
 
     Settings: ClassVar[type[EvaluateSettings]] = EvaluateSettings  # its choices
     metric: Metric
-    alone = False  # whether each segment is given by itself, or together with its neighbours
+    separate = False  # whether each segment is given by itself, or together with its neighbours
     known_speakers = False  # whether validation is of the speakers trained on
     crop = 0.0  # seconds of each stretch that are trained on at a time, from anywhere; 0: all
     #: What a head's losses are, and the weight of each: see learning.training.Task. Those of
-    #: `classified`, if nothing else is said.
-    parts: Sequence[str] = ("cross_entropy", "error")
-    weights: Sequence[float] = (1.0, 0.0)
+    #: `classification_losses`, if nothing else is said.
+    loss_names: Sequence[str] = ("cross_entropy", "error")
+    loss_weights: Sequence[float] = (1.0, 0.0)
     criterion = "error"  # part by which the best epoch is chosen
 
-    def __init__(self, settings: Any, corpus: Corpus, part: NDArray, frames: NDArray) -> None:
-        self.settings, self.corpus, self.part, self.frames = settings, corpus, part, frames
+    def __init__(self, settings: Any, corpus: Corpus, split: NDArray, frames: NDArray) -> None:
+        self.settings, self.corpus, self.split, self.frames = settings, corpus, split, frames
         self.warnings: list[str] = []
         self.files: dict[str, str] = {}  # what is written beside the results: texts by name
 
     @classmethod
-    def labelled(cls, settings: Any, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
+    def select_segments(cls, settings: Any, corpus: Corpus) -> tuple[Corpus, list[Rejected]]:
         """The segments that have what the task needs (a label), and those that do not."""
         return with_label(corpus, settings.label, settings.exclude)
 
-    def unfit(self) -> list[tuple[int, str, str]]:
+    def untrainable(self) -> list[tuple[int, str, str]]:
         """Segments that can't be trained on: place, reason, detail."""
         return []
 
@@ -89,7 +89,7 @@ class Task:
         raise NotImplementedError
 
 
-def classified(scores: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def classification_losses(scores: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy and errors (2,) of (n, classes) before the softmax, of n classes (n,)."""
     scores = scores.float()
     loss = F.cross_entropy(scores, wanted, reduction="sum")
@@ -117,7 +117,7 @@ def task_version(name: str) -> dict[str, str]:
     return {} if name in NAMES else {name: source_version(find_task(name), name.partition(":")[0])}
 
 
-class Downstream(nn.Module):
+class DownstreamModel(nn.Module):
     """A head on normalised features; in front of it the encoder, where features are not given."""
 
     mean: Tensor
@@ -140,7 +140,7 @@ class Downstream(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("deviation", torch.tensor(deviation, dtype=torch.float32))
 
-    def train(self, mode: bool = True) -> Downstream:
+    def train(self, mode: bool = True) -> DownstreamModel:
         """A frozen encoder stays in eval mode: no dropout, no statistics of batches."""
         super().train(mode)
         if self.encoder and self.frozen:

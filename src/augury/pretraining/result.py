@@ -1,0 +1,60 @@
+"""The result of a pretraining, kept as data: config.toml and history.json of its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from augury.errors import InputError
+from augury.pretraining.config import NAME, Config, read_config
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A finished pretraining. `augury.load_encoder(folder)` loads its encoder."""
+
+    folder: Path
+    config: Config  # settings, targets, data, versions and `result`
+    history: list[dict[str, Any]]  # per epoch: "epoch", mean "training" and "validation" losses
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Summary of the training, as in config.toml.
+
+        Keys: epochs, best_epoch (1-based), batches, skipped, training and validation (mean losses
+        of the best epoch by worker, and "loss", their weighted sum), constant_guess and mean_guess
+        (losses of predicting each target's median or mean; only where clips were held out),
+        seconds, audio_seconds, parameters.
+        """
+        return self.config.result
+
+    @property
+    def skipped_batches(self) -> tuple[str, ...]:
+        """Batches whose loss or gradient was not finite, described; they changed no weights."""
+        return tuple(self.result["skipped"])
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Pretrained:
+        """What `pretrain` returned, read from its folder.
+
+        Raises:
+            InputError: the folder holds no finished pretraining, or its files are damaged.
+        """
+        folder = Path(folder)
+        config = read_config(folder)
+        if config is None:
+            raise InputError(f"{folder}: no {NAME} here; is this what `augury pretrain` wrote?")
+        if not config.result:
+            raise InputError(f"{folder}: its pretraining has not ended; run the same command again")
+        path = folder / "history.json"
+        try:
+            history = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file; restore it, or pretrain again") from error
+        except ValueError as error:
+            raise InputError(f"{path}: not JSON ({error}); restore it") from error
+        if not isinstance(history, list) or len(history) != config.result.get("epochs"):
+            raise InputError(f"{path}: not the history of this run; restore it, or pretrain again")
+        return cls(folder, config, history)

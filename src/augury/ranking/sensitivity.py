@@ -1,0 +1,89 @@
+"""Whether the order holds under other settings: scores of a fixed subset of the segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from augury.embeddings import Selected
+from augury.extraction.extract import Embedding, gather
+from augury.ranking.dataset import Dataset
+from augury.ranking.result import Sensitivity
+from augury.ranking.scoring import estimate, group_by_missing
+from augury.ranking.settings import RankSettings
+
+#: Segments of the subset, at least.
+SUBSET = 2000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Settings near the chosen ones."""
+
+    name: str  # "as set", "N = 10", "kernel width × 2"
+    embedding: Embedding
+    scale: float = 1.0  # factor of the kernel's width
+
+
+def variants_of(settings: RankSettings) -> list[Variant]:
+    """The variants that a ranking is repeated under, the chosen settings first; none if not asked.
+
+    >>> [variant.name for variant in variants_of(RankSettings(label="phone", embedding="svcca"))]
+    ['as set', 'directions = 10', 'directions = 40', 'kernel width × 0.5', 'kernel width × 2']
+    """
+    base = settings.base_embedding()
+    if not settings.sensitivity:
+        return []
+    name = "directions" if base.kind == "svcca" else "N"
+    variants = [Variant("as set", base)]
+    fewer = base.parts // 4 * 2  # even, as `released` must be
+    numbers = [n for n in (fewer, base.parts * 2) if n]
+    variants += [Variant(f"{name} = {n}", replace(base, parts=n)) for n in numbers]
+    if base.kind != "svcca":
+        widths = (base.width / 2, base.width * 2)
+        variants += [Variant(f"σ_gd = {w:g}", replace(base, width=w)) for w in widths]
+    return variants + [Variant(f"kernel width × {f:g}", base, f) for f in (0.5, 2.0)]
+
+
+def estimate_sensitivity(
+    data: Dataset, variants: Sequence[Variant], settings: RankSettings
+) -> Sensitivity | None:
+    """The scores under settings near the chosen ones, on the recordings of the subset.
+
+    None where there are no variants, or no recording of the subset could be read.
+    """
+    subset = [
+        (work, outcome, place)
+        for work, outcome, place in zip(data.works, data.outcomes, data.places, strict=True)
+        if work.variants and not outcome.problem
+    ]
+    if not variants or not subset:
+        return None
+    works, outcomes, places = (list(column) for column in zip(*subset, strict=True))
+    among = np.concatenate(places)  # the subset's segments, as places in the corpus given
+    local = np.split(np.arange(len(among)), np.cumsum([len(p) for p in places])[:-1])
+    rows = (np.cumsum(data.keep) - 1)[among[data.keep[among]]]  # and as places among the kept
+    plan = data.plan
+    which = range(len(plan.embeddings))
+    arrays = gather(plan, works, outcomes, local, (), unvoiced=settings.unvoiced, which=which)
+    usable = np.flatnonzero(data.keep[among[arrays.usable]])
+    zs, y = {name: z[rows] for name, z in data.values.items()}, data.y[rows]
+    scores: dict[str, list[float | None]] = {candidate.name: [] for candidate in data.candidates}
+    groups = group_by_missing(data.candidates, zs, y)
+    for variant in variants:
+        x = Selected.of(arrays.embeddings[plan.embeddings.index(variant.embedding)], usable)
+        for members, has, status in groups:
+            values: list[float | None] = [None] * len(members)
+            if status == "ranked":
+                known = [zs[candidate.name][has] for candidate in members]
+                at = Selected.of(x, np.flatnonzero(has))
+                estimates = estimate(
+                    at, known, y[has], settings, scale=variant.scale, run=data.here
+                )
+                values = [result.score for result in estimates]
+            for candidate, value in zip(members, values, strict=True):
+                scores[candidate.name].append(value)
+    names = tuple(variant.name for variant in variants)
+    return Sensitivity(len(rows), names, {name: tuple(row) for name, row in scores.items()})

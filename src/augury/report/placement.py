@@ -1,0 +1,43 @@
+"""Where labels of points go, so that they don't overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from augury.report.canvas import extent
+
+
+def place_labels(
+    px: np.ndarray, py: np.ndarray, labels: list[str], frame: tuple[float, float, float, float]
+) -> list[tuple[float, float, bool, str]]:
+    """Where each label goes, (x, y, whether a leader is needed, alignment), without overlaps.
+
+    Greedy: near places are tried first. A label for which there is no room goes where it
+    overlaps least.
+    """
+    left, top, right, bottom = frame
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in zip(px, py, strict=True)]
+    offsets = [(9, 0, "left"), (-9, 0, "right"), (0, -13, "center"), (0, 14, "center")]
+    for far in (18, 30, 44, 60):
+        offsets += [
+            (far * dx, far * dy, "left" if dx > 0 else "right")
+            for dx, dy in ((0.6, -0.8), (0.6, 0.8), (-0.6, -0.8), (-0.6, 0.8))
+        ]
+    places: list[tuple[float, float, bool, str]] = []
+    for x, y, label in zip(px, py, labels, strict=True):
+        wide = extent(label)
+        options = []
+        for k, (dx, dy, ha) in enumerate(offsets):
+            start = x + dx - {"left": 0, "center": wide / 2, "right": wide}[ha]
+            box = (start, y + dy - 8, start + wide, y + dy + 8)
+            outside = max(left - box[0], box[2] - right - 8, top - 14 - box[1], box[3] - bottom, 0)
+            options.append((outside * 100 + sum(_overlap(box, t) for t in taken), k, box))
+        _, k, box = min(options)
+        dx, dy, ha = offsets[k]
+        taken.append(box)
+        places.append((x + dx, y + dy, k > 3, ha))
+    return places
+
+
+def _overlap(a: tuple, b: tuple) -> float:
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)

@@ -1,0 +1,148 @@
+import copy
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from augury import Ranking, rank, read_corpus
+from augury.corpus.corpus import Rejected
+from ranking.test_report import CASES, candidate, ranking
+
+import toy
+
+
+def test_what_rank_returned_is_read_back(own_store, tmp_path):
+    manifest = toy.corpus(tmp_path)
+    with manifest.open("a") as file:
+        file.write('"gone, or ""lost"".wav",low,7,red\nno\nline.wav,low,7,red\n')
+    corpus = read_corpus(manifest)
+    for name, some in (("whole", corpus), ("cut", corpus.select(np.arange(len(corpus)) != 3))):
+        done = rank(
+            some, ("own:rms", "own:noise", "column:age", "column:colour", "toy:bands"),
+            label="label", jobs=1, max_bad=0.5, group="age", exclude=("middle",),
+            out=tmp_path / name,
+        )  # fmt: skip
+        assert done.rejected
+        assert done.timings
+        assert Ranking.read(tmp_path / name) == done
+        assert Ranking.read(tmp_path / name / "ranking.json") == done
+
+
+@pytest.mark.parametrize(
+    "name", ["seven", "unsure", "noisy", "published", "none ranked", "nothing"]
+)
+def test_rankings_of_all_kinds_are_read_back(name, tmp_path):
+    made = CASES[name]()
+    made.write(tmp_path)
+    assert Ranking.read(tmp_path) == made
+
+
+def test_times_and_what_was_left_out_lie_in_their_own_files(tmp_path):
+    rejected = (Rejected(3, "a\u2028b\n,.wav", 0.1, None, "too-short", 'a "b", c'),)
+    made = replace(GOOD, rejected=rejected, timings={"HSIC": 0.125})
+    made.write(tmp_path)
+    assert Ranking.read(tmp_path) == made
+    (tmp_path / "timings.json").unlink()
+    (tmp_path / "quarantine.csv").unlink()
+    assert Ranking.read(tmp_path) == replace(made, rejected=(), timings={})
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("timings.json", "[1]"), ("timings.json", '{"a": "b"}'), ("timings.json", "{"),
+        ("timings.json", '{"a": true}'), ("quarantine.csv", "x\n1\n"),
+        ("quarantine.csv", "row,path,start,end,reason,detail\nx,p,,,r,d\n"),
+        ("quarantine.csv", "row,path,start,end,reason,detail\n1,p,a,,r,d\n"),
+        ("quarantine.csv", "row,path,start,end,reason,detail\n1,p\n"),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_beside_it_is_named(file, text, tmp_path):
+    GOOD.write(tmp_path)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ValueError, match=rf"{re.escape(file)}: not a {re.escape(file)}"):
+        Ranking.read(tmp_path)
+
+
+GOOD = ranking(
+    (
+        candidate("a", 0.1, 2), candidate("b", 0.2, 2, relevant=False),
+        candidate("flat", None, 2), candidate("c", 0.3, 2),
+    ),
+    2,
+    redundancy=(
+        (1.0, -0.5, None, 0.2), (-0.5, 1.0, None, None), (None,) * 4, (0.2, None, None, 1.0),
+    ),
+)  # fmt: skip
+PLAIN = json.loads(json.dumps(GOOD.to_dict()))
+
+
+def damaged(**places):
+    plain = copy.deepcopy(PLAIN)
+    plain["results"][1] |= places
+    return json.dumps(plain)
+
+
+def without(name):
+    return json.dumps({k: v for k, v in PLAIN.items() if k != name})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        json.dumps(PLAIN)[:200],
+        "[" * 200_000,
+        json.dumps(PLAIN | {"redundancy": [[1.0]]}),
+        json.dumps(PLAIN | {"redundancy": [[7.0] * 4] * 4}),
+        json.dumps(PLAIN | {"redundancy": None}),
+        json.dumps(PLAIN | {"settings": 3}),
+        without("settings"),
+        without("origin"),
+        without("results"),
+        json.dumps(PLAIN | {"more": 1}),
+        json.dumps(PLAIN | {"settings": {"label": "phone", "estimator": "robus"}}),
+        json.dumps(PLAIN | {"origin": {"manifest": "m.csv", "stretches": [[1]]}}),
+        json.dumps(PLAIN | {"results": {}}),
+        json.dumps(PLAIN | {"segments": 1.5}),
+        json.dumps(PLAIN | {"hours": "1"}),
+        json.dumps(PLAIN | {"class_shares": [1.0]}),
+        json.dumps(PLAIN | {"better": [[0.5]]}),
+        json.dumps(PLAIN | {"redundancy": [[1.00001] * 4] * 4}),
+        "null",
+        damaged(score=float("nan")),
+        damaged(score="0.2"),
+        damaged(score=10**400),
+        damaged(relevance=None),
+        damaged(relevant="no"),
+        damaged(name="a"),
+    ],
+)
+def test_a_damaged_ranking_is_named(text, tmp_path):
+    path = tmp_path / "ranking.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"ranking\.json: not a ranking"):
+        Ranking.read(path)
+
+
+def test_no_number_is_taken_for_another(tmp_path):
+    """Of a correlation a little above 1 is rounding."""
+    path = tmp_path / "ranking.json"
+    path.write_text(json.dumps(PLAIN | {"redundancy": [[1 + 9e-7] * 4] * 4}))
+    assert Ranking.read(path).redundancy[0][0] > 1
+    path.write_bytes(b'{"label": "\xff"}')
+    with pytest.raises(ValueError, match=r"ranking\.json: not a ranking"):
+        Ranking.read(path)
+
+
+def test_no_ranking_at_all(tmp_path):
+    with pytest.raises(ValueError, match=r"ranking\.json: No such file"):
+        Ranking.read(tmp_path / "ranking.json")
+
+
+def test_results_by_their_use():
+    assert [result.name for result in GOOD.ranked_results] == ["a", "b", "c"]
+    assert [result.name for result in GOOD.relevant_results] == ["a", "c"]
