@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
@@ -205,6 +205,35 @@ class Settings:
             for name in declarations(type(self))
             for value in [getattr(self, name)]
         }
+
+    def to_options(self, default: Self, *, without: Collection[str] = ()) -> list[str]:
+        """The options of the command line that make these settings of the default ones.
+
+        Args:
+            default: settings to compare with.
+            without: names of settings that are left out.
+        """
+        words: list[str] = []
+        for name in declarations(type(self)):
+            value, option = getattr(self, name), option_name(name)
+            if name in without or value == getattr(default, name):
+                continue
+            if isinstance(value, bool):
+                words.append(option if value else f"--no-{option.removeprefix('--')}")
+            elif isinstance(value, tuple):
+                words += [word for item in value for word in (option, str(item))]
+            else:
+                words += [option, str(value)]
+        return words
+
+
+def option_name(setting_name: str) -> str:
+    """A setting's option on the command line.
+
+    >>> option_name("max_bad")
+    '--max-bad'
+    """
+    return f"--{setting_name.replace('_', '-')}"
 
 
 def read_preset(preset: str | Path, task: str = "pretrain") -> dict[str, Any]:

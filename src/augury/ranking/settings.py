@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from augury.errors import InputError
 from augury.extraction.extract import Embedding
 from augury.pseudolabels.candidate import SEVEN
-from augury.settings import Settings, declarations, setting
+from augury.settings import Settings, setting
 
 
 @dataclass(frozen=True)
@@ -111,30 +110,3 @@ class RankSettings(Settings):
         """The embedding that these settings ask for."""
         kind = "released" if self.estimator == "released" else self.embedding
         return Embedding(kind, self.parts, self.downsampling_width)
-
-    def words(self) -> list[str]:
-        """The options of `augury rank` that give these settings again: those not at their default.
-
-        >>> RankSettings(label="speaker", seed=3).words()
-        ['--label', 'speaker', '--seed', '3']
-        """
-        default = RankSettings(label=self.label, estimator=self.estimator)
-        words: list[str] = []
-        for name, declaration in declarations(RankSettings).items():
-            value, option = getattr(self, name), f"--{name.replace('_', '-')}"
-            usual = getattr(default, name) if name != "estimator" else declaration.default
-            if value == usual and declaration.default is not MISSING:
-                continue
-            if isinstance(value, bool):
-                words.append(option if value else f"--no-{option.removeprefix('--')}")
-            elif name == "candidates":
-                words += [option, ",".join(value)]
-            elif isinstance(value, tuple):
-                words += [word for item in value for word in (option, item)]
-            else:
-                words += [option, str(value)]
-        return words
-
-    def command(self, manifest: str, *more: str) -> str:
-        """The command line that ranks a manifest with these settings."""
-        return shlex.join(["augury", "rank", manifest, *self.words(), *more])
