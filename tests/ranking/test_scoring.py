@@ -62,13 +62,13 @@ def test_results_are_in_order_with_intervals_around_them(way):
         assert (one.p_value is None) == (way["estimator"] != "robust")
 
 
-def test_what_is_relevant_is_told_by_p():
+def test_relevance_is_decided_by_p():
     found = by_name(result_of(*data()))
     assert found["copy"].relevant
     assert found["copy"].relevance_p < 1e-6
     assert not found["noise"].relevant
     assert found["noise"].relevance_p > 0.01
-    assert found["noise"].note == "no relevance: it says nothing of phone"
+    assert found["noise"].note == "no relevance: unrelated to phone"
 
 
 def test_noise_is_not_relevant_though_lengths_depend_on_the_label():
