@@ -44,10 +44,10 @@ from augury.pretraining.clips import Clips
 from augury.pretraining.encoder import Encoder
 from augury.pretraining.prepare import prepare
 from augury.pretraining.pretrain import _optimiser
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Target
 from augury.pretraining.workers import ClipBatch, PretrainingModel, read_batch
 from augury.reporter import ExtractionProgress, Progress, Reporter
-from augury.settings import PretrainSettings
 from augury.store import pack
 
 from measure import machine, peak_memory

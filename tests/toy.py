@@ -133,7 +133,7 @@ def prepared(manifest: Path, names: tuple[str, ...], store: Path, jobs: int = 1,
     from augury import pseudolabels, read_corpus
     from augury.extraction.plan import Plan
     from augury.pretraining.prepare import prepare
-    from augury.settings import PretrainSettings
+    from augury.pretraining.settings import PretrainSettings
 
     settings = PretrainSettings.of("small", dict.fromkeys(names, 1.0), **choices)
     candidates = pseudolabels.parse_candidates(list(names)) if names else []

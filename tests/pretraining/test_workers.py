@@ -6,8 +6,8 @@ import pytest
 from augury import audio, pseudolabels, read_corpus
 from augury.extraction.plan import Plan
 from augury.pretraining.prepare import prepare
+from augury.pretraining.settings import EncoderSettings, PretrainSettings
 from augury.pretraining.targets import Target
-from augury.settings import EncoderSettings, PretrainSettings
 
 import toy
 

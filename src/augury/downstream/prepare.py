@@ -16,6 +16,7 @@ from augury import audio
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
 from augury.corpus.manifest import write_quarantine
 from augury.downstream.features import Mel, Stretches, cut_stretches, mean_and_std
+from augury.downstream.settings import EvaluateSettings
 from augury.downstream.splits import SPLITS, TEST, TRAIN, assign_splits
 from augury.downstream.tasks.task import Task, task_version
 from augury.errors import InputError
@@ -24,7 +25,6 @@ from augury.learning.processes import ProcessGroup
 from augury.pretraining.clips import Clips
 from augury.pretraining.prepare import ExtractedClips, extract_clips
 from augury.reporter import Reporter
-from augury.settings import EvaluateSettings
 from augury.store import key
 
 

@@ -24,10 +24,10 @@ from augury.extraction.plan import Plan, Recording, mel_key
 from augury.extraction.segments import frame_range, segment_edges, segment_problems
 from augury.pretraining import targets
 from augury.pretraining.clips import Clips, align
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Summary, Target
 from augury.pseudolabels.columns import columns
 from augury.reporter import Reporter
-from augury.settings import PretrainSettings
 from augury.store import digest
 
 

@@ -34,10 +34,10 @@ from augury.pretraining.objective import ClipObjective
 from augury.pretraining.prepare import prepare
 from augury.pretraining.report import card, render
 from augury.pretraining.result import Pretrained
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.workers import PretrainingModel
 from augury.provenance import versions
 from augury.reporter import Progress, Reporter, TrainingProgress
-from augury.settings import PretrainSettings
 from augury.store import default_store, pack, unpack, write_atomically
 
 

@@ -22,8 +22,8 @@ from augury.extraction.gather import Gathered, gather
 from augury.extraction.plan import Embedding, Plan
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
+from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
-from augury.settings import RankSettings
 from augury.store import default_store, digest
 
 if TYPE_CHECKING:

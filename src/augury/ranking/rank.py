@@ -22,8 +22,8 @@ from augury.ranking.origin import Origin
 from augury.ranking.result import Ranking, Sensitivity
 from augury.ranking.scoring import CandidateScores, score_candidates
 from augury.ranking.sensitivity import SUBSET, estimate_sensitivity, variants_of
+from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
-from augury.settings import RankSettings
 
 if TYPE_CHECKING:
     from distributed import Client

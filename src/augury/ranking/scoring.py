@@ -16,7 +16,7 @@ from augury.hsic import uncertainty
 from augury.hsic.kernels import standardise
 from augury.pseudolabels.candidate import Candidate
 from augury.ranking.result import Result
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
 
 #: A candidate is relevant if chance gives a relevance so far above that of noise less often.
 RELEVANT = 0.01

@@ -13,7 +13,7 @@ from augury.extraction.plan import Embedding
 from augury.ranking.dataset import Dataset
 from augury.ranking.result import Sensitivity
 from augury.ranking.scoring import estimate, group_by_missing
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
 
 #: Segments of the subset, at least.
 SUBSET = 2000
