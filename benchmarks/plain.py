@@ -21,9 +21,10 @@ from torch import nn
 import augury
 from augury import audio
 from augury.downstream.scores import metrics, transcripts
+from augury.downstream.settings import AsrSettings, SpeakerSettings
 from augury.downstream.splits import assign_splits
-from augury.downstream.tasks.asr import AsrSettings, join_rows
-from augury.downstream.tasks.speaker import SpeakerSettings, make_trials
+from augury.downstream.tasks.asr import join_rows
+from augury.downstream.tasks.speaker import make_trials
 
 CLIPS = 16  # in a batch
 

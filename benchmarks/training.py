@@ -36,18 +36,18 @@ import torch
 from numpy.typing import NDArray
 from torch.profiler import ProfilerActivity, profile
 
-from augury import Corpus, audio, compute, pretrain, pseudolabels, read_corpus
-from augury.extraction.extract import Plan
+from augury import Corpus, audio, pretrain, pseudolabels, read_corpus
+from augury.extraction.plan import Plan
 from augury.learning.batches import make_batches, padding_share
 from augury.pretraining import encode
 from augury.pretraining.clips import Clips
 from augury.pretraining.encoder import Encoder
 from augury.pretraining.prepare import prepare
 from augury.pretraining.pretrain import _optimiser
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Target
 from augury.pretraining.workers import ClipBatch, PretrainingModel, read_batch
 from augury.reporter import ExtractionProgress, Progress, Reporter
-from augury.settings import PretrainSettings
 from augury.store import pack
 
 from measure import machine, peak_memory
@@ -199,9 +199,7 @@ def reading(manifest: Path) -> None:
     candidates = pseudolabels.parse_candidates(list(LABELS))
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan.of(candidates, Path(folder), unvoiced="published", mel=True)
-        found = prepare(
-            first_hour(manifest), candidates, plan, settings, jobs=compute.process_count()
-        )
+        found = prepare(first_hour(manifest), plan, settings)
         clips = found.clips
         began = time.process_time()
         for chosen in make_batches(clips.frames, 8000, rng=np.random.default_rng(0)):
@@ -245,9 +243,7 @@ def index(count: int = 600_000) -> None:
     frames, held_out = rng.integers(100, 1000, count), rng.random(count) < 0.05
     nothing = Plan(Path(), (), None, ())
     zero = np.zeros(count, np.int64)
-    clips = Clips(
-        nothing, (), "published", paths, names, digests, np.arange(count), zero, frames, held_out
-    )
+    clips = Clips(nothing, paths, names, digests, np.arange(count), zero, frames, held_out)
     memory = peak_memory() - before
     kept = pack(clips.to_arrays())
     began = time.perf_counter()

@@ -131,14 +131,14 @@ def leave(signal: np.ndarray, rate: int) -> np.ndarray:
 def prepared(manifest: Path, names: tuple[str, ...], store: Path, jobs: int = 1, **choices: object):
     """A manifest prepared for pretraining with the small preset."""
     from augury import pseudolabels, read_corpus
-    from augury.extraction.extract import Plan
+    from augury.extraction.plan import Plan
     from augury.pretraining.prepare import prepare
-    from augury.settings import PretrainSettings
+    from augury.pretraining.settings import PretrainSettings
 
     settings = PretrainSettings.of("small", dict.fromkeys(names, 1.0), **choices)
     candidates = pseudolabels.parse_candidates(list(names)) if names else []
     plan = Plan.of(candidates, store, unvoiced=settings.unvoiced, mel=True)
-    return prepare(read_corpus(manifest), candidates, plan, settings, jobs=jobs)
+    return prepare(read_corpus(manifest), plan, settings, jobs=jobs)
 
 
 def sentences(folder: Path, speakers: int = 6, each: int = 6, seed: int = 0) -> tuple[Path, Path]:

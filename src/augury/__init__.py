@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from augury.pretraining.encode import load_encoder as load_encoder
     from augury.pretraining.pretrain import pretrain as pretrain
     from augury.pretraining.result import Pretrained as Pretrained
+    from augury.pretraining.settings import PretrainSettings as PretrainSettings
     from augury.ranking.rank import rank as rank
     from augury.ranking.result import Ranking as Ranking
     from augury.ranking.result import Result as Result
-    from augury.settings import PretrainSettings as PretrainSettings
-    from augury.settings import RankSettings as RankSettings
+    from augury.ranking.settings import RankSettings as RankSettings
     from augury.validation.recipe import read_recipe as read_recipe
     from augury.validation.validate import validate as validate
 
@@ -35,13 +35,13 @@ _PLACES = {
     "read_trials": "augury.corpus.read",
     "evaluate": "augury.downstream.evaluate",
     "Evaluation": "augury.downstream.result",
-    "RankSettings": "augury.settings",
+    "RankSettings": "augury.ranking.settings",
     "rank": "augury.ranking.rank",
     "read_recipe": "augury.validation.recipe",
     "validate": "augury.validation.validate",
     "Ranking": "augury.ranking.result",
     "Result": "augury.ranking.result",
-    "PretrainSettings": "augury.settings",
+    "PretrainSettings": "augury.pretraining.settings",
     "Pretrained": "augury.pretraining.result",
     "encode": "augury.pretraining.encode",
     "from_ranking": "augury.pretraining.choice",

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from augury.cli import app as cli
 from augury.cli.app import app
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
 
 import toy
 

@@ -10,9 +10,13 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 from typer.testing import CliRunner
 
-from augury import compute, pseudolabels, rank, read_corpus
+from augury import pseudolabels, rank, read_corpus
 from augury.cli.app import app
-from augury.compute import cluster
+from augury.compute import WorkerDied, cluster, connect, map_unordered, open_pool
+from augury.compute.processes import ONE_THREAD
+from augury.errors import InputError
+from augury.extraction.corpus import PACKAGES, extract_recordings
+from augury.extraction.plan import Plan, Recording
 from compute.test_processes import die_at_three, die_once, fail_at_three, square
 from reporters import Recorder
 
@@ -44,7 +48,7 @@ def log(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two(log):
     """Two workers that the tests share; one that they kill is started again."""
-    with cluster.open_cluster("local", 2) as opened:
+    with open_pool("local", 2, packages=PACKAGES) as opened:
         yield opened
 
 
@@ -73,30 +77,30 @@ def noted(folder, item):
 
 
 def test_every_item_comes_back_once(two):
-    found = list(compute.spread(square, 1, list(range(50)), jobs=2, cluster=two))
+    found = list(map_unordered(square, 1, list(range(50)), pool=two))
     assert sorted(found) == [(k, k * k + 1) for k in range(50)]
-    assert list(compute.spread(square, 1, [7], jobs=1, cluster=two)) == [(0, 50)]
-    assert list(compute.spread(square, 1, [], jobs=1, cluster=two)) == []
+    assert list(map_unordered(square, 1, [7], pool=two)) == [(0, 50)]
+    assert list(map_unordered(square, 1, [], pool=two)) == []
 
 
 def test_exceptions_are_the_callers(two):
     with pytest.raises(ValueError, match="three"):
-        dict(compute.spread(fail_at_three, None, list(range(10)), jobs=2, cluster=two))
+        dict(map_unordered(fail_at_three, None, list(range(10)), pool=two))
 
 
 def test_a_worker_that_dies_costs_only_its_item(two):
-    found = dict(compute.spread(die_at_three, None, list(range(200)), jobs=2, cluster=two))
-    assert isinstance(found.pop(3), compute.WorkerDied)
+    found = dict(map_unordered(die_at_three, None, list(range(200)), pool=two))
+    assert isinstance(found.pop(3), WorkerDied)
     assert found == {k: k for k in range(200) if k != 3}
 
 
 def test_an_item_whose_worker_was_killed_once_is_done_again(two, tmp_path):
-    found = dict(compute.spread(die_once, str(tmp_path), list(range(20)), jobs=2, cluster=two))
+    found = dict(map_unordered(die_once, str(tmp_path), list(range(20)), pool=two))
     assert found == {k: k for k in range(20)}
 
 
 def test_a_caller_that_stops_early_cancels_the_rest(two, tmp_path):
-    results = compute.spread(noted, str(tmp_path), list(range(40)), jobs=2, cluster=two, most=1)
+    results = map_unordered(noted, str(tmp_path), list(range(40)), pool=two, most=1)
     assert next(results)[1] == 0
     results.close()
     time.sleep(1)
@@ -106,19 +110,19 @@ def test_a_caller_that_stops_early_cancels_the_rest(two, tmp_path):
 def test_a_task_computes_in_one_thread_whoever_started_its_worker():
     np.ones(1)
     with threadpool_limits(2):
-        assert cluster._there(cluster.versions(), blas_threads, None, None) == {1}
+        assert cluster._run_on_worker({}, blas_threads, None, None) == {1}
 
 
 def test_a_worker_that_came_late_with_another_version_does_nothing():
     with pytest.raises(ValueError, match=r"numpy is .* there, 1.0 here; install"):
-        cluster._there(cluster.versions() | {"numpy": "1.0"}, square, 0, 1)
+        cluster._run_on_worker(cluster.versions(PACKAGES) | {"numpy": "1.0"}, square, 0, 1)
 
 
 def test_a_cluster_leaves_no_trace_in_the_environment(monkeypatch):
-    for name in (*compute.processes.ONE_THREAD, "MALLOC_TRIM_THRESHOLD_"):
+    for name in (*ONE_THREAD, "MALLOC_TRIM_THRESHOLD_"):
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
-    with cluster.open_cluster("local", 1) as opened:
+    with open_pool("local", 1) as opened:
         assert os.environ != before
         there = opened.client.run(lambda: dict(os.environ))
     assert os.environ == before
@@ -171,10 +175,10 @@ def test_an_address_from_the_command_line(two, manifest, tmp_path):
 
 
 def test_nobody_there(monkeypatch):
-    monkeypatch.setattr(cluster, "ANSWER", 0.3)
+    monkeypatch.setattr(connect, "ANSWER", 0.3)
     for address in ("tcp://127.0.0.1:1", "tcp://127.0.0.1", "sctp://127.0.0.1:1"):
         with pytest.raises(ConnectionError, match="no Dask scheduler answers"):
-            cluster.open_cluster(address, None).__enter__()
+            open_pool(address).__enter__()
 
 
 def test_a_scheduler_without_workers(monkeypatch):
@@ -185,7 +189,7 @@ def test_a_scheduler_without_workers(monkeypatch):
             ConnectionError, match=r"no worker for .*: dask worker tcp://.* --nthreads 1"
         ),
     ):
-        cluster.open_cluster(empty.scheduler_address, None).__enter__()
+        open_pool(empty.scheduler_address).__enter__()
 
 
 def test_workers_of_several_threads():
@@ -194,7 +198,7 @@ def test_workers_of_several_threads():
         distributed.Client(wide, set_as_default=False) as client,
         pytest.raises(ValueError, match=r"has 2 threads.*--nthreads 1"),
     ):
-        cluster.open_cluster(client, None).__enter__()
+        open_pool(client).__enter__()
 
 
 def test_workers_of_another_version(two, monkeypatch):
@@ -202,36 +206,37 @@ def test_workers_of_another_version(two, monkeypatch):
     monkeypatch.setattr(cluster.metadata, "version", lambda name: "0.0")
     try:
         with pytest.raises(ValueError, match=r"augury is .* there, 0\.0 here.*the same versions"):
-            cluster.open_cluster(two.client, None).__enter__()
+            open_pool(two.client, packages=PACKAGES).__enter__()
     finally:
         cluster.versions.cache_clear()
 
 
 def test_workers_with_another_processor_are_told_of(two, monkeypatch, caplog):
     monkeypatch.setattr(cluster, "threadpool_info", list)
-    assert cluster.open_cluster(two.client, None).__enter__()
+    assert open_pool(two.client, packages=PACKAGES).__enter__()
     assert "last digits may differ" in caplog.text
 
 
 def test_workers_that_do_not_see_the_files_or_the_users_module(two, tmp_path, monkeypatch):
-    plan = SimpleNamespace(store=tmp_path / "store", functions=())
-    two.check(plan, [])
-    assert list(plan.store.iterdir()) == []
+    store = tmp_path / "store"
+    two.require_paths(store, [])
+    assert list(store.iterdir()) == []
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: True)
-        with pytest.raises(ValueError, match=r"gone\.wav is not there there.*machines share"):
-            two.check(plan, [SimpleNamespace(path=tmp_path / "gone.wav")])
+        gone = Recording(tmp_path / "gone.wav", "gone.wav")
+        with pytest.raises(InputError, match=r"gone\.wav is not there there.*machines share"):
+            next(extract_recordings(Plan(store, (), None, ()), [gone], pool=two))
     (tmp_path / "only_here.py").write_text("def f(signal, rate): return signal\n")
     monkeypatch.syspath_prepend(tmp_path)
-    plan.functions = ((pseudolabels.parse_candidate("only_here:f"), ""),)
-    with pytest.raises(ValueError, match=r"only_here can't be imported.*PYTHONPATH"):
-        two.check(plan, [])
+    plan = Plan.of([pseudolabels.parse_candidate("only_here:f")], store, unvoiced="published")
+    with pytest.raises(InputError, match=r"only_here can't be imported.*PYTHONPATH"):
+        next(extract_recordings(plan, [], pool=two))
 
 
 def test_dask_missing_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'augury\[cluster\]'"):
-        cluster.open_cluster("local", 2).__enter__()
+        open_pool("local", 2).__enter__()
 
 
 # ------------------------------------------------------------------------------------- SLURM
@@ -255,10 +260,10 @@ def slurm(monkeypatch):
 def test_slurm_as_a_file_says(slurm, tmp_path, caplog):
     file = tmp_path / "jobs.yaml"
     file.write_text(SLURM + "    job_extra_directives: ['--exclusive']\n")
-    with cluster.open_cluster(str(file), 2) as opened:
+    with open_pool(str(file), 2) as opened:
         assert opened.client.cluster.read["processes"] == 1  # one thread each
         assert opened.client.cluster.read["walltime"] == "00:30:00"  # what the file leaves out
-        found = dict(compute.spread(square, 0, list(range(9)), jobs=2, cluster=opened))
+        found = dict(map_unordered(square, 0, list(range(9)), pool=opened))
         opened.client.wait_for_workers(2, timeout=10)
     assert found == {k: k * k for k in range(9)}
     assert "waiting for a job to start" in caplog.text
@@ -269,7 +274,7 @@ def test_slurm_as_the_users_configuration_says(slurm):
 
     with (
         dask.config.set({"jobqueue.slurm.cores": 1, "jobqueue.slurm.memory": "1GB"}),
-        cluster.open_cluster("slurm", 1) as opened,
+        open_pool("slurm", 1) as opened,
     ):
         assert opened.workers() == 1
 
@@ -291,7 +296,7 @@ def test_slurm_settings_that_will_not_do(slurm, tmp_path, text, jobs, message):
     if text:
         file.write_text(text)
     with pytest.raises(ValueError, match=message):
-        cluster.open_cluster(str(file), jobs).__enter__()
+        open_pool(str(file), jobs).__enter__()
 
 
 def test_what_slurm_says_of_a_job_it_does_not_take(slurm, monkeypatch, tmp_path):
@@ -302,5 +307,5 @@ def test_what_slurm_says_of_a_job_it_does_not_take(slurm, monkeypatch, tmp_path)
     monkeypatch.setattr(Slurm, "close", lambda self: self.workers.clear())
     monkeypatch.setattr(Slurm, "job_script", lambda self: "exit", raising=False)
     monkeypatch.setattr(cluster, "_refusal", lambda script: "invalid partition")
-    with pytest.raises(ConnectionError, match="took none of the jobs: invalid partition"):
-        cluster.open_cluster(str(file), 1).__enter__()
+    with pytest.raises(ConnectionError, match="refused all of the jobs: invalid partition"):
+        open_pool(str(file), 1).__enter__()

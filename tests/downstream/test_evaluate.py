@@ -23,7 +23,8 @@ torch = pytest.importorskip("torch")
 
 from augury import evaluate  # noqa: E402
 from augury.downstream.result import Evaluation  # noqa: E402
-from augury.downstream.tasks.classify import Classify, ClassifySettings  # noqa: E402
+from augury.downstream.settings import ClassifySettings  # noqa: E402
+from augury.downstream.tasks.classify import Classify  # noqa: E402
 from augury.downstream.tasks.task import DownstreamModel  # noqa: E402
 from augury.learning.training import Stopped  # noqa: E402
 from augury.pretraining.encode import load_encoder  # noqa: E402

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from augury.corpus.manifest import assemble
+from augury.downstream.settings import EvaluateSettings
 from augury.downstream.splits import assign_splits
-from augury.settings import EvaluateSettings
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from augury import hsic
-from augury.compute.threads import run_in_threads
+from augury.compute import run_in_threads
 from augury.hsic import estimators, uncertainty
 from augury.hsic.kernels import median_distance, standardise
 from augury.hsic.sums import SumPlan

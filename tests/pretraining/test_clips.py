@@ -90,7 +90,7 @@ def test_clips_come_back_from_their_arrays(manifest, tmp_path):
     store.write("clips", clips.to_arrays())
     kept = store.read("clips")
     assert kept is not None
-    again = Clips.from_arrays(kept, clips.plan, clips.candidates, clips.unvoiced)
+    again = Clips.from_arrays(kept, clips.plan)
     assert again.recordings == clips.recordings
     assert again.digests == clips.digests
     assert np.array_equal(again.frames, clips.frames)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from augury.audio import log_mel
-from augury.settings import EncoderSettings, PretrainSettings
+from augury.pretraining.settings import EncoderSettings, PretrainSettings
 
 torch = pytest.importorskip("torch")
 

@@ -141,5 +141,5 @@ def test_a_constant_or_absent_pseudo_label_is_refused(manifest, tmp_path):
         prepared(manifest, ("toy:constant",), tmp_path / "store")
     with pytest.raises(ValueError, match="toy:nothing has no value at all"):
         prepared(manifest, ("toy:nothing",), tmp_path / "store")
-    with pytest.raises(ValueError, match=r"no label column 'colr'.*did you mean 'colour'"):
+    with pytest.raises(ValueError, match=r"no label column 'colr'.*did you mean colour"):
         prepared(manifest, ("column:colr",), tmp_path / "store")

@@ -12,10 +12,10 @@ import pytest
 from augury.pretraining import curves, losses
 from augury.pretraining.config import Config
 from augury.pretraining.report import card, render
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Target
 from augury.pseudolabels.opensmile import LICENCE
 from augury.report import canvas
-from augury.settings import PretrainSettings
 
 from pages import Page
 

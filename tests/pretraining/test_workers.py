@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from augury import audio, pseudolabels, read_corpus
-from augury.extraction.extract import Plan
+from augury.extraction.plan import Plan
 from augury.pretraining.prepare import prepare
+from augury.pretraining.settings import EncoderSettings, PretrainSettings
 from augury.pretraining.targets import Target
-from augury.settings import EncoderSettings, PretrainSettings
 
 import toy
 
@@ -148,7 +148,7 @@ def test_a_batch_is_its_clips_one_after_another(tmp_path, monkeypatch):
     settings = PretrainSettings.of("small", names, validation="0")
     candidates = pseudolabels.parse_candidates(list(names))
     plan = Plan.of(candidates, tmp_path / "store", unvoiced="published", mel=True)
-    found = prepare(read_corpus(toy.corpus(tmp_path)), candidates, plan, settings, jobs=1)
+    found = prepare(read_corpus(toy.corpus(tmp_path)), plan, settings, jobs=1)
     data = read_batch(found.clips, found.targets, np.array([4, 0]))
     level = found.targets[2]
     at = 0

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from augury import hsic, rank, read_corpus
+from augury import audio, hsic, rank, read_corpus
 from augury.corpus.corpus import TooManyBad
-from augury.extraction import embed, extract
+from augury.extraction import embed
 from augury.ranking.report import render
 
 import oracles
@@ -164,8 +164,8 @@ def test_segments_of_one_recording_decode_it_once(tmp_path, monkeypatch):
     lines = [f"long.wav,{0.4 * k:.1f},{0.4 * k + 0.4:.1f},{k % 3}" for k in range(30)]
     (tmp_path / "m.csv").write_text("\n".join(["path,start,end,label", *lines]))
     calls = []
-    decode = extract.audio.decode
-    monkeypatch.setattr(extract.audio, "decode", lambda *a, **k: calls.append(a) or decode(*a, **k))
+    decode = audio.decode
+    monkeypatch.setattr(audio, "decode", lambda *a, **k: calls.append(a) or decode(*a, **k))
     ranking = rank(read_corpus(tmp_path / "m.csv"), OWN, label="label", jobs=1)
     assert len(calls) == 1
     assert ranking.segments == 30
@@ -190,7 +190,7 @@ def test_what_is_resampled_is_told(manifest):
 
 
 def test_groups_that_can_not_be_resampled_are_refused_before_the_work(manifest, monkeypatch):
-    monkeypatch.setattr("augury.ranking.dataset.extract", None)
+    monkeypatch.setattr("augury.ranking.dataset.extract_corpus", None)
     lines = manifest.read_text().splitlines()
     more = [f"{line},{'' if k == 4 else 'x'},x" for k, line in enumerate(lines[1:])]
     manifest.write_text("\n".join([lines[0] + ",some,one", *more]))
@@ -255,24 +255,6 @@ def test_noise_is_expected_to_have_what_lengths_say(tmp_path):
     assert expected > 0
     for result in ranking.results:
         assert result.noise_relevance == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_segment_is_its_frames_by_time():
-    first, stop = extract.frame_range(
-        np.array([0.0, 0.1, 0.25, 0.999]), np.array([0.0125, 0.2, 0.251, 1.0]), 0.0125, 0.010, 98
-    )
-    # Centres at 12.5, 22.5, … ms. [0, 12.5) has none: the nearest; 12.5 itself is excluded.
-    assert first.tolist() == [0, 9, 24, 97]
-    assert stop.tolist() == [1, 19, 25, 98]
-
-
-def test_means_skip_what_is_not_finite():
-    frames = np.array([1.0, np.nan, 3.0, np.inf, np.nan])
-    found = extract.means(frames, np.array([0, 1, 3]), np.array([3, 3, 5]))
-    assert found[:2].tolist() == [2.0, 3.0]
-    assert np.isnan(found[2])
-    huge = extract.means(np.array([1e30, 1.0, 1.0]), np.array([0, 1]), np.array([1, 3]))
-    assert huge.tolist() == [1e30, 1.0]
 
 
 # ------------------------------------------------------------------------------------ bad input

@@ -11,8 +11,8 @@ from augury.ranking import summary, wording
 from augury.ranking.origin import Origin
 from augury.ranking.report import render
 from augury.ranking.result import Ranking, Result, Sensitivity
+from augury.ranking.settings import RankSettings
 from augury.report import canvas
-from augury.settings import RankSettings
 
 from pages import Page
 

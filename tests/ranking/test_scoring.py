@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from augury.compute.threads import run_in_threads
+from augury.compute import run_in_threads
 from augury.pseudolabels.candidate import Candidate
 from augury.ranking.scoring import score_candidates
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
 
 N = 120
 #: The published forms don't standardise: widths of the values' own order.

@@ -6,10 +6,10 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 from augury import read_corpus
-from augury.compute.threads import run_in_threads
+from augury.compute import run_in_threads
 from augury.ranking.dataset import open_dataset, select_segments
 from augury.ranking.scoring import estimate
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
 from augury.validation import estimators
 from augury.validation.estimators import DEFAULT, ESTIMATORS, RECOMMENDED
 from augury.validation.validate import EXTRA_EMBEDDINGS

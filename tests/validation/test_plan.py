@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from augury.settings import PretrainSettings
+from augury.pretraining.settings import PretrainSettings
 from augury.validation.jobs import Job, JobCorpus
 from augury.validation.plan import duration_class, guess_seconds
 

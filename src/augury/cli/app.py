@@ -809,7 +809,7 @@ def _show_evaluation(done: Evaluation) -> None:
 
 
 def _show_plan(plan: JobPlan, jobs: int) -> None:
-    from augury.compute.threads import cores
+    from augury.compute import cores
 
     for job, known, seconds in plan.jobs:
         state = "known" if known else clock(seconds) if seconds else "to do"

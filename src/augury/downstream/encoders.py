@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from numpy.typing import NDArray
 
+from augury.downstream.settings import EvaluateSettings
 from augury.errors import InputError
 from augury.pretraining import config
 from augury.pretraining.encode import load_encoder
 from augury.pretraining.encoder import Encoder
-from augury.settings import EvaluateSettings, PretrainSettings
+from augury.pretraining.settings import PretrainSettings
 from augury.store import digest, key
 
 #: From a seed, and mean and standard deviation (bands,) of the log-mel in dB: the encoder in eval

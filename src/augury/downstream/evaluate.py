@@ -18,13 +18,13 @@ from augury.downstream.prepare import TaskData, prepare_task
 from augury.downstream.report import write_report
 from augury.downstream.result import Evaluation, Model, Outcome
 from augury.downstream.run import TaskRun
+from augury.downstream.settings import EvaluateSettings
 from augury.downstream.tasks.task import find_task
 from augury.errors import InputError
 from augury.learning.processes import ProcessGroup, lock_folder, process_group
 from augury.pretraining import config
 from augury.provenance import versions
 from augury.reporter import Reporter
-from augury.settings import EvaluateSettings
 from augury.store import default_store, write_atomically
 
 

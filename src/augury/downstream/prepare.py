@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury import audio, compute
+from augury import audio
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
 from augury.corpus.manifest import write_quarantine
 from augury.downstream.features import Mel, Stretches, cut_stretches, mean_and_std
+from augury.downstream.settings import EvaluateSettings
 from augury.downstream.splits import SPLITS, TEST, TRAIN, assign_splits
 from augury.downstream.tasks.task import Task, task_version
 from augury.errors import InputError
-from augury.extraction.extract import Plan
+from augury.extraction.plan import Plan
 from augury.learning.processes import ProcessGroup
 from augury.pretraining.clips import Clips
-from augury.pretraining.prepare import ExtractedClips, Wanted, extract_clips
+from augury.pretraining.prepare import ExtractedClips, extract_clips
 from augury.reporter import Reporter
-from augury.settings import EvaluateSettings
 from augury.store import key
 
 
@@ -85,16 +85,17 @@ def prepare_task(
         raise InputError(f"{source}: no segment has a {settings.label}; is it the right column?")
     corpus, splits = _assign_folds(task, settings, corpus)
     plan = Plan.of([], store, unvoiced="published", mel=True)
-    wanted = Wanted(plan, (), "published", 0, 0)
-    processes = 1 if group.rank else jobs or compute.process_count()
+    processes = 1 if group.rank else jobs
     held_out = np.ones(len(corpus), bool)  # of all segments: no statistics are needed here
-    extracted = extract_clips(corpus, held_out, wanted, processes, None if group.rank else reporter)
+    extracted = extract_clips(
+        corpus, held_out, plan, jobs=processes, reporter=None if group.rank else reporter
+    )
     problems = extracted.problems
     rejected += [corpus.reject(*problem) for problem in problems]
     _refuse_too_many(tuple(rejected), len(corpus) - len(problems), settings, folder, group)
     corpus, splits, extracted = _keep_usable(corpus, splits, extracted)
     folds = tuple(
-        _make_fold(task, settings, corpus, split, extracted, plan, rejected) for split in splits
+        _make_fold(task, settings, corpus, split, extracted, rejected) for split in splits
     )
     rejected = sorted(set(rejected), key=lambda row: (row.row, row.reason))
     if not group.rank:
@@ -140,11 +141,7 @@ def _keep_usable(
     place = {path: r for r, path in enumerate(corpus.recordings)}
     corpus = corpus.select(usable)
     kept = [place[path] for path in corpus.recordings]  # the recordings still used
-    extracted = replace(
-        extracted, first=extracted.first[usable], frames=extracted.frames[usable],
-        digests=[extracted.digests[r] for r in kept], whole=[extracted.whole[r] for r in kept],
-    )  # fmt: skip
-    return corpus, [split[usable] for split in splits], extracted
+    return corpus, [split[usable] for split in splits], extracted.select(usable, kept)
 
 
 def _make_fold(
@@ -153,7 +150,6 @@ def _make_fold(
     corpus: Corpus,
     split: NDArray,
     extracted: ExtractedClips,
-    plan: Plan,
     rejected: list[Rejected],
 ) -> Fold:
     """The task on one assignment to splits; adds the segments it can't train on to `rejected`."""
@@ -166,7 +162,7 @@ def _make_fold(
     for name in SPLITS:
         if not (split == name).any():
             raise InputError(f"no segment is left in the {name} split: {_count_reasons(rejected)}")
-    return Fold(ready, _make_stretches(task, settings, corpus, split, extracted, plan))
+    return Fold(ready, _make_stretches(task, settings, corpus, split, extracted))
 
 
 def _too_long(task: Task, settings: EvaluateSettings) -> list[tuple[int, str, str]]:
@@ -189,19 +185,17 @@ def _make_stretches(
     corpus: Corpus,
     split: NDArray,
     extracted: ExtractedClips,
-    plan: Plan,
 ) -> Stretches:
     """The stretches of all splits; segments that are in none are left out."""
     order, rows = cut_stretches(
-        corpus.recording, extracted.first, extracted.frames, split,
-        np.array(extracted.whole, np.int64),
+        corpus.recording, extracted.first, extracted.frames, split, extracted.whole,
         longest=round(settings.longest / audio.HOP), separate=task.separate,
     )  # fmt: skip
     counts = rows[:, 4] - rows[:, 3]  # segments of each stretch
     used = split[order[rows[:, 3]]] != ""
     order, rows, counts = order[np.repeat(used, counts)], rows[used], counts[used]
     clips = Clips(
-        plan, (), "published", corpus.recordings, corpus.names, tuple(extracted.digests),
+        extracted.plan, corpus.recordings, corpus.names, extracted.digests,
         rows[:, 0], rows[:, 1], rows[:, 2], np.zeros(len(rows), bool),
     )  # fmt: skip
     stretch = np.repeat(np.arange(len(rows)), counts)

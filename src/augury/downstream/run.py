@@ -25,6 +25,7 @@ from augury.downstream.encoders import EncoderSpec
 from augury.downstream.features import Batch, Encoded, Mel, Source
 from augury.downstream.prepare import Fold, TaskData
 from augury.downstream.result import Outcome
+from augury.downstream.settings import EvaluateSettings
 from augury.downstream.splits import TRAIN, VALIDATION
 from augury.downstream.tasks.task import DownstreamModel
 from augury.errors import InputError
@@ -34,7 +35,6 @@ from augury.learning.processes import STATE_FOLDER, ProcessGroup
 from augury.learning.training import Schedule, TrainingLoop, TrainingState, sum_over_batches
 from augury.pretraining.encoder import Encoder
 from augury.reporter import Reporter
-from augury.settings import EvaluateSettings
 from augury.store import key, write_atomically
 
 #: Seconds of audio in a batch that is only evaluated, at least. Small batches gain nothing there,

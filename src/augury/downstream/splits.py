@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.corpus.corpus import Corpus
+from augury.downstream.settings import EvaluateSettings
 from augury.errors import InputError
-from augury.settings import EvaluateSettings
 from augury.store import digest
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from augury.compute.threads import RunTasks
+from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Indices
 from augury.hsic.kernels import Matrix, Values, Vector, centre, label_kernel
 from augury.hsic.moments import (

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from augury.compute.threads import RunTasks, run_in_threads, single_threaded
+from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Embeddings, Indices
 from augury.errors import InputError
 from augury.hsic import equations
@@ -52,7 +52,7 @@ class CIEstimate:
     influence: Vector | None = None  # (points,) d score / d weight of a point, where asked for
 
 
-@single_threaded
+@with_one_blas_thread
 def paper(
     x: Embeddings,
     zs: Sequence[Values],
@@ -83,7 +83,7 @@ def paper(
             matrices; "factored" L = ΦΦᵀ where Φ has few columns and else strips; "strips" K only
             where L is not 0, or tiles of both for vectors. "exact" makes the score from
             `augury.hsic.equations`, and everything else from matrices.
-        run: runs the tasks, see `augury.compute.threads`.
+        run: runs the tasks, see `augury.compute`.
 
     Raises:
         InputError: there is no such engine.
@@ -98,7 +98,7 @@ def paper(
     return _by_definition(estimates, x, groups, zs, plan, equations.hsic)
 
 
-@single_threaded
+@with_one_blas_thread
 def released(
     x: Embeddings,
     zs: Sequence[Values],
@@ -184,7 +184,7 @@ def _from_sums(
     return estimates
 
 
-@single_threaded
+@with_one_blas_thread
 def robust(
     x: Embeddings,
     zs: Sequence[Values],

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import erf
 
-from augury.compute.threads import RunTasks, run_in_threads, single_threaded
+from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Embeddings, Indices
 from augury.errors import InputError
 from augury.hsic import equations
@@ -59,7 +59,7 @@ class Association:
         return gamma_tail(self.value - value, variance, self.skew * self.shuffled_sd**3)
 
 
-@single_threaded
+@with_one_blas_thread
 def associations(
     x: Embeddings,
     zs: Sequence[Values],
@@ -100,7 +100,7 @@ def associations(
     return _associations(x, zs, class_rows(y), plan, moments, run)
 
 
-@single_threaded
+@with_one_blas_thread
 def robust_with_associations(
     x: Embeddings,
     zs: Sequence[Values],

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.compute.threads import RunTasks, run_in_threads, single_threaded
+from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Embeddings, Indices
 from augury.hsic.correlation import normalise, u_centred_sum
 from augury.hsic.engines import moments_of
@@ -50,7 +50,7 @@ BATCH = 32e6
 # --------------------------------------------------------------------------------- bootstrap
 
 
-@single_threaded
+@with_one_blas_thread
 def bootstrap(
     scores: Vector,
     influence: Matrix,
@@ -166,7 +166,7 @@ class ShuffleStatistic:
     weights: Vector  # (candidates,) of the class in the scores
 
 
-@single_threaded
+@with_one_blas_thread
 def permutation_p(
     x: Embeddings,
     zs: Sequence[Values],

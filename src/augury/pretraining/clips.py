@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio, pseudolabels
-from augury.extraction import extract
-from augury.extraction.extract import Plan, Work
-from augury.pseudolabels.candidate import Candidate
+from augury.extraction.gather import candidate_values, read_frames, read_stored
+from augury.extraction.plan import Plan, Recording, mel_key
 from augury.store import Store
 
 #: Batches are read by several threads, and openSMILE knows no threads.
@@ -26,11 +24,9 @@ _EXTRACTING = threading.Lock()
 
 @dataclass(frozen=True)
 class Clips:
-    """Where each clip is to be had. A clip is one segment of the corpus."""
+    """Where each clip lies in the store. A clip is one segment of the corpus."""
 
     plan: Plan
-    candidates: tuple[Candidate, ...]
-    unvoiced: str
     recordings: tuple[Path, ...]
     names: tuple[str, ...]  # of the recordings, as the manifest wrote them
     digests: tuple[str, ...]  # of the recordings' bytes, by which the store knows them
@@ -66,14 +62,13 @@ class Clips:
         first, count = int(self.first[clip]), int(self.frames[clip])
         mel, frames, duration = self._read_recording(r)
         targets: dict[str, NDArray] = {}
-        for one in self.candidates:
-            if one.kind == "column":
-                targets[one.name] = np.full(count, self.columns[one.name][clip])
+        for candidate in self.plan.candidates:
+            if candidate.kind == "column":
+                values = np.full(count, self.columns[candidate.name][clip])
             else:
-                values, timing = extract.candidate_values(
-                    self.plan, one, frames, duration, self.unvoiced
-                )
-                targets[one.name] = align(values, *timing, first, count)
+                values, timing = candidate_values(self.plan, candidate, frames, duration)
+                values = align(values, *timing, first, count)
+            targets[candidate.name] = values
         return mel[first : first + count].astype(np.float32), targets
 
     def read_whole(self, clip: int) -> NDArray[np.float32]:
@@ -82,23 +77,23 @@ class Clips:
 
     def _read_recording(self, r: int) -> tuple[NDArray, dict[str, NDArray], float]:
         """A recording's log-mel, the candidates' frames by source, and its length in seconds."""
-        content, name = self.digests[r], extract.mel_key(self.digests[r])
-        store = Store(self.plan.store)
+        content, name = self.digests[r], mel_key(self.digests[r])
+        candidates, store = self.plan.candidates, Store(self.plan.store)
         # A short clip of a long recording should not cost all of it.
         read = store.memory_map if r in self._checked else store.read
-        found = read(name)
-        frames = extract.read_frames(self.plan, content, self.candidates, read)
-        if found is None or frames is None:
-            work = Work(self.recordings[r], self.names[r], (), (), False)
+        arrays = read(name)
+        frames = read_frames(self.plan, content, candidates, read)
+        if arrays is None or frames is None:
+            recording = Recording(self.recordings[r], self.names[r])
             with _EXTRACTING:
-                found, frames = extract.read_stored(self.plan, work, content, name, self.candidates)
-        duration = float(found["duration"][0])
+                arrays, frames = read_stored(self.plan, recording, content, name, candidates)
+        duration = float(arrays["duration"][0])
         if duration > self.long:
             self._checked.add(r)
-        return found["mel"], frames, duration
+        return arrays["mel"], frames, duration
 
     def to_arrays(self) -> dict[str, NDArray]:
-        """All but plan and candidates, as arrays to be kept."""
+        """All but the plan, as arrays to be kept."""
         texts = [[str(path) for path in self.recordings], self.names, self.digests]
         kept = {"texts": np.frombuffer(json.dumps(texts).encode(), np.uint8)}
         for name in ("recording", "first", "frames", "held_out"):
@@ -106,24 +101,23 @@ class Clips:
         return kept | {f"column {name}": values for name, values in self.columns.items()}
 
     @classmethod
-    def from_arrays(
-        cls, kept: dict[str, NDArray], plan: Plan, candidates: Sequence[Candidate], unvoiced: str
-    ) -> Clips:
-        """The same from what `arrays` gave."""
+    def from_arrays(cls, kept: dict[str, NDArray], plan: Plan) -> Clips:
+        """The clips from what `to_arrays` returned."""
         paths, names, digests = json.loads(kept["texts"].tobytes())
+        columns = [c.name for c in plan.candidates if c.kind == "column"]
         return cls(
-            plan, tuple(candidates), unvoiced, tuple(map(Path, paths)), tuple(names),
-            tuple(digests), kept["recording"], kept["first"], kept["frames"], kept["held_out"],
-            {one.name: kept[f"column {one.name}"] for one in candidates if one.kind == "column"},
+            plan, tuple(map(Path, paths)), tuple(names), tuple(digests), kept["recording"],
+            kept["first"], kept["frames"], kept["held_out"],
+            {name: kept[f"column {name}"] for name in columns},
         )  # fmt: skip
 
 
 def align(
     values: NDArray, centre: float, hop: float, first: int, count: int
 ) -> NDArray[np.float64]:
-    """Of frames of any timing, the one nearest in time to each frame of the log-mel.
+    """Values of any timing at the frames of the log-mel: each is the nearest in time.
 
-    Nearest, not between two: a pitch halfway to openSMILE's 0 for "no voice" is no pitch.
+    The nearest, not interpolated: a pitch halfway to openSMILE's 0 for "no voice" is no pitch.
 
     Args:
         values: (frames,) or (frames, dims).
@@ -134,11 +128,14 @@ def align(
     Returns:
         (count,) or (count, dims); NaN where no frame is within half a hop, or its value is not
         finite, or beyond 1e100.
+
+    >>> align(np.array([5.0, 6.0]), 0.0225, 0.010, 0, 4)  # the log-mel's frame 1 is at 0.0225 s
+    array([nan,  5.,  6., nan])
     """
     times = audio.WINDOW / 2 + audio.HOP * np.arange(first, first + count)
-    at = np.rint((times - centre) / hop).astype(np.int64)
-    there = (at >= 0) & (at < len(values))
-    found = np.full((count, *values.shape[1:]), np.nan)
-    known = values[at[there]].astype(np.float64)
-    found[there] = np.where(np.abs(known) < pseudolabels.LARGEST, known, np.nan)
-    return found
+    nearest = np.rint((times - centre) / hop).astype(np.int64)
+    inside = (nearest >= 0) & (nearest < len(values))
+    aligned = np.full((count, *values.shape[1:]), np.nan)
+    known = values[nearest[inside]].astype(np.float64)
+    aligned[inside] = np.where(np.abs(known) < pseudolabels.LARGEST, known, np.nan)
+    return aligned

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from augury.errors import InputError
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Target
-from augury.settings import PretrainSettings
 from augury.store import key, write_atomically
 
 NAME = "config.toml"

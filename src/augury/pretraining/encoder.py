@@ -19,7 +19,7 @@ from augury.learning.layers import (
     mask,
     reversal,
 )
-from augury.settings import EncoderSettings
+from augury.pretraining.settings import EncoderSettings
 
 
 class Encoder(nn.Module):

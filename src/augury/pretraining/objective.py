@@ -14,8 +14,8 @@ from augury.learning import batches
 from augury.learning.processes import ProcessGroup
 from augury.learning.training import sum_over_batches
 from augury.pretraining.clips import Clips
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.workers import SPEECH, ClipBatch, PretrainingModel, read_batch
-from augury.settings import PretrainSettings
 
 #: Frames, at most, from which medians are estimated.
 MEDIAN_FRAMES = 1 << 22

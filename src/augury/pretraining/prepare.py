@@ -1,30 +1,38 @@
-"""A corpus made ready to be trained on: extracted, its usable clips found, its frames summed up."""
+"""A corpus prepared for training: extracted, its usable clips found, its frames summarised."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augury import audio, compute
+from augury import audio
+from augury.compute import Processes, in_order
 from augury.corpus.corpus import Corpus, Rejected, refuse_too_many
 from augury.errors import InputError
-from augury.extraction import extract
-from augury.extraction.extract import Outcome, Plan, Work
+from augury.extraction.corpus import (
+    RecordingEntry,
+    extract_recordings,
+    list_recordings,
+)
+from augury.extraction.extract import Extracted
+from augury.extraction.gather import candidate_values, read_stored
+from augury.extraction.plan import Plan, Recording, mel_key
+from augury.extraction.segments import frame_range, segment_edges, segment_problems
 from augury.pretraining import targets
 from augury.pretraining.clips import Clips, align
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Summary, Target
-from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
-from augury.reporter import ExtractionProgress, Reporter
-from augury.settings import PretrainSettings
+from augury.reporter import Reporter
 from augury.store import digest
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedClips:
     """A corpus ready to be trained on."""
 
     clips: Clips
@@ -32,186 +40,199 @@ class Prepared:
     rejected: tuple[Rejected, ...]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is wanted of every recording."""
-
-    plan: Plan
-    candidates: tuple[Candidate, ...]
-    unvoiced: str
-    coefficients: int  # MFCCs summed up; 0: none
-    longest: int  # frames; longer clips are not summed up
-
-
-@dataclass(frozen=True)
-class _Item:
-    work: Work
-    training: tuple[bool, ...]  # of its segments
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What became of one recording."""
-
-    outcome: Outcome
-    problems: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
-    first: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    frames: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    whole: int = 0  # frames of the recording
-    sums: dict[str, Summary] = field(default_factory=dict)
-
-
 def prepare(
     corpus: Corpus,
-    candidates: Sequence[Candidate],
     plan: Plan,
     settings: PretrainSettings,
     *,
-    jobs: int,
+    jobs: int | None = None,
     reporter: Reporter | None = None,
-) -> Prepared:
-    """Extract what is not in the store yet, find the usable clips, and sum up their frames.
+) -> PreparedClips:
+    """Extract what is not in the store yet, find the usable clips, and summarise their frames.
+
+    Args:
+        corpus: each of its segments is a clip.
+        plan: with the log-mel, and the candidates to pretrain with.
+        jobs: processes; enough to keep all cores busy if not given.
+        reporter: told of every recording that is done.
 
     Raises:
-        InputError: a candidate that is constant or has no value, a split that is not there,
+        InputError: a candidate that is constant or has no value, a split that does not exist,
             nothing left to train on.
         TooManyBad: a larger share than `max_bad` of the clips can't be used.
     """
-    corpus, held_out = _selected(corpus, settings)
-    codes = columns(corpus, candidates)
+    corpus, held_out = _select_segments(corpus, settings)
+    codes = columns(corpus, plan.candidates)
     longest = round(settings.longest / audio.HOP)
-    wanted = Wanted(plan, tuple(candidates), settings.unvoiced, settings.coefficients, longest)
-    found = extract_clips(corpus, held_out, wanted, jobs, reporter)
-    rejected = [*corpus.rejected, *(corpus.reject(*problem) for problem in found.problems)]
-    refuse_too_many(tuple(rejected), len(corpus) - len(found.problems), settings.max_bad)
+    extracted = extract_clips(
+        corpus, held_out, plan, coefficients=settings.coefficients, longest=longest,
+        jobs=jobs, reporter=reporter,
+    )  # fmt: skip
+    rejected = [*corpus.rejected, *(corpus.reject(*problem) for problem in extracted.problems)]
+    refuse_too_many(tuple(rejected), len(corpus) - len(extracted.problems), settings.max_bad)
     # Left out as the settings ask, so not counted as bad; named all the same.
-    long = found.frames > longest
-    for place in np.flatnonzero(long):
-        detail = f"{found.frames[place] * audio.HOP:.2f} s, and longest is {settings.longest:g} s"
-        rejected.append(corpus.reject(int(place), "longer-than-longest", detail))
-    keep = np.flatnonzero((found.frames > 0) & ~long)
+    long = extracted.frames > longest
+    for segment in np.flatnonzero(long):
+        seconds = extracted.frames[segment] * audio.HOP
+        detail = f"{seconds:.2f} s, and longest is {settings.longest:g} s"
+        rejected.append(corpus.reject(int(segment), "longer-than-longest", detail))
+    keep = np.flatnonzero((extracted.frames > 0) & ~long)
     if not len(keep) or held_out[keep].all():
         raise InputError(
-            f"no clip is left to train on: {len(corpus)} given, {len(found.problems)} unusable, "
-            f"{int(long.sum())} longer than {settings.longest:g} s"
+            f"no clip is left to train on: {len(corpus)} given, {len(extracted.problems)} "
+            f"unusable, {int(long.sum())} longer than {settings.longest:g} s"
         )
     if _share(settings.validation) != 0 and not held_out[keep].any():
         raise InputError("no clip is left for validation; give more, or --validation 0")
     clips = Clips(
-        plan, tuple(candidates), settings.unvoiced, corpus.recordings, corpus.names,
-        tuple(found.digests), corpus.recording[keep], found.first[keep], found.frames[keep],
-        held_out[keep], {name: values[keep] for name, values in codes.items()},
+        plan, corpus.recordings, corpus.names, extracted.digests, corpus.recording[keep],
+        extracted.first[keep], extracted.frames[keep], held_out[keep],
+        {name: values[keep] for name, values in codes.items()},
     )  # fmt: skip
-    predicted = list(targets.speech_targets(found.sums, settings))
-    for one in candidates:
-        weight = settings.pseudo_labels[one.name]
-        target, clips = targets.candidate_target(one, clips, found.sums, corpus, weight)
+    predicted = list(targets.speech_targets(extracted.sums, settings))
+    for candidate in plan.candidates:
+        weight = settings.pseudo_labels[candidate.name]
+        target, clips = targets.candidate_target(candidate, clips, extracted.sums, corpus, weight)
         predicted.append(target)
-    rejected.sort(key=lambda one: (one.row, one.reason))
-    return Prepared(clips, tuple(predicted), tuple(rejected))
+    rejected.sort(key=lambda row: (row.row, row.reason))
+    return PreparedClips(clips, tuple(predicted), tuple(rejected))
 
 
 @dataclass(frozen=True)
 class ExtractedClips:
-    """What was found in all recordings, by segment where not said otherwise."""
+    """Where the clips of a corpus lie, each a segment of it, and a summary of their frames."""
 
-    digests: list[str]  # of the recordings
-    whole: list[int]  # frames of each recording
-    first: NDArray[np.int64]
-    frames: NDArray[np.int64]  # 0: unusable
-    problems: list[tuple[int, str, str]]  # (segment, reason, detail)
-    sums: dict[str, Summary]  # of the training frames
+    plan: Plan
+    digests: tuple[str, ...]  # (recordings,) of their bytes
+    whole: NDArray[np.int64]  # (recordings,) frames of each
+    first: NDArray[np.int64]  # (segments,) first frame
+    frames: NDArray[np.int64]  # (segments,) 0: unusable
+    problems: list[tuple[int, str, str]]  # (index of a segment, reason, detail)
+    sums: dict[str, Summary]  # of the training frames, by target
+
+    def select(self, segments: NDArray[np.int64], recordings: Sequence[int]) -> ExtractedClips:
+        """Those of some segments and some recordings, by their indices."""
+        return replace(
+            self,
+            digests=tuple(self.digests[r] for r in recordings),
+            whole=self.whole[np.asarray(recordings, np.int64)],
+            first=self.first[segments],
+            frames=self.frames[segments],
+        )
+
+
+@dataclass(frozen=True)
+class _ClipRecording(Recording):
+    training: tuple[bool, ...] = ()  # whether each of its segments is trained on
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """The clips of one recording, and the sums of those that are trained on."""
+
+    problems: NDArray[np.uint8]  # (segments,) see `segment_problems`
+    first: NDArray[np.int64]  # (usable,) first frame of each usable clip
+    frames: NDArray[np.int64]  # (usable,)
+    whole: int  # frames of the recording
+    sums: dict[str, Summary]
 
 
 def extract_clips(
     corpus: Corpus,
     held_out: NDArray[np.bool_],
-    wanted: Wanted,
-    jobs: int,
-    reporter: Reporter | None,
+    plan: Plan,
+    *,
+    coefficients: int = 0,
+    longest: int = 0,
+    jobs: int | None = None,
+    reporter: Reporter | None = None,
 ) -> ExtractedClips:
-    """Extract what is not in the store yet; sum up the frames that are not held out."""
-    places = corpus.by_recording()
-    items = []
-    for path, name, place in zip(corpus.recordings, corpus.names, places, strict=True):
-        work = Work(path, name, tuple(corpus.start[place]), tuple(corpus.end[place]), False)
-        items.append(_Item(work, tuple(~held_out[place])))
-    first, frames = np.zeros((2, len(corpus)), np.int64)
-    all_ = ExtractedClips([], [], first, frames, [], {})
-    found_in = compute.in_order(_spread(wanted, items, jobs, reporter))
-    # In their order, so that sums round alike on every run.
-    for item, place, found in zip(items, places, found_in, strict=True):
-        outcome, name = found.outcome, item.work.name
-        all_.digests.append(outcome.digest)
-        all_.whole.append(found.whole)
-        if outcome.problem:
-            all_.problems.extend((int(p), *outcome.problem) for p in place)
-            continue
-        all_.problems.extend(
-            extract.describe_problems(item.work, place, found.problems, outcome.duration)
-        )
-        good = place[found.problems == 0]
-        all_.first[good], all_.frames[good] = found.first, found.frames
-        for label, sums in found.sums.items():
-            known = all_.sums.get(label)
-            if known and known.mean.shape != sums.mean.shape:
-                raise InputError(
-                    f"{label} gave {len(sums.mean)} values a frame for {name}, and "
-                    f"{len(known.mean)} for an earlier recording"
-                )
-            all_.sums[label] = known + sums if known else sums
-    return all_
+    """Extract what is not in the store yet; summarise the frames that are not held out.
 
+    Args:
+        held_out: (segments,) whether each is left out of the summaries.
+        coefficients: MFCCs that are summarised; 0: none.
+        longest: frames; longer clips are not summarised.
+        jobs: processes; enough to keep all cores busy if not given.
 
-def _spread(
-    wanted: Wanted, items: list[_Item], jobs: int, reporter: Reporter | None
-) -> Iterator[tuple[int, _Found]]:
-    done, seconds = 0, 0.0
-    for index, found in compute.spread(_measured, wanted, items, jobs=jobs):
-        if isinstance(found, compute.WorkerDied):
-            problem = ("crashed", f"{items[index].work.name}: {found}")
-            found = _Found(Outcome(problem=problem))
-        done, seconds = done + 1, seconds + found.outcome.duration
-        if reporter:
-            reporter.progress(ExtractionProgress(done, len(items), seconds))
-        yield index, found
-
-
-def _measured(wanted: Wanted, item: _Item) -> _Found:
-    """One recording: extracted, its clips' frames, and their sums if they are trained on."""
-    plan, work = wanted.plan, item.work
-    outcome = extract.extract(plan, work)
-    if outcome.problem:
-        return _Found(outcome)
-    problems = extract.segment_problems(work, outcome.duration)
-    name = extract.mel_key(outcome.digest)
-    found, frames = extract.read_stored(plan, work, outcome.digest, name, wanted.candidates)
-    mel = found["mel"]
-    start, end = (
-        edge[problems == 0]
-        for edge in extract.segment_edges(work.start, work.end, outcome.duration)
+    Raises:
+        InputError: a candidate has another number of dimensions in another recording.
+    """
+    segments_of = corpus.by_recording()
+    recordings = [
+        _ClipRecording(**vars(recording), training=tuple(~held_out[segments]))
+        for recording, segments in zip(list_recordings(corpus), segments_of, strict=True)
+    ]
+    results = extract_recordings(
+        plan,
+        recordings,
+        pool=Processes(jobs),
+        measure=partial(_measure, coefficients=coefficients, longest=longest),
+        reporter=reporter,
     )
-    first, stop = extract.frame_range(start, end, audio.WINDOW / 2, audio.HOP, len(mel))
-    used = np.array(item.training)[problems == 0] & (stop - first <= wanted.longest)
+    first, frames = np.zeros((2, len(corpus)), np.int64)
+    digests: list[str] = []
+    whole = np.zeros(len(recordings), np.int64)
+    problems: list[tuple[int, str, str]] = []
+    sums: dict[str, Summary] = {}
+    # In the recordings' order, so that sums round alike on every run.
+    for index, (extracted, measured) in enumerate(in_order(results)):
+        entry = RecordingEntry(recordings[index], segments_of[index], extracted)
+        digests.append(extracted.digest)
+        if measured is None:
+            problems += entry.describe_problems()
+            continue
+        problems += entry.describe_problems(measured.problems)
+        good = entry.segments[measured.problems == 0]
+        first[good], frames[good] = measured.first, measured.frames
+        whole[index] = measured.whole
+        _add_sums(sums, measured.sums, entry.recording.name)
+    return ExtractedClips(plan, tuple(digests), whole, first, frames, problems, sums)
+
+
+def _add_sums(sums: dict[str, Summary], more: dict[str, Summary], name: str) -> None:
+    """Add a recording's sums to those of the recordings before."""
+    for target, summary in more.items():
+        known = sums.get(target)
+        if known and known.mean.shape != summary.mean.shape:
+            raise InputError(
+                f"{target} has {len(summary.mean)} values a frame for {name}, and "
+                f"{len(known.mean)} for an earlier recording"
+            )
+        sums[target] = known + summary if known else summary
+
+
+def _measure(
+    plan: Plan, recording: _ClipRecording, extracted: Extracted, *, coefficients: int, longest: int
+) -> _Measurement:
+    """The clips' frames, and the sums of those that are trained on."""
+    duration = extracted.duration
+    problems = segment_problems(recording.start, recording.end, duration)
+    name = mel_key(extracted.digest)
+    arrays, frames = read_stored(plan, recording, extracted.digest, name, plan.candidates)
+    mel = arrays["mel"]
+    edges = segment_edges(recording.start, recording.end, duration)
+    start, end = (edge[problems == 0] for edge in edges)
+    first, stop = frame_range(start, end, audio.WINDOW / 2, audio.HOP, len(mel))
+    used = np.array(recording.training)[problems == 0] & (stop - first <= longest)
     sums: dict[str, Summary] = {}
     if used.any():
         spans = zip(first[used], stop[used], strict=True)
         rows = np.concatenate([np.arange(*span) for span in spans])
         bands = mel[rows].astype(np.float32)
         sums = {"mel": Summary.of(bands)}
-        if wanted.coefficients:
-            cosines = audio.cepstral_basis(bands.shape[1], wanted.coefficients)
-            sums["mfcc"] = Summary.of(bands @ cosines)
-        for one in wanted.candidates:
-            if one.kind != "column":
-                values, timing = extract.candidate_values(
-                    plan, one, frames, outcome.duration, wanted.unvoiced
-                )
-                sums[one.name] = Summary.of(align(values, *timing, 0, len(mel))[rows])
-    return _Found(outcome, problems, first, stop - first, len(mel), sums)
+        if coefficients:
+            sums["mfcc"] = Summary.of(bands @ audio.cepstral_basis(bands.shape[1], coefficients))
+        for candidate in plan.candidates:
+            if candidate.kind != "column":
+                values, timing = candidate_values(plan, candidate, frames, duration)
+                sums[candidate.name] = Summary.of(align(values, *timing, 0, len(mel))[rows])
+    return _Measurement(problems, first, stop - first, len(mel), sums)
 
 
-def _selected(corpus: Corpus, settings: PretrainSettings) -> tuple[Corpus, NDArray[np.bool_]]:
+def _select_segments(
+    corpus: Corpus, settings: PretrainSettings
+) -> tuple[Corpus, NDArray[np.bool_]]:
     """The segments asked for, and which of them (segments,) are held out for validation."""
     share = _share(settings.validation)
     if share is None and not settings.split:
@@ -231,8 +252,8 @@ def _selected(corpus: Corpus, settings: PretrainSettings) -> tuple[Corpus, NDArr
         names = [f"{settings.seed} {corpus.names[r]}" for r in recordings]
         digests = [digest(name.encode(errors="surrogateescape")) for name in names]
         count = max(1, round(share * len(recordings))) if share and len(recordings) > 1 else 0
-        chosen = recordings[np.argsort(digests, kind="stable")[:count]]
-        held_out = np.isin(corpus.recording, chosen)
+        for_validation = recordings[np.argsort(digests, kind="stable")[:count]]
+        held_out = np.isin(corpus.recording, for_validation)
     return corpus.select(keep), held_out[keep]
 
 

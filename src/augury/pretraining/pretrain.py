@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from augury import audio, compute, pseudolabels
+from augury import audio, pseudolabels
 from augury.corpus.corpus import Corpus, TooManyBad
 from augury.corpus.manifest import write_quarantine
 from augury.errors import InputError, MissingPackage
-from augury.extraction.extract import Plan
+from augury.extraction.plan import Plan
 from augury.learning import checkpoint
 from augury.learning.processes import STATE_FOLDER, ProcessGroup, lock_folder, process_group
 from augury.learning.training import Schedule, TrainingLoop, TrainingState
@@ -34,10 +34,10 @@ from augury.pretraining.objective import ClipObjective
 from augury.pretraining.prepare import prepare
 from augury.pretraining.report import card, render
 from augury.pretraining.result import Pretrained
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.workers import PretrainingModel
 from augury.provenance import versions
 from augury.reporter import Progress, Reporter, TrainingProgress
-from augury.settings import PretrainSettings
 from augury.store import default_store, pack, unpack, write_atomically
 
 
@@ -100,7 +100,7 @@ def pretrain(
         if prepare_only:
             return None
         if not known.result:
-            clips = _read_clips(folder, candidates, plan, settings)
+            clips = _read_clips(folder, plan)
             _train(folder, known, clips, group, listener, minutes)
             group.wait()
         return Pretrained.read(folder)
@@ -142,10 +142,9 @@ def _prepare_folder(
     try:
         found = prepare(
             corpus,
-            candidates,
             plan,
             settings,
-            jobs=jobs or compute.process_count(),
+            jobs=jobs,
             reporter=reporter,
         )
     except TooManyBad as error:
@@ -174,13 +173,11 @@ def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
         return None
 
 
-def _read_clips(
-    folder: Path, candidates: list[pseudolabels.Candidate], plan: Plan, settings: PretrainSettings
-) -> Clips:
+def _read_clips(folder: Path, plan: Plan) -> Clips:
     kept = _kept_clips(folder)
     if kept is None:
         raise OSError(f"{folder / STATE_FOLDER / 'clips'}: written just now, but can't be read")
-    return Clips.from_arrays(kept, plan, candidates, settings.unvoiced)
+    return Clips.from_arrays(kept, plan)
 
 
 # ------------------------------------------------------------------------------------- training

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from augury.corpus.corpus import Corpus
 from augury.errors import InputError
 from augury.pretraining.clips import Clips
+from augury.pretraining.settings import PretrainSettings
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import categories
-from augury.settings import PretrainSettings
 
 
 @dataclass(frozen=True, eq=False)

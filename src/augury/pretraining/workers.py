@@ -23,8 +23,8 @@ from augury import audio
 from augury.learning.layers import mask
 from augury.pretraining.clips import Clips
 from augury.pretraining.encoder import Encoder
+from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Target
-from augury.settings import PretrainSettings
 
 #: Deviations from the mean beyond which a value is none: only a broken one is.
 _FARTHEST = 1e6

@@ -5,7 +5,10 @@ from __future__ import annotations
 import shlex
 
 from augury.ranking.origin import Origin
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
+
+#: What the line always says, whether or not it is the default.
+ALWAYS = ("label", "candidates", "estimator")
 
 
 def command_line(origin: Origin, settings: RankSettings) -> str:
@@ -19,18 +22,7 @@ def command_line(origin: Origin, settings: RankSettings) -> str:
     default = RankSettings(label=settings.label, estimator=settings.estimator)
     words = ["augury", "rank", origin.manifest, "--label", settings.label]
     words += ["--candidates", ",".join(settings.candidates), "--estimator", settings.estimator]
-    for name in ("embedding", "parts", "downsampling_width", "kernel_width", "unvoiced", "split"):
-        if (value := getattr(settings, name)) != getattr(default, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    for name in settings.exclude:
-        words += ["--exclude", name]
-    if settings.max_bad != default.max_bad:
-        words += ["--max-bad", str(settings.max_bad)]
-    for name in ("tolerance", "bootstrap", "group", "permutations", "seed"):
-        if (value := getattr(settings, name)) != getattr(default, name):
-            words += [f"--{name}", str(value)]
-    if not settings.sensitivity:
-        words.append("--no-sensitivity")
+    words += settings.to_options(default, without=ALWAYS)
     if origin.allow_outside:
         words.append("--allow-outside")
     return shlex.join(words)

@@ -12,27 +12,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury import compute, pseudolabels
-from augury.compute.cluster import Cluster, open_cluster
-from augury.compute.threads import RunTasks, run_in_threads
+from augury import pseudolabels
+from augury.compute import Pool, RunTasks, measure_time, open_pool, run_in_threads, run_tasks
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
 from augury.embeddings import Scratch, Selected
 from augury.errors import InputError
-from augury.extraction.extract import (
-    Embedding,
-    Gathered,
-    Outcome,
-    Plan,
-    Work,
-    extract,
-    gather,
-    segment_edges,
-)
+from augury.extraction.corpus import PACKAGES, Extraction, extract_corpus
+from augury.extraction.gather import Gathered, gather
+from augury.extraction.plan import Embedding, Plan
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
-from augury.reporter import ExtractionProgress, Reporter
-from augury.settings import RankSettings
-from augury.store import default_store, digest, key
+from augury.ranking.settings import RankSettings
+from augury.reporter import Reporter
+from augury.store import default_store, digest
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -52,23 +44,22 @@ class Dataset:
     seconds: NDArray[np.float64]  # (segments,) their lengths
     rejected: tuple[Rejected, ...]
     timings: dict[str, float]  # seconds by kind of work
-    run: RunTasks  # who runs work on the segments: a cluster, or threads here
-    here: RunTasks  # the same, for what stays here
-    plan: Plan
-    works: list[Work]  # one a recording
-    outcomes: list[Outcome]
-    places: list[NDArray[np.int64]]  # each recording's segments in the corpus given
+    run: RunTasks  # runs the estimators' tasks: on a cluster, or in threads here
+    here: RunTasks  # the same, in threads here always
+    extraction: Extraction  # of the corpus given
     keep: NDArray[np.bool_]  # (segments given,) which of them are here
 
     def inputs(self, label: str) -> dict[str, str]:
         """Digests of what was read: the segments with their labels, and the audio."""
-        used = {outcome.digest for outcome in self.outcomes if not outcome.problem}
-        return {"segments": self.corpus.digest(label), "audio": key(sorted(used))}
+        return {
+            "segments": self.corpus.digest(label),
+            "audio": self.extraction.digest(),
+        }
 
 
 @contextmanager
 def open_dataset(
-    given: Corpus,
+    corpus: Corpus,
     settings: RankSettings,
     *,
     embeddings: Sequence[Embedding],
@@ -82,7 +73,7 @@ def open_dataset(
     """Extract what is not in the store yet; the embeddings live as long as the block.
 
     Args:
-        given: from `selected`.
+        corpus: from `select_segments`.
         embeddings: those extracted.
         which: places of those that are wanted of every segment.
         subset: segments, at least, for whose recordings all embeddings are extracted; 0: those
@@ -92,56 +83,39 @@ def open_dataset(
     Raises:
         As `rank` does.
     """
-    chosen = pseudolabels.parse_candidates(settings.candidates)
-    of_columns = columns(given, chosen)
+    candidates = pseudolabels.parse_candidates(settings.candidates)
+    column_values = columns(corpus, candidates)
     # Absolute, as a cluster's workers run in other folders.
-    place = Path(store or default_store()).absolute()
-    plan = Plan.of(chosen, place, unvoiced=settings.unvoiced, embeddings=tuple(embeddings))
-    works, places = _works(given, len(given) if len(which) > 1 else subset)
-    timings: dict[str, float] = {}
-    with open_cluster(cluster, jobs) as there, Scratch(plan.store) as scratch:
-        if there:
-            there.check(plan, works)
-        outcomes = _extracted(plan, works, jobs or compute.process_count(), there, reporter)
-        for outcome in outcomes:
-            for name, seconds in outcome.seconds.items():
-                timings[name] = timings.get(name, 0.0) + seconds
-        with compute.timed(timings, "gather"):
-            data = gather(
-                plan, works, outcomes, places, chosen, unvoiced=settings.unvoiced, which=which,
-                empty=partial(scratch.empty, shared=there is not None),
-            )  # fmt: skip
-            keep, data, rejected = _usable(given, data, settings)
-            kept = given if keep.all() else given.select(keep)
-        refuse_too_many(rejected, len(kept), settings.max_bad)
-        classes, y, counts = np.unique(
-            kept.label(settings.label), return_inverse=True, return_counts=True
+    root = Path(store or default_store()).absolute()
+    plan = Plan.of(candidates, root, unvoiced=settings.unvoiced, embeddings=tuple(embeddings))
+    chosen = _choose_recordings(corpus, len(corpus) if len(which) > 1 else subset)
+    with open_pool(cluster, jobs, packages=PACKAGES) as pool, Scratch(root) as scratch:
+        extraction = extract_corpus(
+            corpus, plan, pool=pool, all_embeddings=chosen, reporter=reporter
         )
-        if len(classes) < 2 or counts.max() < 4:
-            raise InputError(
-                f"column {settings.label} leaves {len(classes)} classes, the largest of "
-                f"{counts.max()} segments; at least two classes, and four segments in one, are "
-                "needed"
-            )
-        # With a cluster, jobs are its workers.
-        here = partial(run_in_threads, count=None if there else jobs)
+        timings = extraction.timings
+        with measure_time(timings, "gather"):
+            empty = partial(scratch.empty, shared=pool.remote)
+            gathered = gather(extraction, candidates, which=which, empty=empty)
+            keep, gathered, rejected = _select_usable(corpus, gathered, settings)
+            kept = corpus if keep.all() else corpus.select(keep)
+        refuse_too_many(rejected, len(kept), settings.max_bad)
+        classes, y, counts = _count_classes(kept, settings.label)
+        here = partial(run_in_threads, count=None if pool.remote else jobs)
         yield Dataset(
             corpus=kept,
-            candidates=chosen,
-            x=[scratch.rows(one) for one in data.embeddings],
-            values=data.values | {name: z[keep] for name, z in of_columns.items()},
+            candidates=candidates,
+            x=[scratch.rows(x) for x in gathered.embeddings],
+            values=gathered.values | {name: z[keep] for name, z in column_values.items()},
             y=y,
             classes=classes,
             counts=counts,
-            seconds=_lengths(given, outcomes)[keep],
+            seconds=extraction.segment_seconds(corpus)[keep],
             rejected=rejected,
             timings=timings,
-            run=partial(_over, there, scratch) if there else here,
+            run=partial(_run_on_files, pool, scratch) if pool.remote else here,
             here=here,
-            plan=plan,
-            works=works,
-            outcomes=outcomes,
-            places=places,
+            extraction=extraction,
             keep=keep,
         )
 
@@ -163,105 +137,69 @@ def select_segments(corpus: Corpus, settings: RankSettings) -> Corpus:
     return corpus if keep.all() else corpus.select(keep)
 
 
-def _works(given: Corpus, least: int) -> tuple[list[Work], list[NDArray[np.int64]]]:
-    """One work a recording, and the places of its segments in the corpus.
+def _choose_recordings(corpus: Corpus, least: int) -> set[int]:
+    """Indices of recordings that together have so many segments at least."""
+    if not least:
+        return set()
+    segments = corpus.by_recording()
+    chosen: set[int] = set()
+    count = 0
+    # By a digest of the name: spread over the corpus, and the same on every run.
+    digests = [digest(name.encode(errors="surrogateescape")) for name in corpus.names]
+    for r in sorted(range(len(digests)), key=digests.__getitem__):
+        if count >= least:
+            break
+        chosen.add(r)
+        count += len(segments[r])
+    return chosen
 
-    `least`: segments whose recordings get all embeddings.
-    """
-    places = given.by_recording()
-    subset: set[int] = set()
-    if least:
-        # By a digest of the name: spread over the corpus, and the same on every run.
-        taken = 0
-        digests = [digest(name.encode(errors="surrogateescape")) for name in given.names]
-        for r in sorted(range(len(digests)), key=digests.__getitem__):
-            if taken >= least:
-                break
-            subset.add(r)
-            taken += len(places[r])
-    works = [
-        Work(
-            path,
-            given.names[r],
-            tuple(given.start[places[r]].tolist()),
-            tuple(given.end[places[r]].tolist()),
-            r in subset,
+
+def _count_classes(corpus: Corpus, label: str) -> tuple[NDArray, NDArray, NDArray]:
+    """Names of the classes, their codes (segments,), and their sizes; InputError for too few."""
+    classes, y, counts = np.unique(corpus.label(label), return_inverse=True, return_counts=True)
+    if len(classes) < 2 or counts.max() < 4:
+        raise InputError(
+            f"column {label} leaves {len(classes)} classes, the largest of {counts.max()} "
+            "segments; at least two classes, and four segments in one, are needed"
         )
-        for r, path in enumerate(given.recordings)
-    ]
-    return works, places
+    return classes, y, counts
 
 
-def _extracted(
-    plan: Plan, works: list[Work], jobs: int, cluster: Cluster | None, reporter: Reporter | None
-) -> list[Outcome]:
-    outcomes: list[Outcome] = [Outcome()] * len(works)
-    done, seconds = 0, 0.0
-    for index, outcome in compute.spread(extract, plan, works, jobs=jobs, cluster=cluster):
-        if isinstance(outcome, compute.WorkerDied):
-            outcome = Outcome(problem=("crashed", f"{works[index].name}: {outcome}"))
-        outcomes[index] = outcome
-        done, seconds = done + 1, seconds + outcome.duration
-        if reporter:
-            reporter.progress(ExtractionProgress(done, len(works), seconds))
-    return outcomes
-
-
-def _lengths(given: Corpus, outcomes: list[Outcome]) -> NDArray[np.float64]:
-    """Seconds of each segment that lie in its recording."""
-    whole = np.array([outcome.duration for outcome in outcomes])[given.recording]
-    begin, stop = segment_edges(given.start, given.end, whole)
-    return stop - begin
-
-
-def _usable(
-    given: Corpus, data: Gathered, settings: RankSettings
+def _select_usable(
+    corpus: Corpus, gathered: Gathered, settings: RankSettings
 ) -> tuple[NDArray[np.bool_], Gathered, tuple[Rejected, ...]]:
     """Which segments can be compared, their arrays, and what was left out with the reason."""
-    rejected = list(given.rejected)
-    for place, reason, detail in data.problems:
-        rejected.append(given.reject(place, reason, detail))
-    y = given.label(settings.label)
-    keep = data.usable.copy()
-    for place in np.flatnonzero(keep & (y == "")):
+    rejected = list(corpus.rejected)
+    for segment, reason, detail in gathered.problems:
+        rejected.append(corpus.reject(segment, reason, detail))
+    y = corpus.label(settings.label)
+    keep = gathered.usable.copy()
+    for segment in np.flatnonzero(keep & (y == "")):
         detail = f"column {settings.label} is empty"
-        rejected.append(given.reject(int(place), "no-label", detail))
+        rejected.append(corpus.reject(int(segment), "no-label", detail))
     keep &= y != ""
     names, counts = np.unique(y[keep], return_counts=True)
     lone = set(names[counts == 1])
-    for place in np.flatnonzero(keep):
-        if y[place] in lone:
-            text = (
-                f"the only segment whose {settings.label} is {y[place]}: nothing to compare it with"
-            )
-            rejected.append(given.reject(int(place), "lone-label", text))
-            keep[place] = False
-    among = keep[data.usable]
+    for segment in np.flatnonzero(keep):
+        label = y[segment]
+        if label in lone:
+            text = f"the only segment whose {settings.label} is {label}: nothing to compare it with"
+            rejected.append(corpus.reject(int(segment), "lone-label", text))
+            keep[segment] = False
+    among = keep[gathered.usable]
     if not among.all():
-        values = {name: array[among] for name, array in data.values.items()}
-        places = np.flatnonzero(among)
-        data = replace(
-            data, embeddings=[Selected.of(x, places) for x in data.embeddings], values=values
+        rows = np.flatnonzero(among)
+        gathered = replace(
+            gathered,
+            embeddings=[Selected.of(x, rows) for x in gathered.embeddings],
+            values={name: array[among] for name, array in gathered.values.items()},
         )
-    return keep, data, tuple(sorted(rejected, key=lambda one: (one.row, one.reason)))
+    return keep, gathered, tuple(sorted(rejected, key=lambda row: (row.row, row.reason)))
 
 
-def _over(
-    there: Cluster, scratch: Scratch, x: Any, tasks: Iterable[tuple[Any, ...]]
+def _run_on_files(
+    pool: Pool, scratch: Scratch, x: Any, tasks: Iterable[tuple[Any, ...]]
 ) -> Iterator[Any]:
-    """Run the estimator's tasks on a cluster; results in their order."""
-    items = list(tasks)
-    if not items:
-        return
-    found = compute.spread(_task, scratch.whole(x), items, jobs=1, cluster=there)
-    for result in compute.in_order(found):
-        if isinstance(result, compute.WorkerDied):
-            raise RuntimeError(
-                f"a part of the estimate killed two workers; out of memory? {result}"
-            )
-        yield result
-
-
-def _task(x: Any, task: tuple[Any, ...]) -> Any:
-    function, *arguments = task
-    return function(x, *arguments)
+    """Run an estimator's tasks on workers that read the embeddings from a file."""
+    tasks = list(tasks)
+    return run_tasks(scratch.whole(x), tasks, pool=pool) if tasks else iter(())

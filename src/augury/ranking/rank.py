@@ -22,8 +22,8 @@ from augury.ranking.origin import Origin
 from augury.ranking.result import Ranking, Sensitivity
 from augury.ranking.scoring import CandidateScores, score_candidates
 from augury.ranking.sensitivity import SUBSET, estimate_sensitivity, variants_of
+from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
-from augury.settings import RankSettings
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -52,7 +52,7 @@ def rank(
             written.
         store: folder in which extracted values are kept; a second run reads them.
         jobs: worker processes; enough to keep all cores busy if not given.
-        cluster: a Dask cluster that does the work instead, see `augury.compute.cluster.opened`.
+        cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
         device: "cuda" (or another device of torch) to score on a GPU; needs torch.
         reporter: told of the recordings that are done.
         choices: fields of `RankSettings`, such as `estimator="paper"`.
@@ -80,12 +80,12 @@ def rank(
     ) as data:  # fmt: skip
         units = _resampling_units(data.corpus, settings)
         x = OnDevice(data.x[0], device) if device else data.x[0]
-        with compute.timed(data.timings, "HSIC"):
+        with compute.measure_time(data.timings, "HSIC"):
             scores = score_candidates(
                 data.candidates, data.values, x, data.y, data.seconds, units.codes, settings,
                 data.run,
             )  # fmt: skip
-    with compute.timed(data.timings, "sensitivity"):
+    with compute.measure_time(data.timings, "sensitivity"):
         sensitivity = estimate_sensitivity(data, variants, settings)
     ranking = _assemble(corpus, data, scores, units, sensitivity, settings)
     if out is not None:
@@ -125,11 +125,11 @@ def _assemble(
         class_shares=_shares(data.counts, settings.estimator),
         segments=len(data.corpus),
         recordings=len(data.corpus.recordings),
-        hours=sum(outcome.duration for outcome in data.outcomes) / 3600,
+        hours=data.extraction.seconds / 3600,
         warnings=find_caveats(
             results,
             data.counts,
-            [outcome.rate for outcome in data.outcomes if outcome.rate],
+            data.extraction.rates,
             estimator=settings.estimator,
             label=settings.label,
             resampled=(units.name, units.count) if grouped else None,

@@ -15,7 +15,7 @@ from augury.corpus.manifest import write_quarantine
 from augury.errors import InputError
 from augury.ranking.command import command_line
 from augury.ranking.origin import Origin
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
 from augury.store import write_atomically
 from augury.tables import csv_text
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import hsic
-from augury.compute.threads import RunTasks
+from augury.compute import RunTasks
 from augury.embeddings import Selected
 from augury.hsic import uncertainty
 from augury.hsic.kernels import standardise
 from augury.pseudolabels.candidate import Candidate
 from augury.ranking.result import Result
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
 
 #: A candidate is relevant if chance gives a relevance so far above that of noise less often.
 RELEVANT = 0.01

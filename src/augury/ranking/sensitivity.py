@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from augury.embeddings import Selected
-from augury.extraction.extract import Embedding, gather
+from augury.extraction.gather import gather
+from augury.extraction.plan import Embedding
 from augury.ranking.dataset import Dataset
 from augury.ranking.result import Sensitivity
 from augury.ranking.scoring import estimate, group_by_missing
-from augury.settings import RankSettings
+from augury.ranking.settings import RankSettings
 
 #: Segments of the subset, at least.
 SUBSET = 2000
@@ -54,26 +55,18 @@ def estimate_sensitivity(
 
     None where there are no variants, or no recording of the subset could be read.
     """
-    subset = [
-        (work, outcome, place)
-        for work, outcome, place in zip(data.works, data.outcomes, data.places, strict=True)
-        if work.variants and not outcome.problem
-    ]
-    if not variants or not subset:
+    extraction, among = data.extraction.with_all_embeddings()
+    if not variants or not len(among):
         return None
-    works, outcomes, places = (list(column) for column in zip(*subset, strict=True))
-    among = np.concatenate(places)  # the subset's segments, as places in the corpus given
-    local = np.split(np.arange(len(among)), np.cumsum([len(p) for p in places])[:-1])
-    rows = (np.cumsum(data.keep) - 1)[among[data.keep[among]]]  # and as places among the kept
-    plan = data.plan
-    which = range(len(plan.embeddings))
-    arrays = gather(plan, works, outcomes, local, (), unvoiced=settings.unvoiced, which=which)
+    rows = (np.cumsum(data.keep) - 1)[among[data.keep[among]]]  # the subset among the segments kept
+    embeddings = extraction.plan.embeddings
+    arrays = gather(extraction, (), which=range(len(embeddings)))
     usable = np.flatnonzero(data.keep[among[arrays.usable]])
     zs, y = {name: z[rows] for name, z in data.values.items()}, data.y[rows]
     scores: dict[str, list[float | None]] = {candidate.name: [] for candidate in data.candidates}
     groups = group_by_missing(data.candidates, zs, y)
     for variant in variants:
-        x = Selected.of(arrays.embeddings[plan.embeddings.index(variant.embedding)], usable)
+        x = Selected.of(arrays.embeddings[embeddings.index(variant.embedding)], usable)
         for members, has, status in groups:
             values: list[float | None] = [None] * len(members)
             if status == "ranked":

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import hsic
-from augury.compute.threads import RunTasks
+from augury.compute import RunTasks
 from augury.embeddings import Selected
 from augury.hsic.kernels import standardise
 from augury.ranking.dataset import Dataset

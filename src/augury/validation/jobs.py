@@ -24,8 +24,8 @@ import numpy as np
 from augury import audio
 from augury.corpus.corpus import Corpus
 from augury.errors import InputError
+from augury.pretraining.settings import PretrainSettings
 from augury.reporter import Progress, Reporter, TrainingProgress
-from augury.settings import PretrainSettings
 from augury.store import digest, key, write_atomically
 from augury.validation.recipe import FILE_SETTINGS
 

@@ -11,11 +11,13 @@ import numpy as np
 
 from augury import audio, pseudolabels
 from augury.corpus.corpus import Corpus, TooManyBad
+from augury.downstream.settings import EvaluateSettings
 from augury.downstream.splits import assign_splits
 from augury.downstream.tasks.task import find_task, task_version
 from augury.errors import InputError
+from augury.pretraining.settings import EncoderSettings, PretrainSettings
 from augury.ranking.dataset import select_segments
-from augury.settings import EncoderSettings, EvaluateSettings, PretrainSettings, RankSettings
+from augury.ranking.settings import RankSettings
 from augury.store import digest, key
 from augury.validation.estimators import DEFAULT, RECOMMENDED
 from augury.validation.jobs import Job, JobCorpus, describe_corpus, read_job_corpus

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
 from augury import pseudolabels
+from augury.downstream.settings import EvaluateSettings
 from augury.errors import InputError, did_you_mean
-from augury.settings import MODES, PretrainSettings
+from augury.pretraining.settings import PretrainSettings
+from augury.settings import declarations
 
+MODES = declarations(EvaluateSettings)["mode"].choices
 Table = TypeVar("Table")
 
 #: Encoders that are judged beside those of candidates: what pretraining has to beat.
@@ -119,7 +122,7 @@ class Recipe:
             names = [regime.name for regime in self.regimes]
             _check_name(self.groups.regime, names, "regime of groups")
             for mode in self.groups.modes:
-                _check_name(mode, MODES, "a mode of groups")
+                _check_name(mode, list(MODES), "a mode of groups")
 
     def _check_regimes(self) -> None:
         names = [regime.name for regime in self.regimes]

@@ -47,13 +47,9 @@ class Correlation:
 
 
 def spearman(
-    estimate: ArrayLike,
-    error: ArrayLike,
-    *,
-    draws: int = 99_999,
-    seed: int = 0,
-    exact_up_to: int = EXACT,
-) -> Correlation:
+    estimate: ArrayLike, error: ArrayLike, *,
+    draws: int = 99_999, seed: int = 0, exact_up_to: int = EXACT,
+) -> Correlation:  # fmt: skip
     """Spearman's ρ, the correlation of mid-ranks, with its one-sided permutation p-value.
 
     Exact, ties or not: over all orders of up to 8 candidates, and (1 + orders that reach it) /
@@ -83,13 +79,9 @@ def spearman(
 
 
 def kendall(
-    estimate: ArrayLike,
-    error: ArrayLike,
-    *,
-    draws: int = 99_999,
-    seed: int = 0,
-    exact_up_to: int = EXACT,
-) -> Correlation:
+    estimate: ArrayLike, error: ArrayLike, *,
+    draws: int = 99_999, seed: int = 0, exact_up_to: int = EXACT,
+) -> Correlation:  # fmt: skip
     """Kendall's τ-b with its one-sided permutation p-value; all else as in `spearman`.
 
     >>> round(kendall([1, 2, 3, 4], [0.1, 0.3, 0.2, 0.4]).value, 3)
@@ -108,11 +100,7 @@ def kendall(
 
 
 def rho(estimate: ArrayLike, error: ArrayLike) -> float | None:
-    """`spearman` without the p-value, as `bootstrap` wants it.
-
-    >>> rho([1, 2, 3, 4], [0.1, 0.3, 0.2, 0.4])
-    0.8
-    """
+    """`spearman` without the p-value, as `bootstrap` wants it."""
     return _rho(*_check_pair(estimate, error))
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augury import compute, pseudolabels
-from augury.compute.cluster import open_cluster
-from augury.extraction.extract import Embedding
+from augury.extraction.corpus import PACKAGES
+from augury.extraction.plan import Embedding
 from augury.provenance import versions
 from augury.ranking.dataset import open_dataset, select_segments
 from augury.reporter import Reporter
@@ -142,7 +142,7 @@ def validate(
         out: folder of the tables, figures and report.
         store: folder of extracted values, and of jobs: what was done once is not done again.
         jobs: processes, each with one thread; as many as there are cores if not given.
-        cluster: a Dask cluster that does the work instead, see `augury.compute.cluster.opened`.
+        cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
         device: of torch, for training.
         minutes: between checkpoints.
         reporter: told of recordings that are extracted, and of jobs that are done or have failed.
@@ -300,10 +300,8 @@ def _run_chains(
         reporter.message(f"{before} of {len(entries)} encoders were judged before")
     open_ = [list(chain.values()) for chain in chains.values()]
     began, ended = time.monotonic(), 0
-    with open_cluster(cluster, processes) as there:
-        for index, done in compute.spread(
-            run_chain, site, open_, jobs=processes, cluster=there, most=1
-        ):
+    with compute.open_pool(cluster, processes, packages=PACKAGES) as pool:
+        for index, done in compute.map_unordered(run_chain, site, open_, pool=pool, most=1):
             ended += 1
             if isinstance(done, compute.WorkerDied):
                 done = [_outcome_of_dead_worker(site, job, str(done)) for job in open_[index]]

@@ -10,7 +10,8 @@ import toy
 torch = pytest.importorskip("torch")
 
 from augury import evaluate  # noqa: E402
-from augury.downstream.tasks.asr import Asr, AsrSettings, join_rows  # noqa: E402
+from augury.downstream.settings import AsrSettings  # noqa: E402
+from augury.downstream.tasks.asr import Asr, join_rows  # noqa: E402
 
 SIZES = {
     "channels": (), "time_pool": 2, "recurrent_layers": 1, "recurrent_units": 24,

@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from augury.downstream.features import Batch  # noqa: E402
-from augury.downstream.tasks.classify import ClassifySettings, Probe, pool_statistics  # noqa: E402
+from augury.downstream.settings import ClassifySettings  # noqa: E402
+from augury.downstream.tasks.classify import Probe, pool_statistics  # noqa: E402
 from augury.downstream.tasks.task import classification_losses  # noqa: E402
 
 

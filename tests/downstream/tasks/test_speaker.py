@@ -14,8 +14,9 @@ torch = pytest.importorskip("torch")
 from augury import evaluate  # noqa: E402
 from augury.downstream.features import Batch  # noqa: E402
 from augury.downstream.scores import plda  # noqa: E402
+from augury.downstream.settings import SpeakerSettings  # noqa: E402
 from augury.downstream.tasks import speaker as speakers  # noqa: E402
-from augury.downstream.tasks.speaker import Speaker, SpeakerSettings, XVector, _plda, make_trials  # noqa: E402
+from augury.downstream.tasks.speaker import Speaker, XVector, _plda, make_trials  # noqa: E402
 from augury.learning.layers import mask  # noqa: E402
 
 SIZES = {"channels": (6, 8), "kernels": (3, 1), "dilations": (2, 1), "dimensions": 5}

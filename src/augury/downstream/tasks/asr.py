@@ -7,7 +7,7 @@ Convolutions, recurrent and dense layers (CRDNN) on the features, a location-awa
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -22,70 +22,18 @@ from augury.downstream.features import Batch
 from augury.downstream.models.attention import AttentionDecoder, joint_search
 from augury.downstream.models.crdnn import Crdnn
 from augury.downstream.result import Confusion, Metric, Mistake, Outcome
-from augury.downstream.scores import phones, transcripts
+from augury.downstream.scores import transcripts
 from augury.downstream.scores.ctc import greedy_search, prefix_beam_search
 from augury.downstream.segments import describe, error_interval, sound_uri, with_label
+from augury.downstream.settings import AsrSettings
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task
-from augury.errors import InputError
-from augury.settings import EvaluateSettings, among
 
 UNITS = {"phones": "PER", "characters": "CER", "words": "WER"}
-FOLDS = ("", "timit39", "timit48", "arpabet39", "arpabet48")
 #: Utterances that went most wrong, that a report shows.
 WORST = 10
 #: CTC's blank, which is also where the decoder begins and ends: no symbol of a transcript.
 BLANK = 0
-
-
-@dataclass(frozen=True)
-class AsrSettings(EvaluateSettings):
-    """How speech is recognised. Defaults are the paper's."""
-
-    units: str = "phones"  # what the label is made of; phones and words stand between spaces
-    fold: str = ""  # phones as TIMIT's 39 or 48: "timit39" of TIMIT's, "arpabet39" of ARPABET
-    merge_silences: bool = True  # when folding: silences in a row are one, as in SpeechBrain
-    joined: bool = False  # a row is one unit, and a recording's rows in order its transcript
-    decoder: str = "attention"  # with CTC; or "ctc" alone, which is fast
-    channels: tuple[int, ...] = (128, 256)  # of each convolutional block; none: no such blocks
-    convolutions: int = 2  # in a block
-    pools: tuple[int, ...] = (2, 2)  # neighbouring features merged after each block
-    projection: int = 0  # dimensions that features are brought to where there are no such blocks
-    time_pool: int = 2  # neighbouring frames merged
-    recurrent: str = "ligru"  # or "lstm"
-    recurrent_layers: int = 4
-    recurrent_units: int = 512  # in each direction
-    dense_layers: int = 2
-    dimensions: int = 512
-    dropout: float = 0.15
-    decoder_units: int = 256
-    embedding: int = 128  # of a symbol
-    attention: int = 256  # dimensions in which the decoder compares
-    ctc_weight: float = 0.2  # in the loss; the decoder's is the rest
-    smoothing: float = 0.1  # of the decoder's labels
-    beam: int = 16
-    beam_ctc_weight: float = 0.2  # in the beam search
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        among(self, "units", tuple(UNITS))
-        among(self, "fold", FOLDS)
-        among(self, "decoder", ("attention", "ctc"))
-        among(self, "recurrent", ("ligru", "lstm"))
-        for name in ("channels", "pools"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.units != "phones" and self.fold:
-            raise InputError(f"fold is for phones, not for {self.units}; leave it out")
-
-    def tokens(self, text: str) -> tuple[str, ...]:
-        """What a transcript is made of, without what is left out."""
-        words = text.split()
-        found = list(" ".join(words)) if self.units == "characters" else words
-        if self.fold:
-            labels = phones.arpabet(text) if self.fold.startswith("arpabet") else found
-            size = int(self.fold[-2:])
-            found = phones.fold(labels, to=size, merge_silences=self.merge_silences)
-        return tuple(one for one in found if one not in self.exclude)
 
 
 class Recogniser(Head):

@@ -5,7 +5,6 @@ A linear probe, or with `hidden` a small network, on the features of a segment p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -18,23 +17,14 @@ from augury.downstream.features import Batch
 from augury.downstream.result import Confusion, Metric, Mistake, Outcome
 from augury.downstream.scores import metrics
 from augury.downstream.segments import describe, error_interval, sound_uri
+from augury.downstream.settings import ClassifySettings
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task, classification_losses
 from augury.errors import InputError
 from augury.learning.layers import FrameNorm
-from augury.settings import EvaluateSettings
 
 #: Predictions that went most wrong, that a report shows.
 WORST = 10
-
-
-@dataclass(frozen=True)
-class ClassifySettings(EvaluateSettings):
-    """How segments are classification_losses."""
-
-    parts: int = 1  # of a segment in time, each pooled by itself
-    hidden: int = 0  # units of a hidden layer; 0: none, a linear probe
-    dropout: float = 0.0  # before the hidden layer and after it
 
 
 class Probe(Head):

@@ -22,11 +22,11 @@ from augury.downstream.features import Batch
 from augury.downstream.result import Metric, Mistake, Outcome
 from augury.downstream.scores import metrics, plda
 from augury.downstream.segments import FEWEST_SPEAKERS, describe, sound_uri
+from augury.downstream.settings import SpeakerSettings
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task, classification_losses
 from augury.errors import InputError
 from augury.learning.layers import FrameNorm, mask
-from augury.settings import EvaluateSettings, among
 from augury.store import digest
 from augury.tables import csv_text
 
@@ -34,35 +34,6 @@ from augury.tables import csv_text
 MANY = 10_000
 #: Trials that went most wrong, that a report shows: of each kind.
 WORST = 5
-
-
-@dataclass(frozen=True)
-class SpeakerSettings(EvaluateSettings):
-    """How speakers are told apart. Defaults are the paper's."""
-
-    label: str = "speaker"
-    channels: tuple[int, ...] = (512, 512, 512, 512, 1500)  # of each layer over time
-    kernels: tuple[int, ...] = (5, 3, 3, 1, 1)  # frames that each looks at
-    dilations: tuple[int, ...] = (1, 2, 3, 1, 1)  # frames from one of these to the next
-    stride: int = 1  # frames from one output of the first layer to the next
-    dimensions: int = 512  # of the embedding
-    dropout: float = 0.0  # of whole channels
-    crop: float = 3.0  # seconds of a recording that are trained on at a time
-    crops: int = 1  # of each recording in an epoch
-    backend: str = "plda"  # or "cosine": whose error rate is the main one
-    rank: int = 100  # of LDA, where there are as many speakers
-    trials: str = ""  # a list such as VoxCeleb's; "": made of the test recordings
-    made: int = 30_000  # trials that are made, half of them of one speaker
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.folds:
-            raise InputError("folds is not for speakers: embeddings of two models don't compare")
-        for name in ("channels", "kernels", "dilations"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not len(self.channels) == len(self.kernels) == len(self.dilations) > 0:
-            raise InputError("channels, kernels and dilations each have one number a layer")
-        among(self, "backend", ("plda", "cosine"))
 
 
 class XVector(Head):

@@ -16,10 +16,10 @@ from augury.corpus.corpus import Corpus, Rejected
 from augury.downstream.features import Batch
 from augury.downstream.result import Metric, Outcome
 from augury.downstream.segments import with_label
+from augury.downstream.settings import EvaluateSettings
 from augury.errors import InputError
 from augury.learning.layers import mask
 from augury.pretraining.encoder import Encoder
-from augury.settings import EvaluateSettings
 from augury.store import source_version
 
 #: The tasks that ship with Augury: a module each.

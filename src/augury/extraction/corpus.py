@@ -1,0 +1,218 @@
+"""A corpus extracted over a pool of workers: one object that says what is in the store of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augury import pseudolabels
+from augury.compute import Pool, WorkerDied, in_order, map_unordered
+from augury.corpus.corpus import Corpus
+from augury.extraction.extract import Extracted, extract
+from augury.extraction.plan import Plan, Recording
+from augury.extraction.segments import SEGMENT_PROBLEMS, segment_edges
+from augury.pseudolabels.candidate import Candidate
+from augury.reporter import ExtractionProgress, Reporter
+from augury.store import key
+
+#: Packages on whose versions the extracted values depend: workers must have the same.
+PACKAGES = ("augury", "numpy", "scipy", "soundfile", "soxr", "opensmile")
+
+Cut = TypeVar("Cut", bound=Recording)
+Measurement = TypeVar("Measurement")
+
+
+@dataclass(frozen=True)
+class RecordingEntry:
+    """A recording of a corpus, and what became of it."""
+
+    recording: Recording
+    segments: NDArray[np.int64]  # its segments' indices in the corpus
+    extracted: Extracted
+
+    def describe_problems(
+        self, codes: NDArray[np.uint8] | None = None
+    ) -> list[tuple[int, str, str]]:
+        """Its segments that can't be used, as (index in the corpus, reason, detail).
+
+        `codes` (segments,) are those of `augury.extraction.segments.SEGMENT_PROBLEMS`, 0 for none;
+        of a recording that is unusable as a whole they do not matter.
+        """
+        if self.extracted.problem:
+            return [(int(segment), *self.extracted.problem) for segment in self.segments]
+        problems: list[tuple[int, str, str]] = []
+        if codes is None:
+            return problems
+        for k in np.flatnonzero(codes):
+            reason, detail = SEGMENT_PROBLEMS[int(codes[k])]
+            span = f"{self.recording.start[k]:.3f} to {self.recording.end[k]:.3f} s"
+            detail = detail.format(duration=self.extracted.duration)
+            text = f"{self.recording.name}: {span} {detail}"
+            problems.append((int(self.segments[k]), reason, text))
+        return problems
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was extracted of a corpus: its recordings with their segments, and how it went."""
+
+    plan: Plan
+    entries: tuple[RecordingEntry, ...]  # one for each recording, in the corpus's order
+
+    @property
+    def segments(self) -> int:
+        """The number of segments."""
+        return sum(len(entry.segments) for entry in self.entries)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio in the recordings."""
+        return sum(entry.extracted.duration for entry in self.entries)
+
+    @property
+    def rates(self) -> list[int]:
+        """The rate, in Hz, of every recording that could be decoded."""
+        return [entry.extracted.rate for entry in self.entries if entry.extracted.rate]
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Processor seconds spent on extraction, by kind of work."""
+        timings: dict[str, float] = {}
+        for entry in self.entries:
+            for name, seconds in entry.extracted.seconds.items():
+                timings[name] = timings.get(name, 0.0) + seconds
+        return timings
+
+    def digest(self) -> str:
+        """A digest of the audio that can be used, whatever its order."""
+        usable = [entry.extracted for entry in self.entries if not entry.extracted.problem]
+        return key(sorted({extracted.digest for extracted in usable}))
+
+    def segment_seconds(self, corpus: Corpus) -> NDArray[np.float64]:
+        """Seconds (segments,) of each segment that lie in its recording."""
+        whole = np.array([entry.extracted.duration for entry in self.entries])[corpus.recording]
+        begin, stop = segment_edges(corpus.start, corpus.end, whole)
+        return stop - begin
+
+    def with_all_embeddings(self) -> tuple[Extraction, NDArray[np.int64]]:
+        """The usable recordings that all embeddings were extracted of, as a corpus of their own.
+
+        Returns:
+            The smaller extraction, and the indices in this one's corpus of its segments.
+        """
+        chosen = [
+            entry
+            for entry in self.entries
+            if entry.recording.all_embeddings and not entry.extracted.problem
+        ]
+        entries: list[RecordingEntry] = []
+        count = 0
+        for entry in chosen:
+            segments = np.arange(count, count + len(entry.segments))
+            entries.append(replace(entry, segments=segments))
+            count += len(entry.segments)
+        indices = np.concatenate([np.empty(0, np.int64), *(entry.segments for entry in chosen)])
+        return Extraction(self.plan, tuple(entries)), indices
+
+
+def extract_corpus(
+    corpus: Corpus,
+    plan: Plan,
+    *,
+    pool: Pool,
+    all_embeddings: Collection[int] = (),
+    reporter: Reporter | None = None,
+) -> Extraction:
+    """Extract what the store lacks of a corpus.
+
+    Args:
+        pool: from `augury.compute.open_pool`.
+        all_embeddings: the recordings, by their indices, of which all embeddings of the plan are
+            wanted; of others only the first.
+        reporter: told of every recording that is done.
+
+    Raises:
+        InputError: a worker of a cluster sees other files, or has other versions.
+    """
+    recordings = list_recordings(corpus, all_embeddings)
+    results = in_order(extract_recordings(plan, recordings, pool=pool, reporter=reporter))
+    entries = [
+        RecordingEntry(recording, segments, extracted)
+        for recording, segments, (extracted, _) in zip(
+            recordings, corpus.by_recording(), results, strict=True
+        )
+    ]
+    return Extraction(plan, tuple(entries))
+
+
+def list_recordings(corpus: Corpus, all_embeddings: Collection[int] = ()) -> list[Recording]:
+    """The recordings of a corpus, each with its segments."""
+    return [
+        Recording(
+            path,
+            name,
+            tuple(corpus.start[segments].tolist()),
+            tuple(corpus.end[segments].tolist()),
+            index in all_embeddings,
+        )
+        for index, (path, name, segments) in enumerate(
+            zip(corpus.recordings, corpus.names, corpus.by_recording(), strict=True)
+        )
+    ]
+
+
+def extract_recordings(
+    plan: Plan,
+    recordings: Sequence[Cut],
+    *,
+    pool: Pool,
+    measure: Callable[[Plan, Cut, Extracted], Measurement] | None = None,
+    reporter: Reporter | None = None,
+) -> Iterator[tuple[int, tuple[Extracted, Measurement | None]]]:
+    """Extract recordings; (index, (what became of it, its measurement)) as each is done.
+
+    A recording on which a worker process died is "crashed", as other bad audio is: a result.
+
+    Args:
+        measure: called on a worker after a recording was extracted, if it can be used; must be
+            importable by name (or a `partial` of such a function).
+
+    Raises:
+        InputError: a worker of a cluster sees other files, or has other versions.
+    """
+    pool.require_paths(plan.store, [recording.path for recording in recordings[:1]])
+    pool.require_same(
+        _function_versions,
+        [candidate for candidate, _ in plan.functions],
+        remedy="every worker must find the same module; put its folder on the workers' PYTHONPATH",
+    )
+    done, seconds = 0, 0.0
+    results = map_unordered(_extract_and_measure, (plan, measure), recordings, pool=pool)
+    for index, result in results:
+        if isinstance(result, WorkerDied):
+            problem = ("crashed", f"{recordings[index].name}: {result}")
+            extracted, measurement = Extracted(problem=problem), None
+        else:
+            extracted, measurement = result
+        done, seconds = done + 1, seconds + extracted.duration
+        if reporter:
+            reporter.progress(ExtractionProgress(done, len(recordings), seconds))
+        yield index, (extracted, measurement)
+
+
+def _extract_and_measure(
+    shared: tuple[Plan, Callable[[Plan, Cut, Extracted], Measurement] | None], recording: Cut
+) -> tuple[Extracted, Measurement | None]:
+    plan, measure = shared
+    extracted = extract(plan, recording)
+    if extracted.problem or not measure:
+        return extracted, None
+    return extracted, measure(plan, recording, extracted)
+
+
+def _function_versions(candidates: Sequence[Candidate]) -> dict[str, str]:
+    return {candidate.name: pseudolabels.function_version(candidate) for candidate in candidates}

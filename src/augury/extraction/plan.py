@@ -1,0 +1,130 @@
+"""What is wanted of every recording, and the names under which the store keeps it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy.typing import NDArray
+
+from augury import pseudolabels
+from augury.extraction import embed
+from augury.pseudolabels import opensmile
+from augury.pseudolabels.candidate import Candidate
+from augury.store import key
+
+#: Changes when decoding, the spectrogram or the embeddings change their values.
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """How a segment becomes a fixed-size array.
+
+    >>> Embedding("gaussian", parts=20, width=0.07)
+    Embedding(kind='gaussian', parts=20, width=0.07)
+    """
+
+    kind: str  # "gaussian", "released" or "svcca"
+    parts: int  # N: Gaussian parts, or directions kept by svcca
+    width: float  # σ_gd, a fraction of the segment's length; of no effect on svcca
+
+    def embed(self, mel: NDArray, first: NDArray, stop: NDArray) -> NDArray:
+        """The embeddings (segments, …) of segments of a log-mel; see `augury.extraction.embed`."""
+        if self.kind == "svcca":
+            return embed.svcca(mel, first, stop, directions=self.parts)
+        down = embed.released_downsample if self.kind == "released" else embed.gaussian_downsample
+        return down(mel, first, stop, parts=self.parts, width=self.width)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is extracted of every recording, and where it is kept. Small: it travels to workers."""
+
+    store: Path
+    embeddings: tuple[Embedding, ...]  # the first of every recording, the others where asked
+    extractor: opensmile.Extractor | None
+    functions: tuple[tuple[Candidate, str], ...]  # each with its version
+    candidates: tuple[Candidate, ...] = ()
+    unvoiced: str = "published"  # see `augury.extraction.gather.candidate_values`
+    mel: bool = False  # whether the log-mel itself is kept, as pretraining needs it
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Sequence[Candidate],
+        store: Path,
+        *,
+        unvoiced: str,
+        embeddings: tuple[Embedding, ...] = (),
+        mel: bool = False,
+    ) -> Plan:
+        """What candidates need of a recording; InputError for an unknown column or function."""
+        columns = [(c.origin, c.item) for c in candidates if c.kind == "opensmile"]
+        if unvoiced == "voiced":  # the feature set's own pitch says which frames are voiced
+            columns += [
+                (c.origin, pseudolabels.PITCH[c.origin])
+                for c in candidates
+                if c.kind == "opensmile" and c.item.startswith(pseudolabels.VOICED_ONLY)
+            ]
+        columns = list(dict.fromkeys(columns))
+        functions = [c for c in candidates if c.kind == "function"]
+        return cls(
+            store=store,
+            embeddings=embeddings,
+            extractor=opensmile.extractor(columns) if columns else None,
+            functions=tuple((c, pseudolabels.function_version(c)) for c in functions),
+            candidates=tuple(candidates),
+            unvoiced=unvoiced,
+            mel=mel,
+        )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording and the segments to cut from it."""
+
+    path: Path
+    name: str  # as the manifest wrote it
+    start: tuple[float, ...] = ()  # (segments,) seconds, NaN: from the beginning
+    end: tuple[float, ...] = ()  # (segments,) seconds, NaN: to the end
+    all_embeddings: bool = False  # whether all embeddings of the plan are wanted, or the first only
+
+
+def embedding_key(content: str, plan: Plan, recording: Recording) -> str:
+    """The store's name for the embeddings of a recording's segments.
+
+    `content` is the digest of the file's bytes, here and below.
+    """
+    spans = [
+        [_without_nan(start), _without_nan(end)]
+        for start, end in zip(recording.start, recording.end, strict=True)
+    ]
+    how = [[e.kind, e.parts, e.width] for e in recording_embeddings(plan, recording)]
+    return key(content, "embedding", VERSION, how, spans)
+
+
+def recording_embeddings(plan: Plan, recording: Recording) -> tuple[Embedding, ...]:
+    """The embeddings that are wanted of a recording."""
+    return plan.embeddings if recording.all_embeddings else plan.embeddings[:1]
+
+
+def mel_key(content: str) -> str:
+    """The store's name for a recording's log-mel."""
+    return key(content, "mel", VERSION)
+
+
+def opensmile_key(content: str) -> str:
+    """The store's name for a recording's openSMILE columns, all in one artefact."""
+    return key(content, "opensmile", VERSION, opensmile.version())
+
+
+def function_key(content: str, candidate: Candidate, version: str) -> str:
+    """The store's name for a function's values over a recording."""
+    return key(content, "function", VERSION, candidate.origin, candidate.item, version)
+
+
+def _without_nan(seconds: float) -> float | None:
+    return None if math.isnan(seconds) else float(seconds)

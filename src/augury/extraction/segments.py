@@ -1,0 +1,93 @@
+"""Segments in time and in frames: where they lie, and what is wrong with those that can't be used.
+
+Arrays in, arrays out; times are in seconds from the recording's beginning.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from augury import audio, pseudolabels
+from augury.corpus.check import SLACK
+
+#: Codes of `segment_problems`: the reason, and its detail.
+SEGMENT_PROBLEMS = {
+    1: ("outside-recording", "lies outside its recording, which lasts {duration:.3f} s"),
+    2: ("too-short", "is shorter than one analysis window, 0.025 s"),
+    3: ("not-finite", "has an embedding that is not finite"),
+}
+
+
+def segment_edges(
+    start: ArrayLike, end: ArrayLike, duration: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Starts and ends of segments inside recordings of a duration; NaN stands for the recording's.
+
+    >>> segment_edges([np.nan, 1.0], [0.5, np.nan], 3.0)
+    (array([0., 1.]), array([0.5, 3. ]))
+    """
+    return np.nan_to_num(np.asarray(start, np.float64)), np.fmin(end, duration)
+
+
+def segment_problems(start: ArrayLike, end: ArrayLike, duration: float) -> NDArray[np.uint8]:
+    """What is wrong with each segment of a recording: 0, or a code of `SEGMENT_PROBLEMS`.
+
+    >>> segment_problems([0.0, 2.0, 5.0], [1.0, 2.01, 6.0], 4.0)
+    array([0, 2, 1], dtype=uint8)
+    """
+    start, end = np.asarray(start), np.asarray(end)
+    outside = (start >= duration) | (end > duration + SLACK)
+    begin, stop = segment_edges(start, end, duration)
+    short = stop - begin < audio.WINDOW - 1e-9
+    return np.where(outside, 1, np.where(short, 2, 0)).astype(np.uint8)
+
+
+def frame_range(
+    start: NDArray, end: NDArray, centre: float, hop: float, frames: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The frames whose centres lie in [start, end), at least one: else the nearest.
+
+    Args:
+        start, end: (segments,) seconds.
+        centre: seconds from the recording's beginning to the middle of frame 0.
+        hop: seconds between frames.
+        frames: their number.
+
+    Returns:
+        (segments,) each: the first frame, and the frame after the last.
+
+    >>> frame_range(np.array([0.0]), np.array([0.05]), 0.0125, 0.010, 100)
+    (array([0]), array([4]))
+    """
+    # A time written with a few decimals should not miss its frame by a rounding of the last bit.
+    first, stop = (np.ceil((t - centre) / hop - 1e-6).astype(np.int64) for t in (start, end))
+    first, stop = np.clip(first, 0, frames), np.clip(stop, 0, frames)
+    nearest = np.clip(np.round(((start + end) / 2 - centre) / hop).astype(np.int64), 0, frames - 1)
+    none = stop <= first
+    return np.where(none, nearest, first), np.where(none, nearest + 1, stop)
+
+
+def range_means(frames: NDArray, first: NDArray, stop: NDArray) -> NDArray[np.float64]:
+    """Mean of each range of frames; frames that are not finite, or beyond 1e100, do not count.
+
+    Args:
+        frames: (frames,) or (frames, dims).
+        first, stop: (segments,) ranges, none empty.
+
+    Returns:
+        (segments,) or (segments, dims) float64; NaN where no frame of the range is finite.
+
+    >>> range_means(np.array([1.0, np.nan, 3.0]), np.array([0, 1]), np.array([3, 2]))
+    array([ 2., nan])
+    """
+    frames = frames.astype(np.float64)
+    finite = np.abs(frames) < pseudolabels.LARGEST  # false for NaN
+    # Every second sum is from a first to its stop; the row of zeros lets a stop be the end.
+    ranges = np.stack([first, stop], axis=1).ravel()
+    zeros = np.zeros((1, *frames.shape[1:]))
+    total, number = (
+        np.add.reduceat(np.concatenate([values, zeros]), ranges, axis=0)[::2]
+        for values in (np.where(finite, frames, 0.0), finite)
+    )
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
