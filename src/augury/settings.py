@@ -72,7 +72,8 @@ class Declaration:
             notes.append(", ".join(str(choice) for choice in self.choices if choice != ""))
         if self.low is not None and self.high is not None:
             notes.append(f"{self.low:g} to {self.high:g}")
-        text = self.description[:1].upper() + self.description[1:]
+        first = self.description[:1]
+        text = (first.upper() if first.isascii() else first) + self.description[1:]
         return f"{text} ({'; '.join(notes)})." if notes else f"{text}."
 
     def check(self, value: Any) -> Any:
