@@ -60,7 +60,10 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
     rows.axis(low, high, f"CI estimate{unit.suffix}", "← lower is better")
     at, y, canvas = rows.at, rows.y, rows.canvas
     canvas.lines(
-        [[(at(c), v), (at(s), v)] for c, s, v in zip(chance, score, y, strict=True) if has_value(c)],
+        [
+            [(at(c), v), (at(s), v)] for c, s, v in zip(chance, score, y, strict=True)
+            if has_value(c)
+        ],
         RULE, 2,
     )  # fmt: skip
     canvas.lines(
