@@ -131,6 +131,6 @@ def test_settings_that_contradict_each_other():
         EvaluateSettings(label="x", folds=3, test="test")
     with pytest.raises(ValueError, match="mode is 'froze', but must be frozen or finetune"):
         EvaluateSettings(label="x", mode="froze")
-    with pytest.raises(ValueError, match="exclude is a list"):
+    with pytest.raises(ValueError, match="exclude is 'SIL', but must be a list of texts"):
         EvaluateSettings(label="x", exclude="SIL")
     assert EvaluateSettings(label="x").to_dict()["exclude"] == []

