@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from augury.downstream.result import Confusion, Evaluation, Mistake, Model, Outcome
-from augury.report.text import NONE, decimal, is_known
+from augury.report.text import NONE, decimal, has_value
 
 #: Up to this many classes are drawn as a confusion matrix; of more, confusions are only listed.
 MOST_DRAWN = 60
@@ -32,7 +32,7 @@ class Comparison:
     @classmethod
     def of(cls, evaluation: Evaluation) -> Comparison:
         """The comparison of an evaluation's models."""
-        models = [model for model in evaluation.models_by_error() if is_known(model.mean)]
+        models = [model for model in evaluation.models_by_error() if has_value(model.mean)]
         means = [model.mean for model in models if model.mean > 0]
         return cls(evaluation, models, 2 if means and min(means) < 0.02 else 1)
 
@@ -72,19 +72,19 @@ class Comparison:
         """The score of guessing, if it is near enough to be drawn beside the models'."""
         chance = self.evaluation.metric.chance
         ends = [end for model in self.models for end in (model.mean, *(model.interval or ()))]
-        return chance if is_known(chance) and ends and chance <= NEAR_CHANCE * max(ends) else None
+        return chance if has_value(chance) and ends and chance <= NEAR_CHANCE * max(ends) else None
 
     def text(self, score: float | None) -> str:
         """A score in percent: "9.1"."""
-        return decimal(100 * score, self.decimals) if is_known(score) else NONE
+        return decimal(100 * score, self.decimals) if has_value(score) else NONE
 
     def percent(self, score: float | None) -> str:
         """A score in percent: "9.1 %"."""
-        return f"{self.text(score)} %" if is_known(score) else NONE
+        return f"{self.text(score)} %" if has_value(score) else NONE
 
     def span(self, interval: tuple[float, float] | None) -> str:
         """An interval, e.g. "8.7 to 9.5"; "" where there is none. No error rate is below 0."""
-        if interval is None or not all(map(is_known, interval)):
+        if interval is None or not all(map(has_value, interval)):
             return ""
         return " to ".join(self.text(max(0.0, end)) for end in interval)
 
@@ -129,7 +129,7 @@ def _union(comparison: Comparison, named: Callable[[Outcome], dict[str, float]])
 
 def mean(values: Iterable[float | None]) -> float | None:
     """Mean of the values that are known; None where none is."""
-    known = [float(value) for value in values if is_known(value)]
+    known = [float(value) for value in values if has_value(value)]
     return float(np.mean(known)) if known else None
 
 

@@ -35,7 +35,7 @@ from augury.report.canvas import (
     short,
 )
 from augury.report.panel import DASHED, Line, panel
-from augury.report.text import is_known, plain
+from augury.report.text import has_value, plain
 
 SEED: Mark = ("o", SURFACE, MUTED)
 INTERVAL: Mark = ("_", INK, INK)
@@ -67,9 +67,9 @@ def scores(comparison: Comparison, width: int) -> Canvas | None:
     chance, metric = comparison.near_chance, comparison.evaluation.metric.name
     ends = [model.interval or (np.nan, np.nan) for model in shown]
     ends = 100 * np.maximum(np.array(ends, float), 0)
-    seeds = [[100 * o.score for o in model.outcomes if is_known(o.score)] for model in shown]
+    seeds = [[100 * o.score for o in model.outcomes if has_value(o.score)] for model in shown]
     means = 100 * np.array([model.mean for model in shown])
-    chances = [100 * chance] if is_known(chance) else []
+    chances = [100 * chance] if has_value(chance) else []
     values = np.concatenate([ends.ravel(), means, chances, *seeds])
     least, most = float(np.nanmin(values)), float(np.nanmax(values))
     # Differences matter: the axis begins at 0 only where that is near.
@@ -257,8 +257,8 @@ def _values(model: Model, name: str) -> list[float | None]:
     """A value of the validation split by epoch, [] if no epoch has it; errors in percent."""
     factor = 100 if name == "error" else 1
     history = [(epoch.get("validation") or {}).get(name) for epoch in model.median_outcome.history]
-    values = [factor * v if is_known(v) else None for v in history]
-    return values if any(map(is_known, values)) else []
+    values = [factor * v if has_value(v) else None for v in history]
+    return values if any(map(has_value, values)) else []
 
 
 def _line(model: Model, look: Look, name: str) -> Line:

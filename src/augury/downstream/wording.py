@@ -25,7 +25,7 @@ from augury.report.text import (
     decimal,
     duration,
     file_name,
-    is_known,
+    has_value,
     join_names,
     plain,
 )
@@ -187,7 +187,7 @@ def metric_sentence(comparison: Comparison) -> str:
     metric = comparison.evaluation.metric
     text = f"{metric.name} is the {metric.description}" if metric.description else metric.name
     guess = comparison.percent(metric.chance)
-    chance = f" Guessing gives {guess}." if is_known(metric.chance) else ""
+    chance = f" Guessing gives {guess}." if has_value(metric.chance) else ""
     return f"{text}: lower is better, 0 is perfect.{chance}"
 
 
@@ -229,14 +229,14 @@ def _count(value: Any) -> str:
 
 
 def _hours(value: float | None) -> str:
-    return duration(3600 * value) if is_known(value) else NONE
+    return duration(3600 * value) if has_value(value) else NONE
 
 
 def warnings(comparison: Comparison) -> list[str]:
     """The evaluation's own warnings, and those that scores and runs give cause for."""
     evaluation, sentences = comparison.evaluation, list(comparison.evaluation.warnings)
     chance = evaluation.metric.chance
-    useless = [model for model in comparison.models if is_known(chance) and model.mean >= chance]
+    useless = [model for model in comparison.models if has_value(chance) and model.mean >= chance]
     if useless:
         sentences.append(
             f"No better than guessing ({comparison.percent(chance)}): {_phrases(useless)}."
@@ -269,7 +269,7 @@ def scores_caption(comparison: Comparison) -> str:
         )
     else:
         text += " One seed each: without intervals, no order is settled."
-    if is_known(comparison.evaluation.metric.chance) and comparison.near_chance is None:
+    if has_value(comparison.evaluation.metric.chance) and comparison.near_chance is None:
         guess = comparison.percent(comparison.evaluation.metric.chance)
         text += f" Guessing, {guess}, is far beyond the axis."
     if len(comparison.encoders) > 1:
@@ -329,8 +329,8 @@ def further_score(comparison: Comparison, model: Model, name: str) -> str:
         mean(outcome.scores.get(name) for outcome in other.outcomes) for other in comparison.models
     ]
     value = means[comparison.models.index(model)]
-    if "dcf" in name.lower() or any(is_known(v) and not 0 <= v <= 1 for v in means):
-        if not is_known(value):
+    if "dcf" in name.lower() or any(has_value(v) and not 0 <= v <= 1 for v in means):
+        if not has_value(value):
             return NONE
         return decimal(value, 3) if abs(value) < 100 else plain(value)
     return comparison.percent(value)
@@ -339,7 +339,7 @@ def further_score(comparison: Comparison, model: Model, name: str) -> str:
 def run_number(model: Model, name: str) -> str:
     """A number of `Outcome.about`, mean over seeds; seconds in words."""
     value = mean(outcome.about.get(name) for outcome in model.outcomes)
-    if not is_known(value):
+    if not has_value(value):
         return NONE
     return duration(value) if name == "seconds" else f"{value:,.0f}"
 

@@ -19,7 +19,7 @@ from augury.report.canvas import (
     laid_out,
 )
 from augury.report.panel import DASHED, KEPT, Box, Line, panel
-from augury.report.text import decimal, is_known
+from augury.report.text import decimal, has_value
 
 HELD_OUT: Mark = ("o", FIRST, FIRST)
 TRAINED: Mark = ("o", SURFACE, MUTED)
@@ -47,7 +47,7 @@ def workers(run: LossCurves, width: int) -> Canvas | None:
     for k, part in enumerate(run.workers):
         x, y = (k % columns) * pitch, head + (k // columns) * step
         canvas.text(x + 2, y + 14, names[k], SMALL, INK)
-        if is_known(part.ratio):
+        if has_value(part.ratio):
             canvas.text(x + panel, y + 14, decimal(part.ratio, 2), SMALL, MUTED, ha="right")
         _panel(canvas, run, part, (x, y + 24, x + panel, y + 94), large=False)
     return canvas

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from augury import audio
-from augury.report.text import count, decimal, duration, is_known, join_names, percent, plain
+from augury.report.text import count, decimal, duration, has_value, join_names, percent, plain
 
 if TYPE_CHECKING:  # a pretraining is written with its report: the import goes the other way
     from augury.pretraining.config import Config
@@ -52,14 +52,18 @@ class WorkerLoss:
     @property
     def ratio(self) -> float | None:
         """Validation loss to that of a constant guess: 0 perfect, 1 nothing learned."""
-        if is_known(self.validation) and is_known(self.constant_guess) and self.constant_guess > 0:
+        if (
+            has_value(self.validation)
+            and has_value(self.constant_guess)
+            and self.constant_guess > 0
+        ):
             return self.validation / self.constant_guess
         return None
 
     @property
     def remark(self) -> str:
         """What a ratio near 1 or above means; "" for a lower one, or none."""
-        if not is_known(self.ratio) or self.ratio <= HARDLY:
+        if not has_value(self.ratio) or self.ratio <= HARDLY:
             return ""
         return "learned hardly anything" if self.ratio < 1 else "no better than a constant guess"
 
@@ -224,7 +228,7 @@ def verdict(run: LossCurves) -> str:
             "Nothing was held out, so how well it predicts other speech is not known: there are "
             "only losses on the speech it was trained on."
         )
-    judged = [one for one in run.workers if is_known(one.ratio)]
+    judged = [one for one in run.workers if has_value(one.ratio)]
     if not judged:
         return "No worker has a loss on held-out speech that it could be judged by."
     able = sorted((one for one in judged if not one.remark), key=lambda one: one.ratio or 0.0)
@@ -288,7 +292,7 @@ def warnings(config: Config, run: LossCurves) -> list[str]:
             f"{join_names(idle)}: hardly better than a constant guess on held-out speech, or "
             "not at all. The encoder may not have learned it."
         )
-    missing = [one.name for one in run.workers if run.held_out and not is_known(one.ratio)]
+    missing = [one.name for one in run.workers if run.held_out and not has_value(one.ratio)]
     if missing:
         found.append(f"No loss on held-out speech to judge {join_names(missing)} by.")
     skipped, batches = len(config.result["skipped"]), config.result["batches"]
@@ -317,7 +321,7 @@ def total_loss_sentence(run: LossCurves) -> str:
         text += f" It was lowest in epoch {run.kept:,}, at {decimal(best, 3)}."
     elif n > 1 and run.held_out:
         text += " It was lowest in the last: more epochs may lower it further."
-    if is_known(run.total.constant_guess):
+    if has_value(run.total.constant_guess):
         text += f" That of a constant guess is {decimal(run.total.constant_guess, 3)}."
     return text
 

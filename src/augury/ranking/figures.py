@@ -29,7 +29,7 @@ from augury.report.canvas import (
     short,
 )
 from augury.report.placement import place_labels
-from augury.report.text import Unit, is_known, plain
+from augury.report.text import Unit, has_value, plain
 
 BEST: Mark = ("o", FIRST, FIRST)
 OTHER: Mark = ("o", INK, INK)
@@ -48,26 +48,29 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
     if not shown:
         return None
     unit = Unit.of(r.score for r in shown)
-    score = [unit.scaled(r.score or 0.0) for r in shown]
-    chance = [unit.scaled(r.shuffled) if is_known(r.shuffled) else np.nan for r in shown]
-    sd = [2 * unit.scaled(r.shuffled_sd) if is_known(r.shuffled_sd) else np.nan for r in shown]
+    score = [unit.convert(r.score or 0.0) for r in shown]
+    chance = [unit.convert(r.shuffled) if has_value(r.shuffled) else np.nan for r in shown]
+    sd = [2 * unit.convert(r.shuffled_sd) if has_value(r.shuffled_sd) else np.nan for r in shown]
     idle = np.array([r.relevant is False for r in shown])
     sure = summary.has_tiers(ranking)
-    ends = np.array([[unit.scaled(v) for v in r.interval or (np.nan, np.nan)] for r in shown])
+    ends = np.array([[unit.convert(v) for v in r.interval or (np.nan, np.nan)] for r in shown])
     rows = _rows(ranking, shown, width, 130 if idle.any() else 60, tiers=sure)
     low = np.nanmin([0.0, *score, *chance, *np.subtract(chance, sd), *ends[:, 0]])
     high = np.nanmax([0.0, *score, *chance, *np.add(chance, sd), *ends[:, 1]])
     rows.axis(low, high, f"CI estimate{unit.suffix}", "← lower is better")
     at, y, canvas = rows.at, rows.y, rows.canvas
     canvas.lines(
-        [[(at(c), v), (at(s), v)] for c, s, v in zip(chance, score, y, strict=True) if is_known(c)],
+        [
+            [(at(c), v), (at(s), v)] for c, s, v in zip(chance, score, y, strict=True)
+            if has_value(c)
+        ],
         RULE, 2,
     )  # fmt: skip
     canvas.lines(
         [
             [(at(c - d), v), (at(c + d), v)]
             for c, d, v in zip(chance, sd, y, strict=True)
-            if is_known(c) and is_known(d)
+            if has_value(c) and has_value(d)
         ],
         MUTED, 1.5,
     )  # fmt: skip
@@ -97,13 +100,13 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
 
 def trade(ranking: Ranking, width: int) -> Canvas | None:
     """Score against relevance, each point labelled."""
-    shown = [r for r in ranking.ranked_results if is_known(r.relevance)]
+    shown = [r for r in ranking.ranked_results if has_value(r.relevance)]
     if len(shown) < 2:
         return None
     narrow = width < WIDE
     unit = Unit.of(r.score for r in shown)
     x = np.array([r.relevance or 0.0 for r in shown])
-    y = np.array([unit.scaled(r.score or 0.0) for r in shown])
+    y = np.array([unit.convert(r.score or 0.0) for r in shown])
     height = 330 if narrow else 400
     canvas = Canvas(width, height)
     left, right, top, bottom = 46, width - 12, 34, height - 46
@@ -138,11 +141,11 @@ def trade(ranking: Ranking, width: int) -> Canvas | None:
 
 def ingredients(ranking: Ranking, width: int) -> Canvas | None:
     """Relevance and total dependence of each candidate on one axis."""
-    shown = [r for r in ranking.ranked_results if is_known(r.relevance) or is_known(r.dependence)]
+    shown = [r for r in ranking.ranked_results if has_value(r.relevance) or has_value(r.dependence)]
     if not shown:
         return None
-    relevance = np.array([r.relevance if is_known(r.relevance) else np.nan for r in shown])
-    total = np.array([r.dependence if is_known(r.dependence) else np.nan for r in shown])
+    relevance = np.array([r.relevance if has_value(r.relevance) else np.nan for r in shown])
+    total = np.array([r.dependence if has_value(r.dependence) else np.nan for r in shown])
     idle = np.array([r.relevant is False for r in shown])
     rows = _rows(ranking, shown, width, 16)
     values = [0.0, *relevance, *total]
@@ -150,7 +153,7 @@ def ingredients(ranking: Ranking, width: int) -> Canvas | None:
     at, y, canvas = rows.at, rows.y, rows.canvas
     pairs = zip(relevance, total, y, strict=True)
     canvas.lines(
-        [[(at(r), v), (at(t), v)] for r, t, v in pairs if is_known(r) and is_known(t)], RULE, 2
+        [[(at(r), v), (at(t), v)] for r, t, v in pairs if has_value(r) and has_value(t)], RULE, 2
     )
     canvas.marks(at(total), y, TOTAL, 8)
     for mask, mark in ((~idle, BEST), (idle, IDLE)):
@@ -285,7 +288,7 @@ def _tiers(rows: Rows, shown: Sequence[Result]) -> None:
         if k:
             between = y - rows.step / 2 - (7 if rows.narrow else 0)
             canvas.lines([[(0, between), (canvas.width, between)]], MUTED, 0.8)
-        text = f"tier {one.tier}" if is_known(one.tier) else "no tier"
+        text = f"tier {one.tier}" if has_value(one.tier) else "no tier"
         if rows.narrow:
             canvas.text(canvas.width - 2, y - 13, text, SMALL, MUTED, ha="right")
         else:
@@ -298,7 +301,7 @@ def candidate_labels(ranking: Ranking, characters: int) -> dict[str, str]:
     twice = Counter(names.values())
     found = {}
     for k, r in enumerate(ranking.results, 1):
-        rank = str(k) if r.status == "ranked" and is_known(r.score) else "–"
+        rank = str(k) if r.status == "ranked" and has_value(r.score) else "–"
         again = f" #{k}" if twice[names[r.name]] > 1 else ""
         found[r.name] = f"{rank} {names[r.name]}{again}"
     return found

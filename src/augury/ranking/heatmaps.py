@@ -15,14 +15,17 @@ from augury.ranking.figures import candidate_labels
 from augury.ranking.result import Ranking
 from augury.ranking.wording import COMPARED
 from augury.report.canvas import BAND, INK, MUTED, SMALL, WIDE, Canvas, extent, short
-from augury.report.text import Unit, decimal, is_known
+from augury.report.text import Unit, decimal, has_value
 
 
 def classes(ranking: Ranking, width: int) -> Canvas | None:
     """Each candidate's value in each class; classes run across on a desk, down on a phone."""
     shown, drawn = ranking.ranked_results, summary.drawn_classes(ranking)
     values = np.array(
-        [[v if is_known(v := summary.class_value(r, c)) else np.nan for c in drawn] for r in shown],
+        [
+            [v if has_value(v := summary.class_value(r, c)) else np.nan for c in drawn]
+            for r in shown
+        ],
         dtype=float,
     ).reshape(len(shown), len(drawn))
     if not np.isfinite(values).any():
@@ -60,7 +63,7 @@ def classes(ranking: Ranking, width: int) -> Canvas | None:
             canvas.upright(x, head - 6, text)
     if cell >= 36 and not narrow:
         for (i, j), value in np.ndenumerate(values):
-            if is_known(value):
+            if has_value(value):
                 canvas.on_cell(
                     left + cell * (j + 0.5), head + tall * (i + 0.5), unit.text(value), image[i, j]
                 )
@@ -75,7 +78,7 @@ def redundancy(ranking: Ranking, width: int) -> Canvas | None:
     if len(among) < 2:
         return None
     table = np.array(
-        [[v if is_known(v := ranking.redundancy[i][j]) else np.nan for j in among] for i in among]
+        [[v if has_value(v := ranking.redundancy[i][j]) else np.nan for j in among] for i in among]
     )
     table = np.clip(table, -1, 1)
     leaves = _leaves(table)
@@ -88,7 +91,7 @@ def redundancy(ranking: Ranking, width: int) -> Canvas | None:
     square = _Square(width, labels, image, least=12.5, hatch="/////")
     if n <= 12 and square.cell >= 26:
         for (i, j), value in np.ndenumerate(table):
-            if is_known(value):
+            if has_value(value):
                 square.number(i, j, "1" if i == j else decimal(value, 2).replace("0.", "."))
     square.colour_bar("RdBu_r", (-1, 1), "Spearman’s ρ")
     return square.canvas
@@ -109,7 +112,7 @@ def better(ranking: Ranking, width: int) -> Canvas | None:
     image[~np.isfinite(table)] = 0
     square = _Square(width, [names[r.name] for r in shown], image, least=20)
     for (i, j), p in np.ndenumerate(table):
-        if is_known(p):
+        if has_value(p):
             square.number(i, j, summary.probability_text(p))
     square.between([k for k in range(1, n) if shown[k].tier != shown[k - 1].tier])
     square.colour_bar("RdBu", (0, 100), "row lower, %")

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from augury.ranking.result import Ranking, Result, Sensitivity
-from augury.report.text import NONE, Unit, is_known, percent, plain
+from augury.report.text import NONE, Unit, has_value, percent, plain
 
 #: Up to this many classes are drawn one by one; of more, only the LARGEST.
 DRAWN, LARGEST = 50, 40
@@ -33,7 +33,7 @@ def has_tiers(ranking: Ranking) -> bool:
 
 def has_p_values(ranking: Ranking) -> bool:
     """Whether any score has a p-value."""
-    return any(is_known(r.p_value) for r in ranking.ranked_results)
+    return any(has_value(r.p_value) for r in ranking.ranked_results)
 
 
 def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
@@ -42,7 +42,7 @@ def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
     among = ranking.ranked_results if has_tiers(ranking) else []
     for result in ranking.results:
         if result in among:
-            heading = f"Tier {result.tier}" if is_known(result.tier) else "No tier"
+            heading = f"Tier {result.tier}" if has_value(result.tier) else "No tier"
         else:
             heading = "Not ranked" if among else ""
         found.setdefault(heading, []).append(result)
@@ -51,7 +51,7 @@ def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
 
 def interval_text(interval: tuple[float, float] | None, unit: Unit) -> str:
     """E.g. "0.24 to 0.33"; "" where there is none."""
-    if interval is None or not all(map(is_known, interval)):
+    if interval is None or not all(map(has_value, interval)):
         return ""
     return " to ".join(map(unit.text, interval))
 
@@ -65,12 +65,12 @@ def chance_better(ranking: Ranking, i: int, j: int) -> float | None:
     """How likely ranked candidate i has a lower score than j, if that is known."""
     table = ranking.better
     value = table[i][j] if i < len(table) and j < len(table[i]) else None
-    return value if is_known(value) else None
+    return value if has_value(value) else None
 
 
 def probability_text(p: float | None) -> str:
     """A probability from resampling, in percent; none is certain."""
-    return f"{min(max(round(100 * p), 1), 99)}" if is_known(p) else NONE
+    return f"{min(max(round(100 * p), 1), 99)}" if has_value(p) else NONE
 
 
 def neighbours(ranking: Ranking) -> list[tuple[Result, Result, str]]:
@@ -85,8 +85,8 @@ def neighbours(ranking: Ranking) -> list[tuple[Result, Result, str]]:
 def chance_share(result: Result) -> float | None:
     """The part of the score that shuffled values give as well, where they give any."""
     if (
-        is_known(result.score)
-        and is_known(result.shuffled)
+        has_value(result.score)
+        and has_value(result.shuffled)
         and result.score > 0
         and result.shuffled > 0
     ):
@@ -101,17 +101,17 @@ def any_chance(ranking: Ranking) -> bool:
 
 def shuffled_text(result: Result, unit: Unit) -> str:
     """The mean under shuffling, with its standard deviation where that is known."""
-    if not is_known(result.shuffled):
+    if not has_value(result.shuffled):
         return NONE
     text = unit.text(result.shuffled) if result.shuffled else "0"
-    if not is_known(result.shuffled_sd):
+    if not has_value(result.shuffled_sd):
         return text
-    return f"{text} ± {plain(unit.scaled(result.shuffled_sd), 2)}"
+    return f"{text} ± {plain(unit.convert(result.shuffled_sd), 2)}"
 
 
 def share_text(share: float | None) -> str:
     """A share that may be undefined, as a percentage."""
-    return percent(share) if is_known(share) else NONE
+    return percent(share) if has_value(share) else NONE
 
 
 def class_order(ranking: Ranking) -> list[int]:
@@ -135,7 +135,7 @@ def drawn_classes(ranking: Ranking) -> list[int]:
 def class_value(result: Result, c: int) -> float | None:
     """The value of class c, if the candidate has one."""
     value = result.classes[c] if c < len(result.classes) else None
-    return value if is_known(value) else None
+    return value if has_value(value) else None
 
 
 def extreme_class(ranking: Ranking, result: Result, lowest: bool) -> tuple[str, str] | None:
@@ -175,14 +175,14 @@ def correlated_places(ranking: Ranking) -> list[int]:
     return [
         i
         for i, row in enumerate(table)
-        if any(is_known(value) for j, value in enumerate(row) if j != i)
+        if any(has_value(value) for j, value in enumerate(row) if j != i)
     ]
 
 
 def ranks(sensitivity: Sensitivity, names: Sequence[str]) -> np.ndarray:
     """(settings, names): ranks from 1 for the best under each setting, NaN without a score."""
     scores = np.array(
-        [[v if is_known(v) else np.nan for v in sensitivity.scores[name]] for name in names]
+        [[v if has_value(v) else np.nan for v in sensitivity.scores[name]] for name in names]
     ).T.reshape(len(sensitivity.settings), len(names))
     found = np.full(scores.shape, np.nan)
     for row, has, into in zip(scores, np.isfinite(scores), found, strict=True):
@@ -193,4 +193,4 @@ def ranks(sensitivity: Sensitivity, names: Sequence[str]) -> np.ndarray:
 def sensitivity_names(ranking: Ranking) -> list[str]:
     """Ranked candidates that the sensitivity has scores of, best first."""
     scores = ranking.sensitivity.scores if ranking.sensitivity else {}
-    return [r.name for r in ranking.ranked_results if any(map(is_known, scores.get(r.name, ())))]
+    return [r.name for r in ranking.ranked_results if any(map(has_value, scores.get(r.name, ())))]

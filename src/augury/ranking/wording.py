@@ -19,7 +19,7 @@ from augury.ranking.summary import (
     ranks,
     sensitivity_names,
 )
-from augury.report.text import count, decimal, is_known, join_names, percent, plain
+from augury.report.text import count, decimal, has_value, join_names, percent, plain
 
 #: What our experiment found (docs/validation.md), for whoever reads a ranking.
 UNPROVEN = (
@@ -69,7 +69,7 @@ def verdict(ranking: Ranking) -> str:
     elif not has_tiers(ranking):
         text += " How sure that is was not computed."
     lowest = best[0].score
-    lower = [r.name for r in idle if is_known(r.score) and is_known(lowest) and r.score < lowest]
+    lower = [r.name for r in idle if has_value(r.score) and has_value(lowest) and r.score < lowest]
     if lower:
         text += (
             f" {join_names(lower)} {'scores' if len(lower) == 1 else 'score'} lower still, but "
@@ -99,7 +99,7 @@ def order_caption(ranking: Ranking) -> str:
     found = ranking.ranked_results
     if not found:
         return "No candidate has a score."
-    shares = [s for s in map(chance_share, found) if is_known(s)]
+    shares = [s for s in map(chance_share, found) if has_value(s)]
     text = f"{count(len(found), 'candidate')}, best at the top: lower is better."
     if has_tiers(ranking) and len(found) > 1:
         text += " Within a tier this data does not settle the order."
@@ -117,7 +117,7 @@ def order_caption(ranking: Ranking) -> str:
 
 def trade_caption(ranking: Ranking) -> str:
     """What the scatter of score against relevance shows."""
-    if len([r for r in ranking.ranked_results if is_known(r.relevance)]) < 2:
+    if len([r for r in ranking.ranked_results if has_value(r.relevance)]) < 2:
         return "With fewer than two candidates there is no trade-off to draw."
     return (
         "Score against relevance. Towards the bottom right a candidate says much about "
@@ -128,7 +128,7 @@ def trade_caption(ranking: Ranking) -> str:
 
 def ingredients_caption(ranking: Ranking) -> str:
     """What the figures of relevance and total dependence show."""
-    found = [r for r in ranking.ranked_results if is_known(r.relevance)]
+    found = [r for r in ranking.ranked_results if has_value(r.relevance)]
     if not found:
         return "Relevance was not computed."
     if len(found) == 1:
@@ -189,7 +189,7 @@ def certainty_text(ranking: Ranking) -> str:
     )
     if whole:
         text += " P-values, unlike intervals, treat segments as independent."
-    errors = [r.error for r in found if is_known(r.error)]
+    errors = [r.error for r in found if has_value(r.error)]
     if errors and max(errors):
         text += f" Computing adds an error of at most {plain(max(errors), 1)} of a score."
     return text
@@ -233,7 +233,7 @@ def redundancy_caption(ranking: Ranking) -> str:
     pairs = [
         (abs(value), f"{names[i]} and {names[j]} ({decimal(value, 2)})")
         for i, j in combinations(range(min(len(table), len(names))), 2)
-        if is_known(value := table[i][j]) and abs(value) >= REDUNDANT
+        if has_value(value := table[i][j]) and abs(value) >= REDUNDANT
     ]
     pairs.sort(key=lambda pair: -pair[0])
     if not pairs:
@@ -262,7 +262,7 @@ def sensitivity_caption(ranking: Ranking) -> str:
         (_spearman(reference, row), name)
         for row, name in zip(others, sensitivity.settings[1:], strict=True)
     ]
-    agreement = [(rho, name) for rho, name in agreement if is_known(rho)]
+    agreement = [(rho, name) for rho, name in agreement if has_value(rho)]
     text = (
         f"{same} of {count(len(others), 'other setting')} "
         f"{'keeps' if same == 1 else 'keep'} {best} first."

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from augury.report.canvas import INK, MUTED, RULE, SECOND, SMALL, Canvas, Mark, extent, scale
-from augury.report.text import is_known, plain
+from augury.report.text import has_value, plain
 
 DASHED = (0, (4, 3))
 KEPT: Mark = ("D", SECOND, SECOND)
@@ -46,7 +46,7 @@ def panel(
         large: whether there is room for several ticks and large marks.
     """
     left, top, right, bottom = box
-    values = [v for v in [*(v for one in lines for v in one.course), level] if is_known(v)]
+    values = [v for v in [*(v for one in lines for v in one.course), level] if has_value(v)]
     if not values:
         canvas.text((left + right) / 2, bottom - 20, "no value", SMALL, MUTED, ha="center")
         return
@@ -60,12 +60,12 @@ def panel(
     across = _across(epochs, left + 8, right - 8)
     for epoch in _ticks(epochs, 8 if large else 1):
         canvas.text(across(epoch), bottom + 15, f"{epoch:,}", SMALL, MUTED, ha="center")
-    if is_known(level):
+    if has_value(level):
         canvas.lines([[(left, down(level)), (right, down(level))]], INK, 1.2, DASHED)
     for one in lines:
         _curve(canvas, one, across, down, large)
     for one in lines:
-        if 0 < one.kept <= len(one.course) and is_known(best := one.course[one.kept - 1]):
+        if 0 < one.kept <= len(one.course) and has_value(best := one.course[one.kept - 1]):
             canvas.marks([across(one.kept)], [down(best)], one.kept_mark, 8 if large else 6)
 
 
@@ -73,7 +73,7 @@ def _curve(canvas: Canvas, line: Line, across: Any, down: Any, large: bool) -> N
     """One of the lines, broken where an epoch has no value."""
     course = line.course
     places = _spread(len(course))
-    points = [(across(k + 1), down(v)) if is_known(v := course[k]) else None for k in places]
+    points = [(across(k + 1), down(v)) if has_value(v := course[k]) else None for k in places]
     pieces = [list(some) for there, some in groupby(points, bool) if there]
     pairs = [piece for piece in pieces if len(piece) > 1]
     canvas.lines(pairs, line.mark[2], line.thickness, line.style)

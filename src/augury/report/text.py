@@ -15,7 +15,7 @@ NONE = "–"  # how an undefined value is printed
 TINY = -16
 
 
-def is_known(value: float | None) -> TypeGuard[float]:
+def has_value(value: float | None) -> TypeGuard[float]:
     """Whether there is a value to show: neither None nor NaN nor infinite."""
     return value is not None and math.isfinite(value)
 
@@ -30,7 +30,7 @@ class Unit:
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Unit:
         """The unit in which these values read best."""
-        sizes = sorted(abs(v) for v in values if is_known(v) and v)
+        sizes = sorted(abs(v) for v in values if has_value(v) and v)
         if not sizes or sizes[-1] >= 0.01:
             largest = sizes[-1] if sizes else 0.0
             return cls(0, 3 if largest < 10 else 1)
@@ -41,18 +41,18 @@ class Unit:
         """What follows a heading: "" or " (×10⁻⁴)"."""
         return f" (×10{_superscript(self.exponent)})" if self.exponent else ""
 
-    def scaled(self, value: float) -> float:
+    def convert(self, value: float) -> float:
         """The value in this unit."""
         return value * 10.0**-self.exponent
 
     def text(self, value: float | None) -> str:
         """The value in this unit, with a real minus sign."""
-        return decimal(self.scaled(value), self.decimals) if is_known(value) else NONE
+        return decimal(self.convert(value), self.decimals) if has_value(value) else NONE
 
 
 def decimal(value: float | None, places: int) -> str:
     """The value with a real minus sign, and none before a zero."""
-    if not is_known(value):
+    if not has_value(value):
         return NONE
     text = f"{value:.{places}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
@@ -74,7 +74,7 @@ def _superscript(power: int) -> str:
 
 def format_p(p: float | None) -> str:
     """A p-value: two digits, and never so small that it says more than can be known."""
-    if not is_known(p):
+    if not has_value(p):
         return NONE
     return f"< 10{_superscript(TINY)}" if p < 10.0**TINY else plain(p, 2)
 
