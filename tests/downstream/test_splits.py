@@ -87,6 +87,43 @@ def test_what_can_not_be_is_told(made):
         parts(corpus, test="1.5")
 
 
+@pytest.mark.parametrize("share", ["0", "-0.1", "0.91", "nan"])
+def test_a_share_of_nothing_or_of_nearly_all_is_refused(made, share):
+    corpus = made(label=["x"] * 10)
+    for choice in ("test", "validation"):
+        with pytest.raises(ValueError, match=f"{choice} is {share}, but is a share above 0, up"):
+            parts(corpus, **{choice: share})
+
+
+def test_the_largest_share_is_nine_tenths(made):
+    found = parts(made(label=["x"] * 20), test="0.9")
+    assert sorted(found) == ["test"] * 18 + ["train"] + ["validation"]
+    found = parts(made(label=["x"] * 20), test="0.5", validation="0.9")
+    assert sorted(found) == ["test"] * 10 + ["train"] + ["validation"] * 9
+
+
+def test_the_first_fold_is_tested_on_unless_another_is_named(made):
+    corpus = made(speaker=list("abcdef"))
+    settings = EvaluateSettings(label="label", folds=3)
+    default = assign_splits(corpus, settings, known_speakers=False).tolist()
+    assert default == parts(corpus, folds=3, fold=0)
+    assert default != parts(corpus, folds=3, fold=1)
+
+
+def test_there_may_be_as_many_folds_as_speakers(made):
+    corpus = made(speaker=list("abcdef"))
+    tested = [parts(corpus, folds=6, fold=fold).index("test") for fold in range(6)]
+    assert sorted(tested) == list(range(6))
+
+
+def test_of_two_speakers_one_is_held_out_and_the_only_one_never_is(made):
+    corpus = made(split=["train", "train", "test"], speaker=list("abc"))
+    assert sorted(parts(corpus)) == ["test", "train", "validation"]
+    alone = made(split=["train", "train", "test"], speaker=["a", "a", "c"])
+    with pytest.raises(ValueError, match="no segment is left to validation on"):
+        parts(alone)
+
+
 def test_settings_that_contradict_each_other():
     with pytest.raises(ValueError, match="folds takes two or more"):
         EvaluateSettings(label="x", folds=1)
@@ -94,6 +131,6 @@ def test_settings_that_contradict_each_other():
         EvaluateSettings(label="x", folds=3, test="test")
     with pytest.raises(ValueError, match="mode is 'froze', but must be frozen or finetune"):
         EvaluateSettings(label="x", mode="froze")
-    with pytest.raises(ValueError, match="exclude is a list"):
+    with pytest.raises(ValueError, match="exclude is 'SIL', but must be a list of texts"):
         EvaluateSettings(label="x", exclude="SIL")
     assert EvaluateSettings(label="x").to_dict()["exclude"] == []

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from augury import compute
 from augury.cli.app import app
+from augury.errors import InputError
 from augury.validation.recipe import BASELINES, read_recipe
 from reporters import Recorder
 
@@ -143,12 +144,23 @@ def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
         ("epochs = 2", 'epochs = 2, train = "none"', "tasks.pitch: .*'split'"),
         ("epochs = 2 }", 'epochs = 2 }\n[tasks.pitch.rank]\nlabel = "no"', "tasks.pitch: .*'no'"),
         ("seeds = 2", 'seeds = 2\nsettings = { split = "none" }', "no label column 'split'"),
+        ("epochs = 2", 'hidden = "many"', "tasks.pitch: hidden is 'many', but must be a whole n"),
+        ("epochs = 2", "hiden = 2", "tasks.pitch: hiden: no such setting .* did you mean hidden"),
+        ("seeds = 2", 'seeds = 2\nsettings = { epochs = "many" }', "epochs is 'many', but must"),
+        ("mel = 0.0", 'mel = "none"', "mel is 'none', but must be a number"),
+        (
+            "epochs = 2 }",
+            'epochs = 2 }\n[tasks.pitch.rank]\nsettings = { unvoiced = "voise" }',
+            "tasks.pitch: unvoiced is 'voise', but must be published or voiced; did you",
+        ),
     ],
 )
-def test_what_is_not_in_the_data_is_said_before_hours_of_work(recipe, before, after, message):
+def test_what_is_wrong_is_named_before_any_work(recipe, tmp_path, before, after, message):
+    assert before in RECIPE
     path = recipe(RECIPE.replace(before, after, 1))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         plan_jobs(read_recipe(path))
+    assert not (tmp_path / "store").exists()
 
 
 def test_what_is_not_finite_is_a_failure_of_that_job(tmp_path, monkeypatch):

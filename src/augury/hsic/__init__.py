@@ -6,10 +6,9 @@ from augury.hsic.equations import (
     hsic,
     normalised_hsic,
     rbf_kernel,
-    released_hsic,
     unbiased_hsic,
 )
-from augury.hsic.estimators import CIEstimate, class_rows, paper, released, robust
+from augury.hsic.estimators import CIEstimate, class_rows, paper, released, released_hsic, robust
 from augury.hsic.relevance import (
     Association,
     associations,

@@ -1,3 +1,4 @@
+# pyright: reportMissingTypeStubs=false
 """The unbiased, normalised HSIC of one class, and tail probabilities, from sums over pairs."""
 
 from __future__ import annotations

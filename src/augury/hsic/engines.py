@@ -1,3 +1,4 @@
+# pyright: reportConstantRedefinition=false
 """Sums over all pairs of points, which every estimator is made of, without n × n matrices.
 
 One class at a time: the speech as unit rows U, centred (K = U Uᵀ), and the kernel L of each
@@ -24,7 +25,7 @@ from operator import add
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Indices
@@ -125,7 +126,7 @@ def _moment_tasks(
 def dense_sums(x: Embeddings, rows: Indices, zs: Sequence[Values], plan: SumPlan) -> ClassSums:
     """One class from K and every L as matrices; zs of its own points."""
     U = unit_speech(x, rows)
-    xp, place, n = array_namespace(U), device(U), len(rows)
+    xp, place, n = array_namespace(U), U.device, len(rows)
     mean = xp.mean(U, axis=0)
     U -= mean * (1 / n if plan.slip else 1)
     K = xp.astype(U @ U.T, xp.float64)

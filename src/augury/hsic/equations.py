@@ -14,8 +14,8 @@ def cosine_kernel(x: ArrayLike) -> Matrix:
     """K (eqs. 1, 2): cosines of the flattened embeddings (n, …); 0 for a row of zeros."""
     X = np.asarray(x, np.float64).reshape(len(np.asarray(x)), -1)
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    X = X / np.where(lengths > 0, lengths, 1)
-    return X @ X.T
+    U = X / np.where(lengths > 0, lengths, 1)
+    return U @ U.T
 
 
 def rbf_kernel(z: ArrayLike, width: float) -> Matrix:
@@ -48,10 +48,9 @@ def conditional_hsic(x: ArrayLike, z: ArrayLike, y: ArrayLike, *, width: float =
 
 def unbiased_hsic(K: Matrix, L: Matrix) -> float:
     """The U-statistic of HSIC (Song et al. 2012, eq. 5); n ≥ 4."""
-    n = len(K)
-    K, L = (M - np.diag(np.diag(M)) for M in (K, L))
-    a, b = K.sum(axis=0), L.sum(axis=0)
-    terms = np.vdot(K, L) + a.sum() * b.sum() / ((n - 1) * (n - 2)) - 2 * (a @ b) / (n - 2)
+    A, B = (M - np.diag(np.diag(M)) for M in (K, L))
+    n, a, b = len(K), A.sum(axis=0), B.sum(axis=0)
+    terms = np.vdot(A, B) + a.sum() * b.sum() / ((n - 1) * (n - 2)) - 2 * (a @ b) / (n - 2)
     return float(terms) / (n * (n - 3))
 
 
@@ -59,10 +58,3 @@ def normalised_hsic(K: Matrix, L: Matrix) -> float:
     """`unbiased_hsic`(K, L) / √(… (K, K) · … (L, L)), a correlation; 0 where one is constant."""
     KK, LL = unbiased_hsic(K, K), unbiased_hsic(L, L)
     return unbiased_hsic(K, L) / np.sqrt(KK * LL) if min(KK, LL) > 1e-14 else 0.0
-
-
-def released_hsic(K: Matrix, L: Matrix) -> float:
-    """The authors' released code: H = I − 11ᵀ/n², divided by (n − 1)²; 0 for n ≤ 3."""
-    n = len(K)
-    H = np.eye(n) - 1 / n**2
-    return float(np.trace(K @ H @ L @ H)) / (n - 1) ** 2 if n > 3 else 0.0

@@ -1,3 +1,4 @@
+# pyright: reportMissingTypeStubs=false
 """L as a product of few columns, L = Φ Φᵀ, so that sums over pairs become sums over points.
 
 A factor is a map from values of a pseudo-label to rows of Φ, made once for all points; it can then
@@ -9,10 +10,11 @@ a small diagonal, which bounds the error of every sum made with it:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
-from array_api_compat import array_namespace, device
-from scipy.linalg import solve_triangular
+from array_api_compat import array_namespace
+from scipy.linalg import solve_triangular  # pyright: ignore[reportUnknownVariableType]
 
 from augury.hsic.kernels import Array, Matrix, Values, Vector, gaussian, label_kernel, spaced_points
 
@@ -39,11 +41,11 @@ class Factor:
     def columns(self, z: Array) -> Array:
         """Φ, (n, r) float64."""
         xp = array_namespace(z)
-        points = xp.asarray(self.points, device=device(z))
+        points = xp.asarray(self.points, device=z.device)
         near = gaussian(z, points, self.width)
         if xp.isdtype(points.dtype, "integral"):
             return near
-        return near @ xp.asarray(self.transform, device=device(z))
+        return near @ xp.asarray(self.transform, device=z.device)
 
 
 def factor(z: Values, width: float, left_out: float, most: int | None = None) -> Factor | None:
@@ -116,5 +118,5 @@ def _vector_factor(z: Matrix, width: float, left_out: float, most: int) -> Facto
         left[pivot] = 0.0
         pivots.append(pivot)
     lower = np.tril(columns[pivots, : len(pivots)])  # of L among the pivots
-    transform = solve_triangular(lower, np.eye(len(pivots)), lower=True).T
-    return Factor(z[pivots], np.sqrt(2) * width, transform)
+    inverse = cast(Matrix, solve_triangular(lower, np.eye(len(pivots)), lower=True))
+    return Factor(z[pivots], np.sqrt(2) * width, inverse.T)

@@ -1,3 +1,4 @@
+# pyright: reportConstantRedefinition=false
 """What sums over pairs are made of where L = Φ Φᵀ: sums over points, which add up over chunks.
 
 Of each point there are its speech u, a unit row less an origin, and for each pseudo-label its row φ
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import array_namespace, is_numpy_array
 
 from augury.embeddings import Embeddings, Indices
 from augury.hsic.factors import Factor
@@ -112,7 +113,7 @@ def unit_speech(x: Embeddings, rows: Indices, origin: Vector | None = None) -> A
     U = to_unit_rows(x[rows])
     if origin is not None:
         xp = array_namespace(U)
-        U -= xp.astype(xp.asarray(origin, device=device(U)), U.dtype)
+        U -= xp.astype(xp.asarray(origin, device=U.device), U.dtype)
     return U
 
 
@@ -147,10 +148,10 @@ def sum_moments(
     for begin in range(0, len(rows), size):
         own = slice(begin, begin + size)
         U = unit_speech(x, rows[own], origin)
-        xp, place = array_namespace(U), device(U)
+        xp, place = array_namespace(U), U.device
         a = xp.astype(xp.vecdot(U, U), xp.float64)
         ones = xp.ones((U.shape[0], 1), dtype=xp.float64, device=place)
-        parts = []
+        parts: list[Array] = []
         for k, (z, factor, centre) in enumerate(zip(zs, factors, centres, strict=True)):
             phi = factor.columns(xp.asarray(z[own], device=place))
             phi -= xp.asarray(centre, device=place)

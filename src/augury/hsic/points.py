@@ -1,3 +1,4 @@
+# pyright: reportConstantRedefinition=false
 """The sums of each point, made in a second pass over a larger class."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from augury.embeddings import Embeddings, Indices
 from augury.hsic.factors import Factor
@@ -65,7 +66,7 @@ def point_sums(
     for begin in range(0, len(rows), size):
         block = slice(begin, begin + size)
         U = unit_speech(x, rows[block], origin)
-        xp, place = array_namespace(U), device(U)
+        xp, place = array_namespace(U), U.device
         right = xp.astype(xp.asarray(np.concatenate(parts, axis=1), device=place), U.dtype)
         P = xp.astype(U @ right, xp.float64)
         a = xp.astype(xp.vecdot(U, U), xp.float64)
@@ -99,7 +100,7 @@ def _label_sums(
         k: the pseudo-label's place among those with a factor.
         norms: whether K and L are to be U-centred.
     """
-    xp, place = array_namespace(phi), device(phi)
+    xp, place = array_namespace(phi), phi.device
     cross, labels, n = sums.cross[k], sums.labels[k], sums.n
     CU, Kb = with_label
     b = xp.vecdot(phi, phi)

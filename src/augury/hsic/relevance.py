@@ -1,13 +1,15 @@
+# pyright: reportConstantRedefinition=false, reportMissingTypeStubs=false
 """Dependence on the speech and relevance to the label: what conditional independence leaves out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
+from scipy.optimize import brentq  # pyright: ignore[reportUnknownVariableType]
 from scipy.special import erf
 
 from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
@@ -25,6 +27,7 @@ from augury.hsic.estimators import (
 )
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import (
+    Matrix,
     Values,
     Vector,
     gaussian,
@@ -262,7 +265,7 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     every = sizes / n @ P
     apart = np.hypot(sds[:, None], sds) / np.sqrt(2)
     pairs = np.outer(sizes, sizes) / n**2
-    width = brentq(lambda w: (pairs * erf(w / 2 / apart)).sum() - 0.5, 0, 10 * apart.max())
+    width = _median_width(apart, pairs)
     L = gaussian(grid[:, None], grid[:, None], np.sqrt(2) * width)
     means = L @ every
     L += every @ means - means - means[:, None]
@@ -282,3 +285,12 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     variance = float((among * points**2).sum()) / n - (float((among * points).sum()) / n) ** 2
     sd = normalise(2 * n * np.sqrt(max(variance, 0.0) * n), KK, LL, n)
     return max(normalise(KL, KK, LL, n), 0.0), sd
+
+
+def _median_width(sds: Matrix, shares: Matrix) -> float:
+    """The median distance of normal pairs: a share of all for each √½ standard deviation."""
+
+    def above_half(width: float) -> float:
+        return (shares * erf(width / 2 / sds)).sum() - 0.5
+
+    return cast(float, brentq(above_half, 0, 10 * sds.max()))

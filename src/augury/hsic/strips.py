@@ -1,3 +1,4 @@
+# pyright: reportConstantRedefinition=false
 """Sums over pairs for pseudo-labels whose kernel has no factor of few columns.
 
 A scalar or a category is sorted, and K made only where L is not 0: strips of neighbours, equal
@@ -12,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from augury.embeddings import Embeddings, Indices
 from augury.hsic.correlation import u_centred_sum
 from augury.hsic.factors import ROUNDING
-from augury.hsic.kernels import Array, Values, Vector, centre, label_kernel, spaced_points
+from augury.hsic.kernels import Array, Matrix, Values, Vector, centre, label_kernel, spaced_points
 from augury.hsic.moments import as_numpy, rows_at_once, unit_speech
 from augury.hsic.sums import PairSums, SpeechSums, SumPlan, skewness, u_centred_row_sums
 
@@ -66,7 +67,7 @@ class LabelWithoutFactor(ABC):
         )  # fmt: skip
         if not plan.points:
             return pair
-        L = centre(label_kernel(self.z[spaced_points(self.z)], width=self.width))
+        L: Matrix = centre(label_kernel(self.z[spaced_points(self.z)], width=self.width))
         # Centred as if near points had the same sum of their rows of L, which changes slowly.
         l, mean = sums.rows / n, total / n**2
         each_LL = sums.squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
@@ -150,7 +151,7 @@ def tile_sums(
 ) -> tuple[RowSums, RowSums | None]:
     """The row sums of some points with others, and of the others unless they are the same."""
     U = unit_speech(x, rows, origin)
-    xp, place = array_namespace(U), device(U)
+    xp, place = array_namespace(U), U.device
     itself = np.array_equal(rows, other_rows)
     V = U if itself else unit_speech(x, other_rows, origin)
     z, other_z = xp.asarray(z, device=place), xp.asarray(other_z, device=place)
@@ -242,8 +243,8 @@ def strip_sums(
     for begin in range(0, len(points), size):
         block = slice(begin, begin + size)
         U = unit_speech(x, points[block], origin)
-        xp, place = array_namespace(U), device(U)
-        first, last = which[block][[0, -1]]
+        xp, place = array_namespace(U), U.device
+        first, last = (int(place) for place in which[block][[0, -1]])
         counts = np.bincount(which[block] - first)
         if len(counts) < U.shape[0]:  # equal values as one
             among = which[block] == np.arange(first, last + 1)[:, None]
@@ -262,7 +263,7 @@ def strip_sums(
     for begin in range(0, len(points), size):
         block = slice(begin, begin + size)
         U = unit_speech(x, points[block], origin)
-        xp, place = array_namespace(U), device(U)
+        xp, place = array_namespace(U), U.device
         index = xp.asarray(which[block], device=place)
         each[block] = as_numpy(xp.vecdot(U, xp.take(W, index, axis=0)))
         a[block] = as_numpy(xp.vecdot(U, U))

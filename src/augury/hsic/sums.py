@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from augury.embeddings import Indices
 from augury.errors import InputError, did_you_mean
@@ -138,7 +138,7 @@ def u_centre(kernel: Array, diagonal: Array) -> Array:
     xp, n = array_namespace(kernel), kernel.shape[0]
     p = 1 / max(n - 2, 1)
     pull = diagonal * p - float(xp.sum(diagonal)) * p / (2 * max(n - 1, 1))
-    off = 1 - xp.eye(n, dtype=xp.float64, device=device(kernel))
+    off = 1 - xp.eye(n, dtype=xp.float64, device=kernel.device)
     return (kernel + pull[:, None] + pull[None, :]) * off
 
 

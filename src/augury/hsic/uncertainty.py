@@ -1,3 +1,4 @@
+# pyright: reportConstantRedefinition=false
 """How sure a ranking is: intervals, which orders are settled, and whether there is anything at all.
 
 Bootstrap: the scores' first-order expansion in the weights of the points is resampled, not the
@@ -254,7 +255,7 @@ def _shuffle_statistic(
         U = as_numpy(unit_speech(x, rows)).astype(np.float64)
         U -= U.mean(axis=0)
         a = np.vecdot(U, U)
-        K = U @ U.T
+        K: Matrix = U @ U.T
         KK, A = float(np.vdot(K, K)), _leading_columns(K, left_out)
     else:
         sums = moments_of(x, rows, [], SumPlan((), (), norms=True), run=run)
@@ -268,13 +269,13 @@ def _shuffle_statistic(
     columns: list[tuple[Matrix, Vector, float]] = []
     for z, width, factor in zip(zs, widths, factors, strict=True):
         if n <= LARGEST_MATRIX:
-            L = centre(label_kernel(z, width=width))
+            L: Matrix = centre(label_kernel(z, width=width))
             columns.append((_leading_columns(L, left_out), np.diag(L), float(np.vdot(L, L))))
         else:
             assert factor is not None
             phi = factor.columns(z)
             phi -= phi.mean(axis=0)
-            gram = phi.T @ phi
+            gram: Matrix = phi.T @ phi
             vectors, _ = leading_eigenvectors(gram, left_out)
             columns.append((phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))))
     b = np.stack([diagonal for _, diagonal, _ in columns], axis=1)

@@ -12,12 +12,10 @@ import toy
 torch = pytest.importorskip("torch")
 
 from augury import evaluate  # noqa: E402
-from augury.downstream.features import Batch  # noqa: E402
 from augury.downstream.scores import plda  # noqa: E402
 from augury.downstream.settings import SpeakerSettings  # noqa: E402
 from augury.downstream.tasks import speaker as speakers  # noqa: E402
-from augury.downstream.tasks.speaker import Speaker, XVector, _plda, make_trials  # noqa: E402
-from augury.learning.layers import mask  # noqa: E402
+from augury.downstream.tasks.speaker import Speaker, _plda, make_trials  # noqa: E402
 
 SIZES = {"channels": (6, 8), "kernels": (3, 1), "dilations": (2, 1), "dimensions": 5}
 
@@ -99,37 +97,6 @@ def test_of_many_pairs_few_are_drawn_and_none_twice(monkeypatch):
 
 
 # -------------------------------------------------------------------------------------- the network
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_an_embedding_does_not_depend_on_its_batch(stride):
-    model = XVector(4, 3, SpeakerSettings(**SIZES, stride=stride)).eval()
-    lengths = torch.tensor([12, 1, 7])
-    x = torch.randn(3, 12, 4) * mask(lengths, 12)[..., None]
-    found = model(x, lengths)
-    for k, n in enumerate(lengths.tolist()):
-        alone = model(x[k : k + 1, :n], lengths[k : k + 1])[0]
-        torch.testing.assert_close(found[k], alone, rtol=0, atol=1e-5)
-    wider = model(torch.nn.functional.pad(x, (0, 0, 0, 5)), lengths)
-    torch.testing.assert_close(wider, found, rtol=0, atol=1e-6)
-
-
-def test_gradients_reach_every_parameter():
-    model = XVector(4, 3, SpeakerSettings(**SIZES))
-    lengths = torch.tensor([9, 8])
-    batch = Batch(torch.empty(0), lengths, *(lengths,) * 3, np.arange(2),
-                  {"speaker": torch.tensor([0, 2])})  # fmt: skip
-    model.losses(torch.randn(2, 9, 4), batch)[0][0].backward()
-    for name, one in model.named_parameters():
-        if name not in ("embedding.bias",):  # the batch norm after it takes it away
-            assert one.grad.abs().sum() > 0, name
-
-
-def test_the_papers_sizes():
-    model = XVector(80, 1211, SpeakerSettings.of("paper", "speaker"))
-    assert [one.out_channels for one in model.layers] == [512, 512, 512, 512, 1500]
-    assert model.embedding.in_features == 3000
-    assert model.embedding.out_features == 512
 
 
 # ------------------------------------------------------------------------------------------ scores

@@ -12,21 +12,19 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from augury.corpus.corpus import Corpus
 from augury.corpus.readers.voxceleb import read_trials
-from augury.downstream.features import Batch
+from augury.downstream.models.xvector import XVector
 from augury.downstream.result import Metric, Mistake, Outcome
 from augury.downstream.scores import metrics, plda
 from augury.downstream.segments import FEWEST_SPEAKERS, describe, sound_uri
 from augury.downstream.settings import SpeakerSettings
 from augury.downstream.splits import TEST, TRAIN
-from augury.downstream.tasks.task import Head, Predict, Task, classification_losses
+from augury.downstream.tasks.task import Predict, Task
 from augury.errors import InputError
-from augury.learning.layers import FrameNorm, mask
 from augury.store import digest
 from augury.tables import csv_text
 
@@ -34,57 +32,6 @@ from augury.tables import csv_text
 MANY = 10_000
 #: Trials that went most wrong, that a report shows: of each kind.
 WORST = 5
-
-
-class XVector(Head):
-    """Layers over time, mean and deviation of what comes out, an embedding, and a class."""
-
-    def __init__(self, width: int, speakers: int, settings: SpeakerSettings) -> None:
-        super().__init__()
-        layers, norms = [], []
-        self.strides = [settings.stride] + [1] * (len(settings.channels) - 1)
-        for channels, kernel, dilation, stride in zip(
-            settings.channels, settings.kernels, settings.dilations, self.strides, strict=True
-        ):
-            around = dilation * (kernel - 1) // 2
-            layers.append(
-                nn.Conv1d(width, channels, kernel, stride, dilation=dilation, padding=around)
-            )
-            norms.append(FrameNorm(channels))
-            width = channels
-        self.layers, self.norms = nn.ModuleList(layers), nn.ModuleList(norms)
-        self.dropout = nn.Dropout1d(settings.dropout)
-        self.embedding = nn.Linear(2 * width, settings.dimensions)
-        self.last = nn.Sequential(
-            FrameNorm(settings.dimensions), nn.LeakyReLU(), nn.Linear(settings.dimensions, speakers)
-        )
-
-    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Embeddings (batch, dimensions); frames beyond an utterance never count."""
-        x = features.transpose(1, 2)  # (batch, width, frames)
-        inside = mask(lengths, x.shape[2])
-        for layer, norm, stride in zip(self.layers, self.norms, self.strides, strict=True):
-            x = layer(x)  # (batch, channels, frames / stride)
-            lengths = torch.div(lengths - 1, stride, rounding_mode="floor") + 1
-            inside = mask(lengths, x.shape[2])  # (batch, frames)
-            packed = norm(F.leaky_relu(x.transpose(1, 2)[inside]))
-            x = torch.zeros_like(x.transpose(1, 2))
-            x[inside] = packed.to(x.dtype)
-            x = self.dropout(x.transpose(1, 2))
-        count = lengths[:, None]
-        mean = x.sum(2) / count  # (batch, channels)
-        square = ((x - mean[..., None]) * inside[:, None]).square().sum(2) / count
-        return self.embedding(torch.cat([mean, (square + 1e-5).sqrt()], dim=1))
-
-    def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and errors of the training speakers."""
-        return classification_losses(
-            self.last(self(features, batch.lengths)), batch.targets["speaker"]
-        )
-
-    def predict(self, features: Tensor, batch: Batch) -> list[NDArray[np.float32]]:
-        """Each recording's embedding (dimensions,)."""
-        return list(self(features, batch.lengths).float().cpu().numpy())
 
 
 @dataclass(frozen=True)
