@@ -58,7 +58,7 @@ class Declaration:
         return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
 
     @property
-    def wanted(self) -> str:
+    def requirement(self) -> str:
         """What it must be, in words."""
         if self.choices:
             return " or ".join(str(choice) or '""' for choice in self.choices)
@@ -89,7 +89,7 @@ class Declaration:
             self.adapter.validate_python(value)
         except ValidationError:
             hint = did_you_mean(value, self.choices, cutoff=0.3) if self.choices else ""
-            wanted = f"{self.name} is {value!r}, but must be {self.wanted}{hint}"
+            wanted = f"{self.name} is {value!r}, but must be {self.requirement}{hint}"
             raise InputError(wanted) from None
         return value
 

@@ -84,9 +84,9 @@ def test_the_table_fits_a_terminal_and_shows_what_is_known(tmp_path):
     for options, columns in (
         (["--bootstrap", "0"], "rank candidate CI estimate shuffled relevance"),
         (["--estimator", "paper"],
-         "tier rank 95 % candidate CI estimate 95 % shuffled relevance"),
+         "tier rank 95 % candidate CI estimate (×10⁻³) 95 % shuffled relevance"),
         (["--estimator", "paper", "--permutations", "99"],
-         "tier rank 95 % candidate CI estimate 95 % p relevance"),
+         "tier rank 95 % candidate CI estimate (×10⁻³) 95 % p relevance"),
     ):  # fmt: skip
         output = RUN.invoke(app, [*command, *options]).output
         assert " ".join(output.splitlines()[2].split()) == columns

@@ -31,33 +31,38 @@ if TYPE_CHECKING:
 TASKS = {f"the task {name}": settings for name, settings in TASK_SETTINGS.items()}
 
 
+TaskName = Annotated[
+    str,
+    typer.Argument(help="asr, speaker, classify, or your own as module:Class."),
+]
+Encoders = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Folder that `augury pretrain` wrote; mel: log-mel alone; random: never trained. "
+        "May be given again; mel if not given."
+    ),
+]
+Seeds = Annotated[int, typer.Option(min=1, help="How often each is trained.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of the results; other encoders can be added.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting, as in a preset: channels=[64,64]. Again for more."),
+]
+
+
 @with_settings(
     EvaluateSettings, *TASKS.values(), panels=["Settings of all tasks (else the preset's)", *TASKS]
 )
 def evaluate(
-    task: Annotated[
-        str,
-        typer.Argument(help="asr, speaker, classify, or your own as module:Class."),
-    ],
+    task: TaskName,
     manifest: Manifest,
-    encoder: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Folder that `augury pretrain` wrote; mel: log-mel alone; random: never trained. "
-            "May be given again; mel if not given."
-        ),
-    ] = None,
+    encoder: Encoders = None,
     preset: Preset = "small",
-    seeds: Annotated[int, typer.Option(min=1, help="How often each is trained.")] = 3,
-    out_dir: Annotated[
-        Path, typer.Option("--out", help="Folder of the results; other encoders can be added.")
-    ] = Path("augury-evaluation"),
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Any setting, as in a preset: channels=[64,64]. Again for more."
-        ),
-    ] = None,
+    seeds: Seeds = 3,
+    out_dir: Out = Path("augury-evaluation"),
+    assignments: Assignments = None,
     allow_outside: AllowOutside = False,
     store: Store = None,
     jobs: Jobs = 0,

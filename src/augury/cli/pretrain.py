@@ -30,46 +30,51 @@ if TYPE_CHECKING:
     from augury.pretraining.result import Pretrained
 
 
+Labels = Annotated[
+    str,
+    typer.Option(
+        help="Comma-separated pseudo-labels (see `augury candidates`); none: only reconstruct."
+    ),
+]
+FromRanking = Annotated[
+    Path | None,
+    typer.Option("--from", help="A ranking.json whose best candidates to pretrain with."),
+]
+Top = Annotated[int, typer.Option(min=1, help="How many of them.")]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="Pseudo-labels with their weights in the loss: F0=0.7,zcr=0.3, or a JSON file; "
+        "with --from, of what was ranked there."
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the encoder, its report and its log.")]
+PrepareOnly = Annotated[
+    bool,
+    typer.Option("--prepare-only", help="Only extract, so that no GPU has to wait for it."),
+]
+TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write for TensorBoard too.")]
+
+
 @with_settings(
     PretrainSettings, panels=["Settings of pretraining (else the preset's)"],
     without=["pseudo_labels"],
 )  # fmt: skip
 def pretrain(
     manifest: Speech,
-    pseudo_labels: Annotated[
-        str,
-        typer.Option(
-            help="Comma-separated pseudo-labels (see `augury candidates`); none: only reconstruct."
-        ),
-    ] = "",
-    ranking: Annotated[
-        Path | None,
-        typer.Option("--from", help="A ranking.json whose best candidates to pretrain with."),
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many of them.")] = 1,
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="Pseudo-labels with their weights in the loss: F0=0.7,zcr=0.3, or a JSON file; "
-            "with --from, of what was ranked there."
-        ),
-    ] = "",
+    pseudo_labels: Labels = "",
+    ranking: FromRanking = None,
+    top: Top = 1,
+    weights: Weights = "",
     preset: Preset = "small",
-    out_dir: Annotated[
-        Path, typer.Option("--out", help="Folder for the encoder, its report and its log.")
-    ] = Path("augury-encoder"),
+    out_dir: Out = Path("augury-encoder"),
     allow_outside: AllowOutside = False,
     store: Store = None,
     jobs: Jobs = 0,
     device: Device = "",
     minutes: Minutes = 10.0,
-    prepare_only: Annotated[
-        bool,
-        typer.Option("--prepare-only", help="Only extract, so that no GPU has to wait for it."),
-    ] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write for TensorBoard too.")
-    ] = False,
+    prepare_only: PrepareOnly = False,
+    tensorboard: TensorBoard = False,
     *,
     choices: dict[str, Any],
 ) -> None:

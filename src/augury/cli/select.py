@@ -15,38 +15,42 @@ from augury.cli.options import (
 )
 from augury.errors import InputError
 
+Best = Annotated[int, typer.Option(min=0, metavar="K", help="The K best that are relevant.")]
+Worst = Annotated[int, typer.Option(min=0, metavar="K", help="The K worst, relevant or not.")]
+Greedy = Annotated[int, typer.Option(min=0, metavar="K", help="K good ones, little alike.")]
+Mrmr = Annotated[
+    int, typer.Option(min=0, metavar="K", help="K of high relevance, little alike (mRMR).")
+]
+Random = Annotated[int, typer.Option(min=0, metavar="K", help="K at random.")]
+Everything = Annotated[bool, typer.Option("--all", help="All that were ranked.")]
+Learn = Annotated[
+    str,
+    typer.Option(
+        help="Learn weights of the relevant ones by the measure itself: softmax, or sparsemax "
+        "(many are 0)."
+    ),
+]
+MovedManifest = Annotated[
+    Path | None,
+    typer.Option(help="For --weights: where the manifest is now, if the ranking's has moved."),
+]
+Out = Annotated[Path, typer.Option("--out", help="JSON for `augury pretrain --weights`.")]
+
 
 def select(
     ranking: Annotated[Path, typer.Argument(help="A ranking.json that `augury rank` wrote.")],
-    best: Annotated[
-        int, typer.Option(min=0, metavar="K", help="The K best that are relevant.")
-    ] = 0,
-    worst: Annotated[
-        int, typer.Option(min=0, metavar="K", help="The K worst, relevant or not.")
-    ] = 0,
-    greedy: Annotated[int, typer.Option(min=0, metavar="K", help="K good ones, little alike.")] = 0,
-    mrmr: Annotated[
-        int, typer.Option(min=0, metavar="K", help="K of high relevance, little alike (mRMR).")
-    ] = 0,
-    random: Annotated[int, typer.Option(min=0, metavar="K", help="K at random.")] = 0,
-    everything: Annotated[bool, typer.Option("--all", help="All that were ranked.")] = False,
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="Learn weights of the relevant ones by the measure itself: softmax, or sparsemax "
-            "(many are 0)."
-        ),
-    ] = "",
+    best: Best = 0,
+    worst: Worst = 0,
+    greedy: Greedy = 0,
+    mrmr: Mrmr = 0,
+    random: Random = 0,
+    everything: Everything = False,
+    weights: Learn = "",
     seed: Annotated[int, typer.Option(min=0, help="Of --random.")] = 0,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(help="For --weights: where the manifest is now, if the ranking's has moved."),
-    ] = None,
+    manifest: MovedManifest = None,
     store: Store = None,
     jobs: Jobs = 0,
-    out_file: Annotated[
-        Path, typer.Option("--out", help="JSON for `augury pretrain --weights`.")
-    ] = Path("weights.json"),
+    out_file: Out = Path("weights.json"),
 ) -> None:
     """Choose pseudo-labels to pretrain with together, from a ranking."""
     from augury.ranking import selection
