@@ -58,7 +58,7 @@ class Declaration:
         return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
 
     @property
-    def expected(self) -> str:
+    def wanted(self) -> str:
         """What it must be, in words."""
         if self.choices:
             return " or ".join(str(choice) or '""' for choice in self.choices)
@@ -72,7 +72,8 @@ class Declaration:
             notes.append(", ".join(str(choice) for choice in self.choices if choice != ""))
         if self.low is not None and self.high is not None:
             notes.append(f"{self.low:g} to {self.high:g}")
-        text = self.description[:1].upper() + self.description[1:]
+        first = self.description[:1]
+        text = (first.upper() if first.isascii() else first) + self.description[1:]
         return f"{text} ({'; '.join(notes)})." if notes else f"{text}."
 
     def check(self, value: Any) -> Any:
@@ -88,7 +89,7 @@ class Declaration:
             self.adapter.validate_python(value)
         except ValidationError:
             hint = did_you_mean(value, self.choices, cutoff=0.3) if self.choices else ""
-            wanted = f"{self.name} is {value!r}, but must be {self.expected}{hint}"
+            wanted = f"{self.name} is {value!r}, but must be {self.wanted}{hint}"
             raise InputError(wanted) from None
         return value
 

@@ -1,4 +1,3 @@
-import inspect
 import json
 import shlex
 import subprocess
@@ -7,9 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from augury.cli import app as cli
 from augury.cli.app import app
-from augury.ranking.settings import RankSettings
 
 import toy
 
@@ -93,15 +90,6 @@ def test_the_table_fits_a_terminal_and_shows_what_is_known(tmp_path):
     ):  # fmt: skip
         output = RUN.invoke(app, [*command, *options]).output
         assert " ".join(output.splitlines()[2].split()) == columns
-
-
-def test_options_have_the_defaults_of_the_settings():
-    settings = RankSettings(label="x", parts=10)
-    given = inspect.signature(cli.rank).parameters
-    names = [name for name in given if hasattr(settings, name)]
-    assert {"bootstrap", "group", "permutations", "seed", "tolerance"} <= set(names)
-    for name in set(names) - {"label", "candidates", "exclude", "parts"}:  # those are spelt else
-        assert given[name].default == getattr(settings, name), name
 
 
 @pytest.mark.parametrize(

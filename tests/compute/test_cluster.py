@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from augury import pseudolabels, rank, read_corpus
 from augury.cli.app import app
-from augury.compute import WorkerDied, cluster, connect, map_unordered, open_pool
+from augury.compute import WorkerDied, cluster, connect, map_any_order, open_pool
 from augury.compute.processes import ONE_THREAD
 from augury.errors import InputError
 from augury.extraction.corpus import PACKAGES, extract_recordings
@@ -77,30 +77,30 @@ def noted(folder, item):
 
 
 def test_every_item_comes_back_once(two):
-    found = list(map_unordered(square, 1, list(range(50)), pool=two))
+    found = list(map_any_order(square, 1, list(range(50)), pool=two))
     assert sorted(found) == [(k, k * k + 1) for k in range(50)]
-    assert list(map_unordered(square, 1, [7], pool=two)) == [(0, 50)]
-    assert list(map_unordered(square, 1, [], pool=two)) == []
+    assert list(map_any_order(square, 1, [7], pool=two)) == [(0, 50)]
+    assert list(map_any_order(square, 1, [], pool=two)) == []
 
 
 def test_exceptions_are_the_callers(two):
     with pytest.raises(ValueError, match="three"):
-        dict(map_unordered(fail_at_three, None, list(range(10)), pool=two))
+        dict(map_any_order(fail_at_three, None, list(range(10)), pool=two))
 
 
 def test_a_worker_that_dies_costs_only_its_item(two):
-    found = dict(map_unordered(die_at_three, None, list(range(200)), pool=two))
+    found = dict(map_any_order(die_at_three, None, list(range(200)), pool=two))
     assert isinstance(found.pop(3), WorkerDied)
     assert found == {k: k for k in range(200) if k != 3}
 
 
 def test_an_item_whose_worker_was_killed_once_is_done_again(two, tmp_path):
-    found = dict(map_unordered(die_once, str(tmp_path), list(range(20)), pool=two))
+    found = dict(map_any_order(die_once, str(tmp_path), list(range(20)), pool=two))
     assert found == {k: k for k in range(20)}
 
 
 def test_a_caller_that_stops_early_cancels_the_rest(two, tmp_path):
-    results = map_unordered(noted, str(tmp_path), list(range(40)), pool=two, most=1)
+    results = map_any_order(noted, str(tmp_path), list(range(40)), pool=two, most=1)
     assert next(results)[1] == 0
     results.close()
     time.sleep(1)
@@ -263,7 +263,7 @@ def test_slurm_as_a_file_says(slurm, tmp_path, caplog):
     with open_pool(str(file), 2) as opened:
         assert opened.client.cluster.read["processes"] == 1  # one thread each
         assert opened.client.cluster.read["walltime"] == "00:30:00"  # what the file leaves out
-        found = dict(map_unordered(square, 0, list(range(9)), pool=opened))
+        found = dict(map_any_order(square, 0, list(range(9)), pool=opened))
         opened.client.wait_for_workers(2, timeout=10)
     assert found == {k: k * k for k in range(9)}
     assert "waiting for a job to start" in caplog.text

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from augury.compute import Processes, WorkerDied, map_unordered, processes
+from augury.compute import Processes, WorkerDied, map_any_order, processes
 
 
 def square(offset, item):
@@ -42,23 +42,23 @@ def threads(_, __):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_every_item_comes_back_once(jobs):
-    found = dict(map_unordered(square, 1, list(range(30)), pool=Processes(jobs)))
+    found = dict(map_any_order(square, 1, list(range(30)), pool=Processes(jobs)))
     assert found == {k: k * k + 1 for k in range(30)}
 
 
 def test_exceptions_are_the_callers():
     with pytest.raises(ValueError, match="three"):
-        dict(map_unordered(fail_at_three, None, list(range(10)), pool=Processes(2)))
+        dict(map_any_order(fail_at_three, None, list(range(10)), pool=Processes(2)))
 
 
 def test_a_worker_that_dies_costs_only_its_item():
-    found = dict(map_unordered(die_at_three, None, list(range(200)), pool=Processes(2)))
+    found = dict(map_any_order(die_at_three, None, list(range(200)), pool=Processes(2)))
     assert isinstance(found.pop(3), WorkerDied)
     assert found == {k: k for k in range(200) if k != 3}
 
 
 def test_an_item_whose_worker_was_killed_once_is_done_again(tmp_path):
-    found = dict(map_unordered(die_once, str(tmp_path), list(range(20)), pool=Processes(2)))
+    found = dict(map_any_order(die_once, str(tmp_path), list(range(20)), pool=Processes(2)))
     assert found == {k: k for k in range(20)}
 
 
@@ -73,12 +73,12 @@ def test_a_pool_that_breaks_between_two_looks_loses_nothing(monkeypatch):
         return submit(self, *args)
 
     monkeypatch.setattr(processes.ProcessPoolExecutor, "submit", late)
-    found = dict(map_unordered(square, 0, list(range(40)), pool=Processes(2)))
+    found = dict(map_any_order(square, 0, list(range(40)), pool=Processes(2)))
     assert found == {k: k * k for k in range(40)}
 
 
 def test_workers_have_one_thread():
-    assert set(dict(map_unordered(threads, None, [1, 2], pool=Processes(2))).values()) == {"1"}
+    assert set(dict(map_any_order(threads, None, [1, 2], pool=Processes(2))).values()) == {"1"}
 
 
 def sleep_but_for_the_first(_, item):
@@ -88,7 +88,7 @@ def sleep_but_for_the_first(_, item):
 
 
 def test_a_caller_that_stops_early_waits_for_nobody():
-    results = map_unordered(sleep_but_for_the_first, None, list(range(8)), pool=Processes(2))
+    results = map_any_order(sleep_but_for_the_first, None, list(range(8)), pool=Processes(2))
     assert next(results) == (0, 0)
     results.close()  # as Ctrl-C, or an error in the loop over them, does
     names = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
@@ -105,9 +105,9 @@ import sys
 from pathlib import Path
 
 from compute import test_processes
-from augury.compute import Processes, map_unordered
+from augury.compute import Processes, map_any_order
 
-list(map_unordered(test_processes.sleep_and_say, Path(sys.argv[1]), range(4), pool=Processes(2)))
+list(map_any_order(test_processes.sleep_and_say, Path(sys.argv[1]), range(4), pool=Processes(2)))
 """
 
 

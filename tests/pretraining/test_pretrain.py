@@ -137,9 +137,9 @@ def test_a_pseudo_label_without_values_among_what_is_held_out(manifest):
     assert "column:rare" in done.result["training"]
     assert "column:rare" not in done.result["constant_guess"]
     assert "nan" not in (done.folder / "config.toml").read_text()
-    from augury.cli.app import _show_pretrained
+    from augury.cli.pretrain import show_pretraining
 
-    _show_pretrained(done)
+    show_pretraining(done)
 
 
 def test_choices_beside_a_preset(manifest):

@@ -173,18 +173,18 @@ def test_what_is_not_finite_is_a_failure_of_that_job(tmp_path, monkeypatch):
 
 
 def test_of_a_dead_worker_only_what_it_had_not_done_has_failed(recipe, monkeypatch):
-    map_unordered = compute.map_unordered
+    map_any_order = compute.map_any_order
 
     def dying(function, site, chains, **how):
         if function is not jobs.run_chain:
-            yield from map_unordered(function, site, chains, **how)
+            yield from map_any_order(function, site, chains, **how)
             return
         for index, chain in enumerate(chains):
             lost = "toy:pitch, seed 1" in chain[0].name
             done = jobs.run_chain(site, chain[:1] if lost else chain)
             yield index, compute.WorkerDied("died twice") if lost else done
 
-    monkeypatch.setattr(compute, "map_unordered", dying)
+    monkeypatch.setattr(compute, "map_any_order", dying)
     found = run(recipe(RECIPE.partition("[groups]")[0]))
     (failed,) = found.failed
     assert failed.job.name == "pitch (frozen) on alone: toy:pitch, seed 1"

@@ -55,9 +55,9 @@ def open_pool(
         InputError: a text that names no cluster, or workers that would compute other bytes;
             `ClusterError`, which is a ConnectionError too: no scheduler there, or no worker.
 
-    >>> from augury.compute import map_unordered
+    >>> from augury.compute import map_any_order
     >>> with open_pool(jobs=1) as pool:
-    ...     list(map_unordered(pow, 2, [3, 4], pool=pool))
+    ...     list(map_any_order(pow, 2, [3, 4], pool=pool))
     [(0, 8), (1, 16)]
     """
     if cluster is None:

@@ -85,7 +85,7 @@ class LocalPool:
         """The same installation."""
 
 
-def map_unordered(
+def map_any_order(
     function: Callable[[Shared, Item], Result],
     shared: Shared,
     items: Sequence[Item],
@@ -107,7 +107,7 @@ def map_unordered(
         most: items that go to a worker together, at most; 1 where each takes a second.
 
     >>> from augury.compute import Threads
-    >>> sorted(map_unordered(pow, 2, [3, 4], pool=Threads(2)))
+    >>> sorted(map_any_order(pow, 2, [3, 4], pool=Threads(2)))
     [(0, 8), (1, 16)]
     """
     pool = pool.limit(len(items))
@@ -143,7 +143,7 @@ def map_unordered(
 
 
 def in_order(results: Iterable[tuple[int, Result]]) -> Iterator[Result]:
-    """The results of `map_unordered`, without the indices, in the order of its items.
+    """The results of `map_any_order`, without the indices, in the order of its items.
 
     >>> list(in_order([(1, "b"), (0, "a"), (2, "c")]))
     ['a', 'b', 'c']
@@ -171,7 +171,7 @@ def run_tasks(x: Any, tasks: Iterable[tuple[Any, ...]], *, pool: Pool) -> Iterat
     >>> list(run_tasks(2, [(pow, 3), (max, 1)], pool=Threads(2)))
     [8, 2]
     """
-    for result in in_order(map_unordered(_run_task, x, list(tasks), pool=pool)):
+    for result in in_order(map_any_order(_run_task, x, list(tasks), pool=pool)):
         if isinstance(result, WorkerDied):
             raise InputError(f"a task was given up: {result}; if memory ran out, use fewer workers")
         yield result

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import pseudolabels
-from augury.compute import Pool, WorkerDied, in_order, map_unordered
+from augury.compute import Pool, WorkerDied, in_order, map_any_order
 from augury.corpus.corpus import Corpus
 from augury.extraction.extract import Extracted, extract
 from augury.extraction.plan import Plan, Recording
@@ -191,7 +191,7 @@ def extract_recordings(
         remedy="every worker must find the same module; put its folder on the workers' PYTHONPATH",
     )
     done, seconds = 0, 0.0
-    results = map_unordered(_extract_and_measure, (plan, measure), recordings, pool=pool)
+    results = map_any_order(_extract_and_measure, (plan, measure), recordings, pool=pool)
     for index, result in results:
         if isinstance(result, WorkerDied):
             problem = ("crashed", f"{recordings[index].name}: {result}")

@@ -36,7 +36,7 @@ def gaussian_downsample(
     Returns:
         (segments, parts, bands), in the type of `mel`.
     """
-    return _weighted(mel, first, stop, lambda frames: _gaussian(frames, parts, width), parts)
+    return _weight_frames(mel, first, stop, lambda frames: _gaussian(frames, parts, width), parts)
 
 
 def released_downsample(
@@ -59,7 +59,9 @@ def released_downsample(
         raise InputError(
             f"parts is {parts}, but the released recipe is defined for even numbers only"
         )
-    return _weighted(mel, first, stop, lambda frames: _released(frames, parts, width, slope), parts)
+    return _weight_frames(
+        mel, first, stop, lambda frames: _released_weights(frames, parts, width, slope), parts
+    )
 
 
 def svcca(mel: Floats, first: ArrayLike, stop: ArrayLike, *, directions: int = 20) -> Floats:
@@ -93,7 +95,7 @@ def svcca(mel: Floats, first: ArrayLike, stop: ArrayLike, *, directions: int = 2
     return result
 
 
-def _weighted(
+def _weight_frames(
     mel: Floats,
     first: ArrayLike,
     stop: ArrayLike,
@@ -143,7 +145,7 @@ def _gaussian(frames: int, parts: int, width: float) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=4096)
-def _released(frames: int, parts: int, width: float, slope: float) -> NDArray[np.float64]:
+def _released_weights(frames: int, parts: int, width: float, slope: float) -> NDArray[np.float64]:
     centres = np.linspace(0, frames - 1, parts)
     climb = np.minimum(np.arange(parts), np.arange(parts)[::-1])
     deviation = frames * width + slope * climb

@@ -65,7 +65,9 @@ def gather(
             continue
         name = embedding_key(entry.extracted.digest, extraction.plan, entry.recording)
         content = entry.extracted.digest
-        arrays, frames = read_stored(extraction.plan, entry.recording, content, name, candidates)
+        arrays, frames = read_or_extract(
+            extraction.plan, entry.recording, content, name, candidates
+        )
         problems += entry.describe_problems(arrays["problem"])
         good = arrays["problem"] == 0
         rows = entry.segments[good]
@@ -126,7 +128,7 @@ def _fill(
         into[rows] = mean
 
 
-def read_stored(
+def read_or_extract(
     plan: Plan, recording: Recording, content: str, name: str, candidates: Sequence[Candidate]
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
     """One recording's artefact of that name, and the candidates' frames by source.
@@ -187,11 +189,11 @@ def candidate_values(
     """
     values = frames[candidate.source]
     if candidate.kind == "opensmile" and plan.unvoiced == "voiced":
-        values = _mask_unvoiced(candidate, values, frames)
+        values = _mask_silence(candidate, values, frames)
     return values, _timing(plan, candidate, len(values), duration)
 
 
-def _mask_unvoiced(candidate: Candidate, values: NDArray, frames: dict[str, NDArray]) -> NDArray:
+def _mask_silence(candidate: Candidate, values: NDArray, frames: dict[str, NDArray]) -> NDArray:
     """A column that describes the voice, NaN where there is none; any other column as it is.
 
     Columns are smoothed over three frames: a frame counts if it and both its neighbours have a

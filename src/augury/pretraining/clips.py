@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio, pseudolabels
-from augury.extraction.gather import candidate_values, read_frames, read_stored
+from augury.extraction.gather import candidate_values, read_frames, read_or_extract
 from augury.extraction.plan import Plan, Recording, mel_key
 from augury.store import Store
 
@@ -86,7 +86,7 @@ class Clips:
         if arrays is None or frames is None:
             recording = Recording(self.recordings[r], self.names[r])
             with _EXTRACTING:
-                arrays, frames = read_stored(self.plan, recording, content, name, candidates)
+                arrays, frames = read_or_extract(self.plan, recording, content, name, candidates)
         duration = float(arrays["duration"][0])
         if duration > self.long:
             self._checked.add(r)

@@ -19,7 +19,7 @@ from augury.extraction.corpus import (
     list_recordings,
 )
 from augury.extraction.extract import Extracted
-from augury.extraction.gather import candidate_values, read_stored
+from augury.extraction.gather import candidate_values, read_or_extract
 from augury.extraction.plan import Plan, Recording, mel_key
 from augury.extraction.segments import frame_range, segment_edges, segment_problems
 from augury.pretraining import targets
@@ -127,7 +127,7 @@ class _ClipRecording(Recording):
 
 
 @dataclass(frozen=True)
-class _Measurement:
+class _ClipMeasurement:
     """The clips of one recording, and the sums of those that are trained on."""
 
     problems: NDArray[np.uint8]  # (segments,) see `segment_problems`
@@ -204,12 +204,12 @@ def _add_sums(sums: dict[str, Summary], more: dict[str, Summary], name: str) -> 
 
 def _measure(
     plan: Plan, recording: _ClipRecording, extracted: Extracted, *, coefficients: int, longest: int
-) -> _Measurement:
+) -> _ClipMeasurement:
     """The clips' frames, and the sums of those that are trained on."""
     duration = extracted.duration
     problems = segment_problems(recording.start, recording.end, duration)
     name = mel_key(extracted.digest)
-    arrays, frames = read_stored(plan, recording, extracted.digest, name, plan.candidates)
+    arrays, frames = read_or_extract(plan, recording, extracted.digest, name, plan.candidates)
     mel = arrays["mel"]
     edges = segment_edges(recording.start, recording.end, duration)
     start, end = (edge[problems == 0] for edge in edges)
@@ -227,7 +227,7 @@ def _measure(
             if candidate.kind != "column":
                 values, timing = candidate_values(plan, candidate, frames, duration)
                 sums[candidate.name] = Summary.of(align(values, *timing, 0, len(mel))[rows])
-    return _Measurement(problems, first, stop - first, len(mel), sums)
+    return _ClipMeasurement(problems, first, stop - first, len(mel), sums)
 
 
 def _select_segments(

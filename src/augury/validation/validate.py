@@ -301,7 +301,7 @@ def _run_chains(
     open_ = [list(chain.values()) for chain in chains.values()]
     began, ended = time.monotonic(), 0
     with compute.open_pool(cluster, processes, packages=PACKAGES) as pool:
-        for index, done in compute.map_unordered(run_chain, site, open_, pool=pool, most=1):
+        for index, done in compute.map_any_order(run_chain, site, open_, pool=pool, most=1):
             ended += 1
             if isinstance(done, compute.WorkerDied):
                 done = [_outcome_of_dead_worker(site, job, str(done)) for job in open_[index]]

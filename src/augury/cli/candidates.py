@@ -1,0 +1,43 @@
+"""`augury candidates`, and the licence of those that come from openSMILE."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from augury.cli.console import err, out
+
+
+def candidates(
+    feature_set: Annotated[
+        str, typer.Argument(help="List an openSMILE set's descriptors, such as ComParE_2016.")
+    ] = "",
+) -> None:
+    """List the pseudo-labels that can be ranked."""
+    from augury.pseudolabels import opensmile, own
+    from augury.pseudolabels.candidate import SEVEN
+
+    if feature_set:
+        for column in opensmile.descriptor_names(feature_set):
+            out.print(f"opensmile:{feature_set}:{column}", soft_wrap=True)
+        return
+    table = Table("candidate", "is", box=None)
+    for name, source in SEVEN.items():
+        table.add_row(name, source)
+    for name in own.NAMES:
+        table.add_row(f"own:{name}", (getattr(own, name).__doc__ or "").split("\n")[0])
+    table.add_row("opensmile:SET:COLUMN", "augury candidates SET lists a set's columns")
+    table.add_row("module:function", "yours: (signal, rate) -> (frames,) or (frames, dims)")
+    table.add_row("column:NAME", "a column of the manifest, numbers or categories")
+    out.print(table)
+
+
+def print_licence(names: tuple[str, ...]) -> None:
+    """Print openSMILE's licence if any of the candidates is its."""
+    from augury.pseudolabels import opensmile
+    from augury.pseudolabels.candidate import parse_candidates
+
+    if any(candidate.kind == "opensmile" for candidate in parse_candidates(names)):
+        err.print(f"Note: {opensmile.LICENCE}", style="dim")

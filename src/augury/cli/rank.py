@@ -1,0 +1,127 @@
+"""`augury rank`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from augury.cli.candidates import print_licence
+from augury.cli.console import open_reporter, out
+from augury.cli.exits import quarantine_in, require_folders
+from augury.cli.options import (
+    AllowOutside,
+    Cluster,
+    Jobs,
+    Manifest,
+    Store,
+    with_settings,
+)
+from augury.pseudolabels.candidate import SEVEN
+from augury.ranking.settings import RankSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from augury.ranking.result import Ranking, Result
+
+
+@with_settings(
+    RankSettings, panels=["Settings of the ranking"], without=["candidates"], defaults=True
+)
+def rank(
+    manifest: Manifest,
+    candidates: Annotated[
+        str,
+        typer.Option(
+            help="Comma-separated pseudo-labels (see `augury candidates`); the paper's seven if "
+            "not given."
+        ),
+    ] = "",
+    out_dir: Annotated[
+        Path, typer.Option("--out", help="Folder for ranking.json, .csv and report.html.")
+    ] = Path("augury-out"),
+    allow_outside: AllowOutside = False,
+    store: Store = None,
+    jobs: Jobs = 0,
+    cluster: Cluster = "",
+    device: Annotated[
+        str, typer.Option(help="Score on a device of torch, such as cuda; the CPU if not given.")
+    ] = "",
+    *,
+    choices: dict[str, Any],
+) -> None:
+    """Rank candidate pseudo-labels for a labelled set: lower is better, nothing is trained."""
+    from augury.corpus.read import read_corpus
+    from augury.ranking.rank import rank as rank_candidates
+
+    names = tuple(candidates.split(",")) if candidates else tuple(SEVEN)
+    print_licence(names)
+    corpus = read_corpus(manifest, allow_outside=allow_outside)
+    require_folders(out=out_dir, store=store)  # now, not after the work
+    with open_reporter() as reporter, quarantine_in(out_dir):
+        ranking = rank_candidates(
+            corpus,
+            names,
+            out=out_dir,
+            store=store,
+            jobs=jobs or None,
+            cluster=cluster or None,
+            device=device or None,
+            reporter=reporter,
+            **choices,
+        )
+    show_ranking(ranking)
+    out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
+
+
+def show_ranking(ranking: Ranking) -> None:
+    """Print the candidates in their order, and the caveats."""
+    from augury.ranking.summary import interval_text, ranks_text
+    from augury.ranking.wording import UNPROVEN, resampling_text
+    from augury.report.text import Unit, decimal, format_p
+
+    raw = "" if ranking.estimator == "robust" else ", in raw units"
+    title = (
+        f"{ranking.label}: {ranking.segments:,} segments, {len(ranking.class_names):,} classes · "
+        f"{ranking.estimator} estimator{raw} · lower is better"
+    )
+    table = Table(box=None, pad_edge=False)
+    ranked = [result for result in ranking.results if result.score is not None]
+    unit = Unit.of(result.score for result in ranked)
+    sure = any(result.interval for result in ranked)
+    tested = any(result.p_value is not None for result in ranked)
+    columns: tuple[tuple[str, Callable[[int, Result], str], bool], ...] = (
+        ("tier", lambda _, one: str(one.tier), sure),
+        ("rank", lambda place, _: str(place), True),
+        ("95 %", lambda _, one: ranks_text(one.rank_interval), sure),
+        ("candidate", lambda _, one: one.name, True),
+        (f"CI estimate{unit.suffix}", lambda _, one: unit.text(one.score), True),
+        ("95 %", lambda _, one: interval_text(one.interval, unit), sure),
+        ("p", lambda _, one: format_p(one.p_value), tested),
+        ("shuffled", lambda _, one: unit.text(one.shuffled), not tested),
+        ("relevance", lambda _, one: decimal(one.relevance, 3), True),
+        ("", lambda _, one: "no relevance" if one.relevant is False else "", True),
+    )
+    shown = [column for column in columns if column[2]]
+    for name, _, _ in shown:  # a name may be long: its column is the one that gives way
+        side = "left" if name in ("candidate", "") else "right"
+        table.add_column(name, justify=side, no_wrap=name != "candidate", overflow="fold")
+    for place, result in enumerate(ranked, 1):
+        table.add_row(*(text(place, result) for _, text, _ in shown))
+    out.print()
+    out.print(title, style="italic")
+    out.print(table)
+    for result in ranking.results:
+        if result.score is None:
+            out.print(f"not ranked: {result.name}, {result.status}: {result.note}")
+    if sure:
+        out.print(f"95 %: of {resampling_text(ranking)}. Within a tier the order is not settled.")
+    out.print(UNPROVEN)
+    for warning in ranking.warnings:
+        out.print(f"! {warning}", style="yellow")
+    if ranking.quarantine:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in ranking.quarantine.items())
+        out.print(f"left out: {reasons} (quarantine.csv)")
