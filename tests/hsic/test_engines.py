@@ -80,7 +80,7 @@ def sums_of_classes(engine, x, groups, zs, widths, **choices):
 @pytest.mark.parametrize("n", [1, 2, 5, 60, 300])
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("width", [0.05, 1.0])
-def test_every_engine_gives_the_sums_of_matrices(n, engine, width):
+def test_every_engine_equals_the_sums_of_matrices(n, engine, width):
     rng = np.random.default_rng(1)
     x = speech(2 * n)
     groups = [np.arange(0, 2 * n, 2), np.arange(1, 2 * n, 2)]

@@ -82,7 +82,7 @@ def test_estimators_do_not_depend_on_the_engine(estimator, engine):
 @pytest.mark.parametrize("estimator", ["paper", "released", "robust"])
 @pytest.mark.parametrize("engine", ["auto", "dense", "factored", "strips"])
 @pytest.mark.parametrize("n", [7, 40, 450])
-def test_every_engine_gives_what_the_equations_define(estimator, engine, n):
+def test_every_engine_equals_the_equations(estimator, engine, n):
     x, z, y = data(n=n, classes=2)
     zs = [z, 50 * z, np.stack([z, z**2, x[:, 1]], axis=1), (z > 0).astype(int), np.zeros(n)]
     function = getattr(hsic, estimator)
@@ -113,7 +113,7 @@ def test_associations_are_normalised_hsic_of_all_points(engine):
 
 
 @pytest.mark.parametrize("estimator", ["paper", "released", "robust", "associations"])
-def test_an_engine_that_is_not_there_is_an_input_error(estimator):
+def test_an_unknown_engine_is_an_input_error(estimator):
     x, z, y = data()
     with pytest.raises(InputError, match=r"engine is 'dens', .* did you mean dense\?"):
         getattr(hsic, estimator)(x, [z], y, engine="dens")
@@ -193,7 +193,7 @@ def test_shares_and_classes_make_the_score():
     gain=st.floats(1e-8, 1e8),
     seed=st.integers(0, 2**31),
 )
-def test_robust_knows_no_units_no_gain_and_no_order(scale, shift, sign, gain, seed):
+def test_robust_ignores_units_gain_and_order(scale, shift, sign, gain, seed):
     x, z, y = data(n=80, classes=3, dims=1, seed=seed % 5)
     order = np.random.default_rng(seed).permutation(80)
     moved = (z * scale * sign + shift * scale)[order]
@@ -279,7 +279,7 @@ def test_noise_has_no_relevance_and_a_label_has():
     assert label.value > 30 * label.shuffled_sd
 
 
-def test_noise_averaged_over_segments_has_the_relevance_told():
+def test_noise_averaged_over_segments_has_the_relevance_predicted():
     """Three standard errors of 60 draws, whose lengths spread by label, within, or not at all."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, 8, 1500)

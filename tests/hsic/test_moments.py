@@ -5,24 +5,26 @@ from augury.hsic import factors, moments
 from augury.hsic.kernels import unit_rows
 
 
-def made(n=50, d=6, seed=0):
+def draw_points(n=50, d=6, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, d)) + 1
     zs = [rng.random(n), rng.integers(0, 3, n)]
-    found = [factors.factor(z, 0.3, 1e-14) for z in zs]
-    return x, zs, found
+    label_factors = [factors.factor(z, 0.3, 1e-14) for z in zs]
+    return x, zs, label_factors
 
 
-def of(x, zs, found, rows, origin, centres, block=None):
-    return moments.sum_moments(x, rows, [z[rows] for z in zs], found, origin, centres, True, block)
+def of(x, zs, label_factors, rows, origin, centres, block=None):
+    return moments.sum_moments(
+        x, rows, [z[rows] for z in zs], label_factors, origin, centres, True, block
+    )
 
 
-def expected(x, zs, found, rows, origin, centres):
+def expected(x, zs, label_factors, rows, origin, centres):
     """The same by outer products, point by point."""
     U = unit_rows(x)[rows] - origin
     left = [np.concatenate([u, [u @ u, 1]]) for u in U]
     cross, labels = [], []
-    for z, factor, centre in zip(zs, found, centres, strict=True):
+    for z, factor, centre in zip(zs, label_factors, centres, strict=True):
         phi = factor.columns(z[rows]) - centre
         right = [np.concatenate([p, [p @ p, 1]]) for p in phi]
         cross.append(sum(np.outer(a, b) for a, b in zip(left, right, strict=True)))
@@ -30,40 +32,46 @@ def expected(x, zs, found, rows, origin, centres):
     return cross, labels, sum(np.outer(a, a) for a in left)
 
 
-def check(found, wanted):
+def check(sums, wanted):
     cross, labels, speech = wanted
     close = {"rtol": 1e-10, "atol": 1e-11}  # float64 sums of some dozen terms of order 1
-    for one, other in zip(found.cross + found.labels, cross + labels, strict=True):
-        assert np.allclose(one, other, **close)
-    assert np.allclose(found.gram, speech[:-2, :-2], **close)
-    assert np.allclose(found.ones, speech[:, -1], **close)
-    assert np.allclose(found.cubes, speech[:-2, -2], **close)
-    assert found.fourth == pytest.approx(speech[-2, -2], rel=1e-9)
+    for own, exact in zip(sums.cross + sums.labels, cross + labels, strict=True):
+        assert np.allclose(own, exact, **close)
+    assert np.allclose(sums.gram, speech[:-2, :-2], **close)
+    assert np.allclose(sums.ones, speech[:, -1], **close)
+    assert np.allclose(sums.cubes, speech[:-2, -2], **close)
+    assert sums.fourth == pytest.approx(speech[-2, -2], rel=1e-9)
 
 
 @pytest.mark.parametrize("block", [7, 1000])
 def test_moments_are_sums_of_outer_products_wherever_the_origin(block):
-    x, zs, found = made()
+    x, zs, label_factors = draw_points()
     rows = np.arange(3, 40)
     rng = np.random.default_rng(1)
-    one, other = (
-        (rng.standard_normal(6), [rng.standard_normal(len(f)) for f in found]) for _ in range(2)
+    first, second = (
+        (rng.standard_normal(6), [rng.standard_normal(len(f)) for f in label_factors])
+        for _ in range(2)
     )
-    sums = of(x, zs, found, rows, *one, block)
-    check(sums, expected(x, zs, found, rows, *one))
-    check(sums.shift_to(*other), expected(x, zs, found, rows, *other))
+    sums = of(x, zs, label_factors, rows, *first, block)
+    check(sums, expected(x, zs, label_factors, rows, *first))
+    check(sums.shift_to(*second), expected(x, zs, label_factors, rows, *second))
 
 
-def test_parts_add_up():
-    x, zs, found = made()
-    origin, centres = np.zeros(6), [np.zeros(len(f)) for f in found]
-    parts = [of(x, zs, found, rows, origin, centres) for rows in (np.arange(20), np.arange(20, 50))]
-    check(parts[0] + parts[1], expected(x, zs, found, np.arange(50), origin, centres))
+def test_moments_of_disjoint_points_add_up():
+    x, zs, label_factors = draw_points()
+    origin, centres = np.zeros(6), [np.zeros(len(f)) for f in label_factors]
+    parts = [
+        of(x, zs, label_factors, rows, origin, centres)
+        for rows in (np.arange(20), np.arange(20, 50))
+    ]
+    check(parts[0] + parts[1], expected(x, zs, label_factors, np.arange(50), origin, centres))
 
 
 def test_centred_moments_have_no_first_moment():
-    x, zs, found = made()
-    sums = of(x, zs, found, np.arange(50), np.ones(6), [np.ones(len(f)) for f in found]).centre()
+    x, zs, label_factors = draw_points()
+    sums = of(
+        x, zs, label_factors, np.arange(50), np.ones(6), [np.ones(len(f)) for f in label_factors]
+    ).centre()
     assert np.abs(sums.ones[:-2]).max() < 1e-12
     assert np.abs(sums.labels[0][-1, :-2]).max() < 1e-12
     assert np.allclose(sums.origin, unit_rows(x).mean(axis=0), rtol=1e-12)

@@ -32,6 +32,10 @@ def unit_rows(x: Array) -> Array:
     Returns:
         (n, d), float32 for float32 and narrower, float64 otherwise. A row of zeros stays zero: it
         resembles nothing.
+
+    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]])
     """
     xp = array_namespace(x)
     x = xp.reshape(x, (x.shape[0], -1))
@@ -42,7 +46,7 @@ def unit_rows(x: Array) -> Array:
 
 
 def to_unit_rows(x: Array) -> Array:
-    """The same, in the given array's own memory where its type allows."""
+    """`unit_rows`, in the given array's own memory where its type allows."""
     xp = array_namespace(x)
     if x.dtype not in (xp.float32, xp.float64):
         return unit_rows(x)
@@ -99,7 +103,12 @@ def gaussian(a: Array, b: Array, width: float) -> Array:
 
 
 def centre(kernel: Array) -> Array:
-    """H @ kernel @ H with H = I − 11ᵀ/n, in the given array's own memory."""
+    """H @ kernel @ H with H = I − 11ᵀ/n, in the given array's own memory.
+
+    >>> centre(np.eye(2))
+    array([[ 0.5, -0.5],
+           [-0.5,  0.5]])
+    """
     xp = array_namespace(kernel)
     kernel -= xp.mean(kernel, axis=0)
     kernel -= xp.mean(kernel, axis=1)[:, None]
@@ -110,6 +119,10 @@ def standardise(z: Values) -> Values:
     """z with mean 0 and standard deviation 1 in every dimension; categories stay as they are.
 
     A dimension that does not vary becomes 0.
+
+    >>> standardise(np.array([[1.0, 7.0], [3.0, 7.0]]))
+    array([[-1.,  0.],
+           [ 1.,  0.]])
     """
     if z.dtype.kind in "iu":
         return z
@@ -121,15 +134,15 @@ def standardise(z: Values) -> Values:
     largest = np.abs(centred).max(axis=0)
     varies = largest > 1e-12
     centred = np.where(varies, centred / np.where(varies, largest, 1.0), 0.0)
-    deviation = centred.std(axis=0)
-    return centred / np.where(deviation > 0, deviation, 1.0)
+    sd = centred.std(axis=0)
+    return centred / np.where(sd > 0, sd, 1.0)
 
 
 def median_distance(z: Values) -> float:
     """The median distance between two points that differ (the median heuristic); 1 if none do.
 
     Distances below 1e-12 of the largest are rounding, and count as none. Exact in one dimension,
-    for any number of points. In more, at most 1,000 points are compared, see `spaced`.
+    for any number of points. In more, at most 1,000 points are compared, see `spaced_points`.
     """
     if z.dtype.kind in "iu":
         return 1.0

@@ -64,6 +64,12 @@ def bootstrap(
 ) -> Matrix:
     """Scores of all candidates under resampling, (replicates, candidates).
 
+    >>> points = np.random.default_rng(0).standard_normal((400, 1)) / 400
+    >>> classes = np.zeros(400, int)
+    >>> scores = bootstrap(np.ones(1), points, classes, within=True, replicates=500, seed=0)
+    >>> scores.shape, round(float(scores.std()), 2)
+    ((500, 1), 0.05)
+
     Args:
         scores: (candidates,) as estimated.
         influence: (points, candidates), the scores' derivatives by the weight of each point.
@@ -139,6 +145,9 @@ def tiers(scores: Vector, better: Matrix, level: float = 0.95) -> NDArray[np.int
 
     Down the order of scores, a new tier begins with the first candidate that is worse than any of
     the last tier in `level` of the replicates, two-sided: inside a tier no order is settled.
+
+    >>> tiers(np.array([0.3, 0.1]), np.array([[0.5, 0.01], [0.99, 0.5]]))
+    array([2, 1])
     """
     tier = np.zeros(len(scores), np.int64)
     own: list[int] = []
@@ -184,6 +193,11 @@ def permutation_p(
     p = (1 + shuffles that score at least as high) / (1 + shuffles): exact for any number of them,
     as the order as observed is one of them. The statistic is the score without the columns of K
     and L that carry less than 1e-4 of their squared norms.
+
+    >>> x = np.random.default_rng(0).standard_normal((60, 4))
+    >>> groups, shares = [np.arange(60)], np.ones(1)
+    >>> permutation_p(x, [x[:, 0]], groups, shares, widths=None, permutations=99, seed=0)
+    array([0.01])
 
     Args:
         x, zs: as for `augury.hsic.estimators`.
