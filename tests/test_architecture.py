@@ -174,6 +174,22 @@ def participles(trees: dict[str, ast.Module]) -> list[str]:
     return found
 
 
+def module_map(trees: dict[str, ast.Module]) -> str:
+    """A line for each module, of its file and the first line of its docstring, top to bottom."""
+    lines: list[str] = []
+    names = [name for name in trees if not path_of(name).name.startswith("__")]
+    for name in sorted(names, key=lambda name: (layer(name), name)):
+        first = (ast.get_docstring(trees[name]) or "").split("\n")[0]
+        lines.append(f"- `{path_of(name).relative_to(SOURCE).as_posix()}`: {first}")
+    return "\n".join(lines)
+
+
+def test_the_map_of_contributing_is_that_of_the_modules():
+    """`python tests/test_architecture.py --map` prints it."""
+    text = (SOURCE.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    assert module_map(modules()) in text
+
+
 def test_imports_run_one_way():
     assert upward(imports(modules())) == []
 
@@ -243,4 +259,7 @@ def main(package: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    if "--map" in sys.argv:
+        print(module_map(modules()))
+    else:
+        main(*sys.argv[1:2])
