@@ -44,7 +44,15 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Segments in columns, in the manifest's order."""
+    """Segments in columns, in the manifest's order.
+
+    >>> import augury
+    >>> from pathlib import Path
+    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
+    >>> corpus = augury.read_corpus(manifest)
+    >>> len(corpus.select(corpus.label("digit") == "3")) < len(corpus)
+    True
+    """
 
     source: Path  # the manifest, or the folder that was read
     recordings: tuple[Path, ...]  # absolute, each once, in order of first appearance

@@ -41,8 +41,15 @@ def read_corpus(
     recordings without labels.
 
     A row that can't be used is in the corpus's `rejected`, with its reason. A source that can't be
-    read at all raises ValueError or FileNotFoundError saying what to do. Recordings outside the
+    read at all raises InputError saying what to do. Recordings outside the
     source's folder are refused unless `allow_outside`. `level`, "phone" or "utterance", is TIMIT's.
+
+    >>> import augury
+    >>> from pathlib import Path
+    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
+    >>> corpus = augury.read_corpus(manifest)
+    >>> len(corpus), sorted(corpus.columns)
+    (480, ['digit', 'speaker'])
     """
     source = Path(source)
     if not source.exists():

@@ -15,7 +15,11 @@ Sizes = tuple[Annotated[int, setting("a size", 1, 10_000)], ...]
 
 @dataclass(frozen=True)
 class EvaluateSettings(Settings):
-    """How a downstream task is trained and tested; each task adds its own. A preset is TOML."""
+    """How a downstream task is trained and tested; each task adds its own. A preset is TOML.
+
+    >>> ClassifySettings.of("small", "classify", label="digit", hidden=64).hidden
+    64
+    """
 
     of_what: ClassVar[str] = "a downstream task"
 

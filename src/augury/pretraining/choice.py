@@ -51,6 +51,14 @@ def from_ranking(
     Raises:
         InputError: no ranking, one made with another openSMILE, fewer relevant candidates, or
             weights of what it did not rank.
+
+    >>> import augury
+    >>> from pathlib import Path
+    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
+    >>> corpus = augury.read_corpus(manifest)
+    >>> _ = augury.rank(corpus, ["own:rms"], label="speaker", out="results", jobs=1)
+    >>> augury.from_ranking("results/ranking.json", top=1).weights
+    {'own:rms': 1.0}
     """
     path = Path(path)
     if top < 1:

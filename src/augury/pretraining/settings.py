@@ -69,7 +69,11 @@ class EncoderSettings(Settings):
 
 @dataclass(frozen=True)
 class PretrainSettings(Settings):
-    """How an encoder is pretrained. A preset is a TOML file of these; defaults are the paper's."""
+    """How an encoder is pretrained. A preset is a TOML file of these; defaults are the paper's.
+
+    >>> PretrainSettings.of("small", {"F0": 1.0}, epochs=3).epochs
+    3
+    """
 
     of_what: ClassVar[str] = "pretraining"
 

@@ -52,7 +52,12 @@ LARGEST = 1e100
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pseudo-label that may be pretrained with."""
+    """A pseudo-label that may be pretrained with.
+
+    >>> import augury
+    >>> augury.parse_candidates(["F0"])[0].source
+    'opensmile:ComParE_2016:F0final_sma'
+    """
 
     name: str  # as asked for
     kind: str  # "opensmile", "function" or "column"
@@ -95,7 +100,11 @@ def parse_candidate(name: str) -> Candidate:
 
 
 def parse_candidates(names: Sequence[str]) -> list[Candidate]:
-    """Several candidates, each once; InputError if there are none or two are the same."""
+    """Several candidates, each once; InputError if there are none or two are the same.
+
+    >>> [candidate.kind for candidate in parse_candidates(["F0", "own:rms", "column:age"])]
+    ['opensmile', 'function', 'column']
+    """
     found = [parse_candidate(name.strip()) for name in names if name.strip()]
     if not found:
         raise InputError("no candidate was given")

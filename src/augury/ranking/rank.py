@@ -62,6 +62,14 @@ def rank(
             to compare.
         TooManyBad: a larger share than `max_bad` of the segments can't be used.
         ConnectionError: the cluster can't be reached, or has no workers.
+
+    >>> import augury
+    >>> from pathlib import Path
+    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
+    >>> corpus = augury.read_corpus(manifest)
+    >>> ranking = augury.rank(corpus, ["own:rms", "own:noise"], label="digit", jobs=1)
+    >>> [result.name for result in ranking.results]
+    ['own:noise', 'own:rms']
     """
     if isinstance(candidates, str):
         raise InputError(f"candidates is {candidates!r}, but must be a list of names")

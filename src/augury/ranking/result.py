@@ -63,7 +63,16 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Candidates best first, with what is needed to trust, question and reproduce the order."""
+    """Candidates best first, with what is needed to trust, question and reproduce the order.
+
+    >>> import augury
+    >>> from pathlib import Path
+    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
+    >>> corpus = augury.read_corpus(manifest)
+    >>> ranking = augury.rank(corpus, ["own:rms"], label="digit", out="results", jobs=1)
+    >>> augury.Ranking.read("results") == ranking
+    True
+    """
 
     #: How pydantic reads ranking.json: no number as text, no NaN, no field that is not known.
     __pydantic_config__ = {"strict": True, "allow_inf_nan": False, "extra": "forbid"}  # noqa: RUF012

@@ -23,7 +23,11 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Selection:
-    """Candidates with the weights of their workers."""
+    """Candidates with the weights of their workers.
+
+    >>> Selection({"F0": 0.7, "zcr": 0.3}, "by hand", {}).weights["F0"]
+    0.7
+    """
 
     weights: dict[str, float]
     method: str

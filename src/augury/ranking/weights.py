@@ -85,6 +85,13 @@ def learn_weights(
     Raises:
         InputError: fewer than two candidates, one that does not vary (all weight on it would
             hide the others), or no class of four points that have a value of each.
+
+    >>> import numpy
+    >>> rng = numpy.random.default_rng(0)
+    >>> x, y = rng.standard_normal((60, 5)), numpy.arange(60) % 3
+    >>> values = {"a": x[:, 0], "b": rng.standard_normal(60)}
+    >>> sorted(learn_weights(values, x, y, kind="softmax").weights)
+    ['a', 'b']
     """
     names = list(values if names is None else names)
     _check(values, names, kind, width, most)

@@ -120,6 +120,12 @@ def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
 
     With `corpus`, says which trials it has no recordings for, and recordings may also be named as
     its manifest does. A list with any other line raises InputError that names the first.
+
+    >>> from pathlib import Path
+    >>> one, two = "id10270/x6uYqmx31kE/00001.wav", "id10271/8jEAjG6SegY/00008.wav"
+    >>> _ = Path("trials.txt").write_text(f"0 {one} {two}")
+    >>> read_trials("trials.txt").is_target.tolist()
+    [False]
     """
     path = Path(path)
     written: set[str] = set(corpus.names) if corpus is not None else set()
