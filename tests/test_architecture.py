@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -255,7 +256,11 @@ def main(package: str = "") -> None:
         print(f"{rule}: {len(mine)}")
         for line in mine:
             print(f"  {line}")
-    print(f"modules in all: {len(trees)}")
+    pyproject = (SOURCE.parents[1] / "pyproject.toml").read_text("utf-8")
+    strict = tomllib.loads(pyproject)["tool"]["basedpyright"].get("strict", [])
+    places = [path_of(name).relative_to(SOURCE.parents[1]).as_posix() for name in trees]
+    count = sum(place.startswith(tuple(strict)) for place in places)
+    print(f"strictly typed modules: {count} of {len(trees)}")
 
 
 if __name__ == "__main__":
