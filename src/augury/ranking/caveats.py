@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,7 +239,7 @@ def _names(results: Sequence[Result], most: int | None = None) -> str:
     return ", ".join(result.name for result in results[:most]) + more
 
 
-def redundancy(columns: list[NDArray | None]) -> tuple[tuple[float | None, ...], ...]:
+def redundancy(columns: list[NDArray[Any] | None]) -> tuple[tuple[float | None, ...], ...]:
     """Spearman's correlation of every pair of candidates, over segments where both have a value.
 
     None for categories, vectors, constants, and fewer than three common values.

@@ -37,9 +37,9 @@ class Dataset:
     corpus: Corpus  # of these segments
     candidates: list[Candidate]
     x: list[Any]  # embeddings as asked for, (segments, parts, mels) float32 each, of x[rows]
-    values: dict[str, NDArray]  # candidate → (segments,) or (segments, dims); NaN, or -1: none
+    values: dict[str, NDArray[Any]]  # candidate → (segments,) or (segments, dims); NaN, or -1: none
     y: NDArray[np.int64]  # (segments,) codes of the label
-    classes: NDArray  # its names
+    classes: NDArray[Any]  # its names
     counts: NDArray[np.int64]  # segments of each
     seconds: NDArray[np.float64]  # (segments,) their lengths
     rejected: tuple[Rejected, ...]
@@ -154,7 +154,7 @@ def _choose_recordings(corpus: Corpus, least: int) -> set[int]:
     return chosen
 
 
-def _count_classes(corpus: Corpus, label: str) -> tuple[NDArray, NDArray, NDArray]:
+def _count_classes(corpus: Corpus, label: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Names of the classes, their codes (segments,), and their sizes; InputError for too few."""
     classes, y, counts = np.unique(corpus.label(label), return_inverse=True, return_counts=True)
     if len(classes) < 2 or counts.max() < 4:

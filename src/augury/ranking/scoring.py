@@ -43,7 +43,7 @@ class _Estimates:
 
 def score_candidates(
     candidates: Sequence[Candidate],
-    values: dict[str, NDArray],
+    values: dict[str, NDArray[Any]],
     x: Any,
     y: NDArray[np.int64],
     seconds: NDArray[np.float64],
@@ -95,7 +95,7 @@ def score_candidates(
 
 def _result(
     candidate: Candidate,
-    z: NDArray,
+    z: NDArray[Any],
     estimates: _Estimates,
     k: int,
     classes: NDArray[np.float64],
@@ -147,8 +147,8 @@ def noise_relevances(
 
 def _estimate_group(
     x: Any,
-    zs: Sequence[NDArray],
-    y: NDArray,
+    zs: Sequence[NDArray[Any]],
+    y: NDArray[Any],
     members: Sequence[Candidate],
     seconds: NDArray[np.float64],
     settings: RankSettings,
@@ -172,8 +172,8 @@ def _estimate_group(
 
 def estimate(
     x: Any,
-    zs: Sequence[NDArray],
-    y: NDArray,
+    zs: Sequence[NDArray[Any]],
+    y: NDArray[Any],
     settings: RankSettings,
     *,
     scale: float = 1.0,
@@ -190,8 +190,8 @@ def estimate(
 
 def _permutation_p(
     x: Any,
-    zs: Sequence[NDArray],
-    y: NDArray,
+    zs: Sequence[NDArray[Any]],
+    y: NDArray[Any],
     estimates: Sequence[hsic.CIEstimate],
     settings: RankSettings,
     run: RunTasks,
@@ -252,7 +252,7 @@ def _add_intervals(
 
 
 def group_by_missing(
-    candidates: Sequence[Candidate], values: dict[str, NDArray], y: NDArray
+    candidates: Sequence[Candidate], values: dict[str, NDArray[Any]], y: NDArray[Any]
 ) -> list[tuple[list[Candidate], NDArray[np.bool_], str]]:
     """Candidates that lack a value on the same segments, those segments, and their status.
 
@@ -267,14 +267,14 @@ def group_by_missing(
     return list(groups.values())
 
 
-def has_value(z: NDArray) -> NDArray[np.bool_]:
+def has_value(z: NDArray[Any]) -> NDArray[np.bool_]:
     """Which points (n,) have a value: no NaN or infinity, no category below 0."""
     if z.dtype.kind in "iu":
         return np.asarray(z >= 0)
     return np.asarray(np.isfinite(z).reshape(len(z), -1).all(axis=1))
 
 
-def _status(z: NDArray | None, has: NDArray[np.bool_], y: NDArray) -> str:
+def _status(z: NDArray[Any] | None, has: NDArray[np.bool_], y: NDArray[Any]) -> str:
     """Whether a candidate can be ranked, or is "missing" or "constant"."""
     counts = np.unique(y[has], return_counts=True)[1]
     if z is None or len(counts) < 2 or counts.max() < 4:
@@ -286,7 +286,7 @@ def _status(z: NDArray | None, has: NDArray[np.bool_], y: NDArray) -> str:
 
 
 def _empty_result(
-    candidate: Candidate, status: str, z: NDArray | None, has: NDArray[np.bool_]
+    candidate: Candidate, status: str, z: NDArray[Any] | None, has: NDArray[np.bool_]
 ) -> Result:
     """The result of a candidate that can't be ranked."""
     note = (
@@ -316,7 +316,7 @@ def _empty_result(
     )
 
 
-def _histogram(z: NDArray) -> tuple[tuple[int, ...], float, float]:
+def _histogram(z: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
     """Counts in equal bins of the first dimension, and its range."""
     first = (z if z.ndim == 1 else z[:, 0]).astype(np.float64)
     counts, edges = np.histogram(first, bins=30)

@@ -42,7 +42,7 @@ CACHE_BYTES = 1_000_000_000
 
 
 def learn_weights(
-    values: Mapping[str, NDArray],
+    values: Mapping[str, NDArray[Any]],
     x: Any,
     y: ArrayLike,
     names: Sequence[str] | None = None,
@@ -138,8 +138,8 @@ def learn_weights(
 
 
 def _scale_values(
-    values: Mapping[str, NDArray], names: Sequence[str], rows: NDArray[np.int64]
-) -> list[NDArray]:
+    values: Mapping[str, NDArray[Any]], names: Sequence[str], rows: NDArray[np.int64]
+) -> list[NDArray[Any]]:
     """The candidates' standardised values on some rows; InputError if one is constant there."""
     zs = [_scale(values[name][rows]) for name in names]
     if flat := [name for name, z in zip(names, zs, strict=True) if (z == z[0]).all()]:
@@ -164,7 +164,7 @@ def _sum_terms(terms: Sequence[_ClassTerm], shares: Vector, width: float) -> Obj
 
 
 def _check(
-    values: Mapping[str, NDArray], names: Sequence[str], kind: str, width: float, most: int
+    values: Mapping[str, NDArray[Any]], names: Sequence[str], kind: str, width: float, most: int
 ) -> None:
     if kind not in ("softmax", "sparsemax"):
         raise InputError(f"kind is {kind!r}, but must be softmax or sparsemax")
@@ -233,11 +233,11 @@ class _ClassTerm:
 
     K: NDArray[np.float32]  # (n, n) HKH, or U-centred where normalised
     normalised: bool
-    zs: list[NDArray]  # each candidate's values (n, dims) or (n,)
+    zs: list[NDArray[Any]]  # each candidate's values (n, dims) or (n,)
     cache: list[NDArray[np.float32]]  # their squared distances (n, n); empty: not kept
 
     @classmethod
-    def of(cls, x: Any, zs: list[NDArray], normalised: bool, keep: bool) -> _ClassTerm:
+    def of(cls, x: Any, zs: list[NDArray[Any]], normalised: bool, keep: bool) -> _ClassTerm:
         """From embeddings (n, …) and values; `keep`: the distances stay in memory."""
         unit = unit_rows(np.asarray(x, np.float64))
         K = (_u_centre if normalised else centre)(unit @ unit.T)
@@ -271,7 +271,7 @@ class _ClassTerm:
         return value, -slope / (2 * width**2)
 
 
-def _u_centre(K: NDArray) -> NDArray:
+def _u_centre(K: NDArray[Any]) -> NDArray[Any]:
     """K U-centred in place (Székely & Rizzo 2014): then Σ K ∘ L is n (n − 3) · unbiased HSIC."""
     n = len(K)
     np.fill_diagonal(K, 0.0)
@@ -338,7 +338,7 @@ def sparsemax(W: ArrayLike) -> Vector:
     return np.maximum(W - sums[last] / (last + 1), 0.0)
 
 
-def _scale(z: NDArray) -> NDArray:
+def _scale(z: NDArray[Any]) -> NDArray[Any]:
     """Values standardised, and divided by √dims so that a vector counts as much as a number."""
     z = standardise(z)
     if z.dtype.kind in "iu":
@@ -347,7 +347,7 @@ def _scale(z: NDArray) -> NDArray:
     return z / np.sqrt(z.shape[1])
 
 
-def _distances(z: NDArray) -> NDArray[np.float32]:
+def _distances(z: NDArray[Any]) -> NDArray[np.float32]:
     """Squared distances (n, n); 2 between unlike categories, the mean of standardised values."""
     if z.dtype.kind in "iu":
         return (2 * (z[:, None] != z[None])).astype(np.float32)
