@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -19,8 +21,40 @@ class InputError(ValueError):
     """
 
 
+class MissingFile(InputError, FileNotFoundError):
+    """A path that the user gave leads to no file or folder."""
+
+
+class UnusableFile(InputError, OSError):
+    """A file or folder that the user gave can't be read or written; the message says why."""
+
+
 class MissingPackage(InputError, ModuleNotFoundError):
     """An optional package is not installed; the message names the extra that brings it."""
+
+
+@contextmanager
+def explain_os_errors(path: Path | str) -> Iterator[None]:
+    """Raise an OSError of the block as MissingFile or UnusableFile, which name the file.
+
+    `path` is named where the error itself names no file.
+
+    >>> with explain_os_errors("none.csv"):
+    ...     open("none.csv")
+    Traceback (most recent call last):
+    ...
+    augury.errors.MissingFile: none.csv: there is no such file or folder; check the path
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        name = error.filename or path
+        raise MissingFile(f"{name}: there is no such file or folder; check the path") from error
+    except OSError as error:
+        name = error.filename or path
+        raise UnusableFile(f"{name}: can't be used: {error.strerror or error}") from error
 
 
 def nearest(name: str, names: Iterable[str], *, count: int = 1, cutoff: float = 0.4) -> list[str]:

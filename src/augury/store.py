@@ -16,6 +16,7 @@ import secrets
 import struct
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
+
+from augury.errors import MissingFile, UnusableFile, explain_os_errors
 
 _DIGEST = 32  # bytes
 #: Names that safetensors has for the types of arrays that are mapped.
@@ -60,9 +63,11 @@ class Store:
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays of an artefact; None if it is not there or was damaged."""
+        path = self.path(name)
         try:
-            data = self.path(name).read_bytes()
-        except FileNotFoundError:
+            with explain_os_errors(path):
+                data = path.read_bytes()
+        except MissingFile:
             return None
         return unpack(data)
 
@@ -115,18 +120,25 @@ def unpack(data: bytes) -> dict[str, np.ndarray] | None:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file so that its name never stands for half of it."""
+    """Write a file, whole or not at all, and its folder where there is none.
+
+    Raises:
+        UnusableFile: it can't be written there: no permission, no room, a file in a folder's place.
+    """
     if isinstance(data, str):
         # File names need not be UTF-8; what can't be written as such is written escaped.
         data = data.encode(errors="backslashreplace")
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UnusableFile(f"{path}: can't be written: {error.strerror or error}") from error
         raise

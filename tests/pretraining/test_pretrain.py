@@ -453,7 +453,7 @@ def test_weights_as_written(tmp_path):
         ({"encoder": {"bands": 40}}, "bands is 40, but recordings are given 80"),
         ({"encoder": 3}, "settings of an encoder are 3, but must be a table"),
         ({"seed": 1.0}, "seed is 1.0, but must be a whole number"),
-        ({"patience": 3, "validation": "0"}, "patience looks at the validation loss"),
+        ({"patience": 3, "validation": "0"}, "patience needs a validation loss"),
     ],
 )
 def test_choices_that_can_not_be_are_refused(manifest, choices, message):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from augury.compute.pool import Submit
-from augury.errors import InputError
+from augury.errors import InputError, explain_os_errors
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
@@ -120,9 +120,10 @@ class Cluster:
 
     def require_paths(self, folder: Path, files: Sequence[Path]) -> None:
         """InputError unless every worker sees the folder and the files under the same names."""
-        folder.mkdir(parents=True, exist_ok=True)
         mark = folder / f".{secrets.token_hex(8)}"
-        mark.touch()
+        with explain_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            mark.touch()
         try:
             self.require_same(
                 _visibility,

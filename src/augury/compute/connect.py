@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from augury.compute.cluster import Cluster, ClusterError
 from augury.compute.pool import Pool
 from augury.compute.processes import ONE_THREAD, Processes, process_count
-from augury.errors import InputError, MissingPackage, did_you_mean
+from augury.errors import InputError, MissingPackage, did_you_mean, explain_os_errors
 
 if TYPE_CHECKING:
     from dask_jobqueue.slurm import SLURMCluster
@@ -181,7 +181,8 @@ def _read_settings(path: Path) -> dict[str, object]:
             f"--cluster {path}: neither tcp://host:port, nor local, nor slurm, nor a file of YAML"
         )
     try:
-        content = yaml.safe_load(path.read_bytes())
+        with explain_os_errors(path):
+            content = yaml.safe_load(path.read_bytes())
         settings = content["jobqueue"]["slurm"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no YAML with settings under jobqueue: slurm:") from error

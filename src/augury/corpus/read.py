@@ -10,7 +10,7 @@ from augury.corpus.corpus import Corpus
 from augury.corpus.manifest import write_manifest, write_quarantine
 from augury.corpus.readers import common_voice, folder, kaldi, table, timit, voxceleb
 from augury.corpus.readers.voxceleb import read_trials
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
 
 __all__ = [
     "CORPORA",
@@ -41,7 +41,7 @@ def read_corpus(
     recordings without labels.
 
     A row that can't be used is in the corpus's `rejected`, with its reason. A source that can't be
-    read at all raises InputError saying what to do. Recordings outside the
+    read at all raises InputError, one that is not there MissingFile. Recordings outside the
     source's folder are refused unless `allow_outside`. `level`, "phone" or "utterance", is TIMIT's.
 
     >>> import augury
@@ -52,11 +52,14 @@ def read_corpus(
     (480, ['digit', 'speaker'])
     """
     source = Path(source)
-    if not source.exists():
-        raise FileNotFoundError(f"{source}: there is no such manifest or folder; check the path")
-    if level is not None and not is_timit(source):
-        raise InputError(f"{source}: level={level!r} is for TIMIT, which this is not; leave it out")
-    corpus = _read(source, allow_outside, level)
+    with explain_os_errors(source):
+        if not source.exists():
+            raise MissingFile(f"{source}: there is no such manifest or folder; check the path")
+        if level is not None and not is_timit(source):
+            raise InputError(
+                f"{source}: level={level!r} is for TIMIT, which this is not; leave it out"
+            )
+        corpus = _read(source, allow_outside, level)
     return replace(corpus, allow_outside=allow_outside, level=level, kept=None)
 
 
@@ -116,7 +119,7 @@ def prepare(
     TIMIT's "phone" (default) or "utterance". `stats`: the statistics of a release of Common Voice,
     see `common_voice.published_counts`. Segments that can't be used are listed beside the manifest,
     in NAME.quarantine.csv. InputError for a choice that the corpus does not have, or where no
-    segment can be used; FileNotFoundError where `root` is no folder.
+    segment can be used; MissingFile where `root` is not there.
     """
     root, out = Path(root), Path(out)
     if name not in CORPORA:
@@ -130,23 +133,13 @@ def prepare(
             raise InputError(f"{option}={value!r} is for {' and '.join(whose)}; leave it out")
     if out.suffix.lower() != ".csv":
         raise InputError(f"{out}: the manifest is CSV; give it a name that ends in .csv")
+    if not root.exists():
+        raise MissingFile(f"{root}: there is no such folder; check the path")
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: there is no such folder; check the path")
-    if name == "timit":
-        split = split or "core"
-        corpus = timit.read(root, allow_outside=allow_outside, level=level or "phone", split=split)
-        counts = _counts(corpus, timit.PUBLISHED[split])
-    elif name == "voxceleb1":
-        split = split or "verification"
-        corpus = voxceleb.read(root, allow_outside=allow_outside, split=split)
-        counts = _counts(corpus, voxceleb.PUBLISHED[split])
-    else:
-        corpus = common_voice.read(root, allow_outside=allow_outside)
-        clips = common_voice.published_counts(corpus, Path(stats) if stats else None)
-        counts = _counts(corpus, {split: (clips[split], None) for split in clips})
+        raise UnusableFile(f"{root}: this is a file; give the folder that holds the corpus")
+    corpus, counts = _read_published(name, root, split, level, stats, allow_outside)
     quarantine = out.with_suffix(".quarantine.csv")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_quarantine(corpus.rejected, quarantine)
+    write_quarantine(corpus.rejected, quarantine)  # makes the folder
     if not len(corpus):
         raise InputError(
             f"{root}: none of {len(corpus.rejected):,} segments can be used; {quarantine} names "
@@ -154,6 +147,29 @@ def prepare(
         )
     write_manifest(corpus, out)
     return PreparedCorpus(corpus, counts, out, quarantine)
+
+
+def _read_published(
+    name: str,
+    root: Path,
+    split: str | None,
+    level: str | None,
+    stats: Path | str | None,
+    allow_outside: bool,
+) -> tuple[Corpus, tuple[SplitCount, ...]]:
+    """A published corpus, and how much of each of its splits was found."""
+    with explain_os_errors(root):
+        if name == "timit":
+            split, level = split or "core", level or "phone"
+            corpus = timit.read(root, allow_outside=allow_outside, level=level, split=split)
+            return corpus, _counts(corpus, timit.PUBLISHED[split])
+        if name == "voxceleb1":
+            split = split or "verification"
+            corpus = voxceleb.read(root, allow_outside=allow_outside, split=split)
+            return corpus, _counts(corpus, voxceleb.PUBLISHED[split])
+        corpus = common_voice.read(root, allow_outside=allow_outside)
+        clips = common_voice.published_counts(corpus, Path(stats) if stats else None)
+        return corpus, _counts(corpus, {split: (clips[split], None) for split in clips})
 
 
 def _counts(

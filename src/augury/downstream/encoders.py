@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from augury.downstream.settings import EvaluateSettings
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile
 from augury.pretraining import config
 from augury.pretraining.encode import load_encoder
 from augury.pretraining.encoder import Encoder
@@ -65,7 +65,7 @@ def _find_encoder(encoder: str | Path, settings: EvaluateSettings) -> EncoderSpe
         return _random_encoder(settings)
     folder = Path(encoder)
     if not folder.is_dir():
-        raise InputError(
+        raise MissingFile(
             f"{encoder}: no such encoder; give a folder that `augury pretrain` wrote, mel, or "
             "random"
         )

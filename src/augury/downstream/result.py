@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
 from augury.store import write_atomically
 from augury.tables import csv_text
 
@@ -159,15 +159,18 @@ class Evaluation:
         """
         path = Path(folder) / "results.json"
         try:
-            plain = json.loads(path.read_text("utf-8"))
+            with explain_os_errors(path):
+                plain = json.loads(path.read_text("utf-8"))
             if plain.pop("format") != FORMAT:
                 raise InputError("another format")
             plain["metric"] = Metric(**plain["metric"])
             plain["models"] = tuple(Model.from_json(model) for model in plain["models"])
             plain["warnings"] = tuple(plain["warnings"])
             return cls(**plain)
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file; give the folder of an evaluation") from error
+        except MissingFile as error:
+            raise MissingFile(f"{path}: no such file; give the folder of an evaluation") from error
+        except UnusableFile:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: not a results.json of this version ({error})") from error
 

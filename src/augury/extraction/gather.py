@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augury import audio, pseudolabels
 from augury.embeddings import Selected
-from augury.errors import InputError
+from augury.errors import InputError, UnusableFile
 from augury.extraction.corpus import Extraction, RecordingEntry
 from augury.extraction.extract import extract
 from augury.extraction.plan import Plan, Recording, embedding_key, function_key, opensmile_key
@@ -136,7 +136,7 @@ def read_or_extract(
     What was damaged, or deleted, since it was written is computed again.
 
     Raises:
-        OSError: the recording's bytes are no longer those of `content`.
+        UnusableFile: the recording's bytes are no longer those of `content`.
     """
     for _ in range(2):
         arrays = Store(plan.store).read(name)
@@ -144,11 +144,11 @@ def read_or_extract(
         if arrays is not None and frames is not None:
             return arrays, frames
         if extract(plan, recording).digest != content:
-            raise OSError(
+            raise UnusableFile(
                 f"{recording.name}: changed since this run began, and what was extracted of it is "
                 "no longer in the store; restore it, or start anew"
             )
-    raise OSError(f"{plan.store}: what was just written there can't be read back")
+    raise RuntimeError(f"{plan.store}: what was just written there can't be read back")
 
 
 def read_frames(

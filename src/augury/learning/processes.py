@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from augury.errors import InputError
+from augury.errors import InputError, explain_os_errors
 
 #: The folder, inside a run's, of what it needs to go on; all but empty when it has ended.
 STATE_FOLDER = "state"
@@ -81,11 +81,12 @@ class FolderInUse(InputError):
 
 @contextmanager
 def lock_folder(folder: Path, here: ProcessGroup) -> Iterator[None]:
-    """Inside, no other run may use the folder; Busy if one does."""
+    """Inside, no other run may use the folder; FolderInUse if one does."""
     if here.rank:
         yield
         return
-    (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+    with explain_os_errors(folder):
+        (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
     with (folder / STATE_FOLDER / "lock").open("w") as lock:
         try:
             import fcntl

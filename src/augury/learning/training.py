@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from augury.errors import InputError
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
 from augury.learning.objective import Data, Indices, Objective
@@ -33,6 +34,10 @@ from augury.store import write_atomically
 
 #: Batches between two lines of the log.
 LOG_EVERY = 20
+
+
+class TooManyNotFinite(InputError, FloatingPointError):
+    """More batches than allowed had a loss or gradient that is not finite."""
 
 
 class Stopped(RuntimeError):
@@ -225,7 +230,7 @@ class TrainingLoop(Generic[Indices, Data]):
         self._write({"step": now.step + 1, "skipped": words})
         self.reporter.warning(f"skipped a batch whose loss or gradient is not finite: {words}")
         if len(now.skipped) > self.schedule.max_skipped:
-            raise FloatingPointError(
+            raise TooManyNotFinite(
                 f"{len(now.skipped)} batches had a loss or gradient that is not finite, and "
                 f"max_skipped is {self.schedule.max_skipped}; the last: {words}. Lower the "
                 "learning rate, or look at these clips"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from augury import pseudolabels
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
 from augury.provenance import versions
 from augury.ranking.result import Ranking
 from augury.store import digest
@@ -97,15 +97,18 @@ def read_weights(text: str) -> dict[str, float]:
     if "=" not in text:
         path = Path(text)
         try:
-            found = json.loads(path.read_bytes())
-            return {str(name): float(weight) for name, weight in found.items()}
-        except FileNotFoundError:
-            raise InputError(
+            with explain_os_errors(path):
+                weights = json.loads(path.read_bytes())
+            return {str(name): float(weight) for name, weight in weights.items()}
+        except MissingFile:
+            raise MissingFile(
                 f"--weights {text}: no such file; write NAME=WEIGHT,… or name a JSON file"
             ) from None
+        except UnusableFile:
+            raise
         except (UnicodeDecodeError, ValueError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: not a JSON object of names and numbers") from error
-    weights: dict[str, float] = {}
+    weights = {}
     for part in text.split(","):
         name, _, number = part.rpartition("=")
         if name.strip() in weights:

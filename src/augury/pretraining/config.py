@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, explain_os_errors
 from augury.pretraining.settings import PretrainSettings
 from augury.pretraining.targets import Target
 from augury.store import key, write_atomically
@@ -55,8 +55,9 @@ def read_config(folder: Path) -> Config | None:
     """The configuration in a folder; None if there is none, InputError if it can't be read."""
     path = folder / NAME
     try:
-        plain = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+        with explain_os_errors(path):
+            plain = tomllib.loads(path.read_text("utf-8"))
+    except MissingFile:
         return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML ({error}); restore it, or pretrain again") from error

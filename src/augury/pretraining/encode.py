@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from augury import audio
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, explain_os_errors
 from augury.pretraining import config
 from augury.pretraining.encoder import Encoder
 from augury.store import write_atomically
@@ -31,28 +31,31 @@ def load_encoder(folder: Path | str) -> Encoder:
     does so for one signal of any length.
 
     Raises:
-        InputError: the folder holds no encoder, an unfinished or a damaged one.
+        MissingFile: the folder holds no encoder.
+        InputError: it holds an unfinished or a damaged one.
     """
     folder = Path(folder)
     known = config.read_config(folder)
     if known is None:
-        raise InputError(f"{folder}: no {config.NAME} here; is this what `augury pretrain` wrote?")
+        raise MissingFile(f"{folder}: no {config.NAME} here; is this what `augury pretrain` wrote?")
     if not known.result:
         raise InputError(f"{folder}: its pretraining has not ended; run the same command again")
     path = folder / "model.safetensors"
+    with explain_os_errors(path):
+        data = path.read_bytes()
     try:
-        found = {
+        weights = {
             name.removeprefix("encoder."): torch.from_numpy(value)
-            for name, value in load(path.read_bytes()).items()
+            for name, value in load(data).items()
             if name.startswith("encoder.")
         }
         with torch.device("meta"):  # sizes alone: a foreign config.toml may ask for any
             expected = Encoder(known.settings.encoder).state_dict()
-        if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in expected.items()}:
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in expected.items()}:
             raise InputError("its tensors are not those that config.toml describes")
         encoder = Encoder(known.settings.encoder)
-        encoder.load_state_dict(found)
-    except (FileNotFoundError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        encoder.load_state_dict(weights)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not this encoder's weights ({error}); copy it again") from error
     return encoder.eval()
 
@@ -114,7 +117,7 @@ def encode_files(
         into = folder / f"{path.stem}.npy"
         if into in written:
             detail = f"{path}: {into} was already written, of {written[into]}; give another --out"
-            yield path, ValueError(detail)
+            yield path, InputError(detail)
             continue
         try:
             signal, rate = audio.decode(path.read_bytes(), str(path))

@@ -127,7 +127,7 @@ class _ClipRecording(Recording):
 
 
 @dataclass(frozen=True)
-class _ClipMeasurement:
+class _ClipSummary:
     """The clips of one recording, and the sums of those that are trained on."""
 
     problems: NDArray[np.uint8]  # (segments,) see `segment_problems`
@@ -204,7 +204,7 @@ def _add_sums(sums: dict[str, Summary], more: dict[str, Summary], name: str) -> 
 
 def _measure(
     plan: Plan, recording: _ClipRecording, extracted: Extracted, *, coefficients: int, longest: int
-) -> _ClipMeasurement:
+) -> _ClipSummary:
     """The clips' frames, and the sums of those that are trained on."""
     duration = extracted.duration
     problems = segment_problems(recording.start, recording.end, duration)
@@ -227,7 +227,7 @@ def _measure(
             if candidate.kind != "column":
                 values, timing = candidate_values(plan, candidate, frames, duration)
                 sums[candidate.name] = Summary.of(align(values, *timing, 0, len(mel))[rows])
-    return _ClipMeasurement(problems, first, stop - first, len(mel), sums)
+    return _ClipSummary(problems, first, stop - first, len(mel), sums)
 
 
 def _select_segments(

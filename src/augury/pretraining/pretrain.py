@@ -82,7 +82,7 @@ def pretrain(
             in it (`AnotherRun`), or a damaged checkpoint.
         TooManyBad: a larger share than `max_bad` of the clips can't be used.
         Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
-        FloatingPointError: too many batches were not finite.
+        TooManyNotFinite: too many batches had a loss or gradient that is not finite.
     """
     choice = choose(pseudo_labels)
     settings = PretrainSettings.of(preset, choice.weights, **choices)
@@ -176,7 +176,9 @@ def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
 def _read_clips(folder: Path, plan: Plan) -> Clips:
     kept = _kept_clips(folder)
     if kept is None:
-        raise OSError(f"{folder / STATE_FOLDER / 'clips'}: written just now, but can't be read")
+        raise RuntimeError(
+            f"{folder / STATE_FOLDER / 'clips'}: written just now, but can't be read"
+        )
     return Clips.from_arrays(kept, plan)
 
 

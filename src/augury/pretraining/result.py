@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
 from augury.pretraining.config import NAME, Config, read_config
 
 
@@ -45,14 +45,17 @@ class Pretrained:
         folder = Path(folder)
         config = read_config(folder)
         if config is None:
-            raise InputError(f"{folder}: no {NAME} here; is this what `augury pretrain` wrote?")
+            raise MissingFile(f"{folder}: no {NAME} here; is this what `augury pretrain` wrote?")
         if not config.result:
             raise InputError(f"{folder}: its pretraining has not ended; run the same command again")
         path = folder / "history.json"
         try:
-            history = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file; restore it, or pretrain again") from error
+            with explain_os_errors(path):
+                history = json.loads(path.read_text("utf-8"))
+        except MissingFile as error:
+            raise MissingFile(f"{path}: no such file; restore it, or pretrain again") from error
+        except UnusableFile:
+            raise
         except ValueError as error:
             raise InputError(f"{path}: not JSON ({error}); restore it") from error
         if not isinstance(history, list) or len(history) != config.result.get("epochs"):

@@ -12,7 +12,7 @@ from typing import Any
 
 from augury.corpus.corpus import Rejected
 from augury.corpus.manifest import write_quarantine
-from augury.errors import InputError
+from augury.errors import InputError, explain_os_errors
 from augury.ranking.command import command_line
 from augury.ranking.origin import Origin
 from augury.ranking.settings import RankSettings
@@ -190,8 +190,9 @@ def _parse(path: Path) -> Ranking:
     """The content of ranking.json, checked."""
     from pydantic import TypeAdapter, ValidationError
 
+    text = _content(path)
     try:
-        plain = json.loads(_content(path))
+        plain = json.loads(text)
         if not isinstance(plain, dict):
             raise InputError("it holds no object")
         plain.pop("command", None)  # rendered anew from origin and settings
@@ -252,8 +253,9 @@ def _read_quarantine(path: Path) -> tuple[Rejected, ...]:
 def _read_timings(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
+    text = _content(path)
     try:
-        plain: Any = json.loads(_content(path))
+        plain: Any = json.loads(text)
         if not isinstance(plain, dict) or not all(type(s) in (int, float) for s in plain.values()):
             raise InputError("it holds no object of numbers")
     except (ValueError, RecursionError) as error:
@@ -262,10 +264,8 @@ def _read_timings(path: Path) -> dict[str, float]:
 
 
 def _content(path: Path) -> str:
-    try:
+    with explain_os_errors(path):
         return path.read_text("utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
 
 
 def _not_ours(path: Path, name: str, why: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
 from augury.store import write_atomically
 from augury.tables import write_csv
 from augury.validation import statistics
@@ -160,7 +160,8 @@ class Analysis:
         """
         path = folder / "analysis.json"
         try:
-            plain = json.loads(path.read_text("utf-8"))
+            with explain_os_errors(path):
+                plain = json.loads(path.read_text("utf-8"))
             errors = []
             for row in map(_tuples, plain["task_errors"]):
                 row["errors"] = np.array(row["errors"], np.float64)
@@ -174,7 +175,9 @@ class Analysis:
                 for name, row_class in tables.items()
             }
             return cls(**plain | rows | {"task_errors": tuple(errors)})
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (MissingFile, UnusableFile):
+            raise
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{path}: not an analysis as this version writes it ({error})"
             ) from error

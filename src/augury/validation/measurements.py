@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from augury.errors import InputError
+from augury.errors import InputError, UnusableFile, explain_os_errors
 from augury.reporter import Reporter
 from augury.store import digest, write_atomically
 from augury.tables import write_csv
@@ -86,10 +86,12 @@ def read_rows(path: Path) -> dict[str, list[Measurement]]:
     if not path.exists():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with explain_os_errors(path), path.open(newline="", encoding="utf-8") as file:
             for cells in csv.DictReader(file):
                 row = Measurement.from_cells(cells)
                 found[row.key][row.seed] = row  # the same job may stand there twice
+    except UnusableFile:
+        raise
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
             f"{path}: not a results.csv as this version writes it ({error})"

@@ -14,7 +14,7 @@ from augury.corpus.corpus import Corpus, TooManyBad
 from augury.downstream.settings import EvaluateSettings
 from augury.downstream.splits import assign_splits
 from augury.downstream.tasks.task import find_task, task_version
-from augury.errors import InputError
+from augury.errors import InputError, explain_os_errors
 from augury.pretraining.settings import EncoderSettings, PretrainSettings
 from augury.ranking.dataset import select_segments
 from augury.ranking.settings import RankSettings
@@ -84,7 +84,8 @@ def read_corpora(recipe: Recipe) -> RecipeCorpora:
         except ValueError as error:
             raise InputError(f"tasks.{judge.name}: {error}") from error
         if listed := judge.settings.get("trials"):  # what is in the list counts, not where it lies
-            content = key(tasks[judge.name].digest, digest(Path(listed).read_bytes()))
+            with explain_os_errors(listed):
+                content = key(tasks[judge.name].digest, digest(Path(listed).read_bytes()))
             tasks[judge.name] = replace(tasks[judge.name], digest=content)
     corpus, pretrain = one(recipe.pretrain.manifest, recipe.pretrain.level)
     if split := recipe.pretrain_settings(None, {}).split:

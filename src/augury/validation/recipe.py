@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from augury import pseudolabels
 from augury.downstream.settings import EvaluateSettings
-from augury.errors import InputError, did_you_mean
+from augury.errors import InputError, MissingFile, did_you_mean, explain_os_errors
 from augury.pretraining.settings import PretrainSettings
 from augury.settings import declarations
 
@@ -160,18 +160,20 @@ def read_recipe(path: Path | str) -> Recipe:
     """A recipe from a TOML file; its manifests and presets are looked for in the file's folder.
 
     Raises:
-        InputError: no such file, not TOML, or a table, key or value that is wrong, named.
+        MissingFile: no such file.
+        InputError: not TOML, or a table, key or value that is wrong, named.
 
     >>> read_recipe("none.toml")
     Traceback (most recent call last):
     ...
-    augury.errors.InputError: none.toml: no such recipe
+    augury.errors.MissingFile: none.toml: no such recipe
     """
     path = Path(path)
     try:
-        plain = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such recipe") from None
+        with explain_os_errors(path):
+            plain = tomllib.loads(path.read_text("utf-8"))
+    except MissingFile:
+        raise MissingFile(f"{path}: no such recipe") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML: {error}") from error
     try:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from augury.corpus.corpus import Corpus, Rejected
 from augury.corpus.manifest import assemble
-from augury.errors import InputError
+from augury.errors import InputError, explain_os_errors
 
 #: Where recordings may lie, and the part of the corpus that the place stands for.
 FOLDERS = {
@@ -190,9 +190,9 @@ def _check_place(folder: Path, entry: os.DirEntry[str], rejected: list[Rejected]
         rejected.append(Rejected(0, name, None, None, "bad-place", detail))
 
 
-def _voxceleb2_error(found: Path) -> ValueError:
-    return ValueError(
-        f"{found}: aac and m4a are VoxCeleb2; this reads VoxCeleb1, whose recordings are wav"
+def _voxceleb2_error(path: Path) -> InputError:
+    return InputError(
+        f"{path}: aac and m4a are VoxCeleb2; this reads VoxCeleb1, whose recordings are wav"
     )
 
 
@@ -268,7 +268,8 @@ def _short(line: str) -> str:
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """The 1-based number and text of each line that is not blank."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        with explain_os_errors(file):
+            text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: byte {error.start} is not UTF-8; save it as UTF-8") from error
     for number, line in enumerate(text.split("\n"), 1):
