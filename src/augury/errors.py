@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class MissingPackage(InputError, ModuleNotFoundError):
 
 
 @contextmanager
-def explain_os_errors(path: Path | str) -> Iterator[None]:
+def explain_os_errors(path: Path | str) -> Generator[None]:
     """Raise an OSError of the block as MissingFile or UnusableFile, which name the file.
 
     `path` is named where the error itself names no file.

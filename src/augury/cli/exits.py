@@ -7,13 +7,13 @@ a traceback. 2: the input can't be used, or the disk is full. 130, 143 …: stop
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def _exit(message: str, code: int) -> None:
 
 def require_torch() -> None:
     """Raise MissingPackage where torch is not installed."""
-    if find_spec("torch") is None:
+    if importlib.util.find_spec("torch") is None:
         raise MissingPackage(
             "this needs torch, which is not installed: install the build of torch for your "
             "machine, then pip install 'augury[train]'"

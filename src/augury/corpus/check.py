@@ -60,9 +60,7 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     silent, non-finite and some damaged ones. `top` is how many classes a label column lists.
 
     >>> import augury
-    >>> from pathlib import Path
-    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
-    >>> augury.check(augury.read_corpus(manifest)).rates
+    >>> check(augury.read_corpus(f"{augury.__path__[0]}/demo_data/manifest.csv")).rates
     {8000: 480}
     """
     headers, faults = _headers(corpus, decode)

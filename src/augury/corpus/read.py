@@ -137,7 +137,7 @@ def prepare(
         raise MissingFile(f"{root}: there is no such folder; check the path")
     if not root.is_dir():
         raise UnusableFile(f"{root}: this is a file; give the folder that holds the corpus")
-    corpus, counts = _read_published(name, root, split, level, stats, allow_outside)
+    corpus, counts = _read_archive(name, root, split, level, stats, allow_outside)
     quarantine = out.with_suffix(".quarantine.csv")
     write_quarantine(corpus.rejected, quarantine)  # makes the folder
     if not len(corpus):
@@ -149,7 +149,7 @@ def prepare(
     return PreparedCorpus(corpus, counts, out, quarantine)
 
 
-def _read_published(
+def _read_archive(
     name: str,
     root: Path,
     split: str | None,

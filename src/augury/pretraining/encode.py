@@ -71,7 +71,7 @@ def encode(encoder: Encoder, signal: NDArray[np.float32]) -> NDArray[np.float32]
 
     >>> import numpy as np
     >>> from augury.pretraining.encoder import Encoder
-    >>> from augury.settings import EncoderSettings
+    >>> from augury.pretraining.settings import EncoderSettings
     >>> encoder = Encoder(EncoderSettings(channels=(2,), pools=(8,))).eval()
     >>> encode(encoder, np.zeros(16000, np.float32)).shape
     (98, 256)
