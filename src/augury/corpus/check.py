@@ -59,8 +59,7 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     Reads every recording's header; with `decode`, decodes every recording too, which alone finds
     silent, non-finite and some damaged ones. `top` is how many classes a label column lists.
 
-    >>> import augury
-    >>> check(augury.read_corpus(f"{augury.__path__[0]}/demo_data/manifest.csv")).rates
+    >>> check(augury.read_corpus(demo)).rates  # doctest: +SKIP
     {8000: 480}
     """
     headers, faults = _headers(corpus, decode)
