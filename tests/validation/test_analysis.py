@@ -191,7 +191,7 @@ def test_an_analysis_is_read_back_as_it_was_written(tmp_path):
 
 def test_a_file_that_is_no_analysis_is_named(tmp_path):
     (tmp_path / "analysis.json").write_text('{"gates": 3}')
-    with pytest.raises(ValueError, match=r"analysis\.json: (not an analysis|there is no such file)"):
+    with pytest.raises(ValueError, match=r"analysis\.json: not an analysis"):
         Analysis.read(tmp_path)
-    with pytest.raises(ValueError, match=r"analysis\.json: (not an analysis|there is no such file)"):
+    with pytest.raises(ValueError, match=r"analysis\.json: there is no such"):
         Analysis.read(tmp_path / "none")
