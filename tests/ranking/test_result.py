@@ -139,7 +139,7 @@ def test_no_number_is_taken_for_another(tmp_path):
 
 
 def test_no_ranking_at_all(tmp_path):
-    with pytest.raises(ValueError, match=r"ranking\.json: No such file"):
+    with pytest.raises(ValueError, match=r"ranking\.json: there is no such file"):
         Ranking.read(tmp_path / "ranking.json")
 
 

@@ -190,9 +190,9 @@ def _parse(path: Path) -> Ranking:
     """The content of ranking.json, checked."""
     from pydantic import TypeAdapter, ValidationError
 
-    text = _content(path)
+    data = _content(path)
     try:
-        plain = json.loads(text)
+        plain = json.loads(data.decode("utf-8"))
         if not isinstance(plain, dict):
             raise InputError("it holds no object")
         plain.pop("command", None)  # rendered anew from origin and settings
@@ -231,8 +231,10 @@ def _check(ranking: Ranking) -> None:
 def _read_quarantine(path: Path) -> tuple[Rejected, ...]:
     if not path.exists():
         return ()
+    data = _content(path)
     try:
-        rows = list(csv.DictReader(io.StringIO(_content(path), newline=""), strict=True))
+        text = io.StringIO(data.decode("utf-8"), newline="")
+        rows = list(csv.DictReader(text, strict=True))
         if any(value is None for row in rows for value in row.values()):
             raise InputError("a row is cut short")
         return tuple(
@@ -253,9 +255,9 @@ def _read_quarantine(path: Path) -> tuple[Rejected, ...]:
 def _read_timings(path: Path) -> dict[str, float]:
     if not path.exists():
         return {}
-    text = _content(path)
+    data = _content(path)
     try:
-        plain: Any = json.loads(text)
+        plain: Any = json.loads(data.decode("utf-8"))
         if not isinstance(plain, dict) or not all(type(s) in (int, float) for s in plain.values()):
             raise InputError("it holds no object of numbers")
     except (ValueError, RecursionError) as error:
@@ -263,9 +265,9 @@ def _read_timings(path: Path) -> dict[str, float]:
     return plain
 
 
-def _content(path: Path) -> str:
+def _content(path: Path) -> bytes:
     with explain_os_errors(path):
-        return path.read_text("utf-8")
+        return path.read_bytes()
 
 
 def _not_ours(path: Path, name: str, why: str) -> str:
