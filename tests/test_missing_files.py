@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import pkgutil
 
 import numpy as np
 import pytest
 
 import augury
+from augury.audio.containers import BadAudio
+from augury.compute.cluster import ClusterError
+from augury.corpus.corpus import Rejected, TooManyBad
 from augury.corpus.read import prepare
 from augury.downstream.result import Evaluation
 from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
@@ -61,13 +66,33 @@ def test_a_place_that_cannot_be_written_is_the_users_error(tmp_path):
         Store(tmp_path / "file").write("ab12", {"x": np.zeros(1)})
 
 
-def test_errors_of_files_survive_the_way_between_processes():
-    for error in (MissingFile("a.csv: gone"), UnusableFile("a.csv: shut")):
-        again = pickle.loads(pickle.dumps(error))
-        assert type(again) is type(error)
-        assert str(again) == str(error)
-        assert isinstance(again, InputError)
-        assert isinstance(again, OSError)
+#: What makes an error of the kinds that hold more than a message.
+SPECIAL = {
+    BadAudio: ("empty", "a.wav: no samples"),
+    TooManyBad: (
+        "3 of 4 can't be used",
+        (Rejected(1, "a.wav", None, None, "empty", "a.wav: no samples"),),
+    ),
+}
+
+
+def kinds_below(kind: type) -> set[type]:
+    below = set(kind.__subclasses__())
+    return below.union(*map(kinds_below, below))
+
+
+def test_every_input_error_survives_the_way_between_processes():
+    for module in pkgutil.walk_packages(augury.__path__, "augury."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    kinds = {kind for kind in kinds_below(InputError) if kind.__module__.startswith("augury.")}
+    assert {MissingFile, UnusableFile, BadAudio, ClusterError} <= kinds
+    for kind in kinds:
+        error = kind(*SPECIAL.get(kind, ("a.csv: gone",)))
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
+        assert type(pickle.loads(pickle.dumps(error))) is kind
+        # As tblib, on Dask's workers, makes it anew:
+        assert str(kind.__new__(kind, *error.args)) == str(error)
 
 
 def test_an_input_error_passes_unchanged():

@@ -21,15 +21,15 @@ class InputError(ValueError):
     """
 
 
-class MissingFile(InputError, FileNotFoundError):
+class MissingFile(FileNotFoundError, InputError):
     """A path that the user gave leads to no file or folder."""
 
 
-class UnusableFile(InputError, OSError):
+class UnusableFile(OSError, InputError):
     """A file or folder that the user gave can't be read or written; the message says why."""
 
 
-class MissingPackage(InputError, ModuleNotFoundError):
+class MissingPackage(ModuleNotFoundError, InputError):
     """An optional package is not installed; the message names the extra that brings it."""
 
 

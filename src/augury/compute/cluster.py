@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 _one_task = threading.Lock()
 
 
-class ClusterError(InputError, ConnectionError):
+class ClusterError(ConnectionError, InputError):
     """The cluster can't be reached, has no workers, or went away."""
 
 

@@ -152,6 +152,9 @@ class TooManyBad(InputError):
         super().__init__(message)
         self.rejected = rejected
 
+    def __reduce__(self) -> tuple[type[TooManyBad], tuple[str, tuple[Rejected, ...]]]:
+        return TooManyBad, (str(self), self.rejected)  # so that it crosses processes
+
 
 def refuse_too_many(rejected: tuple[Rejected, ...], kept: int, max_bad: float) -> None:
     """Raises TooManyBad where more than that share was rejected, or nothing was kept."""

@@ -36,7 +36,7 @@ from augury.store import write_atomically
 LOG_EVERY = 20
 
 
-class TooManyNotFinite(InputError, FloatingPointError):
+class TooManyNotFinite(FloatingPointError, InputError):
     """More batches than allowed had a loss or gradient that is not finite."""
 
 
