@@ -324,7 +324,7 @@ def test_long_recordings_are_encoded_in_pieces(manifest):
     encoder = load_encoder(run(manifest).folder)
     signal = toy.voice(np.random.default_rng(0), 1, 9.0)
     whole = encode(encoder, signal)
-    pieces = encode_log_mel(encoder, audio.log_mel(signal), piece=150, context=100)
+    pieces = encode_log_mel(encoder, audio.log_mel(signal), chunk=150, context=100)
     assert pieces.shape == whole.shape
     # What lies more than a second away moves an LSTM's state a little.
     np.testing.assert_allclose(pieces, whole, atol=0.02 * np.abs(whole).max())
