@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from augury.errors import InputError
+from augury.errors import InputError, explain_os_errors
 
 Indices = NDArray[np.int64]
 
@@ -172,7 +172,8 @@ class Scratch:
         size = 4 * math.prod(shape)
         if not shared and size < psutil.virtual_memory().available / 2:
             return np.empty(shape, np.float32)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        with explain_os_errors(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{secrets.token_hex(8)}.npy"
         array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
         if hasattr(os, "posix_fallocate"):  # a full disk is to be an error here, not a crash later
