@@ -12,7 +12,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import cache, partial
@@ -71,7 +71,7 @@ class Cluster:
         return self
 
     @contextmanager
-    def open(self, workers: int | None = None) -> Iterator[Submit]:
+    def open(self, workers: int | None = None) -> Generator[Submit]:
         """`submit`; what still runs when the block is left by an exception is cancelled."""
         executor = self.client.get_executor(pure=False)
         try:

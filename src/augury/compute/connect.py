@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -39,7 +39,7 @@ def open_pool(
     jobs: int | None = None,
     *,
     packages: Sequence[str] = (),
-) -> Iterator[Pool]:
+) -> Generator[Pool]:
     """The pool that the user asked for, its workers checked; closed afterwards.
 
     Args:
@@ -88,7 +88,7 @@ def open_pool(
 
 
 @contextmanager
-def _explain_missing_dask() -> Iterator[None]:
+def _explain_missing_dask() -> Generator[None]:
     try:
         yield
     except ImportError as error:
@@ -117,7 +117,7 @@ def _connect(address: str) -> Client:
 
 
 @contextmanager
-def _start_local(jobs: int) -> Iterator[LocalCluster]:
+def _start_local(jobs: int) -> Generator[LocalCluster]:
     import dask.config
     from distributed import LocalCluster
 
@@ -145,7 +145,7 @@ def _start_local(jobs: int) -> Iterator[LocalCluster]:
 
 
 @contextmanager
-def _start_slurm(cluster: str, settings: dict[str, object]) -> Iterator[SLURMCluster]:
+def _start_slurm(cluster: str, settings: dict[str, object]) -> Generator[SLURMCluster]:
     with _explain_missing_dask():
         import dask.config
 

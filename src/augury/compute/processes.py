@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
@@ -44,7 +44,7 @@ class Processes(LocalPool):
         return Processes(count) if count > 1 else Threads(1)
 
     @contextmanager
-    def open(self, workers: int | None = None) -> Iterator[Submit]:
+    def open(self, workers: int | None = None) -> Generator[Submit]:
         """`submit`; left by an exception, the processes are killed."""
         executor = ProcessPoolExecutor(
             max_workers=workers or self.count,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import wraps
@@ -56,7 +56,7 @@ class Threads(LocalPool):
         return Threads(max(1, min(self.count, tasks)))
 
     @contextmanager
-    def open(self, workers: int | None = None) -> Iterator[Submit]:
+    def open(self, workers: int | None = None) -> Generator[Submit]:
         """`submit`; leaving the block waits for all tasks."""
         count = min(self.count, workers or self.count)
         if count == 1:
