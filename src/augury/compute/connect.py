@@ -1,3 +1,5 @@
+# Of dask.config.get one argument has no full type:
+# pyright: reportUnknownMemberType=false
 """The pool that the user asked for: processes of this machine, or a Dask cluster."""
 
 from __future__ import annotations
@@ -136,7 +138,7 @@ def _start_local(jobs: int) -> Generator[LocalCluster]:
                     "dashboard": False,
                     "dashboard_address": "127.0.0.1:0",  # what remains of it takes any free port
                 },
-            ) as started,
+            ) as started,  # pyright: ignore[reportUnknownVariableType]  # or a coroutine, says distributed
         ):
             yield cast(LocalCluster, started)
     finally:
@@ -186,6 +188,8 @@ def _read_settings(path: Path) -> dict[str, object]:
         settings = content["jobqueue"]["slurm"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no YAML with settings under jobqueue: slurm:") from error
-    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
+    if not isinstance(settings, dict) or not all(
+        isinstance(name, str) for name in cast(dict[object, object], settings)
+    ):
         raise InputError(f"{path}: what is under jobqueue: slurm: must be names with values")
-    return settings
+    return cast(dict[str, object], settings)

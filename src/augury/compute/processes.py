@@ -1,3 +1,5 @@
+# loky has no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """Processes of this machine, each with one thread, that outlive the death of one of them."""
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import time
 from collections.abc import Generator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import cast
 
 from loky import ProcessPoolExecutor
 
@@ -54,7 +57,7 @@ class Processes(LocalPool):
             initargs=(os.getpid(),),
         )
         try:
-            yield executor.submit
+            yield cast(Submit, executor.submit)
         except BaseException:  # Ctrl-C, or an error in a task: nobody waits for the others
             executor.shutdown(kill_workers=True)
             raise

@@ -1,3 +1,5 @@
+# threadpoolctl has no types:
+# pyright: reportMissingTypeStubs=false
 """Threads of this process: on all cores, and with the same bits on any number of them."""
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from augury.compute.pool import LocalPool, Submit
 
-_threadpools = ThreadpoolController()
+_threadpools: Any = ThreadpoolController()
 
 P = ParamSpec("P")
 T = TypeVar("T")
