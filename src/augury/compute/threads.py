@@ -89,7 +89,7 @@ def _run_at_once(function: Callable[..., Any], *arguments: object) -> Future[Any
 
 
 @lru_cache(maxsize=1)
-def _libraries(modules: int) -> ThreadpoolController:
+def _libraries(modules: int) -> Any:
     """The BLAS and OpenMP libraries loaded so far: looked for again once modules were imported."""
     return ThreadpoolController()
 
