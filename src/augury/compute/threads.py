@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
 from itertools import chain, islice
 from typing import Any, ParamSpec, TypeVar
 
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from augury.compute.pool import LocalPool, Submit
 
@@ -78,11 +79,17 @@ def _run_at_once(function: Callable[..., Any], *arguments: object) -> Future[Any
     """The task's future, done."""
     future: Future[Any] = Future()
     try:
-        with threadpool_limits(1):  # as in a worker, so that the last bits are the same
+        with _libraries(len(sys.modules)).limit(limits=1):  # as in a worker: the same last bits
             future.set_result(function(*arguments))
     except Exception as error:
         future.set_exception(error)
     return future
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The BLAS and OpenMP libraries loaded so far: looked for again once modules were imported."""
+    return ThreadpoolController()
 
 
 def run_in_threads(

@@ -28,6 +28,10 @@ from augury.reporter import Reporter
 from augury.store import default_store, write_atomically
 
 
+class AnotherEvaluation(InputError):
+    """The folder of the results holds an evaluation of another task, settings or corpus."""
+
+
 def evaluate(
     task: str,
     corpus: Corpus,
@@ -68,7 +72,8 @@ def evaluate(
 
     Raises:
         InputError: no such task, setting, column, split or encoder; a speaker in train and test
-            both; a folder that holds another evaluation.
+            both.
+        AnotherEvaluation: `out` holds an evaluation of another task, settings or corpus.
         TooManyBad: a larger share than `max_bad` of the segments can't be used.
         Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
     """
@@ -89,7 +94,7 @@ def evaluate(
         if not group.rank:
             for name, text in data.folds[0].task.files.items():
                 write_atomically(folder / name, text)
-            _write(evaluation, folder)
+            evaluation.write(folder)
         for spec in specs:
             for seed in range(seeds):
                 if reporter and not group.rank:
@@ -97,7 +102,8 @@ def evaluate(
                 run = TaskRun(data, spec, seed, folder, cache, group, minutes, reporter)
                 evaluation = _add_outcome(evaluation, spec, run.outcome())
                 if not group.rank:
-                    _write(evaluation, folder)
+                    evaluation.write(folder)
+                    write_report(evaluation, folder)
     return evaluation
 
 
@@ -111,11 +117,6 @@ def _in_turn(group: ProcessGroup) -> Iterator[None]:
     finally:
         if not group.rank:
             group.wait()
-
-
-def _write(evaluation: Evaluation, folder: Path) -> None:
-    evaluation.write(folder)
-    write_report(evaluation, folder)
 
 
 def _open_evaluation(folder: Path, data: TaskData) -> Evaluation:
@@ -134,7 +135,7 @@ def _open_evaluation(folder: Path, data: TaskData) -> Evaluation:
     unlike += config.differences(asked, there)
     unlike += config.differences(data.about, known.data, "data.")
     if unlike:
-        raise InputError(
+        raise AnotherEvaluation(
             f"{folder} holds another evaluation: {'; '.join(unlike[:5])} there. Repeat its "
             "settings to add to it, or choose another --out"
         )

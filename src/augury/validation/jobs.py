@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -256,17 +256,22 @@ def run_pretraining(job: Job, out: Path, **where: Any) -> Pretrained | None:
 
 
 def _evaluate(site: RunOptions, job: Job, features: Path, log: _Log) -> dict[str, Any]:
-    from augury.downstream.evaluate import evaluate
+    from augury.downstream.evaluate import AnotherEvaluation, evaluate
 
     settings = dict(job.settings)
     baseline = settings.pop("encoder")
     encoder = job.needs.folder(site.store) / "encoder" if job.needs else baseline
-    done = evaluate(
-        settings.pop("task"), job.data.read(), encoder,
-        out=job.folder(site.store) / "evaluation", seeds=settings.pop("seeds"),
-        store=site.store, features=features, jobs=1, device=site.device or None,
-        minutes=site.minutes, reporter=log, **settings,
+    out = job.folder(site.store) / "evaluation"
+    run = partial(
+        evaluate, settings.pop("task"), job.data.read(), encoder, out=out, store=site.store,
+        features=features, jobs=1, device=site.device or None, minutes=site.minutes,
+        reporter=log, **settings,
     )  # fmt: skip
+    try:
+        done = run()
+    except AnotherEvaluation:  # begun with what counts as the same here, such as a moved corpus
+        shutil.rmtree(out)
+        done = run()
     (contender,) = done.models
     outcomes = [
         {
