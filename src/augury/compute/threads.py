@@ -1,3 +1,5 @@
+# threadpoolctl has no types:
+# pyright: reportMissingTypeStubs=false
 """Threads of this process: on all cores, and with the same bits on any number of them."""
 
 from __future__ import annotations
@@ -5,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, wraps
@@ -16,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 from augury.compute.pool import LocalPool, Submit
 
-_threadpools = ThreadpoolController()
+_threadpools: Any = ThreadpoolController()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,7 +59,7 @@ class Threads(LocalPool):
         return Threads(max(1, min(self.count, tasks)))
 
     @contextmanager
-    def open(self, workers: int | None = None) -> Iterator[Submit]:
+    def open(self, workers: int | None = None) -> Generator[Submit]:
         """`submit`; leaving the block waits for all tasks."""
         count = min(self.count, workers or self.count)
         if count == 1:
@@ -87,7 +89,7 @@ def _run_at_once(function: Callable[..., Any], *arguments: object) -> Future[Any
 
 
 @lru_cache(maxsize=1)
-def _libraries(modules: int) -> ThreadpoolController:
+def _libraries(modules: int) -> Any:
     """The BLAS and OpenMP libraries loaded so far: looked for again once modules were imported."""
     return ThreadpoolController()
 

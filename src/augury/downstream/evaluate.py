@@ -6,7 +6,7 @@ with the trained weights. Called again, finished runs are read, and one that was
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +108,7 @@ def evaluate(
 
 
 @contextmanager
-def _in_turn(group: ProcessGroup) -> Iterator[None]:
+def _in_turn(group: ProcessGroup) -> Generator[None]:
     """Let the first process run alone; the others follow, and find its work in the store."""
     if group.rank:
         group.wait()

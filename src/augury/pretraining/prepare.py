@@ -115,7 +115,7 @@ class ExtractedClips:
         return replace(
             self,
             digests=tuple(self.digests[r] for r in recordings),
-            whole=self.recording_frames[np.asarray(recordings, np.int64)],
+            recording_frames=self.recording_frames[np.asarray(recordings, np.int64)],
             first=self.first[segments],
             frames=self.frames[segments],
         )
