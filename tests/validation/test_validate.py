@@ -28,7 +28,7 @@ from augury.validation import validate as experiment  # noqa: E402
 from augury.validation.analysis import Analysis  # noqa: E402
 from augury.validation.validate import plan_jobs, validate  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("own_store")
+pytestmark = pytest.mark.usefixtures("own_store", "without_pages")
 
 RECIPE = """
 candidates = ["toy:pitch", "own:zero_crossings", "own:noise"]
@@ -73,13 +73,6 @@ def recipe(tmp_path, monkeypatch):
     (tmp_path / "tiny.toml").write_text(toy.preset(epochs=2))
     toy.corpus(tmp_path, each=12)
     return write
-
-
-@pytest.fixture(autouse=True)
-def without_pages(monkeypatch):
-    """Leaves out the reports of single jobs: half of a toy job's time, tested elsewhere."""
-    monkeypatch.setattr("augury.downstream.evaluate.write_report", lambda *_: None)
-    monkeypatch.setattr("augury.pretraining.pretrain.render", lambda *_: "")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import os
 import re
 import signal as signals
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,7 @@ def decode(data: bytes, name: str, *, max_hours: float = _MAX_HOURS) -> tuple[Si
 
 
 @contextmanager
-def _defer_interrupts() -> Iterator[None]:
+def _defer_interrupts() -> Generator[None]:
     """Ctrl-C waits until the end of this block.
 
     libsndfile reads through callbacks, and an interrupt raised in one is swallowed there: the file

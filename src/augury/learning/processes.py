@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,7 +40,7 @@ class ProcessGroup:
 
 
 @contextmanager
-def process_group(device: str | None) -> Iterator[ProcessGroup]:
+def process_group(device: str | None) -> Generator[ProcessGroup]:
     """The processes that torchrun started; on GPUs if there are any and no device is given."""
     chosen = find_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -84,7 +84,7 @@ class FolderInUse(InputError):
 
 
 @contextmanager
-def lock_folder(folder: Path, group: ProcessGroup) -> Iterator[None]:
+def lock_folder(folder: Path, group: ProcessGroup) -> Generator[None]:
     """Keep other runs out of a folder in the block.
 
     Raises:

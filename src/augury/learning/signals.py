@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[list[int]]:
+def stop_on_signals() -> Generator[list[int]]:
     """In the block, SIGTERM, SIGINT and SIGUSR1 only put their number into the list.
 
     A second Ctrl-C interrupts at once. In threads other than the main one, nothing changes.

@@ -12,7 +12,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -368,7 +368,7 @@ def sum_over_batches(
 
 
 @contextmanager
-def with_threads(count: int) -> Iterator[None]:
+def with_threads(count: int) -> Generator[None]:
     """In the block, torch computes with so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

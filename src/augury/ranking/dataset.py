@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,7 +69,7 @@ def open_dataset(
     jobs: int | None = None,
     cluster: str | Client | None = None,
     reporter: Reporter | None = None,
-) -> Iterator[Dataset]:
+) -> Generator[Dataset]:
     """Extract what is not in the store yet; the embeddings live as long as the block.
 
     Args:

@@ -12,7 +12,7 @@ import re
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -310,7 +310,7 @@ def _advance(character: str) -> float:
 
 
 @contextmanager
-def drawing(salt: str) -> Iterator[None]:
+def drawing(salt: str) -> Generator[None]:
     """Matplotlib as it comes, whatever the user's own defaults; ids depend on the salt alone."""
     with rc_context(), warnings.catch_warnings():
         rcdefaults()
