@@ -161,7 +161,10 @@ def test_it_overfits_eight_utterances(manifest):
         toy.preset(dropout=0.0).replace("units = 8", "units = 64").replace("= 16", "= 64")
     )
     # The pseudo-label alone: reconstruction through so few dimensions can't reach 0.
-    done = run(manifest, epochs=300, validation="0", mel=0.0, mfcc=0.0, schedule="cosine")
+    done = run(
+        manifest, epochs=150, validation="0", mel=0.0, mfcc=0.0, learning_rate=0.01,
+        schedule="cosine",
+    )  # fmt: skip
     assert done.history[0]["training"]["toy:level"] > 0.5
     assert done.history[-1]["training"]["toy:level"] < 0.05
 
@@ -277,7 +280,7 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
 def test_two_processes_asked_to_stop_go_on_together(manifest):
     folder = manifest.parent
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    stopped = subprocess.Popen(two_processes(manifest, "stopped", 60), **quiet)
+    stopped = subprocess.Popen(two_processes(manifest, "stopped", 30), **quiet)
     log = folder / "stopped/log.jsonl"
     while stopped.poll() is None and not (log.exists() and log.stat().st_size > 1000):
         time.sleep(0.02)
@@ -285,7 +288,7 @@ def test_two_processes_asked_to_stop_go_on_together(manifest):
     assert stopped.wait(60) != 0
     assert not (folder / "stopped/model.safetensors").exists()
     for name in ("stopped", "whole"):
-        subprocess.run(two_processes(manifest, name, 60), **quiet, check=True, timeout=300)
+        subprocess.run(two_processes(manifest, name, 30), **quiet, check=True, timeout=300)
     whole = (folder / "whole/model.safetensors").read_bytes()
     assert (folder / "stopped/model.safetensors").read_bytes() == whole
 
