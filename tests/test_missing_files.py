@@ -15,6 +15,7 @@ from augury.compute.cluster import ClusterError
 from augury.corpus.corpus import Rejected, TooManyBad
 from augury.corpus.read import prepare
 from augury.downstream.result import Evaluation
+from augury.embeddings import Scratch
 from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
 from augury.pretraining.choice import read_weights
 from augury.ranking.result import Ranking
@@ -64,6 +65,8 @@ def test_a_place_that_cannot_be_written_is_the_users_error(tmp_path):
         write_atomically(tmp_path / "file" / "ranking.json", "{}")
     with pytest.raises(UnusableFile):
         Store(tmp_path / "file").write("ab12", {"x": np.zeros(1)})
+    with pytest.raises(UnusableFile, match="scratch"):
+        Scratch(tmp_path / "file").empty((2, 2), shared=True)
 
 
 #: What makes an error of the kinds that hold more than a message.

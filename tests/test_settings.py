@@ -96,10 +96,30 @@ def test_every_setting_says_what_it_is():
             assert declaration.help or name == "encoder", name
 
 
-def test_numbers_of_numpy_and_lists_are_taken():
-    made = AsrSettings(label="x", epochs=np.int64(3), channels=[4, 5], learning_rate=np.float32(1))
-    assert (made.epochs, made.channels, made.learning_rate) == (3, (4, 5), 1.0)
-    json.dumps(made.to_dict())
+def as_numpy(value):
+    """The value as NumPy's numbers, inside lists and tables too."""
+    if isinstance(value, bool | int | float):
+        return np.asarray(value)[()]
+    if isinstance(value, tuple):
+        return [as_numpy(item) for item in value]
+    return {k: as_numpy(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize(("cls", "given"), list(STAGES.items()))
+def test_numbers_of_numpy_are_taken_as_pythons_by_every_setting(cls, given):
+    plain = cls.from_choices({**given, **({"channels": (4, 5)} if cls is AsrSettings else {})})
+    choices = {name: as_numpy(getattr(plain, name)) for name in declarations(cls)}
+    made = cls.from_choices(choices)
+    assert made == plain
+    assert json.dumps(made.to_dict()) == json.dumps(plain.to_dict())  # refuses NumPy's
+    for name in declarations(cls):
+        assert type(getattr(made, name)) is type(getattr(plain, name)), name
+
+
+def test_arrays_of_numpy_are_taken_as_lists():
+    made = AsrSettings(label="x", channels=np.array([4, 5]), learning_rate=np.float32(1))
+    assert (made.channels, made.learning_rate) == ((4, 5), 1.0)
+    assert {type(size) for size in made.channels} == {int}
 
 
 def test_one_line_declares_a_setting():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib import metadata
 
 
@@ -13,4 +14,9 @@ def versions(*packages: str) -> dict[str, str]:
     ['python', 'augury', 'numpy', 'scipy', 'soundfile', 'soxr', 'torch']
     """
     names = ("augury", "numpy", "scipy", "soundfile", "soxr", *packages)
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
+    return {"python": platform.python_version()} | {name: _version(name) for name in names}
+
+
+@cache
+def _version(package: str) -> str:
+    return metadata.version(package)

@@ -17,12 +17,12 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -78,9 +78,7 @@ class Declaration:
 
     def check(self, value: Any) -> Any:
         """The value, lists as tuples and NumPy's numbers as Python's; InputError if it can't be."""
-        if isinstance(value, np.generic):
-            value = value.item()
-        value = tuple(value) if isinstance(value, list) else value
+        value = _plain(value)
         if self.adapter is None:
             if not isinstance(value, self.type):
                 raise InputError(f"{self.name} is {value!r}, but must be {self.type.__name__}")
@@ -125,7 +123,18 @@ def _bounds(metadata: tuple[Any, ...]) -> tuple[float | None, float | None]:
         for bound in item.metadata if isinstance(item, FieldInfo) else (item,):
             low = bound.ge if isinstance(bound, Ge) else low
             high = bound.le if isinstance(bound, Le) else high
-    return typing.cast(Any, low), typing.cast(Any, high)
+    return cast(Any, low), cast(Any, high)
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples, and NumPy's numbers as Python's, inside lists and tables too."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = cast(Any, value).tolist()
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in cast(Iterable[Any], value))
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in cast(dict[Any, Any], value).items()}
+    return value
 
 
 @cache
@@ -149,7 +158,7 @@ def _declaration(field: dataclasses.Field[Any], hint: Any) -> Declaration:
         field.default,
         (about.description if about else None) or field.name.replace("_", " "),
         *_bounds(metadata),
-        str(extra.get("unit", "")) if isinstance(extra, dict) else "",
+        str(cast(dict[str, Any], extra).get("unit", "")) if isinstance(extra, dict) else "",
         None if nested else TypeAdapter(hint, config=ConfigDict(strict=True)),
     )
 
@@ -174,8 +183,8 @@ class Settings:
         """Settings from names and values; InputError names an unknown one, and the nearest."""
         if not isinstance(choices, Mapping):
             raise InputError(f"the settings of {cls.of_what} are {choices!r}, but must be a table")
-        known = declarations(cls)
-        for name in choices:
+        known, table = declarations(cls), cast(Mapping[str, Any], choices)
+        for name in table:
             if name not in known:
                 hint = did_you_mean(name, known, cutoff=0.3) or f"; there are {', '.join(known)}"
                 raise InputError(f"{name}: no such setting of {cls.of_what}{hint}")
@@ -183,7 +192,7 @@ class Settings:
             name: known[name].type.from_choices(value)
             if known[name].adapter is None and not isinstance(value, Settings)
             else value
-            for name, value in choices.items()
+            for name, value in table.items()
         }
         absent = [
             declaration.name
@@ -200,7 +209,7 @@ class Settings:
         return {
             name: value.to_dict()
             if isinstance(value, Settings)
-            else list(value)
+            else list(cast(tuple[Any, ...], value))
             if isinstance(value, tuple)
             else value
             for name in declarations(type(self))
@@ -222,7 +231,8 @@ class Settings:
             if isinstance(value, bool):
                 words.append(option if value else f"--no-{option.removeprefix('--')}")
             elif isinstance(value, tuple):
-                words += [word for item in value for word in (option, str(item))]
+                items = cast(tuple[Any, ...], value)
+                words += [word for item in items for word in (option, str(item))]
             else:
                 words += [option, str(value)]
         return words

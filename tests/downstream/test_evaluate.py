@@ -26,6 +26,7 @@ from augury.downstream.result import Evaluation  # noqa: E402
 from augury.downstream.settings import ClassifySettings  # noqa: E402
 from augury.downstream.tasks.classify import Classify  # noqa: E402
 from augury.downstream.tasks.task import DownstreamModel  # noqa: E402
+from augury.errors import UnusableFile  # noqa: E402
 from augury.learning.training import Stopped  # noqa: E402
 from augury.pretraining.encode import load_encoder  # noqa: E402
 
@@ -283,6 +284,14 @@ def test_what_can_not_be_is_told(spoken, tmp_path):
     with pytest.raises(ValueError, match=r"1 of 1 segments can't be used.*elsewhere"):
         run(spoken[1], name="outside")
     assert "elsewhere" in (spoken[1].parent / "outside/quarantine.csv").read_text()
+
+
+def test_a_file_in_place_of_a_folder_is_the_users_error(spoken):
+    out = spoken[1].parent / "out"
+    out.mkdir()
+    (out / "runs").write_text("")
+    with pytest.raises(UnusableFile, match="runs"):
+        run(spoken[1])
 
 
 def test_broken_recordings_are_named(spoken):

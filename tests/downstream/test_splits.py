@@ -72,18 +72,18 @@ def test_every_speaker_is_in_the_test_of_one_fold(made):
 
 def test_speakers_in_train_and_test_are_refused_unless_asked_for(made):
     corpus = made(split=["train", "train", "dev", "test"], speaker=["a", "b", "c", "b"])
-    with pytest.raises(ValueError, match=r"1 speakers are in train and test both \(b.*--shared"):
+    with pytest.raises(ValueError, match=r"1 speakers are in both train and test \(b.*--shared"):
         parts(corpus)
     assert parts(corpus, shared_speakers=True)[3] == "test"
 
 
 def test_what_can_not_be_is_told(made):
     corpus = made(split=["train", "test", "test"], speaker=["a", "b", "c"])
-    with pytest.raises(ValueError, match="no segment is left to validation on"):
+    with pytest.raises(ValueError, match="no segment is left for the validation split"):
         parts(corpus)
     with pytest.raises(ValueError, match="no segment is of split 'eval'"):
         parts(corpus, test="eval")
-    with pytest.raises(ValueError, match=r"test is 1\.5, but is a share"):
+    with pytest.raises(ValueError, match=r"test is 1\.5, but must be a share"):
         parts(corpus, test="1.5")
 
 
@@ -91,7 +91,9 @@ def test_what_can_not_be_is_told(made):
 def test_a_share_of_nothing_or_of_nearly_all_is_refused(made, share):
     corpus = made(label=["x"] * 10)
     for choice in ("test", "validation"):
-        with pytest.raises(ValueError, match=f"{choice} is {share}, but is a share above 0, up"):
+        with pytest.raises(
+            ValueError, match=f"{choice} is {share}, but must be a share above 0, up"
+        ):
             parts(corpus, **{choice: share})
 
 
@@ -120,7 +122,7 @@ def test_of_two_speakers_one_is_held_out_and_the_only_one_never_is(made):
     corpus = made(split=["train", "train", "test"], speaker=list("abc"))
     assert sorted(parts(corpus)) == ["test", "train", "validation"]
     alone = made(split=["train", "train", "test"], speaker=["a", "a", "c"])
-    with pytest.raises(ValueError, match="no segment is left to validation on"):
+    with pytest.raises(ValueError, match="no segment is left for the validation split"):
         parts(alone)
 
 

@@ -335,9 +335,7 @@ def test_with_another_number_of_processes_the_epoch_begins_again(tmp_path):
     about["processes"] = 2
     checkpoint.save(tmp_path / "checkpoint", going.model, going.optimisers, about, key="this run")
     assert going.train().epoch == 4
-    assert warnings == [
-        "1 processes, and 2 before: batches are cut otherwise, so epoch 2 begins again"
-    ]
+    assert warnings == ["1 processes, but 2 before: batches differ, so epoch 2 begins again"]
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path):

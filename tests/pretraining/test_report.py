@@ -242,7 +242,10 @@ def test_any_name_can_be_shown(name: str) -> None:
 def test_the_kept_epoch_and_the_figures_are_in_the_table() -> None:
     found = sample(number("F0", weight=0.25), epochs=4, kept=3, ratios={"F0": 0.25, "mel": 0.75})
     page = Page(render(*found))
-    assert "Kept are the weights of epoch 3, of the lowest loss on held-out speech." in page.text
+    assert (
+        "The weights are those of epoch 3, which had the lowest loss on held-out speech."
+        in page.text
+    )
     row = re.search(r"F0\s+L1 of the z-scored pseudo-label(.*?)log-mel", page.text, flags=re.S)
     assert row is not None
     # ratio, validation, constant guess, training, weight
@@ -351,7 +354,7 @@ def test_without_validation_only_training_is_shown() -> None:
     page = Page(render(*found))
     assert losses.verdict(run(found)).startswith("Nothing was held out")
     assert "No validation" in page.text
-    assert "Kept are the weights of epoch 4, the last." in page.text
+    assert "The weights are those of epoch 4, the last." in page.text
     for text in ("Ratio", "onstant guess"):
         assert text not in page.text
     assert "held out for validation" not in card(found[0])
@@ -363,7 +366,7 @@ def test_a_worker_without_a_held_out_frame_is_not_judged() -> None:
     parts = {one.key: one for one in run(found).workers}
     for name in ("own:gone", "own:far", "own:flat"):
         assert parts[name].ratio is None
-    assert "No loss on held-out speech to judge own:gone, own:far and own:flat by." in (
+    assert "No loss on held-out speech for own:gone, own:far and own:flat." in (
         losses.warnings(found[0], run(found))
     )
     assert losses.speed(found[0]) == ""
@@ -371,7 +374,9 @@ def test_a_worker_without_a_held_out_frame_is_not_judged() -> None:
 
 def test_one_epoch_is_said_as_one() -> None:
     found = CASES["one epoch"]()
-    assert losses.training_sentence(found[0]) == "It saw 1.2 h of speech (1,456 clips) in 1 epoch."
+    assert losses.training_sentence(found[0]) == (
+        "It was trained on 1.2 h of speech (1,456 clips) for 1 epoch."
+    )
     assert losses.total_loss_sentence(run(found)).startswith(
         "One epoch: the total loss on held-out speech"
     )
@@ -385,7 +390,9 @@ def test_what_came_of_the_epochs_is_said() -> None:
     config, _ = sample(number("F0"), epochs=5, kept=3)
     settings = replace(config.settings, epochs=9, patience=2)
     text = losses.training_sentence(replace(config, settings=settings))
-    assert "in 5 epochs, of 9 at most: it stopped after 2 epochs without a lower loss" in text
+    assert (
+        "for 5 epochs, of 9 at most: training stopped after 2 epochs without a lower loss" in text
+    )
 
 
 def test_categories_are_named_with_their_shares() -> None:
@@ -438,7 +445,7 @@ def test_card_says_how_to_load_and_what_goes_in_and_out() -> None:
         "features = encoder(signal)",
         "augury encode audio.wav --encoder FOLDER --out features",
         "one channel at 16 kHz",
-        "log-mel of 80 bands in dB as `augury.audio.log_mel` gives it",
+        "log-mel of 80 bands in dB as `augury.audio.log_mel` returns it",
         "(batch, frames, 256), 100 frames a second, the first centred at 12.5 ms",
         "arXiv 2104.07388",
         "torch 2.6.0",
@@ -480,8 +487,8 @@ def test_tables_of_the_card_are_whole() -> None:
     ],
 )
 def test_any_text_is_a_code_span(text: str, span: str) -> None:
-    assert losses.code(text) == span
+    assert losses.code_span(text) == span
 
 
 def test_a_bar_is_escaped_in_a_cell() -> None:
-    assert losses.code("a|b", cell=True) == "`a\\|b`"
+    assert losses.code_span("a|b", cell=True) == "`a\\|b`"

@@ -14,7 +14,7 @@ pytest.importorskip("opensmile")
 
 from augury.validation.validate import plan_jobs, validate
 
-pytestmark = pytest.mark.usefixtures("own_store")
+pytestmark = pytest.mark.usefixtures("own_store", "without_pages")
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 ASR = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ EXTRACTION_LINES, TRAINING_LINES = 10.0, 30.0
 
 
 @contextmanager
-def open_reporter(*, silent: bool = False) -> Iterator[Reporter]:
+def open_reporter(*, silent: bool = False) -> Generator[Reporter]:
     """A reporter that draws bars on a terminal and prints lines elsewhere; bars end with it."""
     if silent:
         yield Reporter()

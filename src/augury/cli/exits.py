@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -92,7 +92,7 @@ def is_first() -> bool:
 
 
 @contextmanager
-def quarantine_in(folder: Path) -> Iterator[None]:
+def quarantine_in(folder: Path) -> Generator[None]:
     """Where too much can't be used, write quarantine.csv to the folder: which rows, and why."""
     from augury.corpus.corpus import TooManyBad
     from augury.corpus.manifest import write_quarantine

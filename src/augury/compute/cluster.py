@@ -1,3 +1,5 @@
+# threadpoolctl and SciPy have no types, and those of distributed are partly unknown:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """Workers on other machines: a Dask client as a pool, and what is asked of its workers.
 
 Workers run the functions that a local run runs, on the same files, under the same versions: that is
@@ -12,7 +14,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import cache, partial
@@ -71,7 +73,7 @@ class Cluster:
         return self
 
     @contextmanager
-    def open(self, workers: int | None = None) -> Iterator[Submit]:
+    def open(self, workers: int | None = None) -> Generator[Submit]:
         """`submit`; what still runs when the block is left by an exception is cancelled."""
         executor = self.client.get_executor(pure=False)
         try:
@@ -103,9 +105,9 @@ class Cluster:
         while not self._threads():
             waited = time.monotonic() - began
             if self.slurm:
-                jobs = self.slurm.workers.values()
+                jobs = cast(Collection[object], self.slurm.workers.values())
                 if jobs and not any(getattr(job, "job_id", True) for job in jobs):
-                    refusal = _refusal(self.slurm.job_script())
+                    refusal = _refusal(cast(str, self.slurm.job_script()))
                     raise ClusterError(f"SLURM refused all of the jobs: {refusal}")
                 self.slurm.scale(self.jobs)  # anew for those that have ended
                 if waited >= warned:
@@ -174,7 +176,8 @@ class Cluster:
 
     @property
     def _address(self) -> str:
-        return str(self.client.scheduler.address) if self.client.scheduler else ""
+        scheduler = cast(Any, self.client.scheduler)
+        return str(scheduler.address) if scheduler else ""
 
 
 def _refusal(script: str) -> str:
@@ -201,10 +204,14 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
 
 def blas_architecture() -> str:
     """The processors that BLAS computes for here: for others it may round otherwise."""
-    import scipy.linalg  # noqa: F401  # it brings a BLAS of its own
+    import scipy.linalg  # noqa: F401  # pyright: ignore[reportUnusedImport]  # brings its own BLAS
 
-    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
-    names = {library.get("architecture") or library["prefix"] for library in libraries}
+    libraries = cast(list[dict[str, str]], threadpool_info())
+    names = {
+        library.get("architecture") or library["prefix"]
+        for library in libraries
+        if library["user_api"] == "blas"
+    }
     return " and ".join(sorted(names))
 
 

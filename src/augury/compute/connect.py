@@ -1,3 +1,5 @@
+# Of dask.config.get one argument has no full type:
+# pyright: reportUnknownMemberType=false
 """The pool that the user asked for: processes of this machine, or a Dask cluster."""
 
 from __future__ import annotations
@@ -6,7 +8,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -39,7 +41,7 @@ def open_pool(
     jobs: int | None = None,
     *,
     packages: Sequence[str] = (),
-) -> Iterator[Pool]:
+) -> Generator[Pool]:
     """The pool that the user asked for, its workers checked; closed afterwards.
 
     Args:
@@ -88,7 +90,7 @@ def open_pool(
 
 
 @contextmanager
-def _explain_missing_dask() -> Iterator[None]:
+def _explain_missing_dask() -> Generator[None]:
     try:
         yield
     except ImportError as error:
@@ -117,7 +119,7 @@ def _connect(address: str) -> Client:
 
 
 @contextmanager
-def _start_local(jobs: int) -> Iterator[LocalCluster]:
+def _start_local(jobs: int) -> Generator[LocalCluster]:
     import dask.config
     from distributed import LocalCluster
 
@@ -136,7 +138,7 @@ def _start_local(jobs: int) -> Iterator[LocalCluster]:
                     "dashboard": False,
                     "dashboard_address": "127.0.0.1:0",  # what remains of it takes any free port
                 },
-            ) as started,
+            ) as started,  # pyright: ignore[reportUnknownVariableType]  # or a coroutine, says distributed
         ):
             yield cast(LocalCluster, started)
     finally:
@@ -145,7 +147,7 @@ def _start_local(jobs: int) -> Iterator[LocalCluster]:
 
 
 @contextmanager
-def _start_slurm(cluster: str, settings: dict[str, object]) -> Iterator[SLURMCluster]:
+def _start_slurm(cluster: str, settings: dict[str, object]) -> Generator[SLURMCluster]:
     with _explain_missing_dask():
         import dask.config
 
@@ -186,6 +188,8 @@ def _read_settings(path: Path) -> dict[str, object]:
         settings = content["jobqueue"]["slurm"]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise InputError(f"{path}: no YAML with settings under jobqueue: slurm:") from error
-    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
+    if not isinstance(settings, dict) or not all(
+        isinstance(name, str) for name in cast(dict[object, object], settings)
+    ):
         raise InputError(f"{path}: what is under jobqueue: slurm: must be names with values")
-    return settings
+    return cast(dict[str, object], settings)

@@ -1,3 +1,5 @@
+# loky has no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """Processes of this machine, each with one thread, that outlive the death of one of them."""
 
 from __future__ import annotations
@@ -6,9 +8,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import cast
 
 from loky import ProcessPoolExecutor
 
@@ -44,7 +47,7 @@ class Processes(LocalPool):
         return Processes(count) if count > 1 else Threads(1)
 
     @contextmanager
-    def open(self, workers: int | None = None) -> Iterator[Submit]:
+    def open(self, workers: int | None = None) -> Generator[Submit]:
         """`submit`; left by an exception, the processes are killed."""
         executor = ProcessPoolExecutor(
             max_workers=workers or self.count,
@@ -54,7 +57,7 @@ class Processes(LocalPool):
             initargs=(os.getpid(),),
         )
         try:
-            yield executor.submit
+            yield cast(Submit, executor.submit)
         except BaseException:  # Ctrl-C, or an error in a task: nobody waits for the others
             executor.shutdown(kill_workers=True)
             raise

@@ -1,21 +1,24 @@
+# threadpoolctl has no types:
+# pyright: reportMissingTypeStubs=false
 """Threads of this process: on all cores, and with the same bits on any number of them."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
 from itertools import chain, islice
 from typing import Any, ParamSpec, TypeVar
 
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from augury.compute.pool import LocalPool, Submit
 
-_threadpools = ThreadpoolController()
+_threadpools: Any = ThreadpoolController()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +59,7 @@ class Threads(LocalPool):
         return Threads(max(1, min(self.count, tasks)))
 
     @contextmanager
-    def open(self, workers: int | None = None) -> Iterator[Submit]:
+    def open(self, workers: int | None = None) -> Generator[Submit]:
         """`submit`; leaving the block waits for all tasks."""
         count = min(self.count, workers or self.count)
         if count == 1:
@@ -78,11 +81,17 @@ def _run_at_once(function: Callable[..., Any], *arguments: object) -> Future[Any
     """The task's future, done."""
     future: Future[Any] = Future()
     try:
-        with threadpool_limits(1):  # as in a worker, so that the last bits are the same
+        with _libraries(len(sys.modules)).limit(limits=1):  # as in a worker: the same last bits
             future.set_result(function(*arguments))
     except Exception as error:
         future.set_exception(error)
     return future
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> Any:
+    """The BLAS and OpenMP libraries loaded so far: looked for again once modules were imported."""
+    return ThreadpoolController()
 
 
 def run_in_threads(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
 @contextmanager
-def measure_time(timings: dict[str, float], name: str) -> Iterator[None]:
+def measure_time(timings: dict[str, float], name: str) -> Generator[None]:
     """Add the seconds spent inside the block to `timings[name]`.
 
     >>> timings = {}

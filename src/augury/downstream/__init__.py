@@ -1,1 +1,1 @@
-"""DownstreamModel tasks: how well one is done on features of a pretrained encoder (needs torch)."""
+"""Downstream tasks: how well each is solved on features of a pretrained encoder (needs torch)."""

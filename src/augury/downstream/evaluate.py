@@ -1,12 +1,12 @@
 """Downstream evaluation (the paper's third step): train a task on encoders, and score it.
 
-The results folder fills as the evaluation runs: results.json, results.csv, report.html, and runs/
-with the trained weights. Called again, finished runs are read, and one that was stopped resumes.
+The results folder is updated after each run: results.json, results.csv, report.html, and runs/ with
+the trained weights. When called again, finished runs are read, and one that was stopped resumes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,10 @@ from augury.reporter import Reporter
 from augury.store import default_store, write_atomically
 
 
+class AnotherEvaluation(InputError):
+    """The folder of the results holds an evaluation of another task, settings or corpus."""
+
+
 def evaluate(
     task: str,
     corpus: Corpus,
@@ -47,49 +51,57 @@ def evaluate(
     """Train and score a downstream task on encoders; resume an evaluation that was stopped.
 
     Args:
-        task: "asr", "speaker", "classify", or your own as "module:Class" (see
-            `augury.downstream.tasks.task.Task`).
+        task: "asr", "speaker", "classify", or your own as "module:Class" (see `augury.Task`).
         corpus: from `read_corpus`.
         encoders: folders that `pretrain` wrote; "mel" for log-mel features alone, "random" for an
             encoder that was never trained.
-        out: folder of the results. Where it holds an evaluation of the same task and settings,
-            these encoders are added to it.
+        out: folder of the results. If it has an evaluation of the same task and settings, these
+            encoders are added to it.
         preset: "paper", "small", or a TOML file of the task's settings.
         seeds: runs of each encoder: with seeds 0, 1, …, seeds − 1.
         store: folder of extracted values; the one that `rank` uses.
-        features: folder of cached features of encoders, 0.18 GB an hour of speech and encoder;
+        features: folder of cached encoder features, 0.18 GB for each hour of speech and encoder;
             the store, if not given.
-        jobs: processes that extract.
+        jobs: processes that extract log-mel; enough to keep all cores busy if not given.
         device: of torch; a GPU where there is one, if not given.
         minutes: between checkpoints.
         reporter: gets the progress of extraction, encoding and training, a message when a run
             begins, and warnings of problems that do not stop a run.
-        choices: fields of the task's settings (`label` among them), in place of the preset's.
+        choices: fields of the task's settings, `label` included, that replace the preset's.
 
     Raises:
-        InputError: no such task, setting, column, split or encoder; a speaker in train and test
-            both; a folder that holds another evaluation.
+        InputError: no such task, setting, column, split or encoder; a speaker in both train and
+            test.
+        AnotherEvaluation: `out` has an evaluation of another task, settings or corpus.
         TooManyBad: a larger share than `max_bad` of the segments can't be used.
         Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
+
+    >>> import augury
+    >>> from pathlib import Path
+    >>> corpus = augury.read_corpus(Path(augury.__file__).parent / "demo_data" / "manifest.csv")
+    >>> corpus = corpus.select(range(0, len(corpus), 8))
+    >>> evaluation = evaluate("classify", corpus, label="digit", out="results", seeds=1, jobs=1)
+    >>> evaluation.metric.name, evaluation.data["test"]["segments"]
+    ('error', 10)
     """
     kind = find_task(task)
     if seeds < 1:
         raise InputError(f"seeds is {seeds}, but it takes at least one")
     settings: EvaluateSettings = kind.Settings.of(preset, task, **choices)
     specs = find_encoders(encoders, settings)
-    place, folder = Path(store or default_store()).absolute(), Path(out)
-    cache = Path(features).absolute() if features else place
+    store_folder, folder = Path(store or default_store()).absolute(), Path(out)
+    cache = Path(features).absolute() if features else store_folder
     with process_group(device) as group, lock_folder(folder, group):
         with _in_turn(group):
             data = prepare_task(
-                task, kind, settings, corpus, store=place, folder=folder, group=group, jobs=jobs,
-                reporter=reporter,
+                task, kind, settings, corpus, store=store_folder, folder=folder, group=group,
+                jobs=jobs, reporter=reporter,
             )  # fmt: skip
         evaluation = _open_evaluation(folder, data)
         if not group.rank:
             for name, text in data.folds[0].task.files.items():
                 write_atomically(folder / name, text)
-            _write(evaluation, folder)
+            evaluation.write(folder)
         for spec in specs:
             for seed in range(seeds):
                 if reporter and not group.rank:
@@ -97,13 +109,14 @@ def evaluate(
                 run = TaskRun(data, spec, seed, folder, cache, group, minutes, reporter)
                 evaluation = _add_outcome(evaluation, spec, run.outcome())
                 if not group.rank:
-                    _write(evaluation, folder)
+                    evaluation.write(folder)
+                    write_report(evaluation, folder)
     return evaluation
 
 
 @contextmanager
-def _in_turn(group: ProcessGroup) -> Iterator[None]:
-    """Let the first process run alone; the others follow, and find its work in the store."""
+def _in_turn(group: ProcessGroup) -> Generator[None]:
+    """Let the first process run the block alone; then the others, which read the store."""
     if group.rank:
         group.wait()
     try:
@@ -113,13 +126,8 @@ def _in_turn(group: ProcessGroup) -> Iterator[None]:
             group.wait()
 
 
-def _write(evaluation: Evaluation, folder: Path) -> None:
-    evaluation.write(folder)
-    write_report(evaluation, folder)
-
-
 def _open_evaluation(folder: Path, data: TaskData) -> Evaluation:
-    """The evaluation in the folder, or a new one; InputError if the folder holds another."""
+    """The evaluation in the folder, or a new one; AnotherEvaluation if there is another one."""
     task, settings = data.folds[0].task, data.settings.to_dict()
     packages = versions("torch")
     new = Evaluation(
@@ -127,22 +135,22 @@ def _open_evaluation(folder: Path, data: TaskData) -> Evaluation:
     )
     if not (folder / "results.json").exists():
         return new
-    known = Evaluation.read(folder)
-    # A folder may hold frozen and finetuned encoders side by side.
-    asked, there = ({**values, "mode": ""} for values in (settings, known.settings))
-    unlike = config.differences({"task": data.name}, {"task": known.task})
-    unlike += config.differences(asked, there)
-    unlike += config.differences(data.about, known.data, "data.")
-    if unlike:
-        raise InputError(
-            f"{folder} holds another evaluation: {'; '.join(unlike[:5])} there. Repeat its "
+    existing = Evaluation.read(folder)
+    # One folder may have both frozen and finetuned encoders.
+    ours, theirs = ({**values, "mode": ""} for values in (settings, existing.settings))
+    differences = config.differences({"task": data.name}, {"task": existing.task})
+    differences += config.differences(ours, theirs)
+    differences += config.differences(data.about, existing.data, "data.")
+    if differences:
+        raise AnotherEvaluation(
+            f"{folder} holds another evaluation: {'; '.join(differences[:5])} there. Repeat its "
             "settings to add to it, or choose another --out"
         )
-    return replace(new, models=known.models)
+    return replace(new, models=existing.models)
 
 
 def _add_outcome(evaluation: Evaluation, spec: EncoderSpec, outcome: Outcome) -> Evaluation:
-    """The evaluation with an outcome added, or replaced where that seed has one."""
+    """The evaluation with an outcome added; it replaces one of the same model and seed."""
     models = {(model.name, model.mode): model for model in evaluation.models}
     model = models.get((spec.name, spec.mode)) or Model(spec.name, spec.mode)
     others = [other for other in model.outcomes if other.seed != outcome.seed]

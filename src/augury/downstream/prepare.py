@@ -188,7 +188,7 @@ def _make_stretches(
 ) -> Stretches:
     """The stretches of all splits; segments that are in none are left out."""
     order, rows = cut_stretches(
-        corpus.recording, extracted.first, extracted.frames, split, extracted.whole,
+        corpus.recording, extracted.first, extracted.frames, split, extracted.recording_frames,
         longest=round(settings.longest / audio.HOP), separate=task.separate,
     )  # fmt: skip
     counts = rows[:, 4] - rows[:, 3]  # segments of each stretch

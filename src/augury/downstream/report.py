@@ -18,7 +18,7 @@ from augury.store import write_atomically
 def render(evaluation: Evaluation) -> str:
     """The report as a page of HTML; the same evaluation always gives the same page.
 
-    Names come from users' files and are shown as they are, never read as markup.
+    Names come from users' files and are escaped.
     """
     comparison = Comparison.of(evaluation)
 
@@ -29,12 +29,17 @@ def render(evaluation: Evaluation) -> str:
         "augury.downstream", "report.html.j2", comparison=comparison, evaluation=evaluation,
         figure=figure, tables=tables, words=wording, outside=figures.outside(comparison),
     )  # fmt: skip
-    # A file's name need not be UTF-8, a page must be.
+    # The page must be UTF-8, which names of files need not be.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def write_report(evaluation: Evaluation, folder: Path) -> Path:
-    """Write the report as report.html to a folder; the file's path."""
-    path = folder / "report.html"
+def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
+    """Write report.html to a folder; its path. `evaluate` does this itself.
+
+    >>> from augury.downstream.result import Metric
+    >>> write_report(Evaluation("asr", Metric("PER", "phone error rate"), {}, {}), "results").name
+    'report.html'
+    """
+    path = Path(folder) / "report.html"
     write_atomically(path, render(evaluation))
     return path

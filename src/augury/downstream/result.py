@@ -1,6 +1,6 @@
-"""What an evaluation found: one outcome for each encoder and seed, written and read as JSON.
+"""The result of an evaluation: one outcome for each model and seed, written and read as JSON.
 
-Main scores are error rates: 0 is perfect, lower is better, insertions can take one above 1.
+Main scores are error rates: 0 is perfect, lower is better; with insertions one can exceed 1.
 """
 
 from __future__ import annotations
@@ -22,50 +22,59 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Metric:
-    """What a task's main score is."""
+    """What a task's main score is: the name of an error rate, what it means, and chance level.
+
+    >>> Metric("EER", "equal error rate", chance=0.5).name
+    'EER'
+    """
 
     name: str  # "EER"
     description: str  # "equal error rate"
-    chance: float | None = None  # what a guess gives, where that is known
+    chance: float | None = None  # the score of guessing, where that is known
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each class came out as which."""
+    """The confusion matrix: how often each true class was predicted as each class."""
 
-    labels: tuple[str, ...]  # "" stands for none: an insertion's truth, a deletion's outcome
-    counts: tuple[tuple[int, ...], ...]  # truth down, outcome across
+    labels: tuple[str, ...]  # "" stands for none: the truth of insertions, what deletions give
+    counts: tuple[tuple[int, ...], ...]  # a row for each true class, a column for each predicted
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An utterance, or a trial, that went most wrong."""
+    """One of the worst errors, shown in the report: an utterance, a segment or a trial."""
 
-    name: str  # the recording in words
-    error: str  # what is wrong with it, in words
+    name: str  # the recording, e.g. "a.wav at 0.50 s"
+    error: str  # what is wrong, e.g. "3 errors in 5"
     truth: str = ""
     predicted: str = ""
-    audio: str = ""  # a data URI of the recording, or nothing
+    audio: str = ""  # a data URI of the recording, or ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one encoder gave with one seed, on the test part."""
+    """The result of one model with one seed on the test split. A task of your own returns these.
+
+    >>> outcome = Outcome(seed=0, score=0.125, scores={"accuracy": 0.875})
+    >>> outcome.score, outcome.interval
+    (0.125, None)
+    """
 
     seed: int
-    score: float  # the main one
-    interval: tuple[float, float] | None = None  # 95 %, test speakers drawn anew
+    score: float  # the main one, as the task's `metric` says
+    interval: tuple[float, float] | None = None  # 95 %, by resampling test speakers
     scores: dict[str, float] = field(default_factory=dict)  # further ones by name
-    groups: dict[str, float] = field(default_factory=dict)  # the main one of parts: "same gender"
+    groups: dict[str, float] = field(default_factory=dict)  # main score by group: "same gender"
     confusion: Confusion | None = None
     det: tuple[tuple[float, ...], tuple[float, ...]] | None = None  # false alarm and miss rates
     mistakes: tuple[Mistake, ...] = ()
-    history: tuple[dict[str, Any], ...] = ()  # an entry an epoch, as `pretrain`'s
+    history: tuple[dict[str, Any], ...] = ()  # an entry for each epoch, as in `Pretrained`
     about: dict[str, Any] = field(default_factory=dict)  # best_epoch, seconds, parameters, …
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Outcome:
-        """The outcome of which `asdict` gave this, after JSON, which has no tuples."""
+        """The outcome that `asdict` and JSON turned into `plain`; lists become tuples again."""
         fields = dict(plain)
         if fields.get("interval"):
             fields["interval"] = tuple(fields["interval"])
@@ -81,16 +90,24 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Model:
-    """What the task was done on: log-mel, a random encoder, or a pretrained one; and how."""
+    """What is compared: log-mel, a random encoder or a pretrained one, frozen or finetuned.
 
-    name: str  # "mel", "random", or the encoder's folder
+    >>> model = Model("mel", "frozen", None, (Outcome(0, 0.10), Outcome(1, 0.12), Outcome(2, 0.11)))
+    >>> round(model.mean, 3), round(model.standard_deviation, 3), model.median_outcome.seed
+    (0.11, 0.01, 2)
+    >>> [round(end, 3) for end in model.interval]  # of the mean, over seeds
+    [0.085, 0.135]
+    """
+
+    name: str  # "mel", "random", or the name of the encoder's folder
     mode: str  # "frozen" or "finetune"
-    pseudo_labels: tuple[str, ...] | None = None  # its pseudo-labels (none: reconstruction alone)
+    #: Of its pretraining; (): reconstruction alone; None: not pretrained.
+    pseudo_labels: tuple[str, ...] | None = None
     outcomes: tuple[Outcome, ...] = ()  # by seed
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Model:
-        """From what `asdict` gave, after JSON."""
+        """The model that `asdict` and JSON turned into `plain`."""
         labels = plain["pseudo_labels"]
         return cls(
             plain["name"],
@@ -106,13 +123,13 @@ class Model:
 
     @property
     def mean(self) -> float:
-        """Of the scores, over seeds."""
-        return float(np.mean([one.score for one in self.outcomes]))
+        """Mean of the scores over seeds."""
+        return float(np.mean([outcome.score for outcome in self.outcomes]))
 
     @property
     def standard_deviation(self) -> float | None:
-        """Standard deviation of the scores over seeds; None for a single one."""
-        scores = [one.score for one in self.outcomes]
+        """Standard deviation (n − 1) of the scores over seeds; None for a single one."""
+        scores = [outcome.score for outcome in self.outcomes]
         return float(np.std(scores, ddof=1)) if len(scores) > 1 else None
 
     @property
@@ -128,14 +145,22 @@ class Model:
 
     @property
     def median_outcome(self) -> Outcome:
-        """The outcome with the median score (the lower one of two)."""
-        ordered = sorted(self.outcomes, key=lambda one: (one.score, one.seed))
+        """The outcome with the median score; of two in the middle the lower one."""
+        ordered = sorted(self.outcomes, key=lambda outcome: (outcome.score, outcome.seed))
         return ordered[(len(ordered) - 1) // 2]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A task on some data, done on several contenders."""
+    """The scores of several models on one task and corpus; what `evaluate` returns and writes.
+
+    >>> models = (Model("mel", "frozen", None, (Outcome(0, 0.25),)),
+    ...           Model("f0", "frozen", ("F0",), (Outcome(0, 0.125),)))
+    >>> Evaluation("classify", Metric("error", "wrong"), {}, {}, models).write("results").name
+    'results.json'
+    >>> [(model.name, model.mean) for model in Evaluation.read("results").models_by_error()]
+    [('f0', 0.125), ('mel', 0.25)]
+    """
 
     task: str  # "asr", "speaker", "classify", or the user's "module:Class"
     metric: Metric
@@ -146,13 +171,13 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
 
     def models_by_error(self) -> list[Model]:
-        """Those with an outcome, lowest mean error first."""
-        done = [one for one in self.models if one.outcomes]
-        return sorted(done, key=lambda one: (one.mean, one.name, one.mode))
+        """The models that have an outcome, lowest mean error first."""
+        models = [model for model in self.models if model.outcomes]
+        return sorted(models, key=lambda model: (model.mean, model.name, model.mode))
 
     @classmethod
     def read(cls, folder: Path | str) -> Evaluation:
-        """The evaluation that was written to a folder, equal to what `evaluate` returned.
+        """The evaluation in a folder, equal to what `evaluate` returned.
 
         Raises:
             InputError: the folder's results.json is missing, damaged or of another version.
@@ -174,15 +199,16 @@ class Evaluation:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: not a results.json of this version ({error})") from error
 
-    def write(self, folder: Path) -> Path:
+    def write(self, folder: Path | str) -> Path:
         """Write results.json and results.csv (a row for each outcome); the path of the first."""
+        folder = Path(folder)
         plain = {"format": FORMAT} | asdict(self)
         write_atomically(folder / "results.json", json.dumps(plain, indent=1) + "\n")
         write_atomically(folder / "results.csv", self._table())
         return folder / "results.json"
 
     def _table(self) -> str:
-        """The outcomes as CSV, a row each."""
+        """The outcomes as CSV, one row each."""
         about = ("best_epoch", "seconds", "parameters")
         header = ("task", "encoder", "mode", "seed", self.metric.name, "low", "high", *about)
         rows = []

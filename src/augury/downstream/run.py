@@ -28,7 +28,7 @@ from augury.downstream.result import Outcome
 from augury.downstream.settings import EvaluateSettings
 from augury.downstream.splits import TRAIN, VALIDATION
 from augury.downstream.tasks.task import DownstreamModel
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
 from augury.learning import checkpoint
 from augury.learning.batches import read_ahead
 from augury.learning.processes import STATE_FOLDER, ProcessGroup
@@ -86,9 +86,12 @@ class TaskRun:
         """The outcome in the run's folder; None where it is not finished."""
         path = self.folder / "result.json"
         try:
-            run_key, plain = json.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
+            with explain_os_errors(path):
+                run_key, plain = json.loads(path.read_text("utf-8"))
+        except MissingFile:
             return None
+        except UnusableFile:
+            raise
         except ValueError as error:
             raise InputError(f"{path}: damaged; delete it, and the run is done again") from error
         if run_key != self.key:
@@ -108,7 +111,8 @@ class TaskRun:
             settings.patience, settings.max_skipped, self.seed, self.minutes,
         )  # fmt: skip
         state = self.folder / STATE_FOLDER / str(k)
-        state.mkdir(parents=True, exist_ok=True)
+        with explain_os_errors(state):
+            state.mkdir(parents=True, exist_ok=True)
         name = "log.jsonl" if len(self.data.folds) == 1 else f"log-{k}.jsonl"
         run = TrainingLoop(
             objective, model, _optimisers(model, settings), schedule, state, self.folder / name,

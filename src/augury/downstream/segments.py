@@ -1,4 +1,4 @@
-"""Segments of a corpus: those that have a label; one in words, and in sound."""
+"""Segments of a corpus: those with a label, error intervals over them, and one as text or sound."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ from augury.corpus.corpus import Corpus, Rejected
 from augury.downstream.scores import metrics
 from augury.errors import InputError
 
-#: Speakers that an interval takes at least.
+#: Fewest speakers that an interval is given for.
 FEWEST_SPEAKERS = 5
-#: Seconds of a segment that a report can play, at most.
+#: Longest stretch of a segment that a report can play, in seconds.
 LONGEST_SOUND = 15.0
 
 
 def with_label(
     corpus: Corpus, column: str, exclude: Sequence[str]
 ) -> tuple[Corpus, list[Rejected]]:
-    """The segments whose label is neither empty ("no-label") nor left out (passed over)."""
+    """The segments with a label that is not in `exclude`, and those without a label, rejected.
+
+    Excluded segments are not among the rejected.
+
+    Raises:
+        InputError: there is no such column, or no segment has an excluded label.
+    """
     labels = corpus.label(column)
     unknown = sorted(set(exclude) - set(labels.tolist()))
     if unknown:
@@ -38,22 +44,26 @@ def with_label(
 
 
 def error_interval(
-    corpus: Corpus, places: NDArray[np.int64], errors: NDArray, of: NDArray
+    corpus: Corpus, places: NDArray[np.int64], errors: NDArray, counts: NDArray
 ) -> tuple[float, float] | None:
-    """95 % interval of Σ errors / Σ of these segments, speakers (or recordings) drawn anew.
+    """95 % bootstrap interval of Σ errors / Σ counts, where speakers are resampled.
 
-    None where there are too few of them for that to say anything.
+    Recordings are, if the corpus has no speakers. None with fewer than `FEWEST_SPEAKERS` of them.
+
+    Args:
+        places: (n,) of the segments in the corpus.
+        errors, counts: (n,) number of errors, and of tokens, in each segment.
     """
     group = corpus.recording[places]
     if "speaker" in corpus.columns:
         group = corpus.columns["speaker"][places].astype(str)
     if len(set(group.tolist())) < FEWEST_SPEAKERS:
         return None
-    return metrics.bootstrap_rate(errors, of, group, seed=0)
+    return metrics.bootstrap_rate(errors, counts, group, seed=0)
 
 
 def describe(corpus: Corpus, place: int) -> str:
-    """A segment in words: its recording, and from when."""
+    """A segment as text: the recording's name and the start, e.g. "a.wav at 0.50 s"."""
     name, start = corpus.names[corpus.recording[place]], corpus.start[place]
     return name if np.isnan(start) else f"{name} at {start:.2f} s"
 

@@ -36,7 +36,7 @@ class EvaluateSettings(Settings):
         int,
         setting("test on each of so many folds of the speakers in turn", 0, 1000),
     ] = 0
-    shared_speakers: Annotated[bool, setting("let speakers be in train and test both")] = False
+    shared_speakers: Annotated[bool, setting("let speakers be in both train and test")] = False
     exclude: Annotated[
         tuple[str, ...], setting("a label, or a symbol of transcripts, to leave out")
     ] = ()

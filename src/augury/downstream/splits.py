@@ -1,4 +1,4 @@
-"""What is trained on, validated on and tested on: published splits, or shares of the speakers."""
+"""Which segments are trained, validated and tested on: published splits, or shares of speakers."""
 
 from __future__ import annotations
 
@@ -12,95 +12,110 @@ from augury.store import digest
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
-#: Names of splits, and shares where there are none.
+#: Names that a corpus may have for the validation split, and shares where a split is missing.
 _VALIDATION, _SHARES = ("validation", "valid", "dev"), {TEST: "0.2", VALIDATION: "0.1"}
 
 
 def assign_splits(
     corpus: Corpus, settings: EvaluateSettings, *, known_speakers: bool, fold: int = 0
 ) -> NDArray:
-    """Each segment's part (n,) of str: "train", "validation", "test", or "" for none of them.
+    """The split of each segment (n,) of str: "train", "validation", "test", or "" for none.
 
-    Where the corpus has a column `split`, its "train" (or "dev", where that is all there is beside
-    "test", as in VoxCeleb1), "dev" or "validation", and "test" are taken; what it lacks is a share
-    of the rest: of the speakers for the test, where there is a column `speaker`, else of the
-    recordings. Which ones follows from their names alone, so that it is the same on every run.
+    If the corpus has a column `split`, its "train", "validation" (or "valid" or "dev") and "test"
+    are used; where it has no "train", as VoxCeleb1, "dev" is trained on. A missing test or
+    validation split is a share of what is left to train on: 0.2 and 0.1 of the speakers, or of the
+    recordings where there is no column `speaker`. Which ones depends on their names alone, so it is
+    the same on every run.
 
     Args:
-        known_speakers: whether validation is of other recordings of the speakers trained on
-            (what a classifier of speakers needs), rather than of other speakers.
-        fold: which of the settings' folds is tested on; splits are not looked at then.
+        known_speakers: whether validation is on other recordings of the training speakers (for a
+            task that classifies speakers), rather than on other speakers.
+        fold: which of the settings' folds is tested on; the column `split` is ignored then.
 
     Raises:
-        InputError: a part without segments, a split that is not there, or a speaker in train and
-            test both, unless the settings allow it.
+        InputError: a split without segments, a split that does not exist, or a speaker in both
+            train and test, unless the settings allow it.
+
+    >>> import augury
+    >>> from pathlib import Path
+    >>> corpus = augury.read_corpus(Path(augury.__file__).parent / "demo_data" / "manifest.csv")
+    >>> split = assign_splits(corpus, EvaluateSettings(label="digit"), known_speakers=False)
+    >>> {name: len(set(corpus.columns["speaker"][split == name])) for name in SPLITS}
+    {'train': 4, 'validation': 1, 'test': 1}
     """
     splits: set[str] = set()
     if "split" in corpus.columns and not settings.folds:
         splits = set(corpus.columns["split"].tolist()) - {""}
     test = settings.test or (TEST if TEST in splits else _SHARES[TEST])
     others = splits - {test}
-    train = settings.train or next((one for one in (TRAIN, "dev") if one in others), "")
-    held_out = settings.validation or next(
-        (one for one in _VALIDATION if one in others - {train} and not known_speakers),
+    train = settings.train or next((name for name in (TRAIN, "dev") if name in others), "")
+    validation = settings.validation or next(
+        (name for name in _VALIDATION if name in others - {train} and not known_speakers),
         _SHARES[VALIDATION],
     )
-    part = np.full(len(corpus), "", object)
-    part[corpus.in_split(train) if train else slice(None)] = TRAIN
+    split = np.full(len(corpus), "", object)
+    split[corpus.in_split(train) if train else slice(None)] = TRAIN
     recordings = np.array(corpus.names, object)[corpus.recording]
     speakers = corpus.columns.get("speaker", recordings)
     if settings.folds:
         order = _shuffle(set(speakers.tolist()), "fold")
         if len(order) < settings.folds:
             raise InputError(f"{len(order)} speakers or recordings make no {settings.folds} folds")
-        part[np.isin(speakers, order[fold :: settings.folds])] = TEST
+        split[np.isin(speakers, order[fold :: settings.folds])] = TEST
     else:
-        _take(part, corpus, test, TEST, speakers)
-    _take(part, corpus, held_out, VALIDATION, recordings if known_speakers else speakers)
-    for one in SPLITS:
-        if not (part == one).any():
+        _hold_out(split, corpus, test, TEST, speakers)
+    _hold_out(split, corpus, validation, VALIDATION, recordings if known_speakers else speakers)
+    for name in SPLITS:
+        if not (split == name).any():
             raise InputError(
-                f"no segment is left to {one} on; the corpus has "
+                f"no segment is left for the {name} split; the corpus has "
                 f"{', '.join(sorted(splits)) or 'no column split'}: choose other splits or shares"
             )
     if "speaker" in corpus.columns and not settings.shared_speakers:
-        _refuse_shared_speakers(speakers, part)
-    return part
+        _refuse_shared_speakers(speakers, split)
+    return split
 
 
-def _take(part: NDArray, corpus: Corpus, asked: str, name: str, groups: NDArray) -> None:
-    """Give a part what was asked for: a split, or a share of the groups that are trained on."""
-    share = _share(asked, name)
+def _hold_out(split: NDArray, corpus: Corpus, value: str, name: str, groups: NDArray) -> None:
+    """Assign segments to the split `name`, in place.
+
+    They are those of the corpus's split `value`, or, if that is a number, this share of the groups
+    (speakers or recordings) in the training split.
+    """
+    share = _share(value, name)
     if share is None:
-        part[corpus.in_split(asked)] = name
+        split[corpus.in_split(value)] = name
         return
-    order = _shuffle(set(groups[part == TRAIN].tolist()), name)
+    order = _shuffle(set(groups[split == TRAIN].tolist()), name)
     if len(order) > 1:
         chosen = order[: max(1, round(share * len(order)))]
-        part[(part == TRAIN) & np.isin(groups, chosen)] = name
+        split[(split == TRAIN) & np.isin(groups, chosen)] = name
 
 
 def _shuffle(names: set[str], salt: str) -> list[str]:
-    """In an order that follows from the names alone."""
-    return sorted(names, key=lambda one: digest(f"{salt} {one}".encode(errors="surrogateescape")))
+    """The names in an order that depends on themselves and the salt alone."""
+    return sorted(names, key=lambda name: digest(f"{salt} {name}".encode(errors="surrogateescape")))
 
 
-def _share(asked: str, name: str) -> float | None:
+def _share(value: str, name: str) -> float | None:
+    """The share that a setting gives for a split; None if it is the name of a split."""
     try:
-        share = float(asked)
+        share = float(value)
     except ValueError:
         return None
     if not 0 < share <= 0.9:
-        raise InputError(f"{name} is {share:g}, but is a share above 0, up to 0.9, or a split")
+        raise InputError(
+            f"{name} is {share:g}, but must be a share above 0, up to 0.9, or a split's name"
+        )
     return share
 
 
-def _refuse_shared_speakers(speakers: NDArray, part: NDArray) -> None:
-    tested = set(speakers[part == TEST].tolist()) - {""}
-    shared = sorted(set(speakers[part == TRAIN].tolist()) & tested)
+def _refuse_shared_speakers(speakers: NDArray, split: NDArray) -> None:
+    tested = set(speakers[split == TEST].tolist()) - {""}
+    shared = sorted(set(speakers[split == TRAIN].tolist()) & tested)
     if shared:
         raise InputError(
-            f"{len(shared)} speakers are in train and test both ({', '.join(shared[:3])}, …): a "
-            "score on them says nothing of others. Choose other splits, or allow it with "
+            f"{len(shared)} speakers are in both train and test ({', '.join(shared[:3])}, …): a "
+            "score on them does not hold for new speakers. Choose other splits, or allow it with "
             "--shared-speakers"
         )

@@ -1,1 +1,1 @@
-"""Training: encoders, what they are pretrained to predict, and how a run survives."""
+"""Training, shared by pretraining and downstream tasks: batches, layers, loop, checkpoints."""

@@ -1,4 +1,4 @@
-"""Batches of clips of like length, in an order that a seed and an epoch decide."""
+"""Batches of clips of similar length, in random order, and reading them ahead of time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from augury.errors import InputError
 
-#: Batches' worth of clips that are sorted by length together: their order is random beyond that.
+#: Clips are shuffled, and then sorted by length within pools of so many batches.
 POOL_BATCHES = 50
-#: Batches read ahead of the one that is trained on.
+#: Batches that are read ahead of the current one.
 READ_AHEAD = 4
 
 Item = TypeVar("Item")
@@ -28,16 +28,22 @@ def make_batches(
     rng: np.random.Generator | None,
     min_clips: int = 1,
 ) -> list[NDArray[np.int64]]:
-    """All clips in batches that pad little.
+    """All clips in batches with little padding.
 
     Args:
         lengths: (clips,) frames.
-        most: frames of a batch, padding included.
-        rng: of the order; None: sorted by length, all the same every time.
-        least: clips that a batch must have, one for each process that trains.
+        max_frames: of a batch, padding included; only `min_clips` may make a batch larger.
+        rng: of the order; None: sorted by length, longest first.
+        min_clips: of a batch: one for each process that trains.
 
     Returns:
-        Each batch's places in `lengths`; every clip is in one batch, and once.
+        The indices of each batch's clips; every clip is in exactly one batch.
+
+    Raises:
+        InputError: fewer clips than `min_clips`.
+
+    >>> make_batches(np.array([3, 9, 5, 9]), 18, rng=None)
+    [array([1, 3]), array([2, 0])]
     """
     if len(lengths) < min_clips:
         raise InputError(f"{len(lengths)} clips, but {min_clips} processes to train; use fewer")
@@ -50,32 +56,41 @@ def make_batches(
     pools = [order[k : k + size] for k in range(0, len(order), size)]
     if len(pools) > 1 and len(pools[-1]) < min_clips:
         pools[-2:] = [np.concatenate(pools[-2:])]
-    found: list[NDArray[np.int64]] = []
+    batches: list[NDArray[np.int64]] = []
     for pool in pools:
         pool = pool[np.argsort(-lengths[pool], kind="stable")]
-        at = 0
-        while at < len(pool):
-            count = max(min_clips, max_frames // int(lengths[pool[at]]))  # the first is the longest
-            left = len(pool) - at - count
-            if 0 < left < min_clips:  # too few for all processes: they come along
+        first = 0
+        while first < len(pool):
+            count = max(
+                min_clips, max_frames // int(lengths[pool[first]])
+            )  # the first is the longest
+            left = len(pool) - first - count
+            if 0 < left < min_clips:  # too few for a batch of their own
                 count += left
-            found.append(pool[at : at + count])
-            at += count
-    return found if rng is None else [found[k] for k in rng.permutation(len(found))]
+            batches.append(pool[first : first + count])
+            first += count
+    return batches if rng is None else [batches[k] for k in rng.permutation(len(batches))]
 
 
-def padding_share(lengths: NDArray[np.int64], plan: list[NDArray[np.int64]]) -> float:
-    """The share of the batches' frames that are padding."""
-    whole = sum(len(one) * int(lengths[one].max()) for one in plan)
-    return 1 - float(lengths.sum()) / whole
+def padding_share(lengths: NDArray[np.int64], batches: list[NDArray[np.int64]]) -> float:
+    """The share of the batches' frames that are padding.
+
+    >>> padding_share(np.array([4, 2]), [np.array([0, 1])])
+    0.25
+    """
+    total = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
+    return 1 - float(lengths.sum()) / total
 
 
 def read_ahead(
     read: Callable[[Item], Read], items: Iterable[Item], *, threads: int = 2
 ) -> Iterator[Read]:
-    """read(item) for every item, in order, a few of them in advance.
+    """read(item) for every item, in order, with threads that read ahead.
 
-    Memory holds `AHEAD` results at most, however many items there are.
+    At most `READ_AHEAD` results wait in memory, however many items there are.
+
+    >>> list(read_ahead(str.upper, ["a", "b"]))
+    ['A', 'B']
     """
     with ThreadPoolExecutor(threads, "augury-read") as pool:
         waiting: deque[Future[Read]] = deque()
@@ -87,5 +102,5 @@ def read_ahead(
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for one in waiting:
-                one.cancel()
+            for future in waiting:
+                future.cancel()

@@ -1,4 +1,4 @@
-"""What a training loop needs of a stage: which batches, how to read them, and what they cost."""
+"""The interface between the training loop and a stage: batches, how to read them, their losses."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Protocol, TypeVar
 from torch import Tensor, nn
 
 Indices = TypeVar("Indices")  # of the clips of a batch; sliced to share it between processes
-Data = TypeVar("Data")  # what is read of them
+Data = TypeVar("Data")  # the content of a batch
 
 
 class Objective(Protocol[Indices, Data]):
-    """What is trained: which batches, and what they cost."""
+    """The batches and losses that a model is trained on."""
 
-    loss_names: list[str]  # names of the losses
-    loss_weights: list[float]  # of each in the whole; 0: only looked at
-    criterion: str  # part by whose held-out value the best epoch is chosen, or "loss"
+    loss_names: list[str]
+    loss_weights: list[float]  # of each in the total loss; 0: only reported
+    criterion: str  # loss by whose held-out value the best epoch is chosen; "loss": the total
 
     def epoch_batches(self, epoch: int) -> list[Indices]:
         """The batches of an epoch, in order."""
         ...
 
     def read(self, indices: Indices) -> Data:
-        """One batch; called from other threads, ahead of its turn."""
+        """The content of a batch; called from other threads, ahead of time."""
         ...
 
     def losses(self, model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
-        """(parts,) losses summed over what they count, and how much that is."""
+        """(losses,) sums over the batch, and the number of values of each sum."""
         ...
 
     def validate(self, model: nn.Module, stop: Callable[[], bool]) -> tuple[Tensor, Tensor]:
-        """As `losses`, on this process's part of what is held out; zeros where nothing is.
+        """As `losses`, on this process's share of the held-out data; zeros if there is none.
 
-        Once `stop` says so the rest may be left out: the figures are not used.
+        Once `stop` returns true, the rest may be skipped: the sums are not used then.
         """
         ...
 
@@ -42,5 +42,5 @@ class Objective(Protocol[Indices, Data]):
         ...
 
     def describe(self, indices: Indices) -> str:
-        """The batch in words."""
+        """The batch for messages."""
         ...

@@ -1,35 +1,36 @@
-"""Signals that ask a run to stop: noted, so that it can write a checkpoint first."""
+"""Signals that stop a run are deferred, so that it can write a checkpoint first."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[list[int]]:
-    """Inside, signals that ask to stop only put their number into the list.
+def stop_on_signals() -> Generator[list[int]]:
+    """In the block, SIGTERM, SIGINT and SIGUSR1 only put their number into the list.
 
-    A second Ctrl-C interrupts at once.
+    A second Ctrl-C interrupts at once. In threads other than the main one, nothing changes.
     """
-    asked = [0]
+    received = [0]
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield received
         return
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked[0] and number == signal.SIGINT:
+    def note(number: int, frame: FrameType | None) -> None:
+        if received[0] and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked[0] = number
+        received[0] = number
 
     before = {
-        one: signal.signal(one, ask) for one in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        number: signal.signal(number, note)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     }
     try:
-        yield asked
+        yield received
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

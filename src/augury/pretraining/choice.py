@@ -20,12 +20,12 @@ class Choice:
     """Pseudo-labels with the weights of their workers, and the ranking they came from."""
 
     weights: dict[str, float]
-    ranking: dict[str, Any] = field(default_factory=dict)  # empty: they were named
-    passed_over: tuple[str, ...] = ()  # ranked before the last one taken, but not relevant
+    ranking: dict[str, Any] = field(default_factory=dict)  # empty: they were given by name
+    passed_over: tuple[str, ...] = ()  # ranked above the last one taken, but not relevant
 
 
 def choose(pseudo_labels: Choice | Mapping[str, float] | Sequence[str]) -> Choice:
-    """What was asked for, each pseudo-label once; InputError for a name that stands for nothing."""
+    """The choice of some pseudo-labels; InputError for an unknown name or one given twice."""
     if isinstance(pseudo_labels, Choice):
         return pseudo_labels
     if isinstance(pseudo_labels, str):
@@ -40,23 +40,22 @@ def choose(pseudo_labels: Choice | Mapping[str, float] | Sequence[str]) -> Choic
 def from_ranking(
     path: Path | str, *, top: int = 1, weights: Mapping[str, float] | None = None
 ) -> Choice:
-    """The best candidates of a ranking.json, or those that `weights` names, weighted so.
+    """The best candidates of a ranking.json, or those that `weights` names, with these weights.
 
-    It may be of another corpus than the one to pretrain on: the paper ranks on TIMIT and pretrains
-    on Common Voice. What it was made on is kept with the encoder.
+    The ranking may come from another corpus than the one to pretrain on: the paper ranks on TIMIT
+    and pretrains on Common Voice. Its label, estimator and digests are kept with the encoder.
 
-    A candidate that the ranking found irrelevant to the label is passed over: pure noise has the
-    lowest score of all.
+    Candidates that are not relevant to the label are skipped: pure noise has the lowest score of
+    all.
 
     Raises:
-        InputError: no ranking, one made with another openSMILE, fewer relevant candidates, or
-            weights of what it did not rank.
+        InputError: not a ranking, one made with another version of openSMILE, fewer than `top`
+            relevant candidates, or a weight for a candidate that was not ranked.
 
     >>> import augury
-    >>> from pathlib import Path
-    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
-    >>> corpus = augury.read_corpus(manifest)
-    >>> _ = augury.rank(corpus, ["own:rms"], label="speaker", out="results", jobs=1)
+    >>> speech = augury.read_corpus(Path(augury.__file__).parent / "demo_data" / "manifest.csv")
+    >>> few = speech.select(speech.recording % 4 == 0)
+    >>> _ = augury.rank(few, ["own:rms"], label="speaker", out="results", jobs=1)
     >>> augury.from_ranking("results/ranking.json", top=1).weights
     {'own:rms': 1.0}
     """
@@ -74,26 +73,30 @@ def from_ranking(
             f"candidates are relevant to {ranking.label}; ask for fewer, or name others with "
             "--pseudo-labels"
         )
-    taken = list(weights or relevant[:top])
-    here = versions(*pseudolabels.packages(pseudolabels.parse_candidates(taken)))
-    then = ranking.versions.get("opensmile")
-    if "opensmile" in here and then != here["opensmile"]:
+    chosen = list(weights or relevant[:top])
+    installed = versions(*pseudolabels.packages(pseudolabels.parse_candidates(chosen)))
+    ranked_with = ranking.versions.get("opensmile")
+    if "opensmile" in installed and ranked_with != installed["opensmile"]:
         raise InputError(
-            f"{path}: ranked with openSMILE {then}, and this is {here['opensmile']}: the same name "
-            "may not be the same value; rank again here"
+            f"{path}: ranked with openSMILE {ranked_with}, but {installed['opensmile']} is "
+            "installed: the same name may not be the same value; rank again here"
         )
-    last = 0 if weights else names.index(taken[-1])
+    last = 0 if weights else names.index(chosen[-1])
     passed = tuple(name for name in names[:last] if name not in relevant)
     about = {
         "file": path.name, "digest": digest(path.read_bytes()), "label": ranking.label,
         "estimator": ranking.estimator, "inputs": ranking.inputs,
         "top": 0 if weights else top,  # 0: weights were given
     }  # fmt: skip
-    return Choice(dict(weights or dict.fromkeys(taken, 1.0)), about, passed)
+    return Choice(dict(weights or dict.fromkeys(chosen, 1.0)), about, passed)
 
 
 def read_weights(text: str) -> dict[str, float]:
-    """Weights written as F0=0.5,zcr=0.2, or a JSON file of names and numbers."""
+    """Weights written as F0=0.5,zcr=0.2, or a JSON file of names and numbers.
+
+    >>> read_weights("F0=0.5,zcr=0.2")
+    {'F0': 0.5, 'zcr': 0.2}
+    """
     if "=" not in text:
         path = Path(text)
         try:

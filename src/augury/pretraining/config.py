@@ -1,4 +1,4 @@
-"""config.toml of a pretrained encoder: all that is needed to rebuild it, and where it came from."""
+"""config.toml of a pretrained encoder: its settings, targets, data, and results."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Config:
-    """What config.toml holds."""
+    """The content of config.toml."""
 
     settings: PretrainSettings
     targets: tuple[Target, ...]
-    data: dict[str, Any]  # what was trained on: manifest, digest, clips, hours
-    ranking: dict[str, Any] = field(default_factory=dict)  # what the pseudo-labels were chosen by
+    data: dict[str, Any]  # the training data: manifest, digest, clips, hours
+    ranking: dict[str, Any] = field(default_factory=dict)  # that the pseudo-labels came from
     versions: dict[str, str] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)  # empty until training has ended
 
     def key(self) -> str:
-        """Names the run: the same for the same settings, targets and clips."""
-        targets = [_target_to_dict(one) for one in self.targets]
+        """A name of the run: the same for the same settings, targets and clips."""
+        targets = [_target_to_dict(target) for target in self.targets]
         return key(FORMAT, self.settings.to_dict(), targets, self.data["segments"])
 
     def write(self, folder: Path) -> None:
-        """Write it into a folder, whole or not at all."""
+        """Write it into a folder, atomically."""
         import tomli_w
 
         plain = {
             "format": FORMAT,
             "settings": self.settings.to_dict(),
-            "targets": [_target_to_dict(one) for one in self.targets],
+            "targets": [_target_to_dict(target) for target in self.targets],
             "data": self.data,
             "ranking": self.ranking,
             "versions": self.versions,
@@ -63,29 +63,33 @@ def read_config(folder: Path) -> Config | None:
         raise InputError(f"{path}: not TOML ({error}); restore it, or pretrain again") from error
     if plain.get("format") != FORMAT:
         raise InputError(
-            f"{path}: of format {plain.get('format')}, and this version of Augury reads {FORMAT}"
+            f"{path}: of format {plain.get('format')}, but this version of Augury reads {FORMAT}"
         )
     try:
-        given = dict(plain["settings"])
-        labels = given.pop("pseudo_labels")
-        settings = PretrainSettings.from_dict(given, labels)
-        targets = tuple(_target_from_dict(one) for one in plain["targets"])
+        choices = dict(plain["settings"])
+        labels = choices.pop("pseudo_labels")
+        settings = PretrainSettings.from_dict(choices, labels)
+        targets = tuple(_target_from_dict(target) for target in plain["targets"])
         rest = {name: plain[name] for name in ("data", "ranking", "versions", "result")}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not as Augury writes it ({error}); restore it") from error
     return Config(settings, targets, **rest)
 
 
-def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") -> list[str]:
-    """What differs between two settings, in words."""
-    found = []
-    for name in sorted({*one, *other}):
-        a, b = one.get(name), other.get(name)
+def differences(settings: dict[str, Any], other: dict[str, Any], within: str = "") -> list[str]:
+    """How some settings differ from others, a sentence each.
+
+    >>> differences({"epochs": 3}, {"epochs": 10})
+    ['epochs 3, not 10']
+    """
+    differing = []
+    for name in sorted({*settings, *other}):
+        a, b = settings.get(name), other.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{within}{name}.")
+            differing += differences(a, b, f"{within}{name}.")
         elif a != b:
-            found.append(f"{within}{name} {_show(a)}, not {_show(b)}")
-    return found
+            differing.append(f"{within}{name} {_show(a)}, not {_show(b)}")
+    return differing
 
 
 def _show(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The figures of a pretraining's report: how the losses went, epoch by epoch."""
+"""The figures of a pretraining's report: losses by epoch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRAINED: Mark = ("o", SURFACE, MUTED)
 
 
 def total(run: LossCurves, width: int) -> Canvas | None:
-    """The whole loss by epoch, on as much of the axis as it needs."""
+    """The total loss by epoch, on an axis that need not begin at 0."""
     keys, head = laid_out(_keys(run), width)
     canvas = Canvas(width, int(head) + 230)
     canvas.legend(keys)
@@ -36,7 +36,7 @@ def total(run: LossCurves, width: int) -> Canvas | None:
 
 
 def workers(run: LossCurves, width: int) -> Canvas | None:
-    """A small panel for each worker's loss, from 0."""
+    """A small panel for each worker's loss, on an axis from 0."""
     columns = 2 if width < WIDE else 4
     pitch, step = width / columns, 122
     keys, head = laid_out(_keys(run), width)
@@ -54,10 +54,10 @@ def workers(run: LossCurves, width: int) -> Canvas | None:
 
 
 def _panel(canvas: Canvas, run: LossCurves, part: WorkerLoss, box: Box, *, large: bool) -> None:
-    """One loss: training, validation, that of the constant guess, the kept epoch."""
+    """One loss: training, validation, that of a constant guess, and the epoch kept."""
     training, held_out = (
-        Line(run.losses_by_epoch(part, of), mark, thickness)
-        for of, mark, thickness in (("training", TRAINED, 1.2), ("validation", HELD_OUT, 2.0))
+        Line(run.losses_by_epoch(part, split), mark, thickness)
+        for split, mark, thickness in (("training", TRAINED, 1.2), ("validation", HELD_OUT, 2.0))
     )
     best = replace(held_out if run.held_out else training, kept=run.kept, kept_mark=KEPT)
     lines = [training, best] if run.held_out else [best, held_out]
@@ -65,12 +65,12 @@ def _panel(canvas: Canvas, run: LossCurves, part: WorkerLoss, box: Box, *, large
 
 
 def _names(run: LossCurves, characters: int) -> list[str]:
-    """The workers as the panels name them."""
+    """The names of the workers, shortened to so many characters, all different."""
     return distinguish([part.name for part in run.workers], characters)
 
 
 def _keys(run: LossCurves) -> list[Key]:
-    """What the lines are."""
+    """The entries of the legend."""
     if run.held_out:
         return [_VALIDATION, _TRAINING, _CONSTANT_GUESS, _KEPT]
     return [_TRAINING, _KEPT]

@@ -1,7 +1,7 @@
-"""The encoder: log-mel in, one vector a frame out, at the frame rate of what came in.
+"""The encoder: log-mel in, one vector of features a frame out.
 
-Blocks of two convolutions that merge neighbouring bands but never frames, a bidirectional LSTM,
-dense layers. The sizes of the `paper` preset are those of the authors' released code.
+Blocks of convolutions that pool neighbouring bands but never frames, a bidirectional LSTM, dense
+layers. The sizes of the `paper` preset are those of the authors' released code.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from augury.pretraining.settings import EncoderSettings
 
 
 class Encoder(nn.Module):
-    """Log-mel (batch, frames, bands) dB, or signals (batch, samples) at 16 kHz, to features.
+    """Features (batch, frames, dimensions) of log-mel in dB, or of signals at 16 kHz.
 
-    Frames beyond an utterance's length never count: not in a convolution at its edge, nor in the
-    LSTM, nor in the statistics of a batch. So, in eval mode, an utterance's features do not depend
-    on which others it is batched with.
+    Frames beyond an utterance's length have no influence: not in a convolution at its edge, nor in
+    the LSTM, nor in the statistics of a batch. So, in eval mode, an utterance's features do not
+    depend on the other utterances of its batch.
     """
 
     mean: Tensor
@@ -60,32 +60,31 @@ class Encoder(nn.Module):
             ]
             width = settings.dimensions
         self.dense = nn.Sequential(*dense)
-        self.recurrent_dropout = nn.Dropout(
-            settings.dropout
-        )  # the layers of the LSTM, and after the last
+        self.recurrent_dropout = nn.Dropout(settings.dropout)  # after each layer of the LSTM
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Features (batch, frames, dimensions), 0 beyond each utterance's frames.
 
         Args:
             x: (batch, samples) or (samples,) signal at 16 kHz, full scale ±1; or log-mel (batch,
-                frames, bands) in dB as `augury.audio.log_mel` gives it, not normalised.
-            lengths: (batch,) samples or frames of each utterance; all of them if not given.
+                frames, bands) in dB as `augury.audio.log_mel` returns it, not normalised.
+            lengths: (batch,) samples or frames of each utterance; the whole width of `x` if not
+                given.
         """
         if x.ndim == 1:
-            x = x[None]
+            x = x[None]  # (batch, samples)
         if x.ndim == 2:
-            x, lengths = self.log_mel(x, lengths)
+            x, lengths = self.log_mel(x, lengths)  # (batch, frames, bands), (batch,)
         if lengths is None:
-            lengths = torch.full((len(x),), x.shape[1], device=x.device)
+            lengths = torch.full((len(x),), x.shape[1], device=x.device)  # (batch,)
         inside = mask(lengths, x.shape[1])  # (batch, frames)
-        packed = self.encode_frames(self.normalise(x), lengths, inside)
-        features = packed.new_zeros(*inside.shape, packed.shape[-1])
+        packed = self.encode_frames(self.normalise(x), lengths, inside)  # (frames inside, dims)
+        features = packed.new_zeros(*inside.shape, packed.shape[-1])  # (batch, frames, dims)
         features[inside] = packed
         return features
 
     def normalise(self, mel: Tensor) -> Tensor:
-        """Each band with mean 0 and deviation 1 over the frames that were pretrained on."""
+        """The log-mel with mean 0 and standard deviation 1 a band, over the training frames."""
         return (mel - self.mean) / self.standard_deviation
 
     def encode_frames(self, mel: Tensor, lengths: Tensor, inside: Tensor) -> Tensor:
@@ -94,23 +93,22 @@ class Encoder(nn.Module):
         Args:
             mel: (batch, frames, bands), normalised.
             lengths: (batch,) frames.
-            inside: (batch, frames), true for those; see `mask`.
+            inside: (batch, frames), true for frames inside their utterances; see `mask`.
 
         Returns:
             (frames inside, dimensions).
         """
-        beyond = (~inside).flatten().nonzero()[:, 0]
-        x = MaskedLeakyReLU.apply(
-            mel[..., None].contiguous(), beyond, 1.0
-        )  # (batch, frames, bands, 1)
+        beyond = (~inside).flatten().nonzero()[:, 0]  # (frames beyond,)
+        x = mel[..., None].contiguous()  # (batch, frames, bands, 1)
+        x = MaskedLeakyReLU.apply(x, beyond, 1.0)  # slope 1: frames beyond are set to 0, no more
         for block in self.blocks:
             x = block(x, beyond)  # (batch, frames, fewer bands, channels)
         x = x.transpose(0, 1).flatten(2)  # (frames, batch, bands * channels)
-        backwards = reversal(lengths, len(x))
+        backwards = reversal(lengths, len(x))  # (frames * batch,)
         for layer in self.recurrent:
             x = self.recurrent_dropout(layer(x, backwards))  # (frames, batch, 2 * units)
         x = x.transpose(0, 1)[inside]  # (frames inside, 2 * units)
-        return self.dense(x)
+        return self.dense(x)  # (frames inside, dimensions)
 
 
 class LogMel(nn.Module):
@@ -126,7 +124,10 @@ class LogMel(nn.Module):
         self.register_buffer("filters", torch.tensor(filters), persistent=False)
 
     def forward(self, signal: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Signals (batch, samples), lengths in samples; to (batch, frames, bands) dB and frames."""
+        """Log-mel (batch, frames, bands) in dB, and frames (batch,), of signals (batch, samples).
+
+        `lengths`: (batch,) samples of each signal; all of them if not given.
+        """
         width, hop = len(self.window), round(audio.HOP * audio.RATE)
         if lengths is None:
             lengths = torch.full((len(signal),), signal.shape[1], device=signal.device)
@@ -135,6 +136,8 @@ class LogMel(nn.Module):
             raise InputError(
                 f"a signal of {int(lengths.min())} samples; one window of {width} is the least"
             )
-        spectra = torch.fft.rfft(signal.unfold(1, width, hop) * self.window)
+        windows = signal.unfold(1, width, hop) * self.window  # (batch, frames, samples)
+        spectra = torch.fft.rfft(windows)  # (batch, frames, frequencies)
         power = spectra.real.square() + spectra.imag.square()
-        return 10 * (power @ self.filters).clamp_min(audio.FLOOR).log10(), frames
+        mel = (power @ self.filters).clamp_min(audio.FLOOR)  # (batch, frames, bands)
+        return 10 * mel.log10(), frames

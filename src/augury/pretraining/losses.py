@@ -1,4 +1,4 @@
-"""What the report of a pretraining says in words and numbers, and its model card."""
+"""The sentences and numbers of a pretraining's report, and of its model card."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RATE = audio.RATE  # Hz of the encoder's input
 FRAMES = round(1 / audio.HOP)  # features a second
 FIRST = 1e3 * audio.WINDOW / 2  # ms from the beginning to the middle of the first frame
 
-#: Targets computed from the encoder's own input: what they are called, stand for, and cost.
+#: Targets computed from the encoder's own input: their names, descriptions and losses.
 SPEECH = {
     "mel": ("log-mel", "log-mel of the speech itself, dB", "MSE of z-scored log-mel"),
     "mfcc": ("MFCC", "MFCCs of the speech itself", "MSE of z-scored MFCC"),
@@ -39,15 +39,15 @@ PAPER = (
 
 @dataclass(frozen=True)
 class WorkerLoss:
-    """The losses of a worker, or of all together, in the epoch kept."""
+    """The losses of a worker, or the total loss, in the epoch kept."""
 
-    key: str  # what config and history call it
+    key: str  # its name in config.toml and history.json
     name: str
-    kind: str  # of the loss, in words
-    weight: float | None  # in the whole
+    kind: str  # of the loss, for people
+    weight: float | None  # in the total loss
     training: float | None
     validation: float | None
-    constant_guess: float | None  # of the best guess that is always the same, on what is held out
+    constant_guess: float | None  # of the best constant guess, on held-out speech
 
     @property
     def ratio(self) -> float | None:
@@ -70,64 +70,66 @@ class WorkerLoss:
 
 @dataclass(frozen=True)
 class LossCurves:
-    """A pretraining as its report shows it."""
+    """The losses of a pretraining, by worker and epoch."""
 
-    workers: list[WorkerLoss]  # the workers: of pseudo-labels first, then of the speech itself
+    workers: list[WorkerLoss]  # of pseudo-labels first, then of the speech itself
     total: WorkerLoss
     history: list[dict[str, Any]]  # an entry an epoch
     kept: int  # epoch whose weights were kept, 1-based
-    held_out: bool  # whether anything was, to validate on
+    held_out: bool  # whether any speech was held out for validation
 
     @classmethod
     def of(cls, config: Config, history: list[dict[str, Any]]) -> LossCurves:
-        """From what config.toml and history.json hold."""
+        """From the content of config.toml and history.json."""
         training, validation = config.result["training"], config.result["validation"]
         guess = config.result.get("constant_guess", {})
-        # A worker that had no frame to count has no loss, and its 0 is none to beat.
+        # A worker without any value on held-out speech has no loss: a guess of 0 is not one either.
         guess = {name: value for name, value in guess.items() if name in validation}
-        targets = [one for one in config.targets if one.weight]
-        targets.sort(key=lambda one: one.name in SPEECH)
+        targets = [target for target in config.targets if target.weight]
+        targets.sort(key=lambda target: target.name in SPEECH)
         parts = [
             WorkerLoss(
-                one.name, name_of(one), loss_of(one), one.weight, training.get(one.name),
-                validation.get(one.name), guess.get(one.name),
+                target.name, name_of(target), loss_of(target), target.weight,
+                training.get(target.name), validation.get(target.name), guess.get(target.name),
             )
-            for one in targets
+            for target in targets
         ]  # fmt: skip
-        total = sum(one.weight * guess[one.name] for one in targets if one.name in guess)
-        whole = WorkerLoss(
+        total = sum(
+            target.weight * guess[target.name] for target in targets if target.name in guess
+        )
+        together = WorkerLoss(
             "loss", "all together", "sum, each by its weight", None, training.get("loss"),
             validation.get("loss"), total if guess else None,
         )  # fmt: skip
-        return cls(parts, whole, history, config.result["best_epoch"], bool(validation))
+        return cls(parts, together, history, config.result["best_epoch"], bool(validation))
 
-    def losses_by_epoch(self, part: WorkerLoss, of: str) -> list[float | None]:
-        """The "training" or "validation" losses of a part, one an epoch."""
-        return [epoch[of].get(part.key) for epoch in self.history]
+    def losses_by_epoch(self, part: WorkerLoss, split: str) -> list[float | None]:
+        """The "training" or "validation" losses of a worker or of the total, one an epoch."""
+        return [epoch[split].get(part.key) for epoch in self.history]
 
 
 # ------------------------------------------------------------------------------------- targets
 
 
 def name_of(target: Target) -> str:
-    """A target as the report calls it."""
+    """The target's name for people."""
     return SPEECH[target.name][0] if target.name in SPEECH else target.name
 
 
 def source_of(target: Target) -> str:
-    """What a target stands for."""
+    """Where a target's values come from."""
     return SPEECH[target.name][1] if target.name in SPEECH else target.source
 
 
 def loss_of(target: Target) -> str:
-    """What a wrong prediction of it costs."""
+    """The loss of its predictions."""
     if target.name in SPEECH:
         return SPEECH[target.name][2]
     return "cross-entropy" if target.categories else "L1 of the z-scored pseudo-label"
 
 
 def values_of(target: Target) -> str:
-    """What it is at one frame."""
+    """What it consists of at each frame."""
     if target.categories:
         return f"one of {len(target.categories):,} categories"
     return count(target.dims, "number")
@@ -146,30 +148,30 @@ def category_shares(target: Target) -> list[tuple[str, str]]:
 
 
 def digests(config: Config) -> dict[str, str]:
-    """Digests of what the run was made from."""
-    found = {"segments": config.data["segments"]}
+    """Digests of the run's inputs."""
+    digests = {"segments": config.data["segments"]}
     if config.ranking:
         inputs = config.ranking.get("inputs", {})
-        found["ranking"] = config.ranking["digest"]
-        found |= {f"ranking: {name}": value for name, value in inputs.items()}
-    return found
+        digests["ranking"] = config.ranking["digest"]
+        digests |= {f"ranking: {name}": value for name, value in inputs.items()}
+    return digests
 
 
 def training_settings(config: Config) -> dict[str, Any]:
-    """All settings but the encoder's."""
+    """All settings except the encoder's."""
     return {k: v for k, v in config.settings.to_dict().items() if k != "encoder"}
 
 
 def opensmile_targets(config: Config) -> list[str]:
-    """Targets that openSMILE computed, whose licence the reader must know of."""
-    return [one.name for one in config.targets if one.source.startswith("opensmile:")]
+    """Targets that openSMILE computed: its licence applies to them."""
+    return [target.name for target in config.targets if target.source.startswith("opensmile:")]
 
 
 # ----------------------------------------------------------------------------------- sentences
 
 
 def aim(config: Config) -> str:
-    """What the encoder was to learn, in a heading's few words."""
+    """The task of the encoder, for a heading."""
     names = list(config.settings.pseudo_labels)
     if names:
         few = len(names) <= NAMED
@@ -185,70 +187,74 @@ def speech_workers(config: Config) -> list[tuple[str, float]]:
 
 
 def targets_sentence(config: Config) -> str:
-    """What was predicted, each with its weight in the loss."""
+    """The sentence that names the targets, with their weights in the loss."""
     labels, own = list(config.settings.pseudo_labels.items()), speech_workers(config)
-    alike = len({weight for _, weight in labels + own}) == 1
+    equal = len({weight for _, weight in labels + own}) == 1
 
-    def name_list(some: list[tuple[str, float]]) -> str:
-        if alike:
-            return join_names([name for name, _ in some])
-        return join_names([f"{name} ({plain(weight)})" for name, weight in some])
+    def name_list(weighted: list[tuple[str, float]]) -> str:
+        if equal:
+            return join_names([name for name, _ in weighted])
+        return join_names([f"{name} ({plain(weight)})" for name, weight in weighted])
 
     goals = [f"{count(len(labels), 'pseudo-label')}, {name_list(labels)}"] if labels else []
     goals += [f"the speech itself, as {name_list(own)}"] if own else []
     text = f"At every frame it had to predict {'; and '.join(goals)}"
-    if not alike:
+    if not equal:
         return f"{text}. The weights in its loss are in brackets."
     return f"{text}, {'each ' * (len(labels + own) > 1)}with weight {plain((labels + own)[0][1])}."
 
 
 def training_sentence(config: Config) -> str:
-    """On how much speech, how many epochs, and which of them was kept."""
+    """The sentences on the amount of speech, the epochs, and the epoch kept."""
     data, result, settings = config.data, config.result, config.settings
     epochs, kept = result["epochs"], result["best_epoch"]
     text = (
-        f"It saw {duration(3600 * data['hours'])} of speech ({count(data['clips'], 'clip')}) in "
-        f"{count(epochs, 'epoch')}"
+        f"It was trained on {duration(3600 * data['hours'])} of speech "
+        f"({count(data['clips'], 'clip')}) for {count(epochs, 'epoch')}"
     )
     if epochs < settings.epochs:
         text += (
-            f", of {settings.epochs:,} at most: it stopped after "
+            f", of {settings.epochs:,} at most: training stopped after "
             f"{count(settings.patience, 'epoch')} without a lower loss on held-out speech"
         )
     if epochs == 1:
         return f"{text}."
-    why = "of the lowest loss on held-out speech" if result["validation"] else "the last"
-    return f"{text}. Kept are the weights of epoch {kept:,}, {why}."
+    why = "which had the lowest loss on held-out speech" if result["validation"] else "the last"
+    return f"{text}. The weights are those of epoch {kept:,}, {why}."
 
 
 def verdict(run: LossCurves) -> str:
-    """Whether the workers learned anything, in a few sentences."""
+    """The sentences on how many workers learned something."""
     if not run.held_out:
         return (
             "Nothing was held out, so how well it predicts other speech is not known: there are "
             "only losses on the speech it was trained on."
         )
-    judged = [one for one in run.workers if has_value(one.ratio)]
+    judged = [worker for worker in run.workers if has_value(worker.ratio)]
     if not judged:
-        return "No worker has a loss on held-out speech that it could be judged by."
-    able = sorted((one for one in judged if not one.remark), key=lambda one: one.ratio or 0.0)
-    n, where = len(judged), "better than a constant guess on held-out speech"
+        return "No worker has a loss on held-out speech."
+    able = sorted(
+        (worker for worker in judged if not worker.remark), key=lambda worker: worker.ratio or 0.0
+    )
+    n, better = len(judged), "better than a constant guess on held-out speech"
     only = f"The only worker, {judged[0].name},"
     if not able:
         text = f"{only} does not do" if n == 1 else f"None of the {n} workers does"
-        text += f" clearly {where}."
+        text += f" clearly {better}."
     elif n == 1:
-        text = f"{only} does {where}: {_ratio_text(able[0])} of the loss."
+        text = f"{only} does {better}: {_ratio_text(able[0])} of the loss."
     elif len(able) == 1:
-        text = f"1 of {n} workers does {where}: {able[0].name}, {_ratio_text(able[0])} of the loss."
-    else:
-        who = f"All {n}" if len(able) == n else f"{len(able)} of {n}"
         text = (
-            f"{who} workers do {where}: from {_ratio_text(able[0])} of the loss ({able[0].name}) "
-            f"to {_ratio_text(able[-1])} ({able[-1].name})."
+            f"1 of {n} workers does {better}: {able[0].name}, {_ratio_text(able[0])} of the loss."
+        )
+    else:
+        share = f"All {n}" if len(able) == n else f"{len(able)} of {n}"
+        text = (
+            f"{share} workers do {better}: from {_ratio_text(able[0])} of the loss "
+            f"({able[0].name}) to {_ratio_text(able[-1])} ({able[-1].name})."
         )
     for remark in ("learned hardly anything", "no better than a constant guess"):
-        names = [one.name for one in judged if one.remark == remark]
+        names = [worker.name for worker in judged if worker.remark == remark]
         verb = ("is ", "are ")[len(names) > 1] if remark.startswith("no") else ""
         text += f" {join_names(names)} {verb}{remark}." if names else ""
     return text
@@ -259,10 +265,10 @@ def _ratio_text(part: WorkerLoss) -> str:
 
 
 def facts(config: Config) -> list[tuple[str, str]]:
-    """The key facts: (name, value)."""
+    """The key facts: pairs of name and value."""
     data, result = config.data, config.result
     held_out = duration(3600 * data["validation_hours"]) if result["validation"] else "nothing"
-    found = [
+    pairs = [
         ("pseudo-labels", f"{len(config.settings.pseudo_labels):,}"),
         ("speech", duration(3600 * data["hours"])),
         ("held out", held_out),
@@ -272,49 +278,51 @@ def facts(config: Config) -> list[tuple[str, str]]:
         ("speed", speed(config)),
         ("parameters", f"{result['parameters']:,}"),
     ]
-    return [one for one in found if one[1]]
+    return [pair for pair in pairs if pair[1]]
 
 
 def speed(config: Config) -> str:
-    """Seconds of audio trained on in a second; "" if that is not known."""
+    """Seconds of audio trained on in a second; "" if unknown."""
     seconds = config.result["seconds"]
     return f"× {plain(config.result['audio_seconds'] / seconds)} real time" if seconds else ""
 
 
 def warnings(config: Config, run: LossCurves) -> list[str]:
-    """What the reader must not miss, beside the verdict."""
-    found = []
+    """Warnings that the reader should not miss, a text each."""
+    texts = []
     if not run.held_out:
-        found.append("No validation: training losses do not show whether the encoder overfits.")
-    idle = [one.name for one in run.workers if one.remark]
+        texts.append("No validation: training losses do not show whether the encoder overfits.")
+    idle = [worker.name for worker in run.workers if worker.remark]
     if idle:
-        found.append(
+        texts.append(
             f"{join_names(idle)}: hardly better than a constant guess on held-out speech, or "
             "not at all. The encoder may not have learned it."
         )
-    missing = [one.name for one in run.workers if run.held_out and not has_value(one.ratio)]
+    missing = [
+        worker.name for worker in run.workers if run.held_out and not has_value(worker.ratio)
+    ]
     if missing:
-        found.append(f"No loss on held-out speech to judge {join_names(missing)} by.")
+        texts.append(f"No loss on held-out speech for {join_names(missing)}.")
     skipped, batches = len(config.result["skipped"]), config.result["batches"]
     if skipped:
-        found.append(
+        texts.append(
             f"{skipped:,} of {count(batches, 'batch', 'batches')} had a loss or gradient that is "
-            "not finite, and were skipped; they are named below."
+            "not finite, and were skipped; they are listed below."
         )
-    return found
+    return texts
 
 
 def total_loss_sentence(run: LossCurves) -> str:
-    """What the figure of the total loss shows."""
-    of = "validation" if run.held_out else "training"
-    where = "on held-out speech" if run.held_out else "on the speech trained on"
-    course, n = run.losses_by_epoch(run.total, of), len(run.history)
+    """The caption of the total loss."""
+    split = "validation" if run.held_out else "training"
+    speech = "on held-out speech" if run.held_out else "on the training speech"
+    course, n = run.losses_by_epoch(run.total, split), len(run.history)
     first, last, best = course[0], course[-1], course[run.kept - 1]
     if n == 1:
-        text = f"One epoch: the total loss {where} is {decimal(last, 3)}."
+        text = f"One epoch: the total loss {speech} is {decimal(last, 3)}."
     else:
         text = (
-            f"The total loss {where} went from {decimal(first, 3)} to {decimal(last, 3)} in "
+            f"The total loss {speech} went from {decimal(first, 3)} to {decimal(last, 3)} in "
             f"{n:,} epochs."
         )
     if n > 1 and run.held_out and run.kept < n:
@@ -327,9 +335,9 @@ def total_loss_sentence(run: LossCurves) -> str:
 
 
 def workers_sentence(run: LossCurves) -> str:
-    """What the figure of the workers shows."""
+    """The caption of the workers' losses."""
     if not run.held_out:
-        return "Each worker's loss by epoch, on the speech trained on; each panel begins at 0."
+        return "Each worker's loss by epoch, on the training speech; each panel begins at 0."
     return (
         "Each worker's loss by epoch; each panel begins at 0. The number is the ratio in the epoch "
         "kept: the further below the dashed line, the more was learned."
@@ -341,14 +349,17 @@ def workers_sentence(run: LossCurves) -> str:
 
 def workers_with_targets(config: Config, run: LossCurves) -> list[tuple[WorkerLoss, Target]]:
     """Each worker with its target."""
-    targets = {one.name: one for one in config.targets}
+    targets = {target.name: target for target in config.targets}
     return [(part, targets[part.key]) for part in run.workers]
 
 
-def code(text: str, *, cell: bool = False) -> str:
-    """Any text as a code span of Markdown, on one line, where none of it is read as markup.
+def code_span(text: str, *, cell: bool = False) -> str:
+    """Any text as a code span of Markdown, on one line, so that none of it is read as markup.
 
-    In a cell of a table a | would end it, code or not, so there it is escaped.
+    A | would end the cell of a table, in code or not, so in a cell it is escaped.
+
+    >>> code_span("a`b")
+    '``a`b``'
     """
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "(no name)"
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))

@@ -1,4 +1,4 @@
-"""A corpus prepared for training: extracted, its usable clips found, its frames summarised."""
+"""A corpus prepared for training: extraction, usable clips, means and standard deviations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from augury.store import digest
 
 @dataclass(frozen=True)
 class PreparedClips:
-    """A corpus ready to be trained on."""
+    """A corpus that is ready for training."""
 
     clips: Clips
     targets: tuple[Target, ...]  # "mel" and "mfcc" first, even where they have no worker
@@ -54,10 +54,10 @@ def prepare(
         corpus: each of its segments is a clip.
         plan: with the log-mel, and the candidates to pretrain with.
         jobs: processes; enough to keep all cores busy if not given.
-        reporter: told of every recording that is done.
+        reporter: receives the progress of the extraction.
 
     Raises:
-        InputError: a candidate that is constant or has no value, a split that does not exist,
+        InputError: a candidate that is constant or has no value, a split that does not exist, or
             nothing left to train on.
         TooManyBad: a larger share than `max_bad` of the clips can't be used.
     """
@@ -70,7 +70,7 @@ def prepare(
     )  # fmt: skip
     rejected = [*corpus.rejected, *(corpus.reject(*problem) for problem in extracted.problems)]
     refuse_too_many(tuple(rejected), len(corpus) - len(extracted.problems), settings.max_bad)
-    # Left out as the settings ask, so not counted as bad; named all the same.
+    # Left out because of a setting, so not counted as bad, but listed in the quarantine.
     long = extracted.frames > longest
     for segment in np.flatnonzero(long):
         seconds = extracted.frames[segment] * audio.HOP
@@ -104,18 +104,18 @@ class ExtractedClips:
 
     plan: Plan
     digests: tuple[str, ...]  # (recordings,) of their bytes
-    whole: NDArray[np.int64]  # (recordings,) frames of each
+    recording_frames: NDArray[np.int64]  # (recordings,) number of frames
     first: NDArray[np.int64]  # (segments,) first frame
-    frames: NDArray[np.int64]  # (segments,) 0: unusable
+    frames: NDArray[np.int64]  # (segments,) number of frames; 0: unusable
     problems: list[tuple[int, str, str]]  # (index of a segment, reason, detail)
     sums: dict[str, Summary]  # of the training frames, by target
 
     def select(self, segments: NDArray[np.int64], recordings: Sequence[int]) -> ExtractedClips:
-        """Those of some segments and some recordings, by their indices."""
+        """The clips of some segments and recordings, by their indices."""
         return replace(
             self,
             digests=tuple(self.digests[r] for r in recordings),
-            whole=self.whole[np.asarray(recordings, np.int64)],
+            recording_frames=self.recording_frames[np.asarray(recordings, np.int64)],
             first=self.first[segments],
             frames=self.frames[segments],
         )
@@ -128,12 +128,12 @@ class _ClipRecording(Recording):
 
 @dataclass(frozen=True)
 class _ClipSummary:
-    """The clips of one recording, and the sums of those that are trained on."""
+    """The clips of a recording, and sums over its training frames."""
 
     problems: NDArray[np.uint8]  # (segments,) see `segment_problems`
     first: NDArray[np.int64]  # (usable,) first frame of each usable clip
     frames: NDArray[np.int64]  # (usable,)
-    whole: int  # frames of the recording
+    recording_frames: int  # frames of the recording
     sums: dict[str, Summary]
 
 
@@ -150,9 +150,9 @@ def extract_clips(
     """Extract what is not in the store yet; summarise the frames that are not held out.
 
     Args:
-        held_out: (segments,) whether each is left out of the summaries.
-        coefficients: MFCCs that are summarised; 0: none.
-        longest: frames; longer clips are not summarised.
+        held_out: (segments,) whether a segment is excluded from the summaries.
+        coefficients: number of MFCCs to summarise; 0: none.
+        longest: in frames; longer clips are not summarised.
         jobs: processes; enough to keep all cores busy if not given.
 
     Raises:
@@ -172,10 +172,10 @@ def extract_clips(
     )
     first, frames = np.zeros((2, len(corpus)), np.int64)
     digests: list[str] = []
-    whole = np.zeros(len(recordings), np.int64)
+    recording_frames = np.zeros(len(recordings), np.int64)
     problems: list[tuple[int, str, str]] = []
     sums: dict[str, Summary] = {}
-    # In the recordings' order, so that sums round alike on every run.
+    # In the order of the recordings, so that sums are rounded in the same way on every run.
     for index, (extracted, measured) in enumerate(in_order(results)):
         entry = RecordingEntry(recordings[index], segments_of[index], extracted)
         digests.append(extracted.digest)
@@ -183,15 +183,15 @@ def extract_clips(
             problems += entry.describe_problems()
             continue
         problems += entry.describe_problems(measured.problems)
-        good = entry.segments[measured.problems == 0]
-        first[good], frames[good] = measured.first, measured.frames
-        whole[index] = measured.whole
+        usable = entry.segments[measured.problems == 0]
+        first[usable], frames[usable] = measured.first, measured.frames
+        recording_frames[index] = measured.recording_frames
         _add_sums(sums, measured.sums, entry.recording.name)
-    return ExtractedClips(plan, tuple(digests), whole, first, frames, problems, sums)
+    return ExtractedClips(plan, tuple(digests), recording_frames, first, frames, problems, sums)
 
 
 def _add_sums(sums: dict[str, Summary], more: dict[str, Summary], name: str) -> None:
-    """Add a recording's sums to those of the recordings before."""
+    """Add a recording's sums to those of earlier recordings."""
     for target, summary in more.items():
         known = sums.get(target)
         if known and known.mean.shape != summary.mean.shape:
@@ -205,7 +205,7 @@ def _add_sums(sums: dict[str, Summary], more: dict[str, Summary], name: str) -> 
 def _measure(
     plan: Plan, recording: _ClipRecording, extracted: Extracted, *, coefficients: int, longest: int
 ) -> _ClipSummary:
-    """The clips' frames, and the sums of those that are trained on."""
+    """The clips of a recording, and sums over its training frames; runs in a worker process."""
     duration = extracted.duration
     problems = segment_problems(recording.start, recording.end, duration)
     name = mel_key(extracted.digest)
@@ -233,7 +233,7 @@ def _measure(
 def _select_segments(
     corpus: Corpus, settings: PretrainSettings
 ) -> tuple[Corpus, NDArray[np.bool_]]:
-    """The segments asked for, and which of them (segments,) are held out for validation."""
+    """The segments of the chosen split, and whether each (segments,) is held out."""
     share = _share(settings.validation)
     if share is None and not settings.split:
         raise InputError(
@@ -247,7 +247,7 @@ def _select_segments(
         held_out = corpus.in_split(settings.validation)
         keep |= held_out
     else:
-        # By a digest of the name: spread over the corpus, and the same on every run.
+        # In the order of a digest of the name: random, but the same on every run.
         recordings = np.unique(corpus.recording[keep])
         names = [f"{settings.seed} {corpus.names[r]}" for r in recordings]
         digests = [digest(name.encode(errors="surrogateescape")) for name in names]

@@ -1,7 +1,7 @@
 """Pretraining: an encoder learns to predict pseudo-labels of unlabelled speech (the second step).
 
 `pretrain` prepares the corpus, trains, and writes a folder: model.safetensors, config.toml, a model
-card, log.jsonl, report.html. Called again with the same settings it goes on where it was.
+card, log.jsonl, report.html. Called again with the same settings, it resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import nn
 from augury import audio, pseudolabels
 from augury.corpus.corpus import Corpus, TooManyBad
 from augury.corpus.manifest import write_quarantine
-from augury.errors import InputError, MissingPackage
+from augury.errors import InputError, MissingFile, MissingPackage, explain_os_errors
 from augury.extraction.plan import Plan
 from augury.learning import checkpoint
 from augury.learning.processes import STATE_FOLDER, ProcessGroup, lock_folder, process_group
@@ -42,7 +42,7 @@ from augury.store import default_store, pack, unpack, write_atomically
 
 
 class AnotherRun(InputError):
-    """A folder holds what was trained otherwise."""
+    """A folder holds a run with other settings or data."""
 
 
 def pretrain(
@@ -60,21 +60,20 @@ def pretrain(
     reporter: Reporter | None = None,
     **choices: Any,
 ) -> Pretrained | None:
-    """Pretrain an encoder on unlabelled speech to predict pseudo-labels; go on where a run was.
+    """Pretrain an encoder on unlabelled speech to predict pseudo-labels, or resume such a run.
 
     Args:
-        corpus: from `read_corpus`; each segment is a clip, labels are not looked at.
-        pseudo_labels: names, or names with the weights of their workers; or `from_ranking`'s
-            choice. None at all: reconstruction alone.
-        out: folder of the encoder. Where it holds a run of the same settings, that one goes on.
+        corpus: from `read_corpus`; each segment is a clip, labels are not used.
+        pseudo_labels: names, weights by name, or a choice `from_ranking`; none: reconstruction.
+        out: folder of the encoder. An unfinished run of the same settings in it is resumed.
         preset: "paper", "small", or a TOML file.
-        store: folder in which extracted values are kept; the one that `rank` uses.
+        store: folder of extracted values; by default the one that `rank` uses.
         jobs: processes that extract; enough to keep all cores busy if not given.
-        device: of torch; a GPU where there is one, if not given.
-        minutes: between checkpoints, which are also written at each epoch's end.
-        tensorboard: whether to write for TensorBoard too, into the folder's `tensorboard`.
+        device: "cpu" or "cuda"; a GPU if there is one, if not given.
+        minutes: between checkpoints; there is also one at the end of each epoch.
+        tensorboard: whether to write event files, too, into the folder's `tensorboard`.
         prepare_only: extract and index, so that a GPU need not wait for it; returns None.
-        reporter: told of recordings that are extracted, of every batch, and of what goes wrong.
+        reporter: receives progress of extraction and training, messages and warnings.
         choices: fields of `PretrainSettings`, in place of the preset's.
 
     Raises:
@@ -83,6 +82,12 @@ def pretrain(
         TooManyBad: a larger share than `max_bad` of the clips can't be used.
         Stopped: on SIGTERM, SIGUSR1 or Ctrl-C, after a checkpoint.
         TooManyNotFinite: too many batches had a loss or gradient that is not finite.
+
+    >>> import augury
+    >>> speech = augury.read_corpus(Path(augury.__file__).parent / "demo_data" / "manifest.csv")
+    >>> few = speech.select(speech.recording < 8)
+    >>> augury.pretrain(few, ["own:rms"], out="encoder", jobs=1, epochs=1).result["validation"]
+    {'mel': ..., 'mfcc': ..., 'own:rms': ..., 'loss': ...}
     """
     choice = choose(pseudo_labels)
     settings = PretrainSettings.of(preset, choice.weights, **choices)
@@ -94,15 +99,11 @@ def pretrain(
         listener = _Listener(reporter, folder if tensorboard and not group.rank else None)
         if group.rank == 0:
             _prepare_folder(folder, corpus, choice, settings, candidates, plan, jobs, reporter)
-        group.wait()  # the others read what the first has written
-        known = config.read_config(folder)
-        assert known
+        group.wait()  # the other processes read what the first has written
         if prepare_only:
             return None
-        if not known.result:
-            clips = _read_clips(folder, plan)
-            _train(folder, known, clips, group, listener, minutes)
-            group.wait()
+        _train(folder, plan, group, listener, minutes)
+        group.wait()
         return Pretrained.read(folder)
 
 
@@ -119,97 +120,95 @@ def _prepare_folder(
     jobs: int | None,
     reporter: Reporter | None,
 ) -> None:
-    """See that the folder holds the configuration and the index of clips, of this very run."""
-    columns = [one.item for one in candidates if one.kind == "column"]
+    """Write configuration and index of clips, unless the folder holds those of this run already."""
+    columns = [candidate.item for candidate in candidates if candidate.kind == "column"]
     splits = ["split"] if "split" in corpus.columns else []
-    asked = {
+    wanted = {
         "segments": corpus.digest(*columns, *splits),
-        "functions": {one.name: version for one, version in plan.functions},
+        "functions": {candidate.name: version for candidate, version in plan.functions},
     }
-    known = config.read_config(folder)
-    if known:
-        data = {name: known.data.get(name) for name in asked}
-        unlike = config.differences(settings.to_dict(), known.settings.to_dict())
-        unlike += config.differences(asked, data, "data.")
-        unlike += config.differences(choice.ranking, known.ranking, "ranking.")
-        if unlike:
+    earlier = config.read_config(folder)
+    if earlier:
+        data = {name: earlier.data.get(name) for name in wanted}
+        differing = config.differences(settings.to_dict(), earlier.settings.to_dict())
+        differing += config.differences(wanted, data, "data.")
+        differing += config.differences(choice.ranking, earlier.ranking, "ranking.")
+        if differing:
             raise AnotherRun(
-                f"{folder} holds another run: {'; '.join(unlike[:5])} there. Give those again to "
-                "go on with it, or choose another --out"
+                f"{folder} holds another run: {'; '.join(differing[:5])} there. Give those again "
+                "to go on with it, or choose another --out"
             )
-        if known.result or _kept_clips(folder) is not None:
+        if earlier.result or _read_index(folder) is not None:
             return
     try:
-        found = prepare(
-            corpus,
-            plan,
-            settings,
-            jobs=jobs,
-            reporter=reporter,
-        )
+        prepared = prepare(corpus, plan, settings, jobs=jobs, reporter=reporter)
     except TooManyBad as error:
         write_quarantine(error.rejected, folder / "quarantine.csv")
         raise
-    write_quarantine(found.rejected, folder / "quarantine.csv")
-    write_atomically(folder / STATE_FOLDER / "clips", pack(found.clips.to_arrays()))
-    held_out = found.clips.held_out
-    data = asked | {
-        # A file's name need not be UTF-8, TOML must be.
+    write_quarantine(prepared.rejected, folder / "quarantine.csv")
+    write_atomically(folder / STATE_FOLDER / "clips", pack(prepared.clips.to_arrays()))
+    held_out = prepared.clips.held_out
+    data = wanted | {
+        # A file's name need not be UTF-8, but TOML must be.
         "manifest": str(corpus.source).encode(errors="backslashreplace").decode(),
         "clips": int((~held_out).sum()),
-        "hours": round(float(found.clips.frames[~held_out].sum() * audio.HOP / 3600), 4),
+        "hours": round(float(prepared.clips.frames[~held_out].sum() * audio.HOP / 3600), 4),
         "validation_clips": int(held_out.sum()),
-        "validation_hours": round(float(found.clips.frames[held_out].sum() * audio.HOP / 3600), 4),
-        "left_out": dict(Counter(one.reason for one in found.rejected)),
+        "validation_hours": round(
+            float(prepared.clips.frames[held_out].sum() * audio.HOP / 3600), 4
+        ),
+        "left_out": dict(Counter(rejected.reason for rejected in prepared.rejected)),
     }
-    made_with = versions("torch", *pseudolabels.packages(candidates))
-    config.Config(settings, found.targets, data, choice.ranking, made_with).write(folder)
+    packages = versions("torch", *pseudolabels.packages(candidates))
+    config.Config(settings, prepared.targets, data, choice.ranking, packages).write(folder)
 
 
-def _kept_clips(folder: Path) -> dict[str, NDArray] | None:
+def _read_index(folder: Path) -> dict[str, NDArray] | None:
+    """The index of clips as arrays; None if there is none, or a damaged one."""
+    path = folder / STATE_FOLDER / "clips"
     try:
-        return unpack((folder / STATE_FOLDER / "clips").read_bytes())
-    except FileNotFoundError:
+        with explain_os_errors(path):
+            return unpack(path.read_bytes())
+    except MissingFile:
         return None
 
 
 def _read_clips(folder: Path, plan: Plan) -> Clips:
-    kept = _kept_clips(folder)
-    if kept is None:
+    arrays = _read_index(folder)
+    if arrays is None:
         raise RuntimeError(
             f"{folder / STATE_FOLDER / 'clips'}: written just now, but can't be read"
         )
-    return Clips.from_arrays(kept, plan)
+    return Clips.from_arrays(arrays, plan)
 
 
 # ------------------------------------------------------------------------------------- training
 
 
 def _train(
-    folder: Path,
-    known: config.Config,
-    clips: Clips,
-    group: ProcessGroup,
-    listener: _Listener,
-    minutes: float,
+    folder: Path, plan: Plan, group: ProcessGroup, listener: _Listener, minutes: float
 ) -> None:
     """Train to the end, from the last checkpoint if there is one, and write the results."""
-    settings = known.settings
+    run = config.read_config(folder)
+    assert run
+    if run.result:  # of an earlier call
+        return
+    clips, settings = _read_clips(folder, plan), run.settings
     with torch.random.fork_rng([]):
         torch.manual_seed(settings.seed)
-        model = PretrainingModel(settings, known.targets)
+        model = PretrainingModel(settings, run.targets)
     model = model.to(group.device)
     objective = ClipObjective(clips, settings, model, group)
     loop = TrainingLoop(
         objective, model, [_optimiser(model, settings)], _schedule(settings, minutes),
-        folder / STATE_FOLDER, folder / "log.jsonl", known.key(), group, listener,
+        folder / STATE_FOLDER, folder / "log.jsonl", run.key(), group, listener,
     )  # fmt: skip
     try:
         state = loop.train()
     finally:
         listener.close()
     if group.rank == 0:
-        _write_results(folder, known, model, objective, state)
+        _write_results(folder, run, model, objective, state)
 
 
 def _optimiser(model: nn.Module, settings: PretrainSettings) -> torch.optim.Optimizer:
@@ -238,13 +237,14 @@ class _Listener(Reporter):
                 raise MissingPackage(
                     "TensorBoard is not installed; pip install tensorboard, or leave it out"
                 ) from error
-            self.board = SummaryWriter(str(folder / "tensorboard"))
+            with explain_os_errors(folder / "tensorboard"):
+                self.board = SummaryWriter(str(folder / "tensorboard"))
 
     def progress(self, event: Progress) -> None:
         self.reporter.progress(event)
         if self.board and isinstance(event, TrainingProgress):
             for name, value in event.losses.items():
-                with suppress(OSError):  # a full disk is no reason to stop
+                with suppress(OSError):  # a full disk should not stop the training
                     self.board.add_scalar(f"training/{name}", value, event.step)
 
     def message(self, text: str) -> None:
@@ -258,19 +258,19 @@ class _Listener(Reporter):
             self.board.close()
 
 
-# -------------------------------------------------------------------------------- what comes out
+# -------------------------------------------------------------------------------------- results
 
 
 def _write_results(
     folder: Path,
-    known: config.Config,
+    run: config.Config,
     model: PretrainingModel,
     objective: ClipObjective,
     state: TrainingState,
 ) -> None:
     """Write the weights of the best epoch, the finished configuration, model card and report."""
-    best = checkpoint.load(folder / STATE_FOLDER / "best", model, key=known.key())
-    # Where it could not be written (a full disk), the model keeps the weights of the last epoch.
+    best = checkpoint.load(folder / STATE_FOLDER / "best", model, key=run.key())
+    # If it could not be written (a full disk), the model keeps the weights of the last epoch.
     kept = best["epoch"] if best else state.epoch
     entry = state.history[kept - 1]
     weights = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
@@ -289,12 +289,12 @@ def _write_results(
     if objective.clips.held_out.any():
         result["mean_guess"] = objective.constant_guess_losses()
         result["constant_guess"] = objective.constant_guess_losses(objective.medians())
-    known = replace(known, result=result)
+    run = replace(run, result=result)
     history = json.dumps(state.history)
     write_atomically(folder / "history.json", history + "\n")
-    write_atomically(folder / "report.html", render(known, state.history))
-    write_atomically(folder / "README.md", card(known))
-    known.write(folder)  # last: a configuration with a result marks a finished run
+    write_atomically(folder / "report.html", render(run, state.history))
+    write_atomically(folder / "README.md", card(run))
+    run.write(folder)  # last: a configuration with a result marks a finished run
     checkpoint.remove(folder / STATE_FOLDER / "checkpoint")
     checkpoint.remove(folder / STATE_FOLDER / "best")
     (folder / STATE_FOLDER / "clips").unlink(missing_ok=True)

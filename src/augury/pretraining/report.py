@@ -1,4 +1,4 @@
-"""The report of a pretraining, and the model card: pages from config and history alone."""
+"""The report of a pretraining, and its model card, from config.toml and history.json alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # a pretraining is written with its report: the import goes t
 def render(config: Config, history: list[dict[str, Any]]) -> str:
     """The report as a page of HTML; the same run always gives the same page.
 
-    Names come from users' files and are shown as they are, never read as markup.
+    Names come from users' files: they are shown as they are, never interpreted as markup.
 
     Args:
         history: an entry an epoch: its "epoch", and "training" and "validation" losses by worker.
@@ -28,7 +28,7 @@ def render(config: Config, history: list[dict[str, Any]]) -> str:
         return canvas.both(getattr(curves, name), run, name, message)
 
     return render_template(
-        "augury.pretraining", "report.html.j2", config=config, run=run, figure=figure, said=losses
+        "augury.pretraining", "report.html.j2", config=config, run=run, figure=figure, words=losses
     )
 
 
@@ -40,5 +40,5 @@ def card(config: Config) -> str:
 
     run = losses.LossCurves.of(config, [])
     return render_template(
-        "augury.pretraining", "card.md.j2", config=config, run=run, said=losses, licence=LICENCE
+        "augury.pretraining", "card.md.j2", config=config, run=run, words=losses, licence=LICENCE
     )

@@ -13,7 +13,15 @@ from augury.pretraining.config import NAME, Config, read_config
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A finished pretraining. `augury.load_encoder(folder)` loads its encoder."""
+    """A finished pretraining. `augury.load_encoder(folder)` loads its encoder.
+
+    >>> import augury
+    >>> speech = augury.read_corpus(Path(augury.__file__).parent / "demo_data" / "manifest.csv")
+    >>> few = speech.select(speech.recording < 8)
+    >>> _ = augury.pretrain(few, ["own:rms"], out="encoder", jobs=1, epochs=1)
+    >>> Pretrained.read("encoder").config.data["clips"]  # one of eight is held out
+    7
+    """
 
     folder: Path
     config: Config  # settings, targets, data, versions and `result`
@@ -25,19 +33,19 @@ class Pretrained:
 
         Keys: epochs, best_epoch (1-based), batches, skipped, training and validation (mean losses
         of the best epoch by worker, and "loss", their weighted sum), constant_guess and mean_guess
-        (losses of predicting each target's median or mean; only where clips were held out),
+        (losses of always predicting a target's median or mean; only if clips were held out),
         seconds, audio_seconds, parameters.
         """
         return self.config.result
 
     @property
     def skipped_batches(self) -> tuple[str, ...]:
-        """Batches whose loss or gradient was not finite, described; they changed no weights."""
+        """The batches whose loss or gradient was not finite: they changed no weights."""
         return tuple(self.result["skipped"])
 
     @classmethod
     def read(cls, folder: Path | str) -> Pretrained:
-        """What `pretrain` returned, read from its folder.
+        """The result that `pretrain` returned, read from its folder.
 
         Raises:
             InputError: the folder holds no finished pretraining, or its files are damaged.

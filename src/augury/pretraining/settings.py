@@ -32,7 +32,7 @@ class EncoderSettings(Settings):
     dropout: Annotated[float, setting("share of values dropped in training", 0, 0.95)] = 0.15
 
     def check(self) -> None:
-        """Raise InputError where settings do not go together."""
+        """Raise InputError if settings contradict each other."""
         if len(self.channels) != len(self.pools) or not self.channels:
             raise InputError(
                 f"channels has {len(self.channels)} blocks and pools {len(self.pools)}; give each "
@@ -131,7 +131,7 @@ class PretrainSettings(Settings):
     seed: Annotated[int, setting("of weights, batches, dropout and what is held out", 0, 2**31)] = 0
 
     def check(self) -> None:
-        """Raise InputError where settings do not go together."""
+        """Raise InputError if settings contradict each other."""
         for name, weight in self.pseudo_labels.items():
             if isinstance(weight, bool) or not (
                 isinstance(weight, int | float) and 0 < weight <= 1e6
@@ -143,7 +143,9 @@ class PretrainSettings(Settings):
                 f"{self.encoder.bands}"
             )
         if self.encoder.bands != BANDS:
-            raise InputError(f"bands is {self.encoder.bands}, but recordings are given {BANDS}")
+            raise InputError(
+                f"bands is {self.encoder.bands}, but a recording's log-mel has {BANDS}"
+            )
         if self.patience and self.validation in ("", "0"):
             raise InputError("patience needs a validation loss; hold something out for it")
         if not (self.pseudo_labels or self.mel or self.mfcc):
@@ -160,17 +162,17 @@ class PretrainSettings(Settings):
     def of(
         cls, preset: str | Path, pseudo_labels: Mapping[str, float], **choices: Any
     ) -> PretrainSettings:
-        """A preset ("paper", "small", or a TOML file), with other choices in place of its own."""
-        given = read_preset(preset)
-        if isinstance(given.get("encoder"), Mapping) and isinstance(
+        """The settings of a preset ("paper", "small", or a TOML file), some of them replaced."""
+        values = read_preset(preset)
+        if isinstance(values.get("encoder"), Mapping) and isinstance(
             choices.get("encoder"), Mapping
         ):
-            choices["encoder"] = {**given["encoder"], **choices["encoder"]}
-        return cls.from_dict(given | choices, pseudo_labels)
+            choices["encoder"] = {**values["encoder"], **choices["encoder"]}
+        return cls.from_dict(values | choices, pseudo_labels)
 
     @classmethod
     def from_dict(
         cls, choices: Mapping[str, Any], pseudo_labels: Mapping[str, float]
     ) -> PretrainSettings:
-        """From plain values, as `to_dict` gives them; an unknown one is an error."""
+        """From plain values, as `to_dict` returns them; InputError for an unknown setting."""
         return cls.from_choices({**choices, "pseudo_labels": dict(pseudo_labels)})

@@ -1,4 +1,4 @@
-"""What workers predict, and by which mean and deviation it is normalised."""
+"""The targets of workers, and the means and standard deviations that normalise them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from augury.pseudolabels.columns import categories
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What one worker predicts at every frame: numbers, or one of some categories.
+    """What a worker predicts at every frame: numbers, or a category.
 
     >>> pitch = Target("F0", "opensmile", 1.0, np.array([120.0]), np.array([30.0]))
     >>> pitch.dims
@@ -28,9 +28,9 @@ class Target:
     name: str  # of the pseudo-label: "F0", "column:phone"; "mel", "mfcc" for the speech itself
     source: str  # where its values come from
     weight: float  # of its worker in the total loss; 0: no worker
-    mean: NDArray[np.float64]  # (dims,) over the training frames; of categories: their shares
-    standard_deviation: NDArray[np.float64]  # (dims,) over the training frames; of categories: 1
-    categories: tuple[str, ...] = ()  # empty: a number
+    mean: NDArray[np.float64]  # (dims,) over the training frames; for categories: their shares
+    standard_deviation: NDArray[np.float64]  # (dims,) over the training frames; for categories: 1
+    categories: tuple[str, ...] = ()  # empty: the target is numeric
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Target):
@@ -42,13 +42,18 @@ class Target:
 
     @property
     def dims(self) -> int:
-        """Outputs of its worker per frame."""
+        """Numbers that its worker predicts at a frame."""
         return len(self.mean)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Count, mean and sum of squared deviations of each column of some values."""
+    """Count, mean and sum of squared deviations from the mean, of each dimension of some values.
+
+    >>> both = Summary.of(np.array([1.0, 2.0])) + Summary.of(np.array([6.0]))
+    >>> both.mean, both.count
+    (array([3.]), array([3.]))
+    """
 
     count: NDArray[np.float64]  # (dims,)
     mean: NDArray[np.float64]  # (dims,)
@@ -56,7 +61,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: NDArray) -> Summary:
-        """Of values (frames,) or (frames, dims); those that are not finite do not count."""
+        """The summary of values (frames,) or (frames, dims), without those that are not finite."""
         values = values.astype(np.float64)
         if values.ndim == 1:
             values = values[:, None]
@@ -67,69 +72,82 @@ class Summary:
         return cls(count, mean, squares)
 
     def __add__(self, other: Summary) -> Summary:
-        """Of both together (Chan, Golub, LeVeque 1983): no large sums are subtracted."""
+        """The summary of both together (Chan, Golub, LeVeque 1983): subtracts no large sums."""
         count = self.count + other.count
         share = other.count / np.maximum(count, 1)
-        apart = other.mean - self.mean
-        mean = self.mean + apart * share
-        squares = self.squares + other.squares + np.square(apart) * self.count * share
+        difference = other.mean - self.mean
+        mean = self.mean + difference * share
+        squares = self.squares + other.squares + np.square(difference) * self.count * share
         return Summary(count, mean, squares)
 
     @property
     def standard_deviation(self) -> NDArray[np.float64]:
-        """Standard deviation (dims,)."""
+        """(dims,) of the values, with the count as divisor."""
         return np.sqrt(self.squares / np.maximum(self.count, 1))
 
 
 def speech_targets(sums: dict[str, Summary], settings: PretrainSettings) -> Iterator[Target]:
-    """The log-mel and its MFCCs, even where they have no worker."""
-    # A band that holds nothing (speech of 8 kHz) should not have its rounding blown up to speech.
+    """The targets of the log-mel and of its MFCCs, even if their weight is 0."""
+    # An empty band (above 4 kHz in telephone speech) must not have its rounding errors amplified.
     for name, weight, least in (("mel", settings.mel, 1.0), ("mfcc", settings.mfcc, 0.1)):
-        deviation = np.maximum(sums[name].standard_deviation, least)
-        yield Target(name, name, weight, sums[name].mean, deviation)
+        standard_deviation = np.maximum(sums[name].standard_deviation, least)
+        yield Target(name, name, weight, sums[name].mean, standard_deviation)
 
 
 def candidate_target(
-    one: Candidate, clips: Clips, sums: dict[str, Summary], corpus: Corpus, weight: float
+    candidate: Candidate, clips: Clips, sums: dict[str, Summary], corpus: Corpus, weight: float
 ) -> tuple[Target, Clips]:
-    """How a candidate's values are normalised; codes of categories become those trained on."""
-    if one.kind != "column":
-        summary = sums[one.name]
+    """A candidate as a target, and clips whose categories are coded by those in the training clips.
+
+    Raises:
+        InputError: the candidate is constant, or has no value, in the training clips.
+    """
+    if candidate.kind != "column":
+        summary = sums[candidate.name]
     else:
-        values, training = clips.columns[one.name], ~clips.held_out
+        values, training = clips.columns[candidate.name], ~clips.held_out
         if values.dtype.kind == "i":
-            texts = categories(corpus, one)
+            texts = categories(corpus, candidate)
             used = np.unique(values[training & (values >= 0)])
             if len(used) < 2:
-                raise InputError(f"{one.name}: all training clips are of one category; drop it")
-            codes = np.full(len(texts) + 1, -1, np.int64)  # the last: where a cell is empty
+                raise InputError(
+                    f"{candidate.name}: all training clips are of one category; drop it"
+                )
+            codes = np.full(len(texts) + 1, -1, np.int64)  # the last: for empty cells
             codes[used] = np.arange(len(used))
             codes = codes[values]
-            clips = replace(clips, columns=clips.columns | {one.name: codes})
-            # The share of the frames that each category has: the best constant guess.
+            clips = replace(clips, columns=clips.columns | {candidate.name: codes})
+            # Each category's share of the frames: the best constant guess.
             shares = np.bincount(codes[training] + 1, clips.frames[training])[1:]
             named = tuple(texts[k] for k in used)
             return Target(
-                one.name, one.source, weight, shares / shares.sum(), np.ones(len(used)), named
+                candidate.name,
+                candidate.source,
+                weight,
+                shares / shares.sum(),
+                np.ones(len(used)),
+                named,
             ), clips
         summary = _weighted_summary(values[training], clips.frames[training])
     if not summary.count.all():
         raise InputError(
-            f"{one.name} has no value at all in some of its dimensions; drop it, or see why"
+            f"{candidate.name} has no value at all in some of its dimensions; drop it, or see why"
         )
-    deviation = summary.standard_deviation
-    constant = deviation <= 1e-9 * np.abs(summary.mean)
+    standard_deviation = summary.standard_deviation
+    constant = standard_deviation <= 1e-9 * np.abs(summary.mean)
     if constant.all():
-        raise InputError(f"{one.name} is {summary.mean[0]:g} everywhere: nothing to learn; drop it")
-    deviation = np.where(constant, 1.0, deviation)
-    return Target(one.name, one.source, weight, summary.mean, deviation), clips
+        raise InputError(
+            f"{candidate.name} is {summary.mean[0]:g} everywhere: nothing to learn; drop it"
+        )
+    standard_deviation = np.where(constant, 1.0, standard_deviation)
+    return Target(candidate.name, candidate.source, weight, summary.mean, standard_deviation), clips
 
 
 def _weighted_summary(values: NDArray, frames: NDArray) -> Summary:
-    """The summary of a value a clip (clips,), each as often as it has frames."""
+    """The summary of one value a clip (clips,), each counted as often as its clip has frames."""
     known = np.isfinite(values)
     values, frames = values[known], frames[known].astype(np.float64)
     count = frames.sum()
     mean = frames @ values / max(count, 1)
     squares = frames @ np.square(values - mean)
-    return Summary(*(np.array([one]) for one in (count, mean, squares)))
+    return Summary(*(np.array([value]) for value in (count, mean, squares)))

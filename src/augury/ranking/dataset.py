@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from augury import pseudolabels
 from augury.compute import Pool, RunTasks, measure_time, open_pool, run_in_threads, run_tasks
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
-from augury.embeddings import Scratch, Selected
+from augury.embeddings import Embeddings, Scratch, Selected
 from augury.errors import InputError
 from augury.extraction.corpus import PACKAGES, Extraction, extract_corpus
 from augury.extraction.gather import Gathered, gather
@@ -36,7 +36,7 @@ class Dataset:
 
     corpus: Corpus  # of the usable segments
     candidates: list[Candidate]
-    x: list[Any]  # requested embeddings, each (segments, parts, mels) float32, read by x[rows]
+    x: list[Embeddings]  # requested embeddings, each (segments, parts, mels) float32
     values: dict[str, NDArray[Any]]  # candidate → (segments,) or (segments, dims); missing: NaN, -1
     y: NDArray[np.int64]  # (segments,) codes of the label
     classes: NDArray[Any]  # names of the codes
@@ -69,7 +69,7 @@ def open_dataset(
     jobs: int | None = None,
     cluster: str | Client | None = None,
     reporter: Reporter | None = None,
-) -> Iterator[Dataset]:
+) -> Generator[Dataset]:
     """Extract what is not in the store yet; the embeddings can be read inside the `with` block.
 
     Args:
@@ -198,7 +198,7 @@ def _select_usable(
 
 
 def _run_on_files(
-    pool: Pool, scratch: Scratch, x: Any, tasks: Iterable[tuple[Any, ...]]
+    pool: Pool, scratch: Scratch, x: Embeddings, tasks: Iterable[tuple[Any, ...]]
 ) -> Iterator[Any]:
     """Run an estimator's tasks on workers, which read the embeddings from a file."""
     tasks = list(tasks)

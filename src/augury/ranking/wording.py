@@ -1,3 +1,5 @@
+# SciPy has no types:
+# pyright: reportMissingTypeStubs=false
 """The sentences of a ranking's report: the verdict and the captions of its figures."""
 
 from __future__ import annotations
@@ -5,7 +7,8 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import rankdata
+from numpy.typing import NDArray
+from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
 from augury.ranking.result import Ranking
 from augury.ranking.summary import (
@@ -285,7 +288,8 @@ def sensitivity_caption(ranking: Ranking) -> str:
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     both = np.isfinite(a) & np.isfinite(b)
-    ranks_a, ranks_b = rankdata(a[both]), rankdata(b[both])
+    ranks: list[NDArray[np.float64]] = [rankdata(a[both]), rankdata(b[both])]
+    ranks_a, ranks_b = ranks
     if both.sum() < 2 or np.ptp(ranks_a) == 0 or np.ptp(ranks_b) == 0:
         return None
     return float(np.corrcoef(ranks_a, ranks_b)[0, 1])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
@@ -16,6 +17,12 @@ def render_template(package: str, template: str, **values: Any) -> str:
     Templates may include those of `augury.report`, and call `augury.report.text` as `text`. In a
     template of Markdown, which HTML's escapes would spoil, nothing is escaped.
     """
+    return _environment(package, template.endswith(".md.j2")).get_template(template).render(values)
+
+
+@cache
+def _environment(package: str, markdown: bool) -> Environment:
+    """Where a package's templates come from; it keeps those that it has compiled."""
     folders = (resources.files(package), resources.files("augury.report"))
 
     def source(name: str) -> str | None:
@@ -23,10 +30,11 @@ def render_template(package: str, template: str, **values: Any) -> str:
         return next((file.read_text("utf-8") for file in files if file.is_file()), None)
 
     environment = Environment(
-        autoescape=not template.endswith(".md.j2"),
+        autoescape=not markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         loader=FunctionLoader(source),
     )
-    return environment.get_template(template).render(text=text, **values)
+    cast(dict[str, Any], environment.globals)["text"] = text
+    return environment

@@ -41,11 +41,11 @@ def utterances(lengths, frames=None):
 
 def stepped(model, encoded, symbols):
     """Log probabilities of symbols, and of the end after them, one step at a time."""
-    heard, written = model.start(encoded[None], torch.tensor([len(encoded)]))
+    speech, state = model.start(encoded[None], torch.tensor([len(encoded)]))
     total, last = [], 0
     for symbol in [*symbols, 0]:
-        written = model.step(heard, written, torch.tensor([[last]]))
-        total.append(model.log_probs(written.state, written.context)[0, 0, symbol].item())
+        state = model.step(speech, state, torch.tensor([[last]]))
+        total.append(model.log_probs(state.hidden, state.context)[0, 0, symbol].item())
         last = symbol
     return total
 
@@ -63,14 +63,14 @@ def by_ctc(log_probs, symbols):
 def test_attention_looks_inside_only():
     model = decoder()
     encoded, lengths, _ = utterances([6, 2, 1])
-    heard, written = model.start(encoded, lengths)
+    speech, state = model.start(encoded, lengths)
     for _ in range(3):
-        written = model.step(heard, written, torch.zeros(3, 1, dtype=torch.long))
+        state = model.step(speech, state, torch.zeros(3, 1, dtype=torch.long))
         torch.testing.assert_close(
-            written.weights.sum(-1), torch.ones(3, 1, dtype=torch.float64), rtol=0, atol=1e-12
+            state.weights.sum(-1), torch.ones(3, 1, dtype=torch.float64), rtol=0, atol=1e-12
         )
-        assert not written.weights[1, 0, 2:].any()
-        assert written.weights[2, 0, 0] == 1
+        assert not state.weights[1, 0, 2:].any()
+        assert state.weights[2, 0, 0] == 1
 
 
 def test_the_loss_is_what_steps_add_up_to():
@@ -90,9 +90,9 @@ def test_smoothing_by_hand():
     empty = torch.zeros(1, 0, dtype=torch.long)
     hard, count = model.loss(encoded, lengths, empty, torch.tensor([0]), smoothing=0.0)
     soft, _ = model.loss(encoded, lengths, empty, torch.tensor([0]), smoothing=0.1)
-    heard, written = model.start(encoded, lengths)
-    written = model.step(heard, written, torch.zeros(1, 1, dtype=torch.long))
-    mean = float(model.log_probs(written.state, written.context).mean())
+    speech, state = model.start(encoded, lengths)
+    state = model.step(speech, state, torch.zeros(1, 1, dtype=torch.long))
+    mean = model.log_probs(state.hidden, state.context).mean().item()
     assert int(count) == 1  # the end alone
     assert float(soft) == pytest.approx(0.9 * float(hard) - 0.1 * mean)
 

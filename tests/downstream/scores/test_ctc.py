@@ -365,15 +365,15 @@ def test_gradients_are_not_kept():
 
 def test_errors():
     log_probs = drawn(14, 2, 4, 3)
-    with pytest.raises(ValueError, match=r"lengths has shape \(1,\), but of 2 utterances"):
+    with pytest.raises(ValueError, match=r"lengths has shape \(1,\), but there are 2 utterances"):
         ctc.greedy_search(log_probs, torch.tensor([4]))
     with pytest.raises(ValueError, match="2 to 5 frames, but there are 4"):
         ctc.greedy_search(log_probs, torch.tensor([2, 5]))
-    with pytest.raises(ValueError, match="blank is 3, but it is one of 3 symbols"):
+    with pytest.raises(ValueError, match="blank is 3, but must be one of 3 symbols"):
         ctc.prefix_beam_search(log_probs, whole(log_probs), blank=3)
     with pytest.raises(ValueError, match="beam is 0"):
         ctc.prefix_beam_search(log_probs, whole(log_probs), beam=0)
-    with pytest.raises(ValueError, match="end is -1, but it is one of 3"):
+    with pytest.raises(ValueError, match="end is -1, but must be one of 3"):
         ctc.PrefixScorer(log_probs, whole(log_probs), end=-1)
     log_probs[1, 2, 0] = math.nan
     with pytest.raises(ValueError, match="utterance 1 hold NaN"):

@@ -329,5 +329,5 @@ def test_plda_says_what_it_cannot_learn_from():
         Plda.fit(x, speaker)
     with pytest.raises(ValueError, match=r"x has shape \(19, 4\) and speaker \(18,\)"):
         Plda.fit(x, speaker[1:])
-    with pytest.raises(ValueError, match="counts are 1 or more"):
+    with pytest.raises(ValueError, match="counts must be 1 or more"):
         model(4).score(x, x, counts=0)

@@ -209,7 +209,7 @@ def test_without_any_reference_token_there_is_no_rate(references):
 
 
 def test_what_is_no_list_of_tokens_is_refused():
-    with pytest.raises(ValueError, match=r"2 references, but 1 hypotheses; one of each"):
+    with pytest.raises(ValueError, match=r"2 references, but 1 hypotheses; give one of each"):
         error_rate([["a"], ["b"]], [["a"]])
     with pytest.raises(ValueError, match=r"reference 1 is the string 'the cat'.*\.split\(\)"):
         error_rate([["a"], "the cat"], [["a"], ["b"]])

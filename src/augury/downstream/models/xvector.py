@@ -1,4 +1,4 @@
-"""The x-vector network: layers, statistics over time, an embedding (Snyder et al. 2018)."""
+"""The x-vector network: convolutions, mean and variation over time, an embedding."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ EPSILON = 1e-5
 
 
 class XVector(Head):
-    """A speaker classifier whose last layer but one is the embedding of a recording.
+    """A speaker classifier (Snyder et al. 2018); the input of its last layers is the embedding.
 
     Args:
         width: of the features.
-        speakers: trained on, each a class.
+        speakers: number of training speakers, each a class.
         settings: the layers' channels, kernels, dilations and stride, and the embedding's
             dimensions.
+
+    >>> network = XVector(80, 3, SpeakerSettings(label="speaker", channels=(8, 16),
+    ...     kernels=(5, 1), dilations=(1, 1), dimensions=4))
+    >>> network(torch.zeros(2, 100, 80), torch.tensor([100, 60])).shape
+    torch.Size([2, 4])
     """
 
     def __init__(self, width: int, speakers: int, settings: SpeakerSettings) -> None:
@@ -50,18 +55,19 @@ class XVector(Head):
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Embeddings (batch, dimensions) of features (batch, frames, width).
 
-        Frames beyond `lengths` (batch,) never count.
+        Frames beyond `lengths` (batch,) have no effect.
         """
         x = features.transpose(1, 2)  # (batch, width, frames)
         for layer, norm, stride in zip(self.layers, self.norms, self.strides, strict=True):
             x = layer(x)  # (batch, channels, frames / stride)
             lengths = torch.div(lengths - 1, stride, rounding_mode="floor") + 1  # (batch,)
-            x = _activate(x, norm, mask(lengths, x.shape[2]))  # (batch, channels, frames)
-            x = self.dropout(x)
-        return self.embedding(_pool_statistics(x, lengths))  # (batch, dimensions)
+            x = _activate(x, norm, mask(lengths, x.shape[2]))  # (batch, channels, frames / stride)
+            x = self.dropout(x)  # (batch, channels, frames / stride)
+        x = _pool_statistics(x, lengths)  # (batch, 2 * channels)
+        return self.embedding(x)  # (batch, dimensions)
 
     def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and errors of the training speakers."""
+        """Cross-entropy and errors of classifying the training speakers."""
         embeddings = self(features, batch.lengths)  # (batch, dimensions)
         return classification_losses(self.last(embeddings), batch.targets["speaker"])
 
@@ -71,7 +77,7 @@ class XVector(Head):
 
 
 def _activate(x: Tensor, norm: nn.Module, inside: Tensor) -> Tensor:
-    """Leaky ReLU and batch norm of (batch, channels, frames) where `inside`; 0 elsewhere."""
+    """Leaky ReLU and batch norm of (batch, channels, frames); 0 where not `inside`."""
     x = x.transpose(1, 2)  # (batch, frames, channels)
     activated = torch.zeros_like(x)
     packed = norm(F.leaky_relu(x[inside]))  # (frames inside, channels)

@@ -1,11 +1,11 @@
-"""Decoding with CTC: what a model's frames say, alone or together with an attention decoder.
+"""CTC decoding: greedy and prefix beam search, and scores for an attention decoder's hypotheses.
 
-A frame emits a symbol or the blank. An alignment, one of them for each frame, collapses to its
-output when repetitions are merged and then blanks left out. A hypothesis is as probable as all
-alignments that collapse to it together.
+A frame emits a symbol or the blank. An alignment, one symbol or blank for each frame, collapses to
+an output: repetitions are merged, then blanks removed. The probability of an output is the sum over
+all alignments that collapse to it.
 
-Log probabilities come as (batch, frames, symbols), natural logarithms, and −inf is welcome; what
-is computed has their dtype. Frames beyond an utterance's length never count, whatever they hold.
+Log probabilities are (batch, frames, symbols), natural logarithms, −inf allowed; results have their
+dtype. Frames beyond an utterance's length have no effect, whatever values they have.
 """
 
 from __future__ import annotations
@@ -23,20 +23,26 @@ IMPOSSIBLE = -torch.inf
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What may have been said."""
+    """A possible output, and how probable it is."""
 
-    symbols: list[int]  # no blanks
-    log_prob: float
+    symbols: list[int]  # without blanks
+    log_prob: float  # natural logarithm
 
 
 @torch.no_grad()
 def greedy_search(log_probs: Tensor, lengths: Tensor, *, blank: int = 0) -> list[list[int]]:
-    """The output of each utterance's most probable alignment, which need not be the best output.
+    """The output of each utterance's most probable alignment: fast, but not always the best output.
 
     Args:
         log_probs: (batch, frames, symbols).
         lengths: (batch,) frames of each utterance.
-        blank: which symbol stands for none.
+        blank: the symbol that is the blank.
+
+    Raises:
+        InputError: shapes, lengths or a blank that do not fit, or NaN inside an utterance.
+
+    >>> greedy_search(torch.eye(4)[[1, 1, 0, 1, 3]].log()[None], torch.tensor([5]))
+    [[1, 1, 3]]
     """
     best = _pad_with_blanks(log_probs, lengths, blank).argmax(-1)  # (batch, frames)
     kept = best != blank
@@ -53,19 +59,29 @@ def prefix_beam_search(
 ) -> list[list[Hypothesis]]:
     """The most probable outputs of each utterance, best first (Graves 2012; Hannun et al. 2014).
 
-    Frame by frame the `beam` prefixes with the most probable alignments are kept. A beam as wide as
-    there are prefixes finds everything; a narrower one loses alignments on the way, so a
-    hypothesis's log_prob is never above the true one.
+    After each frame the `beam` most probable prefixes are kept. A beam as wide as the number of
+    prefixes makes the search exact; a narrower one loses alignments on the way, so that a
+    hypothesis's log_prob is the true one or less.
 
     Args:
         log_probs: (batch, frames, symbols).
         lengths: (batch,) frames of each utterance.
-        beam: prefixes kept, of each utterance.
-        blank: which symbol stands for none.
+        beam: prefixes kept for each utterance.
+        blank: the symbol that is the blank.
 
     Returns:
-        At most `beam` hypotheses of each utterance, all different, none of probability 0; an empty
-        list where all are.
+        At most `beam` hypotheses for each utterance, all different, with probabilities above 0; an
+        empty list where there are none.
+
+    Raises:
+        InputError: as `greedy_search`, or a beam below 1.
+
+    Here the best alignment is two blanks (0.36), but more probable is 1 (0.16 + 0.24 + 0.24):
+
+    >>> log_probs = torch.tensor([[[0.6, 0.4], [0.6, 0.4]]], dtype=torch.float64).log()
+    >>> best = prefix_beam_search(log_probs, torch.tensor([2]))[0][0]
+    >>> best.symbols, round(best.log_prob, 4)  # log 0.64
+    ([1], -0.4463)
     """
     if beam < 1:
         raise InputError(f"beam is {beam}, but at least one prefix must be kept")
@@ -78,9 +94,9 @@ def prefix_beam_search(
 
 @dataclass(frozen=True)
 class _Beam:
-    """Prefixes and how probable the alignments so far are that collapse to them.
+    """Prefixes, and the log probabilities of the alignments so far that collapse to them.
 
-    A place where both are −inf holds no prefix: it waits to be given one.
+    A place where `blank` and `symbol` are both −inf is empty.
     """
 
     symbols: Tensor  # (batch, beam, frames), anything beyond a prefix's size
@@ -110,38 +126,38 @@ def _advance(kept: _Beam, frame: Tensor, blank: int) -> _Beam:
     total = torch.logaddexp(kept.blank, kept.symbol)
     again = frame.gather(1, kept.last)  # the last symbol emitted once more
 
-    # One symbol longer. The same symbol is a new one only after a blank, the blank never.
+    # Prefixes one symbol longer. The last symbol counts as a new one only after a blank.
     longer = total[..., None] + frame[:, None]  # (batch, beam, symbols)
     longer.scatter_(2, kept.last[..., None], (kept.blank + again)[..., None])
     longer[..., blank] = IMPOSSIBLE
     longer = longer.flatten(1)
 
-    # A longer prefix may be in the beam already: it counts once, there. Without a parent in the
-    # beam a prefix gets what the blank adds: nothing.
+    # A longer prefix may be in the beam already: its probability is added there. A prefix whose
+    # parent is not in the beam gets the entry of the blank, which is −inf.
     one_more = kept.size[:, :, None] + 1 == kept.size[:, None]
     has_parent, parent = (kept.starts & one_more).max(1)
-    there = parent * count + torch.where(has_parent, kept.last, blank)
-    symbol = torch.logaddexp(kept.symbol + again, longer.gather(1, there))
-    longer.scatter_(1, there, IMPOSSIBLE)
+    extended = parent * count + torch.where(has_parent, kept.last, blank)  # places in `longer`
+    symbol = torch.logaddexp(kept.symbol + again, longer.gather(1, extended))
+    longer.scatter_(1, extended, IMPOSSIBLE)
     ended = total + frame[:, blank, None]
 
     best, place = torch.cat([torch.logaddexp(ended, symbol), longer], 1).topk(beam)
     stays = place < beam
     origin = torch.where(stays, place, (place - beam) // count)
-    new = (place - beam) % count  # of those that stay, anything: beyond the size
+    new = (place - beam) % count  # meaningless for prefixes that stay: beyond their size
     rows = torch.arange(batch, device=frame.device)[:, None]
     before = kept.size[rows, origin]
     symbols = kept.symbols[rows, origin].scatter_(2, before[..., None], new[..., None])
     size = before + ~stays
 
-    # i, maybe longer by a symbol, starts j, maybe longer too, only if it did before, and if longer,
-    # then by j's next symbol. Comparing whole prefixes would cost a beam² · size each frame.
+    # Prefix i starts prefix j (both maybe one symbol longer now) only if it did before, and, if i
+    # got longer, if its new symbol is j's next. Comparing whole prefixes would cost beam² · size.
     following = symbols.gather(2, before[:, None].expand(-1, beam, -1)).mT  # (batch, i, j)
     agrees = (following == new[:, :, None]) & (before[:, :, None] < size[:, None])
     starts = kept.starts[rows[..., None], origin[:, :, None], origin[:, None]]
     starts &= stays[:, :, None] | agrees
-    alive = best > IMPOSSIBLE  # else a place may hold a prefix twice
-    starts &= alive[:, :, None] & alive[:, None]
+    used = best > IMPOSSIBLE  # an empty place may repeat a prefix of another
+    starts &= used[:, :, None] & used[:, None]
 
     return _Beam(
         symbols,
@@ -172,42 +188,48 @@ def _hypotheses(kept: _Beam) -> list[list[Hypothesis]]:
 
 @dataclass(frozen=True)
 class Prefixes:
-    """Hypotheses of a `PrefixScorer`, and its forward variables: how probable each is by when.
-
-    Time goes from 0, before the first frame, to the number of frames.
-    """
+    """Hypotheses of a `PrefixScorer`, and their forward variables after each number of frames."""
 
     last: Tensor  # (batch, beam) the last symbol; of the empty hypothesis the blank
-    blank: Tensor  # (batch, beam, 1 + frames) alignments up to then that end with the blank: γᵇ
+    blank: Tensor  # (batch, beam, 1 + frames) alignments that end with the blank so far: γᵇ
     symbol: Tensor  # (batch, beam, 1 + frames) those that end with the last symbol: γⁿ
 
 
 class PrefixScorer:
-    """CTC's opinion of an attention decoder's hypotheses (Watanabe et al. 2017, algorithm 2).
+    """CTC scores of an attention decoder's hypotheses (Watanabe et al. 2017, algorithm 2).
 
-    The hypotheses' symbols stay with the decoder. A step of its search, from one hypothesis a
-    batch, the empty one, to as many as it likes:
+    The search keeps the symbols. It starts from `empty`, one empty hypothesis for each utterance;
+    each step takes `scores`, adds the decoder's own, and selects what to `extend`:
 
-        prefixes = scorer.empty()
-        scores = scorer.scores(prefixes)  # with the decoder's own: which hypotheses go on, and how
-        prefixes = scorer.extend(prefixes, hypothesis, symbol)
+    >>> log_probs = torch.tensor([[[0.6, 0.4], [0.6, 0.4]]], dtype=torch.float64).log()
+    >>> scorer = PrefixScorer(log_probs, torch.tensor([2]), end=0)
+    >>> prefixes, zero, one = scorer.empty(), torch.tensor([[0]]), torch.tensor([[1]])
+    >>> prefixes = scorer.extend(prefixes, hypothesis=zero, symbol=one)
+    >>> scorer.scores(prefixes).exp()[0, 0, 0]  # P(the output is [1])
+    tensor(0.6400, dtype=torch.float64)
     """
 
     def __init__(self, log_probs: Tensor, lengths: Tensor, *, blank: int = 0, end: int) -> None:
-        """Log probabilities (batch, frames, symbols) of utterances of `lengths` (batch,) frames.
+        """A scorer of utterances with log probabilities (batch, frames, symbols).
 
-        `end` is the decoder's end of sentence. CTC never emits it: what probability its frames give
-        to it is lost, so train them without, or let `end` be the blank.
+        Args:
+            log_probs: (batch, frames, symbols).
+            lengths: (batch,) frames of each utterance.
+            blank: the symbol that is the blank.
+            end: the decoder's end of sentence, best the blank. CTC never emits another one: any
+                probability that frames give to it is lost.
         """
         log_probs = _pad_with_blanks(log_probs, lengths, blank)
         if not 0 <= end < log_probs.shape[2]:
-            raise InputError(f"end is {end}, but it is one of {log_probs.shape[2]} symbols")
+            raise InputError(
+                f"end is {end}, but must be one of {log_probs.shape[2]} symbols, from 0"
+            )
         self.blank, self.end = blank, end
         self.emitted = log_probs.mT.contiguous()  # (batch, symbols, frames)
 
     @torch.no_grad()
     def empty(self) -> Prefixes:
-        """The empty hypothesis of each utterance: a beam of one."""
+        """The empty hypothesis of each utterance: a beam of 1."""
         before = self.emitted.new_zeros(len(self.emitted), 1, 1)
         blank = torch.cat([before, self.emitted[:, [self.blank]].cumsum(-1)], -1)
         last = torch.full(blank.shape[:2], self.blank, device=blank.device)
@@ -217,12 +239,12 @@ class PrefixScorer:
     def scores(self, prefixes: Prefixes) -> Tensor:
         """(batch, beam, symbols) log P(CTC's output begins with hypothesis + symbol).
 
-        At `end` that the output is the hypothesis. −inf at the blank, unless that is `end`. The
-        frames after the prefix count as 1, as they do if each one's probabilities sum to it.
+        At `end`: log P(the output is the hypothesis). −inf at the blank, unless that is `end`.
+        Assumes that the probabilities of a frame sum to 1.
         """
         total = torch.logaddexp(prefixes.blank, prefixes.symbol)
-        # Over the frames in which the symbol can begin. Not as a product of matrices: the best
-        # frames of a hypothesis and of a symbol may be too far apart for any one scale.
+        # A sum over the frames in which the symbol can begin. As a product of matrices it would
+        # underflow: the best frames of a hypothesis and of a symbol may differ in scale too much.
         began = total[:, :, None, :-1] + self.emitted[:, None]  # (batch, beam, symbols, frames)
         scores = began.logsumexp(-1)
         again = prefixes.blank[..., :-1] + _rows(self.emitted, prefixes.last)
@@ -233,17 +255,17 @@ class PrefixScorer:
 
     @torch.no_grad()
     def extend(self, prefixes: Prefixes, hypothesis: Tensor, symbol: Tensor) -> Prefixes:
-        """Some of the hypotheses, each with one symbol more.
+        """Hypotheses with one more symbol each.
 
         Args:
             prefixes: of any beam.
-            hypothesis: (batch, new beam) which of them each comes from.
-            symbol: (batch, new beam) what is added. Nothing follows `end` or the blank: all scores
-                of such a hypothesis are −inf, so they can fill a place that nothing is wanted in.
+            hypothesis: (batch, new beam) the place in `prefixes` that each is made from.
+            symbol: (batch, new beam) the symbol to add. After `end` or the blank all scores of a
+                hypothesis are −inf, so either can fill a place of the beam that is not needed.
         """
         blank, before = _rows(prefixes.blank, hypothesis), _rows(prefixes.symbol, hypothesis)
         repeated = prefixes.last.gather(1, hypothesis) == symbol
-        # φ: the same symbol is a new one only after a blank.
+        # φ: a repeated symbol counts as a new one only after a blank.
         start = torch.logaddexp(blank, before.masked_fill(repeated[..., None], IMPOSSIBLE))
         never = (symbol == self.blank) | (symbol == self.end)
         emitted = _rows(self.emitted, symbol).masked_fill(never[..., None], IMPOSSIBLE)
@@ -259,17 +281,19 @@ class PrefixScorer:
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    """Of (batch, n, frames) those at index (batch, m): (batch, m, frames)."""
+    """The rows of x (batch, n, frames) at `index` (batch, m): (batch, m, frames)."""
     return x[torch.arange(len(x), device=x.device)[:, None], index]
 
 
 def _pad_with_blanks(log_probs: Tensor, lengths: Tensor, blank: int) -> Tensor:
-    """The log probabilities with nothing but blanks after each end, which changes no output."""
+    """The log probabilities with certain blanks after each utterance, which change no output."""
     batch, frames, symbols = log_probs.shape
     if lengths.shape != (batch,):
-        raise InputError(f"lengths has shape {tuple(lengths.shape)}, but of {batch} utterances")
+        raise InputError(
+            f"lengths has shape {tuple(lengths.shape)}, but there are {batch} utterances"
+        )
     if not 0 <= blank < symbols:
-        raise InputError(f"blank is {blank}, but it is one of {symbols} symbols")
+        raise InputError(f"blank is {blank}, but must be one of {symbols} symbols, from 0")
     if batch and not 0 <= int(lengths.min()) <= int(lengths.max()) <= frames:
         raise InputError(
             f"lengths are {int(lengths.min())} to {int(lengths.max())} frames, but there are "

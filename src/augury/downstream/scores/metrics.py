@@ -1,14 +1,14 @@
-"""How well speakers are verified and classes recognised: error rates from scores and labels.
+"""How well speakers are verified: error rates from scores, and bootstrap intervals over speakers.
 
-A trial compares an enrolled speaker with a test recording; the higher its score, the likelier the
-two are one. A target trial is of one speaker, a nontarget trial of two. Targets below a threshold
-are misses, nontargets at or above it are false alarms.
+A trial compares an enrolled speaker with a test recording; the higher its score, the likelier it is
+that both are the same speaker. In a target trial they are, in a nontarget trial they are not.
+Targets that score below a threshold are misses, nontargets at or above it are false alarms.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,43 +21,46 @@ Vector = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 
-# ---------------------------------------------------------------------------- verification
-
-
 @dataclass(frozen=True)
 class EqualError:
-    """Where misses are as frequent as false alarms."""
+    """The threshold at which misses are as frequent as false alarms, and that rate."""
 
     rate: float  # 0..1, lower is better, 0.5 is chance
-    threshold: float  # one of the scores: accept from it on
+    threshold: float  # one of the scores: those at or above it are accepted
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An equal error rate and what other speakers could have made of it."""
+    """An equal error rate and its bootstrap interval over speakers."""
 
     rate: float  # of all trials
     low: float
     high: float
-    undefined: int  # replicates left out: the speakers drawn had no target or no nontarget trial
+    undefined: int  # replicates left out, whose speakers had no target or no nontarget trial
 
 
 def eer(targets: ArrayLike, nontargets: ArrayLike) -> EqualError:
-    """Equal error rate, by linear interpolation of the empirical ROC; exact under ties.
+    """Equal error rate, 0..1, lower is better: where the miss rate equals the false alarm rate.
 
-    The ROC is straight where scores are equal, as in Fawcett 2006: a tie is accepted with the
-    probability that makes the rates equal. Not the ROC's convex hull (Brümmer & de Villiers 2011,
-    BOSARIS): its rate is never above 0.5, so that scores of the wrong sign would pass for chance,
-    where here they show as 1 − rate; and published VoxCeleb figures are read off the ROC too. The
-    hull's rate is never the higher one.
+    The empirical ROC is interpolated linearly across ties, as in Fawcett 2006: tied scores are
+    accepted with the probability that makes the rates equal. The ROC's convex hull (Brümmer & de
+    Villiers 2011, BOSARIS) is not used: its rate is the same or lower and never above 0.5, so that
+    scores of the wrong sign would look like chance, where here their rate is 1 − that of the right
+    sign. Published VoxCeleb figures are read off the ROC, too.
 
     Args:
-        targets: (n,) scores; infinite ones are in order, NaN is refused.
+        targets: (n,) scores; infinite ones are allowed.
         nontargets: (m,) likewise.
 
     Returns:
-        The threshold is in the scores' own units: it moves with them under any increasing map.
-        The rate is the rounded fraction of two exact integers.
+        The rate, computed in exact integers but for the last division, and the threshold, which is
+        one of the scores.
+
+    Raises:
+        InputError: no scores of one kind, or NaN.
+
+    >>> eer([0.9, 0.8, 0.7, 0.3], [0.6, 0.2, 0.1, 0.0])
+    EqualError(rate=0.25, threshold=0.6)
     """
     targets, nontargets = _sort_scores("targets", targets), _sort_scores("nontargets", nontargets)
     return _crossing(targets, nontargets, range(len(targets) + 1), range(len(nontargets) + 1))
@@ -71,10 +74,18 @@ def min_dcf(
     cost_miss: float = 1.0,
     cost_false_alarm: float = 1.0,
 ) -> float:
-    """Minimum detection cost over all thresholds (NIST SRE 2016 evaluation plan).
+    """Minimum detection cost over all thresholds, 0..1, lower is better (NIST SRE 2016 plan).
 
-    In units of the cheaper of accepting all and rejecting all: 0 is perfect, 1 useless, never
-    more. Scores as in `eer`. VoxCeleb's paper has the defaults, its challenge p_target = 0.05.
+    min over t of (C_miss · p · miss(t) + C_fa · (1 − p) · fa(t)) / min(C_miss · p, C_fa · (1 − p)),
+    p = `p_target`. The denominator is the cost of the cheaper of accepting all and rejecting all,
+    so 1 is useless. Scores as in `eer`. The VoxCeleb paper uses the defaults, its challenge
+    p_target = 0.05.
+
+    Raises:
+        InputError: scores as in `eer`, a probability not between 0 and 1, a cost not positive.
+
+    >>> min_dcf([0.9, 0.8, 0.7, 0.3], [0.6, 0.2, 0.1, 0.0], p_target=0.5)
+    0.25
     """
     if not 0 < p_target < 1:
         raise InputError(f"p_target is {p_target:g}, but it is a probability between 0 and 1")
@@ -82,8 +93,8 @@ def min_dcf(
         if not 0 < cost < np.inf:
             raise InputError(f"{name} is {cost:g}, but a cost is positive and finite")
     targets, nontargets = _sort_scores("targets", targets), _sort_scores("nontargets", nontargets)
-    # Between two targets the highest threshold is the cheapest: only targets need to be tried, and
-    # above them all. Of equal targets all but the first count too many misses, and so never win.
+    # Between two targets the highest threshold is the cheapest, so the targets and one above them
+    # all are enough. Of equal targets all but the first count too many misses and never win.
     misses = np.arange(len(targets) + 1) / len(targets)
     rejected = np.searchsorted(nontargets, targets, "left")
     alarms = np.append((len(nontargets) - rejected) / len(nontargets), 0.0)
@@ -94,8 +105,13 @@ def min_dcf(
 def det(targets: ArrayLike, nontargets: ArrayLike) -> tuple[Vector, Vector]:
     """The DET curve's corners: false alarm and miss rates, (points,) each, from (1, 0) to (0, 1).
 
-    Straight lines between them are the whole curve: a point on the line between its neighbours is
-    left out. They are straight in rates; draw the normal quantiles of points interpolated on them.
+    The curve consists of straight lines between corners; points on these lines are left out. They
+    are straight in rates only: to plot on axes of normal quantiles, interpolate the rates first.
+    Scores as in `eer`.
+
+    >>> alarms, misses = det([0.9, 0.4], [0.5, 0.1])
+    >>> alarms.tolist(), misses.tolist()
+    ([1.0, 0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5, 1.0])
     """
     targets, nontargets = _sort_scores("targets", targets), _sort_scores("nontargets", nontargets)
     scores = np.unique(np.concatenate([targets, nontargets]))
@@ -118,86 +134,133 @@ def bootstrap_eer(
     seed: int,
     level: float = 0.95,
 ) -> Interval:
-    """EER and the middle `level` of its replicates with speakers drawn anew.
+    """EER with its percentile bootstrap interval, where speakers are resampled.
 
     Trials that share a speaker are not independent, speakers are. So speakers are drawn with
-    replacement, and a trial counts as often as the replicate would hold it. With speaker s drawn
-    m_s times, each copy a person of its own, there are m_s · m_t pairs of a copy of s and one of t:
-    the weight of a nontarget trial (the pigeonhole bootstrap's, Owen 2007, with enrolled and test
-    speakers drawn as the one set they are). A target trial is of a copy with itself: weight m_s.
-    Not m_s², which would take two copies, different people, for targets. Mildly
-    conservative, as Owen & Eckles 2012 show of means.
+    replacement, and each trial is weighted by how often the replicate contains it. With speaker s
+    drawn m_s times, each copy counted as a different person, there are m_s · m_t pairs of a copy of
+    s and a copy of t: the weight of a nontarget trial, as in the pigeonhole bootstrap (Owen 2007)
+    but with enrolled and test speakers drawn as one set. A target trial compares a copy with
+    itself, so its weight is m_s; m_s² would count pairs of different copies as targets. Slightly
+    conservative, as Owen & Eckles 2012 show for means.
 
     Args:
         scores: (trials,) as in `eer`.
-        is_target: (trials,) whether both speakers are one.
-        enrol_speaker: (trials,) labels of any type that sorts.
+        is_target: (trials,) whether both speakers are the same.
+        enrol_speaker: (trials,) labels of any sortable type.
         test_speaker: (trials,) from the same set of labels.
-        replicates: each takes a pass over the trials; they are sorted once.
+        replicates: each takes one pass over the trials, which are sorted once.
         seed: of the draws.
         level: of the interval.
+
+    Raises:
+        InputError: scores as in `eer`, `is_target` that contradicts the speakers, or too few
+            speakers for any replicate to have trials of both kinds.
+
+    >>> speaker = np.arange(20) % 5
+    >>> enrol, test = np.repeat(speaker, 20), np.tile(speaker, 20)
+    >>> scores = (enrol == test) + np.random.default_rng(0).normal(size=400)
+    >>> interval = bootstrap_eer(scores, enrol == test, enrol, test, seed=0)
+    >>> interval.low < interval.rate < interval.high
+    True
     """
-    scores = _check_scores("scores", scores)
-    is_target = np.asarray(is_target, bool)
-    enrol, test = np.asarray(enrol_speaker), np.asarray(test_speaker)
-    _check_shapes(scores, is_target=is_target, enrol_speaker=enrol, test_speaker=test)
+    trials = _SortedTrials.of(scores, is_target, enrol_speaker, test_speaker)
     if replicates < 1 or not 0 < level < 1:
         raise InputError(
             f"{replicates} replicates at level {level:g}, but at least 1 and a level between 0 and "
             "1 are wanted"
         )
-    names, codes = np.unique(np.concatenate([enrol, test]), return_inverse=True)
-    enrol, test = codes.astype(np.int32).reshape(2, -1)
-    _check_speakers(names, is_target, enrol, test)
-    own, other = _order("targets", scores, is_target), _order("nontargets", scores, ~is_target)
-    targets, nontargets, speaker = scores[own], scores[other], enrol[own]
-    first, second = enrol[other], test[other]
-    rng = np.random.default_rng(seed)
-    even, rates = np.full(len(names), 1 / len(names)), []
-    for _ in range(replicates):
-        drawn = rng.multinomial(len(names), even)
-        misses = _cumulative(drawn[speaker])
-        rejections = _cumulative(drawn[first] * drawn[second])
-        if misses[-1] and rejections[-1]:
-            rates.append(_crossing(targets, nontargets, misses, rejections).rate)
+    rates = [
+        _crossing(trials.targets, trials.nontargets, misses, rejections).rate
+        for misses, rejections in trials.resample(replicates, np.random.default_rng(seed))
+        if misses[-1] and rejections[-1]
+    ]
     if not rates:
         raise InputError(
-            f"none of {replicates} draws of {len(names)} speakers has both target and nontarget "
-            "trials; an interval takes trials of more speakers"
+            f"none of {replicates} draws of {trials.speakers} speakers has both target and "
+            "nontarget trials; an interval takes trials of more speakers"
         )
     low, high = np.quantile(rates, [(1 - level) / 2, 1 - (1 - level) / 2])
-    rate = eer(targets, nontargets).rate
+    rate = eer(trials.targets, trials.nontargets).rate
     return Interval(rate, float(low), float(high), replicates - len(rates))
 
 
 def bootstrap_rate(
     errors: ArrayLike,
-    of: ArrayLike,
+    counts: ArrayLike,
     group: ArrayLike,
     *,
     replicates: int = 1000,
     seed: int,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """The middle `level` of Σ errors / Σ of, with whole groups (speakers) drawn anew.
+    """Percentile bootstrap interval of Σ errors / Σ counts, where groups (speakers) are resampled.
 
     Args:
-        errors: (n,) of each utterance or point.
-        of: (n,) how many tokens there are in it; 1 for a point.
-        group: (n,) labels of any type that sorts.
+        errors: (n,) number of errors in each utterance or segment.
+        counts: (n,) number of tokens in it; 1 for a segment with one label.
+        group: (n,) labels of any sortable type.
+        replicates: of the bootstrap; those without a token are left out.
+        seed: of the draws.
+        level: of the interval.
+
+    Raises:
+        InputError: no token in any group.
+
+    >>> bootstrap_rate([0, 1, 1, 0], [1, 1, 1, 1], ["a", "a", "b", "b"], seed=0)
+    (0.5, 0.5)
     """
     codes = np.unique(np.asarray(group), return_inverse=True)[1]
-    wrong, whole = (np.bincount(codes, np.asarray(one, np.float64)) for one in (errors, of))
-    drawn = np.random.default_rng(seed).multinomial(
-        len(whole), np.full(len(whole), 1 / len(whole)), replicates
-    )
-    totals = drawn @ whole
-    rates = (drawn @ wrong)[totals > 0] / totals[totals > 0]
+    wrong = np.bincount(codes, np.asarray(errors, np.float64))  # (groups,)
+    sizes = np.bincount(codes, np.asarray(counts, np.float64))
+    times = np.random.default_rng(seed).multinomial(
+        len(sizes), np.full(len(sizes), 1 / len(sizes)), replicates
+    )  # (replicates, groups) how often each group is drawn
+    totals = times @ sizes
+    rates = (times @ wrong)[totals > 0] / totals[totals > 0]
     if not len(rates):
-        raise InputError("there is nothing to be wrong about: no token in any group")
+        raise InputError("no group has any token, so there is no error rate")
     ends = (1 - level) / 2
     low, high = np.quantile(rates, [ends, 1 - ends])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class _SortedTrials:
+    """Trials in order of their scores, with their speakers as codes from 0."""
+
+    targets: Vector  # (targets,) scores, ascending
+    nontargets: Vector  # (nontargets,) likewise
+    speaker: NDArray[np.int32]  # (targets,)
+    enrol: NDArray[np.int32]  # (nontargets,) the enrolled speaker
+    test: NDArray[np.int32]  # (nontargets,) the speaker of the test recording
+    speakers: int
+
+    @classmethod
+    def of(
+        cls, scores: ArrayLike, is_target: ArrayLike, enrol: ArrayLike, test: ArrayLike
+    ) -> _SortedTrials:
+        """The trials of `bootstrap_eer`'s arguments, checked and sorted."""
+        scores = _check_scores("scores", scores)
+        is_target = np.asarray(is_target, bool)
+        enrol, test = np.asarray(enrol), np.asarray(test)
+        _check_shapes(scores, is_target=is_target, enrol_speaker=enrol, test_speaker=test)
+        names, codes = np.unique(np.concatenate([enrol, test]), return_inverse=True)
+        enrol, test = codes.astype(np.int32).reshape(2, -1)
+        _check_speakers(names, is_target, enrol, test)
+        same = _order("targets", scores, is_target)
+        other = _order("nontargets", scores, ~is_target)
+        return cls(scores[same], scores[other], enrol[same], enrol[other], test[other], len(names))
+
+    def resample(self, count: int, rng: np.random.Generator) -> Iterator[tuple[Counts, Counts]]:
+        """For each replicate the cumulative weights of targets and of nontargets."""
+        uniform = np.full(self.speakers, 1 / self.speakers)
+        for _ in range(count):
+            times = rng.multinomial(self.speakers, uniform)  # how often each speaker is drawn
+            yield (
+                _cumulative(times[self.speaker]),
+                _cumulative(times[self.enrol] * times[self.test]),
+            )
 
 
 def _crossing(
@@ -206,9 +269,9 @@ def _crossing(
     misses: Sequence[int] | Counts,
     rejections: Sequence[int] | Counts,
 ) -> EqualError:
-    """The EER of sorted scores, misses[i] and rejections[j] the weight of the lowest i and j.
+    """The EER of sorted scores; misses[i] and rejections[j] are the weights of the lowest i and j.
 
-    Integers throughout, Python's where they are multiplied: neither rounds nor overflows.
+    In integers, of Python where they are multiplied, so that nothing is rounded or overflows.
     """
     a, b = int(misses[-1]), int(rejections[-1])
 
@@ -216,17 +279,17 @@ def _crossing(
         """(miss − false alarm) · a · b, with the lowest i targets and j nontargets rejected."""
         return int(misses[i]) * b + int(rejections[j]) * a - a * b
 
-    def up_to(score: float) -> tuple[int, int]:
+    def rejected_at(score: float) -> tuple[int, int]:
         return _place(targets, score, "right"), _place(nontargets, score, "right")
 
-    # The lowest score whose rejection, with all below it, makes misses as frequent as alarms.
+    # The lowest score for which rejecting it and all below makes misses as frequent as alarms.
     score = min(
         scores[place]
         for scores in (targets, nontargets)
-        if (place := bisect_left(scores, 0, key=lambda s: gap(*up_to(s)))) < len(scores)
+        if (place := bisect_left(scores, 0, key=lambda s: gap(*rejected_at(s)))) < len(scores)
     )
     i, j = _place(targets, score, "left"), _place(nontargets, score, "left")
-    k, l = up_to(score)
+    k, l = rejected_at(score)
     before, after = gap(i, j), gap(k, l)  # before < 0 <= after
     rate = (int(misses[i]) * after - int(misses[k]) * before) / (a * (after - before))
     if after == 0:  # the rates are equal with all of this score rejected: accept from the next on
@@ -286,70 +349,3 @@ def _check_scores(name: str, scores: ArrayLike) -> Vector:
     if missing:
         raise InputError(f"{name}: {missing} of {len(result)} are NaN; leave those trials out")
     return result
-
-
-# -------------------------------------------------------------------------- classification
-
-
-def confusion(truth: ArrayLike, predicted: ArrayLike, classes: int) -> Counts:
-    """(classes, classes) counts, truth down and predicted across, of codes 0 .. classes − 1."""
-    truth, predicted = _check_codes(truth, predicted)
-    for name, codes in (("truth", truth), ("predicted", predicted)):
-        if codes.min() < 0 or codes.max() >= classes:
-            raise InputError(
-                f"{name} has codes from {codes.min()} to {codes.max()}, but {classes} classes are "
-                f"0 to {classes - 1}"
-            )
-    return np.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
-def accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """The share of points, (n,) codes, whose class is right."""
-    truth, predicted = _check_codes(truth, predicted)
-    return float((truth == predicted).mean())
-
-
-def balanced_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """Recall, the share of a class that is right, averaged over the classes in `truth`.
-
-    1 over their number is chance. A class that is only predicted has no recall, and counts by what
-    it takes from the others. InputError if `truth` has one class only.
-    """
-    truth, predicted = _check_codes(truth, predicted)
-    codes = _class_places("balanced accuracy", truth)
-    return float((np.bincount(codes, truth == predicted) / np.bincount(codes)).mean())
-
-
-def macro_f1(truth: ArrayLike, predicted: ArrayLike) -> float:
-    """F1, 2 · right / (true + predicted), averaged over the classes in `truth` or `predicted`.
-
-    A class never predicted, or only predicted, has 0. InputError if `truth` has one class only.
-    """
-    truth, predicted = _check_codes(truth, predicted)
-    _class_places("macro F1", truth)
-    n, codes = len(truth), np.unique(np.concatenate([truth, predicted]), return_inverse=True)[1]
-    right = np.bincount(codes[:n], truth == predicted, minlength=codes.max() + 1)
-    return float((2 * right / np.bincount(codes)).mean())
-
-
-def _class_places(name: str, truth: Counts) -> Counts:
-    """Each point's place among the classes, of which there must be two."""
-    classes, codes = np.unique(truth, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(
-            f"all {len(truth)} points are of class {classes[0]}, of which {name} says nothing; "
-            "evaluate on points of at least two classes"
-        )
-    return codes
-
-
-def _check_codes(truth: ArrayLike, predicted: ArrayLike) -> tuple[Counts, Counts]:
-    truth, predicted = np.asarray(truth), np.asarray(predicted)
-    for name, codes in (("truth", truth), ("predicted", predicted)):
-        if codes.ndim != 1 or not len(codes):
-            raise InputError(f"{name} has shape {codes.shape}, but (points,) is wanted, and points")
-        if codes.dtype.kind not in "iu":
-            raise InputError(f"{name} is {codes.dtype}, but integer codes of classes are wanted")
-    if len(truth) != len(predicted):
-        raise InputError(f"{len(truth)} points have a truth, but {len(predicted)} are predicted")
-    return truth.astype(np.int64), predicted.astype(np.int64)

@@ -1,8 +1,8 @@
 """Phone labels: TIMIT's 61 folded to the 48 and the 39 that phone error rates are given in.
 
-The folding is of K.-F. Lee and H.-W. Hon, "Speaker-independent phone recognition using hidden
-Markov models", IEEE Trans. ASSP 37(11), 1989: models of 48 phones, of which confusions inside seven
-groups are no errors, which leaves 39. Checked label by label against Kaldi's
+The folding is by K.-F. Lee and H.-W. Hon, "Speaker-independent phone recognition using hidden
+Markov models", IEEE Trans. ASSP 37(11), 1989: 48 phones are modelled, and confusions within seven
+groups of them are no errors, which leaves 39. Checked label by label against Kaldi's
 egs/timit/s5/conf/phones.60-48-39.map and the 39 of SpeechBrain's recipes/TIMIT/timit_prepare.py
 (whose 48 have q as k; here it is dropped from both).
 """
@@ -87,25 +87,28 @@ def _members(groups: dict[str, str]) -> dict[str, str]:
     return {member: name for name, members in groups.items() for member in members.split()}
 
 
-# sil, cl and vcl are no labels of TIMIT's, but of what is folded already.
+# sil, cl and vcl are not among TIMIT's labels; they are accepted so that folding can be repeated.
 _TO_48 = {phone: phone for phone in PHONES_48} | _members(PHONES_48)
 _TO_39 = {label: _members(GROUPS_39).get(phone, phone) for label, phone in _TO_48.items()}
 _FOLDS = {48: _TO_48, 39: _TO_39}
 
 
 def fold(phones: Iterable[str], *, to: int = 39, merge_silences: bool = False) -> list[str]:
-    """TIMIT's phones as those of the smaller set, without q; folding again changes nothing.
+    """TIMIT's phones mapped to the smaller set, without q; folding again changes nothing.
 
     Args:
-        phones: TIMIT's labels or those of the 48 or 39, in lower case; ARPABET goes through
+        phones: TIMIT's labels or those of the 48 or 39, in lower case; convert ARPABET by
             `arpabet` first.
         to: 48, or 39 with closures, pauses and both ends as sil.
-        merge_silences: whether sil in a row are one, also where a q was between. Off, labels are
-            folded one by one, as in Kaldi, whose scorer then forgives a missing sil. On, as in
-            SpeechBrain: for comparison with its recipes' error rates.
+        merge_silences: whether several sil in a row become one, also with a q between them. False:
+            labels are folded one by one, as in Kaldi, whose scorer ignores a missing sil. True: as
+            in SpeechBrain, for comparison with error rates of its recipes.
 
     Raises:
         InputError: a phone is unknown, or `to` is neither 48 nor 39.
+
+    >>> fold(["h#", "sh", "ix", "q", "dcl", "d"])
+    ['sil', 'sh', 'ih', 'sil', 'd']
     """
     if to not in _FOLDS:
         raise InputError(f"to is {to}, but TIMIT's phones are folded to 48 or 39; pass one of them")
@@ -117,10 +120,16 @@ def fold(phones: Iterable[str], *, to: int = 39, merge_silences: bool = False) -
 def arpabet(text: str) -> list[str]:
     """Phones of an ARPABET transcript, as `fold` takes them: "HH AH0 SIL" is hh, ah, sil.
 
-    Split at white space, in lower case, less a closing stress digit 0, 1 or 2. SIL stays, as sil:
-    whoever counts errors without silences leaves it out on both sides. Noises such as +NSN+ or spn
-    are a ValueError. Of the 39 phones of the CMU dictionary (speechocean762, LibriSpeech) `fold`
-    makes 37, as AO joins AA and ZH joins SH; with sil there are 38 classes, for it has no flap, dx.
+    Split at white space, in lower case, without the stress digit 0, 1 or 2 at the end. SIL stays,
+    as sil; to count errors without silences, remove it from references and hypotheses. The 39
+    phones of the CMU dictionary (speechocean762, LibriSpeech) become 37 by `fold`, which merges AO
+    with AA and ZH with SH; with sil that makes 38 classes, as the dictionary has no flap, dx.
+
+    Raises:
+        InputError: a phone is unknown, noises such as +NSN+ or spn included.
+
+    >>> arpabet("HH AH0 L OW1")
+    ['hh', 'ah', 'l', 'ow']
     """
     return [_check_phone(re.sub("[012]$", "", phone)) for phone in text.lower().split()]
 

@@ -1,11 +1,11 @@
-"""Are two embeddings of one speaker: length, LDA, cosine and PLDA scores, higher for likelier.
+"""Whether two embeddings are of one speaker: LDA, and cosine and PLDA scores, higher is likelier.
 
 PLDA is the two-covariance model (Brümmer & de Villiers 2010, "The speaker partitioning problem"):
 
     y ~ N(μ, B) for each speaker,    x | y ~ N(y, W) for each of the speaker's vectors.
 
 Their B and W are precisions; here they are covariances. V diagonalises both, VᵀWV = I and
-VᵀBV = diag ψ: in the coordinates u = Vᵀ(x − μ) every dimension is a problem of its own.
+VᵀBV = diag ψ, so that the dimensions of u = Vᵀ(x − μ) are independent.
 """
 
 from __future__ import annotations
@@ -25,58 +25,79 @@ Matrix = NDArray[np.float64]
 
 
 def normalise_length(x: ArrayLike) -> NDArray[np.floating]:
-    """(n, dims) vectors at length 1, which makes embeddings more Gaussian, as PLDA takes them.
+    """Vectors (n, dims) divided by their length, which makes embeddings more Gaussian, for PLDA.
 
-    Garcia-Romero & Espy-Wilson 2011: subtract the training vectors' mean first. Zeros stay zero.
+    Subtract the training vectors' mean first (Garcia-Romero & Espy-Wilson 2011). A zero vector
+    stays zero.
+
+    >>> normalise_length([[3.0, 4.0], [0.0, 0.0]]).tolist()
+    [[0.6, 0.8], [0.0, 0.0]]
     """
     return unit_rows(np.asarray(x))
 
 
 def cosine_scores(enrol: ArrayLike, test: ArrayLike) -> NDArray[np.floating]:
-    """(n_enrol, n_test) cosines between (n_enrol, dims) and (n_test, dims) vectors, −1..1."""
+    """Cosines (n_enrol, n_test) of (n_enrol, dims) and (n_test, dims) vectors, −1..1.
+
+    Higher is likelier to be one speaker; 0 with a zero vector.
+
+    >>> cosine_scores([[1.0, 0.0]], [[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]).tolist()
+    [[1.0, 0.0, -1.0]]
+    """
     return normalise_length(enrol) @ normalise_length(test).T
 
 
 def lda(x: ArrayLike, speaker: ArrayLike, *, dims: int) -> tuple[Matrix, Vector]:
-    """Fisher's projection to `dims` directions: (x − mean) @ matrix separates the speakers best.
+    """Linear discriminant analysis: (x − mean) @ matrix separates the speakers best.
 
-    The directions have the largest spread of the speakers' means, each as often as the speaker has
-    vectors, per spread within speakers, which is 1 in each of them. The leading one comes first,
-    the sign of each is such that its largest weight is positive.
+    The `dims` directions v maximise vᵀB v / vᵀW v, with B the covariance of the speakers' means,
+    weighted by their numbers of vectors, and W the covariance within speakers; vᵀW v = 1. The best
+    one comes first; the sign of each makes its largest weight positive.
 
-    Where the spread within speakers is singular (fewer vectors than dimensions) it is shrunk toward
-    the same in every dimension, by the share of Ledoit & Wolf 2004, the dimensions being scaled to
-    a standard deviation of 1: not a minute ridge, with which the directions found are those in
-    which the training vectors happen not to vary. A dimension that is constant has no weight.
+    If W is singular (fewer vectors than dimensions), the dimensions are scaled to a standard
+    deviation of 1 and W is shrunk toward a multiple of the identity by the share of Ledoit & Wolf
+    2004. A tiny ridge instead would select directions in which the training vectors happen not to
+    vary. A constant dimension has weight 0.
 
     Args:
         x: (n, features).
-        speaker: (n,) labels of any type that sorts.
-        dims: at most one less than there are speakers.
+        speaker: (n,) labels of any sortable type.
+        dims: at most the number of speakers − 1.
 
     Returns:
         matrix (features, dims) and mean (features,).
+
+    Raises:
+        InputError: shapes that do not fit, NaN or infinity, fewer than two speakers, no speaker
+            with two different vectors, or more `dims` than there are.
+
+    >>> x = [[0.0, 1.0], [0.0, -1.0], [2.0, 1.0], [2.0, -1.0]]  # the speaker is in the first one
+    >>> matrix, mean = lda(x + np.array([[0.1, 0], [-0.1, 0], [0.1, 0], [-0.1, 0]]), [0, 0, 1, 1],
+    ...     dims=1)
+    >>> mean.tolist(), bool(matrix[0, 0] > abs(matrix[1, 0]))
+    ([1.0, 0.0], True)
     """
     x, codes = _check(x, speaker)
     x, mean = _centre(x)
     unit = x.std(axis=0)
     varies = unit > 0
-    of = _Speakers.of(x[:, varies] / unit[varies], codes)
-    if not of.residual.any():
+    speakers = _Speakers.of(x[:, varies] / unit[varies], codes)
+    n, means = speakers.n, speakers.means
+    if not speakers.residual.any():
         raise InputError(
-            f"none of {len(of.n)} speakers has two vectors that differ, and how much they do is "
-            "what directions are compared with; add recordings"
+            f"none of {len(n)} speakers has two vectors that differ, so there is no variation "
+            "within speakers to compare with; add recordings"
         )
-    most = min(len(of.n) - 1, int(varies.sum()))
+    most = min(len(n) - 1, int(varies.sum()))
     if not 1 <= dims <= most:
         raise InputError(
-            f"{dims} dims are asked of {len(of.n)} speakers and {varies.sum()} features that vary, "
+            f"{dims} dims are asked of {len(n)} speakers and {varies.sum()} features that vary, "
             f"which have {most}; ask for 1 to {most}"
         )
-    W = of.scatter / of.n.sum()
+    W = speakers.scatter / n.sum()
     if _rank(W, len(x)) < len(W):
-        W = _shrink(W, of.residual)
-    B = of.means.T @ (of.n * of.means) / of.n.sum()
+        W = _shrink(W, speakers.residual)
+    B = means.T @ (n * means) / n.sum()
     V = eigh(B, W)[1][:, ::-1][:, :dims]
     V *= np.where(V[np.abs(V).argmax(axis=0), np.arange(dims)] < 0, -1.0, 1.0)
     matrix = np.zeros((x.shape[1], dims))
@@ -86,7 +107,15 @@ def lda(x: ArrayLike, speaker: ArrayLike, *, dims: int) -> tuple[Matrix, Vector]
 
 @dataclass(frozen=True, eq=False)
 class Plda:
-    """The two-covariance model of embeddings."""
+    """The two-covariance model of embeddings: fitted by `fit`, or given by its parameters.
+
+    >>> rng = np.random.default_rng(0)
+    >>> speaker = np.repeat(np.arange(50), 4)
+    >>> x = 3 * rng.normal(size=(50, 2))[speaker] + rng.normal(size=(200, 2))
+    >>> model = Plda.fit(x, speaker)
+    >>> bool(model.score(x[:1], x[1:2]) > model.score(x[:1], -x[:1]))
+    True
+    """
 
     mean: Vector  # (dims,) μ
     B: Matrix  # (dims, dims) covariance between speakers, of any rank
@@ -94,71 +123,80 @@ class Plda:
 
     @classmethod
     def fit(cls, x: ArrayLike, speaker: ArrayLike, *, iterations: int = 20) -> Plda:
-        """The model of (n, dims) vectors with (n,) labels, toward its largest likelihood, by EM.
+        """The maximum-likelihood model of (n, dims) vectors with (n,) speaker labels, by EM.
 
-        No iteration lowers `log_likelihood`. The start is the means' spread for B, which is too
-        large by what W adds to it, and the pooled covariance for W. There may be fewer speakers
-        than dimensions, but the vectors must vary within speakers in every direction.
+        No iteration lowers `log_likelihood`. EM starts with W the pooled covariance within speakers
+        and B the covariance of the speakers' means, which overestimates it. There may be fewer
+        speakers than dimensions.
+
+        Raises:
+            InputError: as `lda`, or vectors that do not vary within speakers in every direction.
         """
         x, codes = _check(x, speaker)
         x, start = _centre(x)
-        of = _Speakers.of(x, codes)
-        S, N = len(of.n), of.n.sum()
-        rank = _rank(of.scatter, len(x))
-        if rank < len(of.scatter):
+        speakers = _Speakers.of(x, codes)
+        n, means, scatter = speakers.n, speakers.means, speakers.scatter
+        S, N = len(n), n.sum()
+        rank = _rank(scatter, len(x))
+        if rank < len(scatter):
             raise InputError(
-                f"within speakers the {len(x)} vectors vary in {rank} of {len(of.scatter)} "
+                f"within speakers the {len(x)} vectors vary in {rank} of {len(scatter)} "
                 f"directions, and PLDA needs all: project them first (lda, at most {rank} dims), "
                 "leave out features that are constant within a speaker, or add recordings"
             )
-        mu = of.means.mean(axis=0)
-        model = cls(mu, (of.means - mu).T @ (of.means - mu) / S, of.scatter / (N - S))
+        mu = means.mean(axis=0)
+        model = cls(mu, (means - mu).T @ (means - mu) / S, scatter / (N - S))
         for _ in range(iterations):
             V, psi = model._diagonal
-            u = (of.means - model.mean) @ V  # (speakers, dims)
-            y = of.n * psi / (of.n * psi + 1) * u  # each speaker's posterior mean
-            C = psi / (of.n * psi + 1)  # and variances
+            u = (means - model.mean) @ V  # (speakers, dims)
+            y = n * psi / (n * psi + 1) * u  # each speaker's posterior mean
+            C = psi / (n * psi + 1)  # and variances
             step = y.mean(axis=0)
             B = (y - step).T @ (y - step) / S + np.diag(C.mean(axis=0))
-            W = V.T @ of.scatter @ V + (u - y).T @ (of.n * (u - y)) + np.diag((of.n * C).sum(0))
+            W = V.T @ scatter @ V + (u - y).T @ (n * (u - y)) + np.diag((n * C).sum(0))
             back = V.T @ model.W  # the inverse of V
-            B, W = (_symmetric(back.T @ one @ back) for one in (B, W / N))
+            B, W = (_symmetric(back.T @ covariance @ back) for covariance in (B, W / N))
             model = cls(model.mean + step @ back, B, W)
         return cls(model.mean + start, model.B, model.W)
 
     def score(self, enrol: ArrayLike, test: ArrayLike, *, counts: ArrayLike = 1) -> Matrix:
-        """Natural-log likelihood ratios (n_enrol, n_test) of one speaker against two.
+        """Log-likelihood ratios (n_enrol, n_test) of the same speaker against different speakers.
 
-        By the book: with several vectors enrolled, the speaker's posterior narrows as it would if
-        they were independent given the speaker. Recordings of one session are not: leave `counts`
-        at 1 for them.
+        Natural logarithms; above 0 the same speaker is the likelier hypothesis.
+        Several enrolled vectors are taken as independent given the speaker. Recordings of one
+        session are not independent: leave `counts` at 1 for them.
 
         Args:
-            enrol: (n_enrol, dims), each the mean of as many vectors as `counts` says.
+            enrol: (n_enrol, dims), each the mean of `counts` vectors.
             test: (n_test, dims).
-            counts: of vectors enrolled, (n_enrol,) or the same for all.
+            counts: number of enrolled vectors, (n_enrol,) or one for all.
+
+        Raises:
+            InputError: counts below 1.
         """
         n = np.asarray(counts, np.float64)
         if not (n >= 1).all() or n.ndim > 1:
-            raise InputError("counts are 1 or more vectors for each enrolment, (n_enrol,) of them")
+            raise InputError(
+                "counts must be 1 or more for each enrolment: (n_enrol,), or one number"
+            )
         n = n[:, None] if n.ndim else n
         V, psi = self._diagonal
         u, t = (np.asarray(enrol) - self.mean) @ V, (np.asarray(test) - self.mean) @ V
-        # t's density is N(a u, v) given u, N(0, 1 + ψ) of another speaker.
+        # The density of t is N(a u, v) given u for the same speaker, N(0, 1 + ψ) for another one.
         a, v = n * psi / (n * psi + 1), 1 + psi / (n * psi + 1)
-        own = np.log((1 + psi) / v) - np.square(a * u) / v
+        of_enrol = np.log((1 + psi) / v) - np.square(a * u) / v  # terms without t
         squares = (1 / (1 + psi) - 1 / v) @ np.square(t).T
-        return (a / v * u) @ t.T + squares / 2 + own.sum(axis=1, keepdims=True) / 2
+        return (a / v * u) @ t.T + squares / 2 + of_enrol.sum(axis=1, keepdims=True) / 2
 
     def log_likelihood(self, x: ArrayLike, speaker: ArrayLike) -> float:
-        """Natural log of the density of (n, dims) vectors of (n,) speakers, which `fit` raises."""
+        """Log density (natural) of (n, dims) vectors of (n,) speakers: what `fit` maximises."""
         x, codes = _check(x, speaker, least=1)
         V, psi = self._diagonal
-        of = _Speakers.of((x - self.mean) @ V, codes)
-        N, dims = x.shape
+        speakers = _Speakers.of((x - self.mean) @ V, codes)
+        n, (N, dims) = speakers.n, x.shape
         constant = N * (dims * np.log(2 * np.pi) + np.linalg.slogdet(self.W)[1])
-        means = of.n * np.square(of.means) / (of.n * psi + 1) + np.log(of.n * psi + 1)
-        return -float(constant + np.trace(of.scatter) + means.sum()) / 2
+        means = n * np.square(speakers.means) / (n * psi + 1) + np.log(n * psi + 1)
+        return -float(constant + np.trace(speakers.scatter) + means.sum()) / 2
 
     @cached_property
     def _diagonal(self) -> tuple[Matrix, Vector]:
@@ -169,11 +207,11 @@ class Plda:
 
 @dataclass(frozen=True)
 class _Speakers:
-    """Vectors about their mean, by speaker."""
+    """Vectors of some speakers, which have been centred, as each speaker's mean and residuals."""
 
-    n: Matrix  # (speakers, 1) vectors of each
+    n: Matrix  # (speakers, 1) number of vectors
     means: Matrix  # (speakers, dims)
-    residual: Matrix  # (vectors, dims) from their speaker's mean
+    residual: Matrix  # (vectors, dims) less their speaker's mean
 
     @classmethod
     def of(cls, x: Matrix, codes: NDArray[np.int64]) -> _Speakers:
@@ -187,7 +225,7 @@ class _Speakers:
 
     @cached_property
     def scatter(self) -> Matrix:
-        """(dims, dims) Σ of the residuals' outer products."""
+        """The sum of the residuals' outer products (dims, dims)."""
         return self.residual.T @ self.residual
 
 
@@ -196,7 +234,7 @@ def _symmetric(a: Matrix) -> Matrix:
 
 
 def _centre(x: Matrix) -> tuple[Matrix, Vector]:
-    """x less its mean, and the mean; of a constant dimension no rounding is left."""
+    """x less its mean, and the mean; a constant dimension becomes exactly 0."""
     mean = x.mean(axis=0)
     centred = x - mean
     constant = np.abs(centred).max(axis=0) <= 1e-12 * np.abs(x).max(axis=0)
@@ -204,7 +242,7 @@ def _centre(x: Matrix) -> tuple[Matrix, Vector]:
 
 
 def _rank(scatter: Matrix, n: int) -> int:
-    """Of the scatter of n vectors, whatever the units of its dimensions."""
+    """The rank of the scatter of n vectors, independent of the dimensions' units."""
     unit = np.sqrt(np.diag(scatter))
     unit = np.where(unit > 0, unit, 1.0)
     values = np.linalg.eigvalsh(scatter / unit / unit[:, None])
@@ -212,13 +250,13 @@ def _rank(scatter: Matrix, n: int) -> int:
 
 
 def _shrink(S: Matrix, residual: Matrix) -> Matrix:
-    """S = residualᵀ residual / n pulled toward the mean of its diagonal (Ledoit & Wolf 2004)."""
-    n, even = len(residual), np.eye(len(S)) * np.trace(S) / len(S)
-    distance = np.square(S - even).sum()
+    """S = residualᵀ residual / n shrunk to the identity times its mean (Ledoit & Wolf 2004)."""
+    n, target = len(residual), np.eye(len(S)) * np.trace(S) / len(S)
+    distance = np.square(S - target).sum()
     noise = (np.square(np.square(residual).sum(axis=1)).mean() - np.square(S).sum()) / n
-    # At least 1/n: the noise is estimated as 0 where all residuals are alike.
+    # At least 1/n: where all residuals are equal, the noise is estimated as 0.
     share = min(1.0, max(1 / n, noise / distance)) if distance > 0 else 0.0
-    return share * even + (1 - share) * S
+    return share * target + (1 - share) * S
 
 
 def _check(x: ArrayLike, speaker: ArrayLike, *, least: int = 2) -> tuple[Matrix, NDArray[np.int64]]:
@@ -226,7 +264,7 @@ def _check(x: ArrayLike, speaker: ArrayLike, *, least: int = 2) -> tuple[Matrix,
     x, speaker = np.asarray(x, np.float64), np.asarray(speaker)
     if x.ndim != 2 or speaker.shape != x.shape[:1]:
         raise InputError(
-            f"x has shape {x.shape} and speaker {speaker.shape}, but (n, dims) and (n,) are wanted"
+            f"x has shape {x.shape} and speaker {speaker.shape}, but must be (n, dims) and (n,)"
         )
     if not np.isfinite(x).all():
         bad = int((~np.isfinite(x).all(axis=1)).sum())
@@ -234,12 +272,12 @@ def _check(x: ArrayLike, speaker: ArrayLike, *, least: int = 2) -> tuple[Matrix,
     speakers, codes = np.unique(speaker, return_inverse=True)
     if len(speakers) < least:
         raise InputError(
-            f"there is {len(speakers)} speaker, but what tells speakers apart takes at least "
-            f"{least} to be learned; add recordings of others"
+            f"there is {len(speakers)} speaker, but differences between speakers take at least "
+            f"{least} to be estimated; add recordings of others"
         )
     if least > 1 and len(speakers) == len(x):
         raise InputError(
-            f"each of {len(x)} speakers has one vector; how much one speaker varies takes some "
-            "with two or more"
+            f"each of {len(x)} speakers has one vector, but variation within speakers takes some "
+            "with two or more; add recordings"
         )
     return x, codes

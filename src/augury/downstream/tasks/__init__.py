@@ -1,1 +1,1 @@
-"""DownstreamModel tasks, one file each."""
+"""Downstream tasks, one file each."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from augury.corpus.corpus import Corpus
 from augury.downstream.features import Batch
 from augury.downstream.result import Confusion, Metric, Mistake, Outcome
-from augury.downstream.scores import metrics
+from augury.downstream.scores import classification
 from augury.downstream.segments import describe, error_interval, sound_uri
 from augury.downstream.settings import ClassifySettings
 from augury.downstream.splits import TEST, TRAIN
@@ -121,11 +121,11 @@ class Classify(Task):
         chosen = log_probs.argmax(axis=1)
         wrong = truth != chosen
         scores = {
-            "accuracy": metrics.accuracy(truth, chosen),
-            "balanced accuracy": metrics.balanced_accuracy(truth, chosen),
-            "macro F1": metrics.macro_f1(truth, chosen),
+            "accuracy": classification.accuracy(truth, chosen),
+            "balanced accuracy": classification.balanced_accuracy(truth, chosen),
+            "macro F1": classification.macro_f1(truth, chosen),
         }
-        table = metrics.confusion(truth, chosen, len(self.classes))
+        table = classification.confusion(truth, chosen, len(self.classes))
         # The surest of the wrong ones.
         order = np.argsort(-log_probs.max(axis=1) + np.where(wrong, 0, np.inf), kind="stable")
         worst = tuple(
