@@ -78,7 +78,7 @@ def test_gates_are_open_where_all_is_as_it_should_be():
             "1 of 10 errors are missing",
         ),
         (rows(noise=0.3), "the order does not repeat: Spearman"),
-        ([one for one in rows() if one.pretrain_seed == 0], "too few have two seeds"),
+        ([one for one in rows() if one.pretrain_seed == 0], "too few candidates have two seeds"),
         (
             [replace(one, error=0.15) if one.candidate == "own:noise" else one for one in rows()],
             "own:noise is no worse than 75% of the other",
@@ -170,7 +170,7 @@ def test_nothing_measured_yet():
     found = analyse(RECIPE, estimates(), [], {})
     assert isinstance(found, Analysis)
     assert found.gates == ()
-    assert "No encoder was judged yet" in render(found, RECIPE)
+    assert "No encoder was evaluated yet" in render(found, RECIPE)
     assert np.isfinite(found.saved_energy)
 
 

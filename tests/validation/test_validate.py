@@ -271,7 +271,7 @@ def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     assert all(known for _, known, _ in plan.jobs)
     assert any("on all: " in job.name for job, *_ in plan.jobs)
     page = (again.folder / "report.html").read_text()
-    assert "Did the ranking tell the truth?" in page
+    assert "Did the ranking predict downstream errors?" in page
 
 
 def test_a_regime_is_judged_by_its_tasks_only(recipe, experiments):
@@ -419,15 +419,13 @@ def test_rows_are_enough_to_go_on_from_elsewhere(recipe, experiments, tmp_path, 
     (folder / "results.csv").write_text(kept)
     reporter = Recorder()
     run(recipe(SHORT), reporter=reporter)
-    assert "5 of 6 encoders were judged before" in reporter.messages
+    assert "5 of 6 encoders were evaluated before" in reporter.messages
     logs = [one.read_text() for one in (tmp_path / "empty" / "jobs").glob("*/log.txt")]
     assert sum("pretrain" in log for log in logs) == 1  # nothing else was trained
     assert rows(folder) == before
     (aside,) = folder.glob("results-*.csv")
     assert aside.read_text() == kept
-    assert any(
-        "rows of 1 jobs that this recipe does not ask for" in one for one in reporter.messages
-    )
+    assert any("rows of 1 jobs that are not in this recipe" in one for one in reporter.messages)
     (folder / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="as this version writes it"):
         run(recipe(SHORT))

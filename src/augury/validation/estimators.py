@@ -1,8 +1,8 @@
-"""Every estimator whose order of the candidates is put to the test, and the baselines to beat.
+"""The estimators that an experiment compares, and the baselines that they should beat.
 
-All are turned so that lower is better. Those of `hsic` come at several widths, in the
-pseudo-label's units and standardised, and on both embeddings; the others join what conditional
-independence leaves out, or look at the pseudo-label alone.
+Their signs are such that lower is better. Those of `hsic` come at several widths, in the
+pseudo-label's units and standardised, and on two embeddings; others combine conditional
+independence with relevance and dependence, or use the pseudo-label alone.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from augury.hsic.kernels import standardise
 from augury.ranking.dataset import Dataset
 from augury.ranking.scoring import RELEVANT, group_by_missing, noise_relevances
 
-#: Changes when the same data would give other estimates.
+#: Raised when the same data would give other estimates.
 VERSION = 3
-#: Equally filled bins of a pseudo-label whose mutual information with the label is taken.
+#: Equally filled bins of a pseudo-label, for its mutual information with the label.
 BINS = 10
-#: Folds of recordings, and rows at most, of the linear probe.
+#: Folds of recordings, and largest number of rows, of the linear probe.
 FOLDS, PROBE_ROWS = 5, 20_000
 #: Ridge of the linear probe, as a share of the mean square of the embeddings' entries.
 RIDGE = 1e-2
-#: Steps at most, and the least sum of squares that is divided by, of LogME's fixed point.
+#: Of LogME's fixed point: the largest number of steps, and the least sum of squares as a divisor.
 ROUNDS, TINY = 100, 1e-12
 
 
-#: What `augury rank` orders by, unless told otherwise.
+#: The default estimator of `augury rank`.
 DEFAULT = "robust × 1"
-#: The same, with what says nothing of the label put last: what its readers are told to follow.
+#: The same with candidates last that are not relevant to the label: Augury's recommendation.
 RECOMMENDED = "robust, relevant first"
 
 
@@ -49,18 +49,20 @@ class Estimator:
 
 
 def _declare_estimators() -> dict[str, Estimator]:
-    found: list[tuple[str, str, str]] = []
-    for where, said in (("", ""), (" svcca", ", SVCCA embeddings")):
+    declared: list[tuple[str, str, str]] = []
+    for suffix, embedding in (("", ""), (" svcca", ", SVCCA embeddings")):
         for width in (0.05, 0.5):
-            words = f"eq. 4 in the pseudo-label's units, σ = {width:g}{said}"
-            found.append((f"paper {width:g}{where}", "independence", words))
+            description = f"eq. 4 in the pseudo-label's units, σ = {width:g}{embedding}"
+            declared.append((f"paper {width:g}{suffix}", "independence", description))
         for width in (0.05, 0.5, 1.0):
-            words = f"eq. 4 of standardised values, σ = {width:g}{said}"
-            found.append((f"paper z {width:g}{where}", "independence", words))
+            description = f"eq. 4 of standardised values, σ = {width:g}{embedding}"
+            declared.append((f"paper z {width:g}{suffix}", "independence", description))
         for scale in (0.5, 1.0, 2.0):
-            words = f"unbiased, normalised in classes, {scale:g} × the median distance{said}"
-            found.append((f"robust × {scale:g}{where}", "independence", words))
-    found += [
+            description = (
+                f"unbiased, normalised in classes, {scale:g} × the median distance{embedding}"
+            )
+            declared.append((f"robust × {scale:g}{suffix}", "independence", description))
+    declared += [
         ("released", "independence", "the released code's arithmetic"),
         ("released z", "independence", "the released code's arithmetic, standardised values"),
         ("relevance", "relevance", "HSIC(Z, Y), higher first"),
@@ -80,7 +82,7 @@ def _declare_estimators() -> dict[str, Estimator]:
         ("mutual information", "baseline", f"of Y and Z in {BINS} bins, higher first"),
         ("linear probe", "baseline", "R² of Z from the mean log-mel, held out, higher first"),
     ]
-    return {name: Estimator(name, kind, words) for name, kind, words in found}
+    return {name: Estimator(name, kind, description) for name, kind, description in declared}
 
 
 #: All of them by name.
@@ -88,27 +90,29 @@ ESTIMATORS = _declare_estimators()
 
 
 def estimates(data: Dataset) -> dict[str, dict[str, float | None]]:
-    """Estimator → candidate → its estimate; None for a candidate that can't be ranked.
+    """Estimator → candidate → estimate; None for a candidate that can't be ranked.
 
-    `data.x` holds the embeddings by Gaussian downsampling, by the released code's and by SVCCA.
+    `data.x` has three embeddings: Gaussian downsampling, the released code's, and SVCCA.
     """
     table: dict[str, dict[str, float | None]] = {
-        name: {one.name: None for one in data.candidates} for name in ESTIMATORS
+        name: {candidate.name: None for candidate in data.candidates} for name in ESTIMATORS
     }
     for members, has, status in group_by_missing(data.candidates, data.values, data.y):
         if status != "ranked":
             continue
         rows = np.flatnonzero(has)
-        zs = [data.values[one.name][rows] for one in members]
-        x = [Selected.of(one, rows) for one in data.x]
+        zs = [data.values[candidate.name][rows] for candidate in members]
+        x = [Selected.of(embeddings, rows) for embeddings in data.x]
         recording, y = data.corpus.recording[rows], data.y[rows]
         noise = noise_relevances(members, data.seconds[rows], y)
         for name, values in _estimate_group(x, zs, y, noise, recording, data.run).items():
-            for one, value in zip(members, values, strict=True):
+            for candidate, value in zip(members, values, strict=True):
                 if not np.isfinite(value):
-                    raise ArithmeticError(f"{name} of {one.name} is {value}; please report this")
-                table[name][one.name] = float(value)
-    for place, name in enumerate(sorted(one.name for one in data.candidates)):
+                    raise ArithmeticError(
+                        f"{name} of {candidate.name} is {value}; please report this"
+                    )
+                table[name][candidate.name] = float(value)
+    for place, name in enumerate(sorted(candidate.name for candidate in data.candidates)):
         if table[DEFAULT][name] is not None:
             table["alphabetical"][name] = float(place)
     return table
@@ -122,7 +126,7 @@ def _estimate_group(
     recording: NDArray,
     run: RunTasks,
 ) -> dict[str, list[float]]:
-    """Every estimator of candidates with values for the same rows: name → (candidates,)."""
+    """The estimates of candidates that have values for the same rows: name → (candidates,)."""
     gaussian, of_released, svcca = x
     robust, dependences, relevances = hsic.robust_with_associations(gaussian, zs, y, run=run)
     values = _independence(gaussian, zs, y, "", run) | _independence(svcca, zs, y, " svcca", run)
@@ -145,7 +149,7 @@ def _scores(estimates: Sequence[hsic.CIEstimate]) -> list[float]:
 def _independence(
     x: Any, zs: list[NDArray], y: NDArray, suffix: str, run: RunTasks
 ) -> dict[str, list[float]]:
-    """Eq. 4 and its robust form at several widths, on one embedding, whose name is `suffix`."""
+    """Eq. 4 and its robust form at several widths, on one embedding; `suffix` ends their names."""
     values = {}
     for width in (0.05, 0.5):
         estimates = hsic.paper(x, zs, y, width=width, run=run)
@@ -174,8 +178,8 @@ def _combinations(
     """
     dependence = np.array([association.value for association in dependences])
     relevance = np.array([association.value for association in relevances])
-    # Of a candidate that hardly depends on the speech the ratio would be noise, so that no
-    # denominator is below the largest standard deviation under shuffling.
+    # Where a candidate hardly depends on the speech, the ratio would be noise: no denominator is
+    # below the largest standard deviation under shuffling.
     largest_sd = max((association.shuffled_sd for association in dependences), default=0.0)
     denominator = np.maximum(dependence, largest_sd)
     irrelevant = np.array(
@@ -209,7 +213,13 @@ def _baselines(zs: list[NDArray], y: NDArray) -> dict[str, list[float]]:
 
 
 def variance(z: NDArray) -> float:
-    """Of (n,) or (n, dims) values in their units, summed over dimensions; of categories, Gini's."""
+    """Variance of (n,) or (n, dims) values in their units, summed over dimensions; 0 or more.
+
+    Of categories: Gini's 1 − Σ p².
+
+    >>> variance(np.array([0, 1, 0, 1]))
+    0.5
+    """
     if z.dtype.kind in "iu":
         shares = np.unique(z, return_counts=True)[1] / len(z)
         return float(1 - np.square(shares).sum())
@@ -217,7 +227,14 @@ def variance(z: NDArray) -> float:
 
 
 def h_score(z: NDArray, y: NDArray) -> float:
-    """tr(Σ⁻¹ Σ_between) of the pseudo-label as a feature (Bao et al. 2019), over its dimensions."""
+    """H-score of the pseudo-label as a feature (Bao et al. 2019), per dimension, from 0 to 1.
+
+    tr(Σ⁻¹ Σ_between) / dims, with the covariance Σ, and Σ_between of the class means; 0: classes
+    have equal means, 1: they explain all of the variance.
+
+    >>> h_score(np.array([1.0, 1.0, 3.0, 3.0]), np.array([0, 0, 1, 1]))
+    1.0
+    """
     values = _columns(z)
     centred = values - values.mean(axis=0)
     codes, counts = np.unique(y, return_inverse=True, return_counts=True)[1:]
@@ -225,16 +242,20 @@ def h_score(z: NDArray, y: NDArray) -> float:
     np.add.at(means, codes, centred)
     means /= counts[:, None]
     between = (means * counts[:, None]).T @ means
-    whole = centred.T @ centred
-    return float(np.trace(np.linalg.pinv(whole, hermitian=True) @ between) / values.shape[1])
+    total = centred.T @ centred
+    return float(np.trace(np.linalg.pinv(total, hermitian=True) @ between) / values.shape[1])
 
 
 def log_me(z: NDArray, y: NDArray) -> float:
-    """Largest log evidence a sample that a Bayesian linear model gives the classes; nats.
+    """LogME (You, Liu, Wang, Long 2021): log evidence of the classes per sample, in nats.
 
-    LogME (You, Liu, Wang, Long 2021): each class's indicator as a Gaussian about a linear function
-    of the pseudo-label, whose weights have a Gaussian prior; both precisions maximised over, by the
-    fixed point of Algorithm 3; the mean over classes. With a constant beside the pseudo-label.
+    Each class's indicator is Gaussian around a linear function of the pseudo-label and a constant,
+    whose weights have a Gaussian prior. The evidence is maximised over both precisions by the fixed
+    point of Algorithm 3, and averaged over classes. Higher is better.
+
+    >>> y = np.arange(100) % 2
+    >>> log_me(y + 0.1 * np.sin(np.arange(100.0)), y) > log_me(np.sin(np.arange(100.0)), y)
+    True
     """
     values = _columns(z)
     scale = values.std(axis=0)
@@ -244,11 +265,11 @@ def log_me(z: NDArray, y: NDArray) -> float:
     left, sigma, _ = np.linalg.svd(features, full_matrices=False)
     square = np.square(sigma)
     codes = np.unique(y, return_inverse=True)[1]
-    found = []
+    evidences = []
     for k in range(codes.max() + 1):
         truth = (codes == k).astype(np.float64)
         inside = left.T @ truth
-        outside = max(float(truth @ truth - inside @ inside), 0.0)  # what no weights can reach
+        outside = max(float(truth @ truth - inside @ inside), 0.0)  # residual of any weights
         alpha = beta = 1.0
         weights, rest = inside, outside
         for _ in range(ROUNDS):
@@ -264,12 +285,19 @@ def log_me(z: NDArray, y: NDArray) -> float:
             len(sigma) * np.log(alpha) + count * np.log(beta / (2 * np.pi))
             - np.log(alpha + beta * square).sum() - beta * rest - alpha * (weights @ weights)
         ) / 2  # fmt: skip
-        found.append(evidence / count)
-    return float(np.mean(found))
+        evidences.append(evidence / count)
+    return float(np.mean(evidences))
 
 
 def mutual_information(z: NDArray, y: NDArray) -> float:
-    """Of the label and the pseudo-label's first dimension in equally filled bins; nats."""
+    """Mutual information of the label and the binned pseudo-label's first dimension; nats.
+
+    Σ p(y, b) log(p(y, b) / (p(y) p(b))) over labels y and `BINS` equally filled bins b, or the
+    pseudo-label's categories. 0: independent; biased upwards in small samples.
+
+    >>> round(mutual_information(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])), 3)
+    0.693
+    """
     if z.dtype.kind in "iu":
         codes = np.unique(z, return_inverse=True)[1]
     else:
@@ -280,16 +308,16 @@ def mutual_information(z: NDArray, y: NDArray) -> float:
     table = np.zeros((codes.max() + 1, labels.max() + 1))
     np.add.at(table, (codes, labels), 1.0)
     joint = table / len(z)
-    of_both = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    there = joint > 0
-    return float((joint[there] * np.log(joint[there] / of_both[there])).sum())
+    product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    occurring = joint > 0
+    return float((joint[occurring] * np.log(joint[occurring] / product[occurring])).sum())
 
 
 def linear_probe(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[float]:
-    """R² of each pseudo-label from the mean log-mel of its segment, recordings held out in turn.
+    """R² of each pseudo-label, predicted by ridge regression from its segment's mean log-mel.
 
-    Ridge regression; of more than 20,000 segments evenly spaced ones. Fewer recordings than folds:
-    segments are held out instead.
+    Cross-validated over five folds of recordings, or of segments if there are fewer recordings than
+    folds; on at most 20,000 segments, evenly spaced. Up to 1; below 0 if worse than the mean.
     """
     rows = np.unique(
         np.linspace(0, len(zs[0]) - 1, min(len(zs[0]), PROBE_ROWS)).round().astype(int)
@@ -298,26 +326,26 @@ def linear_probe(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[floa
     groups = np.unique(recording[rows], return_inverse=True)[1]
     fold = (groups if groups.max() >= FOLDS else np.arange(len(rows))) % FOLDS
     columns = [_columns(z[rows]) for z in zs]
-    wanted = np.concatenate(columns, axis=1)
-    wanted = (wanted - wanted.mean(axis=0)) / np.maximum(wanted.std(axis=0), 1e-12)
-    found = np.zeros_like(wanted)
+    values = np.concatenate(columns, axis=1)
+    values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-12)
+    predicted = np.zeros_like(values)
     for k in range(FOLDS):
         train, test = fold != k, fold == k
         mean = mel[train].mean(axis=0)
-        inner, outer = mel[train] - mean, mel[test] - mean
-        gram = inner.T @ inner
+        x_train, x_test = mel[train] - mean, mel[test] - mean
+        gram = x_train.T @ x_train
         gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-        level = wanted[train].mean(axis=0)
-        found[test] = level + outer @ np.linalg.solve(gram, inner.T @ (wanted[train] - level))
-    rest = np.square(wanted - found).mean(axis=0)
-    whole = np.maximum(np.square(wanted).mean(axis=0), 1e-12)
-    r2 = 1 - rest / whole
-    ends = np.cumsum([one.shape[1] for one in columns])
+        level = values[train].mean(axis=0)
+        weights = np.linalg.solve(gram, x_train.T @ (values[train] - level))
+        predicted[test] = level + x_test @ weights
+    error = np.square(values - predicted).mean(axis=0)
+    r2 = 1 - error / np.maximum(np.square(values).mean(axis=0), 1e-12)
+    ends = np.cumsum([column.shape[1] for column in columns])
     return [float(part.mean()) for part in np.split(r2, ends[:-1])]
 
 
 def _columns(z: NDArray) -> NDArray[np.float64]:
-    """(n, dims): values, or a column for each category."""
+    """(n, dims): values, or an indicator for each category."""
     if z.dtype.kind in "iu":
         return (z[:, None] == np.unique(z)).astype(np.float64)
     return np.asarray(z, np.float64).reshape(len(z), -1)

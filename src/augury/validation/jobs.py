@@ -1,7 +1,7 @@
-"""Jobs of an experiment: each named by all it depends on, done once, and known from then on.
+"""Jobs of an experiment: each is named by all that it depends on, and done only once.
 
-A job's folder in the store holds what it made, its log, and at last result.json. A job that was
-stopped or killed goes on where it was; one that failed is tried again by the next run.
+A job's folder in the store holds its output, its log, and result.json when it is done. A job that
+was stopped or killed is resumed; one that failed is tried again by the next run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from augury import audio
 from augury.corpus.corpus import Corpus
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, explain_os_errors
 from augury.pretraining.settings import PretrainSettings
 from augury.reporter import Progress, Reporter, TrainingProgress
 from augury.store import digest, key, write_atomically
@@ -32,17 +32,17 @@ from augury.validation.recipe import FILE_SETTINGS
 if TYPE_CHECKING:
     from augury.pretraining.result import Pretrained
 
-#: Changes when the same job would give another result.
+#: Raised when the same job would give another result.
 VERSION = 2
-#: Recordings whose headers tell how long a corpus is.
+#: A corpus's length is estimated from the headers of so many recordings.
 SAMPLED_HEADERS = 100
-#: Seconds between two looks at whether another process has let go of a job.
+#: Seconds between two checks whether another process has released a job.
 RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class JobCorpus:
-    """A corpus as jobs name it."""
+    """A corpus that a job reads."""
 
     manifest: str
     level: str
@@ -50,54 +50,55 @@ class JobCorpus:
     hours: float = 0.0  # of audio, about
 
     def read(self) -> Corpus:
-        """The corpus."""
+        """The corpus, from its manifest."""
         return read_job_corpus(self.manifest, self.level)
 
 
 def read_job_corpus(manifest: str, level: str) -> Corpus:
-    """A corpus that a recipe names."""
+    """A corpus that a recipe names, wherever its audio lies."""
     from augury.corpus.read import read_corpus
 
-    # Whoever writes a recipe says where audio lies.
+    # A recipe's author has chosen the manifest, so its audio may lie outside its folder.
     return read_corpus(manifest, allow_outside=True, level=level or None)
 
 
 def describe_corpus(corpus: Corpus, manifest: str, level: str) -> JobCorpus:
-    """A corpus by its digest. Audio is not read: a file counts by its name and size."""
-    sizes = [path.stat().st_size if path.exists() else -1 for path in corpus.recordings]
+    """A corpus by its digest, in which an audio file counts by its name and size alone."""
+    with explain_os_errors(corpus.source):
+        sizes = [path.stat().st_size if path.exists() else -1 for path in corpus.recordings]
     columns = sorted(corpus.columns)
     content = key(corpus.digest(*columns), columns, sizes)
     return JobCorpus(manifest, level, content, _hours(corpus))
 
 
 def _hours(corpus: Corpus) -> float:
-    """Of its recordings, by some of them evenly spread."""
+    """About how many hours of audio there are, from the headers of evenly spaced recordings."""
     count = len(corpus.recordings)
-    looked = np.unique(np.linspace(0, max(count - 1, 0), min(count, SAMPLED_HEADERS)).astype(int))
-    found = []
-    for place in looked.tolist():
+    sampled = np.unique(np.linspace(0, max(count - 1, 0), min(count, SAMPLED_HEADERS)).astype(int))
+    lengths = []
+    for index in sampled.tolist():
         with suppress(OSError, ValueError):
-            header = audio.header(corpus.recordings[place])
-            found.append(header.frames / header.rate)
-    return count * sum(found) / max(len(found), 1) / 3600
+            header = audio.header(corpus.recordings[index])
+            lengths.append(header.frames / header.rate)
+    return count * sum(lengths) / max(len(lengths), 1) / 3600
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to be done."""
+    """A pretraining or an evaluation of an experiment."""
 
-    name: str  # in words
+    name: str  # for people
     kind: str  # a key of `KINDS`
     data: JobCorpus
     settings: dict[str, Any]  # plain values: all that the result depends on, beside the data
-    needs: Job | None = None  # whose result it starts from
-    code: Mapping[str, str] = field(default_factory=dict)  # function → version, of the user's
+    needs: Job | None = None  # the job whose output it starts from
+    code: Mapping[str, str] = field(default_factory=dict)  # of the user's functions: name → version
 
     @cached_property
     def key(self) -> str:
-        """Names it: the same for the same settings and inputs, wherever they lie."""
+        """Its name in the store: the same for the same settings and inputs, wherever they lie."""
         before = self.needs.key if self.needs else ""
-        # Where a file lies is not what a result depends on.
+        # A result does not depend on where a file lies.
         settings = {
             name: value for name, value in self.settings.items() if name not in FILE_SETTINGS
         }
@@ -108,21 +109,27 @@ class Job:
         return key("job", VERSION, self.kind, self.data.digest, settings, before, *code)
 
     def folder(self, store: Path) -> Path:
-        """Where what it makes lies."""
+        """The folder of its output."""
         return store / "jobs" / self.key
 
     def read_result(self, store: Path) -> dict[str, Any] | None:
-        """Its result; None if it is not done yet, or what was written is damaged."""
+        """Its result; None if it is not done yet, or if its file is damaged."""
+        path = self.folder(store) / "result.json"
         try:
-            checksum, text = (self.folder(store) / "result.json").read_text("utf-8").split("\n", 1)
+            with explain_os_errors(path):
+                content = path.read_bytes()
+        except MissingFile:
+            return None
+        try:
+            checksum, text = content.decode().split("\n", 1)
             return json.loads(text) if digest(text.encode()) == checksum else None
-        except (FileNotFoundError, ValueError):
+        except ValueError:
             return None
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and with what jobs are done."""
+    """Store, device and interval of checkpoints (minutes) of jobs."""
 
     store: Path
     device: str = ""
@@ -131,28 +138,29 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of a job."""
+    """A job's result, or why it failed."""
 
     job: Job
     result: dict[str, Any] | None  # None: it failed
-    reason: str = ""  # why, in a line
+    reason: str = ""  # of the failure, on one line
     log: Path | None = None
 
 
 @dataclass
 class _Log(Reporter):
     path: Path
-    last_written: float = field(default_factory=time.monotonic)  # when training was last written of
+    last_written: float = field(default_factory=time.monotonic)  # the last line of training
 
     def write(self, text: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        with explain_os_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     message = warning = write
 
     def progress(self, event: Progress) -> None:
-        """A line of training every half a minute."""
+        """Write a line on training every half a minute."""
         if isinstance(event, TrainingProgress) and time.monotonic() - self.last_written >= 30:
             self.last_written = time.monotonic()
             losses = " ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
@@ -162,59 +170,58 @@ class _Log(Reporter):
             )
 
 
-def run_chain(site: RunOptions, chain: Sequence[Job]) -> list[JobOutcome]:
-    """Do some jobs in order, those that are not known; cached features go when all are done.
+def run_chain(options: RunOptions, chain: Sequence[Job]) -> list[JobOutcome]:
+    """Run jobs in order, except those that are done; cached features are deleted at the end.
 
-    A failure is a result too: only what needs the failed job is left out.
+    If a job fails, only the jobs that need it are skipped.
     """
     from augury.learning.training import with_threads
 
-    # Another chain may judge the same encoder by another task.
-    features = site.store / "jobs" / f"features-{key(*(job.key for job in chain))}"
-    found: list[JobOutcome] = []
+    # Named by all jobs: another chain may evaluate the same encoder on another task.
+    features = options.store / "jobs" / f"features-{key(*(job.key for job in chain))}"
+    outcomes: list[JobOutcome] = []
     failed: set[str] = set()
-    with with_threads(1):  # wherever it runs: sums round by the number of threads
+    with with_threads(1):  # on any machine, as the number of threads changes how sums are rounded
         for job in chain:
             if job.needs and job.needs.key in failed:
-                done = JobOutcome(job, None, f"{job.needs.name} failed")
+                outcome = JobOutcome(job, None, f"{job.needs.name} failed")
             else:
-                done = _run_job(site, job, features)
-            if done.result is None:
+                outcome = _run_job(options, job, features)
+            if outcome.result is None:
                 failed.add(job.key)
-            found.append(done)
+            outcomes.append(outcome)
     shutil.rmtree(features, ignore_errors=True)
-    return found
+    return outcomes
 
 
-def _run_job(site: RunOptions, job: Job, features: Path) -> JobOutcome:
-    known = job.read_result(site.store)
-    if known:
-        return JobOutcome(job, known)
+def _run_job(options: RunOptions, job: Job, features: Path) -> JobOutcome:
+    if result := job.read_result(options.store):
+        return JobOutcome(job, result)
     from augury.learning.processes import FolderInUse
     from augury.learning.training import Stopped
 
-    folder = job.folder(site.store)
+    folder = job.folder(options.store)
     log = _Log(folder / "log.txt")
     log.write(f"{job.name}, {platform.node()}")
     began = time.monotonic()
     while True:
         try:
-            result = KINDS[job.kind](site, job, features, log)
+            result = KINDS[job.kind](options, job, features, log)
             result |= {
                 "job_seconds": round(time.monotonic() - began, 1),
                 "machine": platform.processor() or platform.machine(),
                 "date": str(date.today()),
             }
-            write_result(site.store, job, result)
+            write_result(options.store, job, result)
             log.write("done")
             return JobOutcome(job, result)
-        except FolderInUse:  # what a killed run left behind is still at it, or another run
+        except FolderInUse:  # by another run, or by a process that a killed run has left behind
             time.sleep(RETRY_SECONDS)
-        except Stopped as stopped:  # it is the experiment that was asked to stop
+        except Stopped as stopped:  # this stops the whole experiment
             log.write(str(stopped))
             raise
         except Exception as error:
-            # Whatever it is: the others go on, and the log says all.
+            # Any other error fails this job alone; the log has the traceback.
             log.write(traceback.format_exc())
             return JobOutcome(
                 job, None, f"{type(error).__name__}: {error}".splitlines()[0], log.path
@@ -222,72 +229,75 @@ def _run_job(site: RunOptions, job: Job, features: Path) -> JobOutcome:
 
 
 def write_result(store: Path, job: Job, result: Mapping[str, Any]) -> None:
-    """Let the job be known; ValueError where a number of its result is not finite."""
+    """Mark a job as done; InputError if a number of its result is not finite."""
     try:
         text = json.dumps(result, indent=1, allow_nan=False) + "\n"
     except ValueError as error:
-        raise InputError(f"not every number of what came out is finite: {result}") from error
+        raise InputError(f"not every number of the result is finite: {result}") from error
     write_atomically(job.folder(store) / "result.json", f"{digest(text.encode())}\n{text}")
 
 
 # ---------------------------------------------------------------------------------------- kinds
 
 
-def _pretrain(site: RunOptions, job: Job, features: Path, log: _Log) -> dict[str, Any]:
-    done = run_pretraining(
-        job, job.folder(site.store) / "encoder", store=site.store, jobs=1,
-        device=site.device or None, minutes=site.minutes, reporter=log,
+def _pretrain(options: RunOptions, job: Job, features: Path, log: _Log) -> dict[str, Any]:
+    pretrained = run_pretraining(
+        job, job.folder(options.store) / "encoder", store=options.store, jobs=1,
+        device=options.device or None, minutes=options.minutes, reporter=log,
     )  # fmt: skip
-    assert done
-    return {name: done.result[name] for name in ("best_epoch", "seconds", "validation", "training")}
+    assert pretrained
+    return {
+        name: pretrained.result[name]
+        for name in ("best_epoch", "seconds", "validation", "training")
+    }
 
 
-def run_pretraining(job: Job, out: Path, **where: Any) -> Pretrained | None:
-    """`augury.pretrain` as a job says, in a folder that is its own."""
+def run_pretraining(job: Job, out: Path, **resources: Any) -> Pretrained | None:
+    """Run `augury.pretrain` with a job's settings, in the job's own folder."""
     from augury.pretraining.pretrain import AnotherRun, pretrain
 
     settings = dict(job.settings)
     names = settings.pop("pseudo_labels")
     try:
-        return pretrain(job.data.read(), names, out=out, **settings, **where)
-    except AnotherRun:  # begun with what counts as the same here, such as another own:noise
+        return pretrain(job.data.read(), names, out=out, **settings, **resources)
+    except AnotherRun:  # its key was the same, but not all details, such as an older own:noise
         shutil.rmtree(out)
-        return pretrain(job.data.read(), names, out=out, **settings, **where)
+        return pretrain(job.data.read(), names, out=out, **settings, **resources)
 
 
-def _evaluate(site: RunOptions, job: Job, features: Path, log: _Log) -> dict[str, Any]:
+def _evaluate(options: RunOptions, job: Job, features: Path, log: _Log) -> dict[str, Any]:
     from augury.downstream.evaluate import AnotherEvaluation, evaluate
 
     settings = dict(job.settings)
     baseline = settings.pop("encoder")
-    encoder = job.needs.folder(site.store) / "encoder" if job.needs else baseline
-    out = job.folder(site.store) / "evaluation"
+    encoder = job.needs.folder(options.store) / "encoder" if job.needs else baseline
+    out = job.folder(options.store) / "evaluation"
     run = partial(
-        evaluate, settings.pop("task"), job.data.read(), encoder, out=out, store=site.store,
-        features=features, jobs=1, device=site.device or None, minutes=site.minutes,
+        evaluate, settings.pop("task"), job.data.read(), encoder, out=out, store=options.store,
+        features=features, jobs=1, device=options.device or None, minutes=options.minutes,
         reporter=log, **settings,
     )  # fmt: skip
     try:
-        done = run()
-    except AnotherEvaluation:  # begun with what counts as the same here, such as a moved corpus
+        evaluation = run()
+    except AnotherEvaluation:  # its key was the same, but not all details, such as a moved corpus
         shutil.rmtree(out)
-        done = run()
-    (contender,) = done.models
+        evaluation = run()
+    (model,) = evaluation.models
     outcomes = [
         {
-            "seed": one.seed,
-            "error": one.score,
-            "interval": one.interval,
-            "scores": one.scores,
-            "seconds": one.about["seconds"],
-            "epochs": one.about["epochs"],
+            "seed": outcome.seed,
+            "error": outcome.score,
+            "interval": outcome.interval,
+            "scores": outcome.scores,
+            "seconds": outcome.about["seconds"],
+            "epochs": outcome.about["epochs"],
         }
-        for one in contender.outcomes
+        for outcome in model.outcomes
     ]
-    return {"metric": done.metric.name, "data": done.data, "outcomes": outcomes}
+    return {"metric": evaluation.metric.name, "data": evaluation.data, "outcomes": outcomes}
 
 
-#: How each kind of job is done.
+#: The function that runs each kind of job.
 KINDS: dict[str, Callable[[RunOptions, Job, Path, _Log], dict[str, Any]]] = {
     "pretrain": _pretrain,
     "evaluate": _evaluate,

@@ -1,4 +1,4 @@
-"""The jobs of a recipe, in chains: an encoder is pretrained, and then judged by every task."""
+"""The jobs of a recipe: each encoder is pretrained, and then evaluated on every task."""
 
 from __future__ import annotations
 
@@ -23,128 +23,133 @@ from augury.validation.estimators import DEFAULT, RECOMMENDED
 from augury.validation.jobs import Job, JobCorpus, describe_corpus, read_job_corpus
 from augury.validation.recipe import BASELINE, BASELINES, RECONSTRUCTION, Recipe, RecipeTask
 
-#: Of one core, before any job was done: operations a second, and the seconds that a frame costs
-#: beside them. With these `small`, `paper` and the encoders of recipes/speechocean762.toml train at
-#: × 89, 1.4 and 192 real time; measured were 91, 2 and 140.
+#: For estimates before any job is done: operations a second of a core, and seconds that a frame
+#: costs beside them. With these, `small`, `paper` and the encoders of recipes/speechocean762.toml
+#: train at × 89, 1.4 and 192 real time; measured were 91, 2 and 140.
 OPERATIONS, FRAME_SECONDS = 6e10, 2.5e-5
-#: × real time at which a task learns from features, a core and an epoch.
+#: × real time at which a core trains a task's head on features, for one epoch.
 LEARNING_SPEED = 400.0
 
 
 @dataclass(frozen=True)
 class ModelJobs:
-    """An encoder, or what stands in its place, and the jobs that judge it."""
+    """The jobs of a model: its pretraining, if it is an encoder, and its evaluations."""
 
-    regime: str  # a regime's, or "baseline"
-    candidate: str  # or "mel", "random", "reconstruction", or a group in words
+    regime: str  # name of a regime, or "baseline"
+    candidate: str  # or "mel", "random", "reconstruction", or several joined by commas
     seed: int  # of its pretraining
     pretrain: Job | None
     evaluate: Mapping[tuple[str, str], Job]  # task and mode → its job
 
     @property
     def chain(self) -> list[Job]:
-        """Its jobs in order."""
+        """Its jobs, in order."""
         return [*([self.pretrain] if self.pretrain else []), *self.evaluate.values()]
 
 
 @dataclass(frozen=True)
 class RecipeCorpora:
-    """The corpora of a recipe, each looked at once."""
+    """The corpora of a recipe."""
 
     pretrain: JobCorpus
-    tasks: dict[str, JobCorpus]  # that each is trained and scored on
-    ranked: dict[str, JobCorpus]  # that candidates are ranked on for it
+    tasks: dict[str, JobCorpus]  # task → the corpus that it is trained and scored on
+    ranked: dict[str, JobCorpus]  # task → the corpus that candidates are ranked on
 
 
 def read_corpora(recipe: Recipe) -> RecipeCorpora:
-    """Those of pretraining and of each task.
+    """The corpora of pretraining and of each task, each read once and checked.
 
     Raises:
-        InputError: a column, label or split that is not there: said now, not after hours of work.
+        InputError: a column, label or split that does not exist: before hours of work, not after.
     """
     read: dict[tuple[str, str], tuple[Corpus, JobCorpus]] = {}
 
-    def one(manifest: str, level: str) -> tuple[Corpus, JobCorpus]:
+    def read_once(manifest: str, level: str) -> tuple[Corpus, JobCorpus]:
         if (manifest, level) not in read:
             corpus = read_job_corpus(manifest, level)
             read[manifest, level] = corpus, describe_corpus(corpus, manifest, level)
         return read[manifest, level]
 
     tasks, ranked = {}, {}
-    for judge in recipe.tasks:
-        corpus, tasks[judge.name] = one(judge.manifest, judge.level)
-        labelled, ranked[judge.name] = one(judge.rank.manifest, judge.rank.level)
+    for task in recipe.tasks:
+        corpus, tasks[task.name] = read_once(task.manifest, task.level)
+        labelled, ranked[task.name] = read_once(task.rank.manifest, task.rank.level)
         try:
-            select_segments(labelled, rank_settings(recipe, judge))
-            what, settings = find_task(judge.task), task_settings(recipe, judge)
-            corpus, _ = what.select_segments(settings, corpus)
-            assign_splits(corpus, settings, known_speakers=what.known_speakers)
-        except TooManyBad:  # has with it what was refused
+            select_segments(labelled, rank_settings(recipe, task))
+            task_class, settings = find_task(task.task), task_settings(recipe, task)
+            corpus, _ = task_class.select_segments(settings, corpus)
+            assign_splits(corpus, settings, known_speakers=task_class.known_speakers)
+        except TooManyBad:  # raised as it is: it lists the bad rows
             raise
         except ValueError as error:
-            raise InputError(f"tasks.{judge.name}: {error}") from error
-        if listed := judge.settings.get("trials"):  # what is in the list counts, not where it lies
+            raise InputError(f"tasks.{task.name}: {error}") from error
+        if listed := task.settings.get("trials"):  # its content counts, not its path
             with explain_os_errors(listed):
-                content = key(tasks[judge.name].digest, digest(Path(listed).read_bytes()))
-            tasks[judge.name] = replace(tasks[judge.name], digest=content)
-    corpus, pretrain = one(recipe.pretrain.manifest, recipe.pretrain.level)
+                content = key(tasks[task.name].digest, digest(Path(listed).read_bytes()))
+            tasks[task.name] = replace(tasks[task.name], digest=content)
+    corpus, pretrain = read_once(recipe.pretrain.manifest, recipe.pretrain.level)
     if split := recipe.pretrain_settings(None, {}).split:
         corpus.in_split(split)
     return RecipeCorpora(pretrain, tasks, ranked)
 
 
 def plan_models(recipe: Recipe, data: RecipeCorpora) -> list[ModelJobs]:
-    """Baselines, reconstruction, and the candidates of each regime; a seed after the other."""
-    made = [_plan_model(recipe, data, BASELINE, name, 0, None, name) for name in BASELINES]
+    """The models to evaluate: baselines, then for each seed reconstruction and all candidates."""
+    models = [_plan_model(recipe, data, BASELINE, name, 0, None, name) for name in BASELINES]
     for seed in range(recipe.pretrain.seeds):
         settings = recipe.pretrain_settings(None, {}, seed=seed).to_dict()
-        made.append(_plan_encoder(recipe, data, BASELINE, RECONSTRUCTION, seed, settings))
+        models.append(_plan_encoder(recipe, data, BASELINE, RECONSTRUCTION, seed, settings))
         for regime in recipe.regimes:
             for name in recipe.candidates_of(regime):
                 settings = recipe.pretrain_settings(regime, {name: 1.0}, seed=seed).to_dict()
-                entry = _plan_encoder(
-                    recipe, data, regime.name, name, seed, settings, judges=recipe.tasks_of(regime)
+                model = _plan_encoder(
+                    recipe, data, regime.name, name, seed, settings, tasks=recipe.tasks_of(regime)
                 )
-                made.append(entry)
-    return made
+                models.append(model)
+    return models
 
 
 def plan_groups(
     recipe: Recipe, data: RecipeCorpora, estimates: Mapping[str, Any]
 ) -> dict[str, list[ModelJobs]]:
-    """Of the group experiment, task → entries: the best of its ranking, the worst, all, random."""
+    """Task → models of the group experiment: the best of its ranking, the worst, all, random."""
     groups = recipe.groups
     assert groups
-    regime = next(one for one in recipe.regimes if one.name == groups.regime)
-    made: dict[str, list[ModelJobs]] = {}
-    for judge in recipe.tasks:
-        if groups.tasks and judge.name not in groups.tasks:
+    regime = next(regime for regime in recipe.regimes if regime.name == groups.regime)
+    models: dict[str, list[ModelJobs]] = {}
+    for task in recipe.tasks:
+        if groups.tasks and task.name not in groups.tasks:
             continue
-        made[judge.name] = []
-        order = relevant_candidates(estimates[judge.name])
+        models[task.name] = []
+        order = relevant_candidates(estimates[task.name])
         for seed in range(groups.seeds if len(order) > 1 else 0):
             for name, members in _group_members(order, groups.size, seed).items():
                 weights = dict.fromkeys(members, 1.0)
                 settings = recipe.pretrain_settings(regime, weights, seed=seed).to_dict()
-                entry = _plan_encoder(
+                model = _plan_encoder(
                     recipe, data, name, ", ".join(members), seed, settings,
-                    judges=[judge], modes=groups.modes,
+                    tasks=[task], modes=groups.modes,
                 )  # fmt: skip
-                made[judge.name].append(entry)
-    return made
+                models[task.name].append(model)
+    return models
 
 
 def relevant_candidates(estimates: Mapping[str, Any]) -> list[str]:
-    """The candidates that are relevant to a task's label, best estimate first."""
+    """The candidates that are relevant to a task's label, best estimate first.
+
+    >>> table = {DEFAULT: {"a": 0.1, "b": 0.2}, RECOMMENDED: {"a": 2.1, "b": 0.2}}
+    >>> relevant_candidates({"table": table})  # a would be better, but is not relevant
+    ['b']
+    """
     plain, recommended = (estimates["table"][name] for name in (DEFAULT, RECOMMENDED))
-    found = [name for name, value in recommended.items() if value is not None]
-    # Only of what is not relevant do the two differ.
-    found = [name for name in found if recommended[name] == plain[name]]
-    return sorted(found, key=lambda name: (plain[name], name))
+    relevant = [name for name, value in recommended.items() if value is not None]
+    # The two estimates differ only for candidates that are not relevant.
+    relevant = [name for name in relevant if recommended[name] == plain[name]]
+    return sorted(relevant, key=lambda name: (plain[name], name))
 
 
 def _group_members(order: list[str], size: int, seed: int) -> dict[str, list[str]]:
-    """Of what is relevant: with noise in it the worst group would be a straw man."""
+    """Group → its candidates, of the relevant ones: noise would be too easy a worst group."""
     size = min(size, len(order))
     drawn = np.random.default_rng(seed).permutation(sorted(order))[:size]
     return {
@@ -163,27 +168,31 @@ def _plan_encoder(
     seed: int,
     settings: dict[str, Any],
     *,
-    judges: Sequence[RecipeTask] = (),
+    tasks: Sequence[RecipeTask] = (),
     modes: Sequence[str] = (),
 ) -> ModelJobs:
     name = f"{regime}: {candidate}, seed {seed}"
     versions = user_function_versions(settings["pseudo_labels"])
     job = Job(f"pretrain {name}", "pretrain", data.pretrain, settings, code=versions)
-    return _plan_model(recipe, data, regime, candidate, seed, job, "", judges, modes)
+    return _plan_model(recipe, data, regime, candidate, seed, job, "", tasks, modes)
 
 
 def function_versions(names: Collection[str]) -> dict[str, str]:
-    """The versions of the functions among some candidates."""
-    chosen = pseudolabels.parse_candidates(list(names)) if names else []
+    """Name → version of the functions among some candidates."""
+    candidates = pseudolabels.parse_candidates(list(names)) if names else []
     return {
-        one.name: pseudolabels.function_version(one) for one in chosen if one.kind == "function"
+        candidate.name: pseudolabels.function_version(candidate)
+        for candidate in candidates
+        if candidate.kind == "function"
     }
 
 
 def user_function_versions(names: Collection[str]) -> dict[str, str]:
-    """Those that are the user's to change; where ours change, `jobs.VERSION` does."""
+    """The versions of the user's functions; when ours change, `jobs.VERSION` does."""
     return {
-        name: one for name, one in function_versions(names).items() if not name.startswith("own:")
+        name: version
+        for name, version in function_versions(names).items()
+        if not name.startswith("own:")
     }
 
 
@@ -195,52 +204,52 @@ def _plan_model(
     seed: int,
     pretrain: Job | None,
     encoder: str,
-    judges: Sequence[RecipeTask] = (),
+    tasks: Sequence[RecipeTask] = (),
     modes: Sequence[str] = (),
 ) -> ModelJobs:
     jobs: dict[tuple[str, str], Job] = {}
-    for judge in judges or recipe.tasks:
-        settings = task_settings(recipe, judge).to_dict()
+    for task in tasks or recipe.tasks:
+        settings = task_settings(recipe, task).to_dict()
         for mode in modes or (settings["mode"],):
-            jobs[judge.name, mode] = Job(
-                f"{judge.name} ({mode}) on {regime}: {candidate}, seed {seed}",
+            jobs[task.name, mode] = Job(
+                f"{task.name} ({mode}) on {regime}: {candidate}, seed {seed}",
                 "evaluate",
-                data.tasks[judge.name],
+                data.tasks[task.name],
                 settings
-                | {"mode": mode, "task": judge.task, "seeds": judge.seeds, "encoder": encoder},
+                | {"mode": mode, "task": task.task, "seeds": task.seeds, "encoder": encoder},
                 pretrain,
-                task_version(judge.task),
+                task_version(task.task),
             )
     return ModelJobs(regime, candidate, seed, pretrain, jobs)
 
 
-def rank_settings(recipe: Recipe, judge: RecipeTask) -> RankSettings:
-    """Of a task's ranking."""
-    labelled = judge.rank
+def rank_settings(recipe: Recipe, task: RecipeTask) -> RankSettings:
+    """The settings of a task's ranking."""
+    labelled = task.rank
     return RankSettings.of(
         label=labelled.label, candidates=recipe.candidates, split=labelled.split,
         exclude=labelled.exclude, sensitivity=False, **labelled.settings,
     )  # fmt: skip
 
 
-def task_settings(recipe: Recipe, judge: RecipeTask) -> EvaluateSettings:
-    """A task's settings, all of them; InputError says what is wrong with the recipe's.
+def task_settings(recipe: Recipe, task: RecipeTask) -> EvaluateSettings:
+    """The settings of a task's evaluation; InputError if the recipe's are wrong.
 
-    Random encoders are of the sizes of those that are pretrained, unless the task says otherwise.
+    A random encoder has the sizes of the pretrained ones, unless the task sets others.
     """
-    given: dict[str, Any] = {"label": judge.label, "random_encoder": recipe.pretrain.preset}
-    given |= judge.settings
-    return find_task(judge.task).Settings.of(judge.preset, judge.task, **given)
+    choices: dict[str, Any] = {"label": task.label, "random_encoder": recipe.pretrain.preset}
+    choices |= task.settings
+    return find_task(task.task).Settings.of(task.preset, task.task, **choices)
 
 
-def guess_seconds(job: Job, known: Mapping[str, Sequence[float]]) -> float:
-    """About how long a job will take: as long as others like it did, or a guess.
+def guess_seconds(job: Job, durations: Mapping[str, Sequence[float]]) -> float:
+    """About how many seconds a job will take: the mean of similar jobs, or a guess.
 
-    `known`: what jobs took so far, by `likeness`.
+    `durations`: seconds of the jobs done so far, by `duration_class`.
     """
-    before = known.get(duration_class(job))
-    if before:
-        return float(np.mean(before))
+    similar = durations.get(duration_class(job))
+    if similar:
+        return float(np.mean(similar))
     settings = job.settings
     audible = job.data.hours * 3600
     if job.kind == "pretrain":
@@ -259,12 +268,12 @@ def guess_seconds(job: Job, known: Mapping[str, Sequence[float]]) -> float:
 
 
 def _encoding_seconds(sizes: Mapping[str, Any]) -> float:
-    """Seconds of a core that an encoder takes for a second of speech."""
+    """Seconds that a core needs to encode a second of speech."""
     operations = EncoderSettings(**sizes).operations
     return (operations / OPERATIONS + FRAME_SECONDS / 3) / audio.HOP
 
 
 def duration_class(job: Job) -> str:
-    """What jobs have in common that take about as long as each other."""
-    who = (job.settings.get("task"), job.settings.get("mode"), job.settings["epochs"])
-    return f"{job.kind} {job.data.digest} {who}"
+    """A text that is the same for jobs that take about equally long."""
+    settings = (job.settings.get("task"), job.settings.get("mode"), job.settings["epochs"])
+    return f"{job.kind} {job.data.digest} {settings}"

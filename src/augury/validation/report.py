@@ -1,4 +1,4 @@
-"""The report of an experiment: a page, and its figures as PNG and SVG, that say who was right."""
+"""The report of an experiment: a page of HTML, and its figures as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -39,16 +39,24 @@ if TYPE_CHECKING:
 ESTIMATE: Mark = ("s", FIRST, FIRST)
 ERROR: Mark = ("o", SECOND, SECOND)
 SEED: Mark = ("o", SURFACE, SECOND)
-#: Dots an inch of the PNG files.
+#: Resolution of the PNG files, in dots an inch.
 DPI = 144
-#: Estimators that a table on the page lists; all are in correlations.csv.
+#: Estimators in a table of the page; correlations.csv has all of them.
 LISTED = 12
-#: More candidates than these are not named: a scatter has numbers, a group its size.
+#: With more candidates than this, scatter plots have numbers and groups their size, not names.
 NAMED = 10
 
 
 def write_report(analysis: Analysis, recipe: Recipe, folder: Path) -> Path:
-    """Write the figures and report.html into a folder; the report's path."""
+    """Write the figures and report.html into a folder; returns the path of the report.
+
+    >>> from augury.validation.analysis import analyse
+    >>> from augury.validation.recipe import PretrainingRecipe, RecipeTask, Regime
+    >>> rest = PretrainingRecipe("m.csv"), (Regime("a"),), (RecipeTask("t", "asr", "m.csv", "y"),)
+    >>> recipe = Recipe("r", Path("r.toml"), ("own:rms", "own:flux", "own:noise"), *rest)
+    >>> write_report(analyse(recipe, {}, [], {}), recipe, Path("results")).name
+    'report.html'
+    """
     for name, content in draw_figures(analysis).items():
         write_atomically(folder / "figures" / name, content)
     write_atomically(folder / "report.html", render(analysis, recipe))
@@ -60,27 +68,31 @@ def render(analysis: Analysis, recipe: Recipe) -> str:
     from augury.report import canvas
     from augury.report.page import render_template
 
-    def figure(kind: str, one: TaskErrors, message: str) -> Markup:
-        name = f"{kind}-{analysis.task_errors.index(one)}"
+    def figure(kind: str, task_errors: TaskErrors, message: str) -> Markup:
+        name = f"{kind}-{analysis.task_errors.index(task_errors)}"
         draw = {"pair": draw_pair, "scatter": draw_scatter}[kind]
-        return canvas.both(lambda shown, width: draw(analysis, shown, width), one, name, message)
+        return canvas.both(
+            lambda shown, width: draw(analysis, shown, width), task_errors, name, message
+        )
 
     page = render_template(
         "augury.validation", "report.html.j2", analysis=analysis, recipe=recipe, figure=figure,
-        said=Wording(analysis, recipe),
+        words=Wording(analysis, recipe),
     )  # fmt: skip
-    # A name need not be UTF-8, a page must be.
+    # A name need not be UTF-8, but a page must be.
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def draw_figures(analysis: Analysis) -> dict[str, bytes]:
-    """File name → content: each figure as PNG and SVG."""
-    found: dict[str, bytes] = {}
-    for one in analysis.task_errors:
+    """File name → content of each figure, as PNG and as SVG."""
+    files: dict[str, bytes] = {}
+    for task_errors in analysis.task_errors:
         for name, draw in (("pair", draw_pair), ("scatter", draw_scatter)):
-            stem = f"{name}-{one.task}-{one.regime}".replace(" ", "_").replace("/", "_")
+            stem = f"{name}-{task_errors.task}-{task_errors.regime}".replace(" ", "_").replace(
+                "/", "_"
+            )
             with drawing(f"augury-{stem}"):
-                canvas = draw(analysis, one, WIDE)
+                canvas = draw(analysis, task_errors, WIDE)
                 if canvas is None:
                     continue
                 canvas.figure.set_facecolor(SURFACE)
@@ -92,54 +104,57 @@ def draw_figures(analysis: Analysis) -> dict[str, bytes]:
                 canvas.figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
                 nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
                 FigureCanvasSVG(canvas.figure).print_svg(svg, metadata=nothing)
-            found[f"{stem}.png"], found[f"{stem}.svg"] = png.getvalue(), svg.getvalue().encode()
-    return found
+            files[f"{stem}.png"], files[f"{stem}.svg"] = png.getvalue(), svg.getvalue().encode()
+    return files
 
 
 # ----------------------------------------------------------------------------------------- words
 
 
 class Wording:
-    """What the page says."""
+    """The sentences and table entries of the page."""
 
     def __init__(self, analysis: Analysis, recipe: Recipe) -> None:
         self.analysis, self.recipe = analysis, recipe
 
     def verdict(self) -> str:
-        """The experiment in a sentence or two."""
+        """The result of the experiment in a few sentences."""
         gates = self.analysis.gates
         if not gates:
-            return "No encoder was judged yet."
-        good = [one for one in gates if one.open]
+            return "No encoder was evaluated yet."
+        good = [gate for gate in gates if gate.open]
         text = (
-            f"{len(good)} of {len(gates)} settings (a task in a regime) are worth judging by. It "
-            "takes that all is measured, pretraining helps, the order repeats"
-            + (", and what is useless comes last." if self.recipe.useless else ".")
+            f"{len(good)} of {len(gates)} settings (a task in a regime) are worth judging by: all "
+            "errors are measured, pretraining helps, and the order repeats between seeds"
+            + (", and the useless candidate comes last." if self.recipe.useless else ".")
         )
-        if (known := self.measured_count()) < (wanted := self.planned_count()):
-            text = f"So far {known} of {wanted} errors of candidates are measured. {text}"
+        if (measured := self.measured_count()) < (planned := self.planned_count()):
+            text = f"So far {measured} of {planned} errors of candidates are measured. {text}"
         best = self.best_estimator()
         if not good:
-            text += " So no estimator is judged: what follows is no more than a hint."
+            text += " So the correlations below are no more than a hint."
         elif best:
             text += (
-                f" There, {best[0]} predicts best, with a mean Spearman of {best[1]:.2f}; what "
-                f"Augury recommends by gives {best[2]:.2f}."
+                f" There, {best[0]} predicts best, with a mean Spearman of {best[1]:.2f}; the "
+                f"recommended estimator has {best[2]:.2f}."
             )
         return text
 
     def measured_count(self) -> int:
-        """Errors of candidates that are measured, one a task, regime and seed."""
-        return sum(int(np.isfinite(one.errors).sum()) for one in self.analysis.task_errors)
+        """How many errors of candidates are measured, one a task, regime and seed."""
+        return sum(int(np.isfinite(errors.errors).sum()) for errors in self.analysis.task_errors)
 
     def planned_count(self) -> int:
-        """How many there will be."""
-        of = self.recipe
-        each = (len(of.candidates_of(regime)) * len(of.tasks_of(regime)) for regime in of.regimes)
-        return sum(each) * of.pretrain.seeds
+        """How many errors of candidates the experiment has when it is complete."""
+        recipe = self.recipe
+        counts = (
+            len(recipe.candidates_of(regime)) * len(recipe.tasks_of(regime))
+            for regime in recipe.regimes
+        )
+        return sum(counts) * recipe.pretrain.seeds
 
     def best_estimator(self) -> tuple[str, float, float] | None:
-        """The estimator with the highest mean Spearman, that, and the recommended one's."""
+        """The estimator with the highest mean Spearman, that mean, and the recommended one's."""
         means = self.mean_spearman()
         if not means:
             return None
@@ -148,44 +163,48 @@ class Wording:
 
     def mean_spearman(self) -> dict[str, float]:
         """Estimator → mean Spearman over the settings that are worth judging by."""
-        good = {(one.task, one.regime) for one in self.analysis.gates if one.open}
+        good = {(gate.task, gate.regime) for gate in self.analysis.gates if gate.open}
         by: dict[str, list[float]] = {}
-        for one in self.analysis.verdicts:
-            if one.spearman is not None and (one.task, one.regime) in good:
-                by.setdefault(one.estimator, []).append(one.spearman)
+        for verdict in self.analysis.verdicts:
+            if verdict.spearman is not None and (verdict.task, verdict.regime) in good:
+                by.setdefault(verdict.estimator, []).append(verdict.spearman)
         return {name: float(np.mean(values)) for name, values in by.items()}
 
-    def gate(self, one: Gate) -> str:
+    def gate(self, gate: Gate) -> str:
         """Why a setting is or is not worth judging by."""
-        return "; ".join(one.reasons) if one.reasons else "worth judging by"
+        return "; ".join(gate.reasons) if gate.reasons else "worth judging by"
 
-    def verdicts(self, one: TaskErrors) -> list[Verdict]:
-        """Of a setting: baselines, what is recommended, and the best others."""
-        mine = [v for v in self.analysis.verdicts if (v.task, v.regime) == (one.task, one.regime)]
-        mine.sort(key=lambda v: (-2.0 if v.spearman is None else -v.spearman, v.estimator))
+    def verdicts(self, task_errors: TaskErrors) -> list[Verdict]:
+        """The verdicts that a table shows: the best, the baselines, and the recommended one."""
+        verdicts = [
+            v
+            for v in self.analysis.verdicts
+            if (v.task, v.regime) == (task_errors.task, task_errors.regime)
+        ]
+        verdicts.sort(key=lambda v: (-2.0 if v.spearman is None else -v.spearman, v.estimator))
         always = {DEFAULT, RECOMMENDED, "paper 0.05"}
         return [
             v
-            for k, v in enumerate(mine)
+            for k, v in enumerate(verdicts)
             if k < LISTED or v.kind == "baseline" or v.estimator in always
         ]
 
-    def members(self, one: GroupResult) -> str:
+    def members(self, group: GroupResult) -> str:
         """The pseudo-labels of a group."""
-        if len(set(one.members)) > 1:
+        if len(set(group.members)) > 1:
             return "drawn anew for each seed"
-        names = one.members[0].split(", ")
+        names = group.members[0].split(", ")
         if len(names) > NAMED:
             return f"{len(names)} pseudo-labels"
         return ", ".join(short(name, 32) for name in names)
 
-    def description(self, one: Verdict) -> str:
-        """What an estimator is."""
-        return ESTIMATORS[one.estimator].description
+    def description(self, verdict: Verdict) -> str:
+        """The description of a verdict's estimator."""
+        return ESTIMATORS[verdict.estimator].description
 
     @property
     def watts(self) -> str:
-        """Of a core, as energy is reckoned."""
+        """Power of a busy core that the energy is computed with."""
         return plain(WATTS)
 
     def number(self, value: float | None, decimals: int = 2) -> str:
@@ -205,20 +224,20 @@ class Wording:
 
 
 def _estimates_and_errors(
-    analysis: Analysis, one: TaskErrors
+    analysis: Analysis, task_errors: TaskErrors
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Candidates with a recommended estimate, in its order; estimates and errors (n, seeds)."""
-    table = analysis.estimates[one.task][DEFAULT]
-    there = [k for k, name in enumerate(one.candidates) if table.get(name) is not None]
-    there.sort(key=lambda k: (table[one.candidates[k]] or 0.0, one.candidates[k]))
-    names = [one.candidates[k] for k in there]
+    """Candidates in the order of the default estimator, their estimates, and errors (n, seeds)."""
+    table = analysis.estimates[task_errors.task][DEFAULT]
+    ranked = [k for k, name in enumerate(task_errors.candidates) if table.get(name) is not None]
+    ranked.sort(key=lambda k: (table[task_errors.candidates[k]] or 0.0, task_errors.candidates[k]))
+    names = [task_errors.candidates[k] for k in ranked]
     values = np.array([table[name] for name in names], float)
-    return names, values, one.errors[there]
+    return names, values, task_errors.errors[ranked]
 
 
-def draw_pair(analysis: Analysis, one: TaskErrors, width: int) -> Canvas | None:
-    """Figure 2 of the paper: each candidate's estimate and its error, on two axes."""
-    names, values, errors = _estimates_and_errors(analysis, one)
+def draw_pair(analysis: Analysis, task_errors: TaskErrors, width: int) -> Canvas | None:
+    """Each candidate's estimate and error on two axes, as in figure 2 of the paper."""
+    names, values, errors = _estimates_and_errors(analysis, task_errors)
     if len(names) < 2:
         return None
     narrow = width < WIDE
@@ -244,13 +263,13 @@ def draw_pair(analysis: Analysis, one: TaskErrors, width: int) -> Canvas | None:
     for place, name in zip(x, names, strict=True):
         canvas.upright(float(place), bottom + 10, name, up=False)
     canvas.text(4, 16, "CI estimate", SIZE, FIRST, weight="bold")
-    canvas.text(width - 4, 16, f"{one.metric}, %", SIZE, SECOND, ha="right", weight="bold")
+    canvas.text(width - 4, 16, f"{task_errors.metric}, %", SIZE, SECOND, ha="right", weight="bold")
     return canvas
 
 
-def draw_scatter(analysis: Analysis, one: TaskErrors, width: int) -> Canvas | None:
-    """Predicted against measured: the estimate across, the error up, seeds as rings."""
-    names, values, errors = _estimates_and_errors(analysis, one)
+def draw_scatter(analysis: Analysis, task_errors: TaskErrors, width: int) -> Canvas | None:
+    """Scatter plot: estimates on the x axis, errors on the y axis, seeds as rings."""
+    names, values, errors = _estimates_and_errors(analysis, task_errors)
     if len(names) < 2:
         return None
     narrow = width < WIDE
@@ -275,11 +294,11 @@ def draw_scatter(analysis: Analysis, one: TaskErrors, width: int) -> Canvas | No
     for k in range(errors.shape[1]):
         canvas.marks(x, up(100 * errors[:, k]), SEED, 5)
     canvas.marks(x, up(mean), ERROR, 7)
-    # Many names would lie on each other: their places in the order are told, as `pair` has them.
+    # Many names would overlap: numbers instead, as in the figure of `draw_pair`.
     labels = [short(name, 12 if narrow else 22) for name in names]
     labels = labels if len(names) <= NAMED else [str(k) for k in range(1, len(names) + 1)]
     for place, height, label in zip(x, up(mean), labels, strict=True):
         canvas.text(float(place) + 7, float(height), label, SMALL, INK, va="center_baseline")
-    canvas.text(4, 16, f"{one.metric}, %", SIZE, SECOND, weight="bold")
+    canvas.text(4, 16, f"{task_errors.metric}, %", SIZE, SECOND, weight="bold")
     canvas.text(right, canvas.height - 8, "CI estimate →", SMALL, FIRST, ha="right", weight="bold")
     return canvas

@@ -1,8 +1,8 @@
-"""The experiment whole: rank, pretrain with every candidate, judge, and see who was right.
+"""An experiment: rank candidates, pretrain with each, evaluate, and compare the two orders.
 
-`validate` fills a folder as it goes: results.csv (a row for each encoder, task and seed), and from
-it, every ten minutes and at the end, the tables, figures and report. All else lies in the store:
-whoever calls it again goes on where it was, with another folder too.
+`validate` writes results.csv (a row for each model, task and seed) into a folder as it goes, and
+every ten minutes and at the end tables, figures and report. Everything else is in the store: a
+second call resumes the experiment, with another folder, too.
 """
 
 from __future__ import annotations
@@ -46,28 +46,37 @@ from augury.validation.report import write_report
 if TYPE_CHECKING:
     from distributed import Client
 
-#: As the released code embeds, and by SVCCA, beside the settings' own embedding.
+#: Embeddings beside that of the settings: as the released code's, and by SVCCA.
 EXTRA_EMBEDDINGS = (Embedding("released", 10, 0.07), Embedding("svcca", 20, 0.07))
-#: Seconds between two reports of what is known so far.
+#: Seconds between two reports while the experiment runs.
 REPORT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What there is to do, before anything is done."""
+    """The jobs of an experiment, and how long they will take."""
 
-    jobs: tuple[tuple[Job, bool, float], ...]  # each, whether it is known, seconds of a core
-    later: int  # jobs of the group experiment, which depend on rankings not known yet
+    jobs: tuple[tuple[Job, bool, float], ...]  # each, whether it is done, core seconds it needs
+    later: int  # number of jobs of the group experiment, if they depend on rankings not done yet
 
     @property
     def seconds(self) -> float:
-        """Of one core, for what is left."""
+        """Core seconds of all jobs that are not done."""
         return sum(seconds for _, _, seconds in self.jobs)
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What an experiment found so far."""
+    """The result of an experiment: see `Analysis`.
+
+    `failed`: jobs that failed; calling `validate` again tries them again.
+
+    >>> from augury.validation.recipe import PretrainingRecipe, Regime
+    >>> rest = PretrainingRecipe("m.csv"), (Regime("a"),), (RecipeTask("t", "asr", "m.csv", "y"),)
+    >>> recipe = Recipe("r", Path("r.toml"), ("own:rms", "own:flux", "own:noise"), *rest)
+    >>> Validation(recipe, Path("results"), analyse(recipe, {}, [], {})).analysis.core_hours
+    0.0
+    """
 
     recipe: Recipe
     folder: Path
@@ -78,47 +87,54 @@ class Validation:
 def plan_jobs(
     recipe: Recipe, store: Path | str | None = None, out: Path | str | None = None
 ) -> JobPlan:
-    """The jobs of a recipe, and about how long each will take; nothing is done.
+    """The jobs of a recipe, and about how long each will take; none is run.
 
     Args:
         recipe: from `read_recipe`.
-        store: folder of jobs that are done.
+        store: folder of the results of jobs.
         out: folder of an experiment whose results.csv counts, too.
 
     Raises:
-        InputError: something in the recipe that can't be, or a results.csv that is none.
+        InputError: a mistake in the recipe, or a results.csv that isn't one.
+
+    >>> from augury.validation.recipe import PretrainingRecipe, RankingData, Regime
+    >>> m = str(Path(compute.__file__).parents[1] / "demo_data" / "manifest.csv")
+    >>> task = RecipeTask("task", "classify", m, "speaker", rank=RankingData(m, label="speaker"))
+    >>> rest = PretrainingRecipe(m, seeds=1), (Regime("alone"),), (task,)
+    >>> len(plan_jobs(Recipe("r", Path(), ("own:rms", "own:flux", "own:noise"), *rest)).jobs)
+    11
     """
-    site = RunOptions(Path(store or default_store()).absolute())
+    options = RunOptions(Path(store or default_store()).absolute())
     data = plan.read_corpora(recipe)
-    entries = plan.plan_models(recipe, data)
-    ranked = {judge.name: _estimates_job(recipe, judge, data) for judge in recipe.tasks}
-    estimates = {name: job.read_result(site.store) for name, job in ranked.items()}
+    models = plan.plan_models(recipe, data)
+    ranked = {task.name: _estimates_job(recipe, task, data) for task in recipe.tasks}
+    estimates = {name: job.read_result(options.store) for name, job in ranked.items()}
     later = 0
     if recipe.groups and None not in estimates.values():
         groups = plan.plan_groups(recipe, data, estimates)
-        entries += [one for some in groups.values() for one in some]
+        models += [model for of_task in groups.values() for model in of_task]
     elif recipe.groups:
-        tasks = recipe.groups.tasks or tuple(one.name for one in recipe.tasks)
+        tasks = recipe.groups.tasks or tuple(task.name for task in recipe.tasks)
         later = len(tasks) * recipe.groups.seeds * 4 * (1 + len(recipe.groups.modes))
-    jobs = [*ranked.values(), *_unique_jobs(entries)]
-    known = {job.key: job.read_result(site.store) for job in jobs}
-    before = read_rows(Path(out) / "results.csv") if out else {}
-    for entry in entries:
-        judged = [
-            known[job.key] or result_from_rows(job, before.get(job.key, ()))
-            for job in entry.evaluate.values()
+    jobs = [*ranked.values(), *_unique_jobs(models)]
+    results = {job.key: job.read_result(options.store) for job in jobs}
+    imported = read_rows(Path(out) / "results.csv") if out else {}
+    for model in models:
+        evaluations = [
+            results[job.key] or result_from_rows(job, imported.get(job.key, ()))
+            for job in model.evaluate.values()
         ]
-        known |= zip((job.key for job in entry.evaluate.values()), judged, strict=True)
-        if entry.pretrain and known[entry.pretrain.key] is None and None not in judged:
-            spent = max(one.get("pretrain_seconds", 0.0) for one in judged if one)
-            known[entry.pretrain.key] = {"job_seconds": spent}
+        results |= zip((job.key for job in model.evaluate.values()), evaluations, strict=True)
+        if model.pretrain and results[model.pretrain.key] is None and None not in evaluations:
+            spent = max(result.get("pretrain_seconds", 0.0) for result in evaluations if result)
+            results[model.pretrain.key] = {"job_seconds": spent}
     history: dict[str, list[float]] = defaultdict(list)
     for job in jobs:
-        if job.kind != "estimates" and (result := known[job.key]):
+        if job.kind != "estimates" and (result := results[job.key]):
             history[plan.duration_class(job)].append(result["job_seconds"])
     rows = []
     for job in jobs:
-        done = known[job.key] is not None
+        done = results[job.key] is not None
         guess = 0.0 if done or job.kind == "estimates" else plan.guess_seconds(job, history)
         rows.append((job, done, guess))
     return JobPlan(tuple(rows), later)
@@ -135,35 +151,41 @@ def validate(
     minutes: float = 2.0,
     reporter: Reporter | None = None,
 ) -> Validation:
-    """Run a recipe's experiment, or what is left of it, and say which estimator predicts.
+    """Run or resume a recipe's experiment, and analyse how well each estimator predicts errors.
 
     Args:
         recipe: from `read_recipe`.
         out: folder of the tables, figures and report.
-        store: folder of extracted values, and of jobs: what was done once is not done again.
-        jobs: processes, each with one thread; as many as there are cores if not given.
-        cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
-        device: of torch, for training.
+        store: folder of extracted values, and of the results of jobs, which are not run twice.
+        jobs: processes, each with one thread; enough to keep all cores busy if not given.
+        cluster: a Dask cluster to use instead, see `augury.compute.open_pool`.
+        device: "cpu" or "cuda", for training.
         minutes: between checkpoints.
-        reporter: told of recordings that are extracted, and of jobs that are done or have failed.
+        reporter: receives progress of the extraction, and messages on jobs done or failed.
 
     Raises:
-        InputError: something in the recipe that can't be: a column, a split, a candidate.
+        InputError: a mistake in the recipe, such as a column, split or candidate that does not
+            exist.
+
+    >>> from augury.validation.recipe import PretrainingRecipe, Regime
+    >>> rest = PretrainingRecipe("m.csv"), (Regime("a"),), (RecipeTask("t", "asr", "m.csv", "y"),)
+    >>> recipe = Recipe("r", Path("r.toml"), ("own:rms", "own:flux", "own:noise"), *rest)
+    >>> validate(recipe, out="results")  # checked before anything is run
+    Traceback (most recent call last):
+    ...
+    augury.errors.MissingFile: m.csv: there is no such manifest or folder; check the path
     """
     reporter = reporter or Reporter()
     options = RunOptions(Path(store or default_store()).absolute(), device or "", minutes)
     folder = Path(out)
     data = plan.read_corpora(recipe)
-    models = plan.plan_models(recipe, data)  # settings that are wrong are said before hours of work
+    models = plan.plan_models(recipe, data)  # first, since it raises if a setting is wrong
     processes = jobs or max(1, compute.process_count() - 1)
     estimates: dict[str, Any] = {}
     for task in recipe.tasks:
         reporter.message(f"estimates for {task.name}")
         estimates[task.name] = _estimate(recipe, task, data, options, jobs, cluster, reporter)
-    try:
-        _extract(recipe, data, options, jobs, reporter)
-    except ValueError as error:  # of one candidate: the job that needs it says so too
-        reporter.message(f"not all could be extracted at once: {error}")
+    _extract(recipe, data, options, jobs, reporter)
     groups = _plan_groups(recipe, data, estimates, reporter)
     every = [*models, *(model for of_task in groups.values() for model in of_task)]
     import_rows(folder / "results.csv", every, options.store, reporter)
@@ -204,7 +226,7 @@ def _write_analysis(
     rows: tuple[list[Measurement], dict[str, list[Measurement]]],
     folder: Path,
 ) -> Analysis:
-    """Analyse what is measured so far; write tables and report."""
+    """Analyse the errors measured so far; write tables and report."""
     analysis = analyse(recipe, estimates, *rows)
     analysis.write(folder)
     write_report(analysis, recipe, folder)
@@ -214,111 +236,116 @@ def _write_analysis(
 # ------------------------------------------------------------------------------------ estimates
 
 
-def _estimates_job(recipe: Recipe, judge: RecipeTask, data: RecipeCorpora) -> Job:
-    settings = plan.rank_settings(recipe, judge)
+def _estimates_job(recipe: Recipe, task: RecipeTask, data: RecipeCorpora) -> Job:
+    settings = plan.rank_settings(recipe, task)
     packages = pseudolabels.packages(pseudolabels.parse_candidates(list(recipe.candidates)))
     about = {
         "settings": settings.to_dict(), "estimators": list(estimators.ESTIMATORS),
         "functions": plan.function_versions(recipe.candidates), "versions": versions(*packages),
         "version": estimators.VERSION,
     }  # fmt: skip
-    return Job(f"estimates for {judge.name}", "estimates", data.ranked[judge.name], about)
+    return Job(f"estimates for {task.name}", "estimates", data.ranked[task.name], about)
 
 
 def _estimate(
     recipe: Recipe,
-    judge: RecipeTask,
+    task: RecipeTask,
     data: RecipeCorpora,
-    site: RunOptions,
+    options: RunOptions,
     jobs: int | None,
     cluster: str | Client | None,
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """What every estimator says of every candidate, for one task."""
-    job = _estimates_job(recipe, judge, data)
-    known = job.read_result(site.store)
-    if known:
-        return known
-    settings = plan.rank_settings(recipe, judge)
-    given = select_segments(job.data.read(), settings)
+    """The estimates of every estimator for every candidate, for one task."""
+    job = _estimates_job(recipe, task, data)
+    if done := job.read_result(options.store):
+        return done
+    settings = plan.rank_settings(recipe, task)
+    corpus = select_segments(job.data.read(), settings)
     began = time.monotonic()
     embeddings = (settings.base_embedding(), *EXTRA_EMBEDDINGS)
     with open_dataset(
-        given, settings, embeddings=embeddings, which=range(len(embeddings)),
-        store=site.store, jobs=jobs, cluster=cluster, reporter=reporter,
-    ) as there:  # fmt: skip
-        result: dict[str, Any] = {"table": estimators.estimates(there)}
+        corpus, settings, embeddings=embeddings, which=range(len(embeddings)),
+        store=options.store, jobs=jobs, cluster=cluster, reporter=reporter,
+    ) as dataset:  # fmt: skip
+        result: dict[str, Any] = {"table": estimators.estimates(dataset)}
     result["job_seconds"] = round(time.monotonic() - began, 1)
-    write_result(site.store, job, result)
+    write_result(options.store, job, result)
     return result
 
 
 def _extract(
     recipe: Recipe,
     data: RecipeCorpora,
-    site: RunOptions,
+    options: RunOptions,
     jobs: int | None,
     reporter: Reporter,
 ) -> None:
-    """Extract every candidate of the speech that encoders learn from, with all processes."""
-    chosen = [one for one in recipe.candidates if not one.startswith("column:")]
-    settings = recipe.pretrain_settings(None, dict.fromkeys(chosen, 1.0), mel=1.0).to_dict()
-    code = plan.user_function_versions(chosen)
-    job = Job("extraction", "extraction", data.pretrain, settings, code=code)
-    if job.read_result(site.store) is not None:
-        return
-    where = job.folder(site.store)
-    run_pretraining(job, where, store=site.store, jobs=jobs, prepare_only=True, reporter=reporter)
-    write_result(site.store, job, {})
+    """Extract every candidate from the speech to pretrain on, with all processes."""
+    names = [name for name in recipe.candidates if not name.startswith("column:")]
+    resources = {"store": options.store, "jobs": jobs, "reporter": reporter}
+    try:
+        settings = recipe.pretrain_settings(None, dict.fromkeys(names, 1.0), mel=1.0).to_dict()
+        code = plan.user_function_versions(names)
+        job = Job("extraction", "extraction", data.pretrain, settings, code=code)
+        if job.read_result(options.store) is None:
+            run_pretraining(job, job.folder(options.store), prepare_only=True, **resources)
+            write_result(options.store, job, {})
+    except ValueError as error:  # of one candidate: the jobs that need it will fail
+        reporter.message(f"not all could be extracted at once: {error}")
 
 
 # --------------------------------------------------------------------------------------- running
 
 
-def _unique_jobs(entries: Sequence[ModelJobs]) -> list[Job]:
-    return list({job.key: job for entry in entries for job in entry.chain}.values())
+def _unique_jobs(models: Sequence[ModelJobs]) -> list[Job]:
+    return list({job.key: job for model in models for job in model.chain}.values())
 
 
 def _run_chains(
-    site: RunOptions,
-    entries: Sequence[ModelJobs],
+    options: RunOptions,
+    models: Sequence[ModelJobs],
     processes: int,
     cluster: str | Client | None,
     reporter: Reporter,
 ) -> Iterator[list[JobOutcome]]:
-    """Chains as they end; first those that are known."""
+    """Run the models' jobs, those of a model in one chain; yield the outcomes of each chain."""
     chains: dict[str, dict[str, Job]] = {}
-    before = 0
-    for entry in entries:
-        if all(job.read_result(site.store) for job in entry.evaluate.values()):
-            before += 1
+    finished = 0
+    for model in models:
+        if all(job.read_result(options.store) for job in model.evaluate.values()):
+            finished += 1
             continue
-        # Groups of two tasks may be the same: one chain, so that none waits for the other.
-        chain = chains.setdefault(entry.chain[0].key, {})
-        chain |= {job.key: job for job in entry.chain}
-    if before:
-        reporter.message(f"{before} of {len(entries)} encoders were judged before")
-    open_ = [list(chain.values()) for chain in chains.values()]
+        # The groups of two tasks may be the same: in one chain, none waits for the other.
+        chain = chains.setdefault(model.chain[0].key, {})
+        chain |= {job.key: job for job in model.chain}
+    if finished:
+        reporter.message(f"{finished} of {len(models)} encoders were evaluated before")
+    unfinished = [list(chain.values()) for chain in chains.values()]
     began, ended = time.monotonic(), 0
     with compute.open_pool(cluster, processes, packages=PACKAGES) as pool:
-        for index, done in compute.map_any_order(run_chain, site, open_, pool=pool, most=1):
+        for index, outcomes in compute.map_any_order(
+            run_chain, options, unfinished, pool=pool, most=1
+        ):
             ended += 1
-            if isinstance(done, compute.WorkerDied):
-                done = [_outcome_of_dead_worker(site, job, str(done)) for job in open_[index]]
+            if isinstance(outcomes, compute.WorkerDied):
+                outcomes = [
+                    _outcome_of_dead_worker(options, job, str(outcomes))
+                    for job in unfinished[index]
+                ]
             spent = time.monotonic() - began
-            left = spent / ended * (len(open_) - ended)
-            for one in done:
-                if one.result is None:
-                    where = f"; see {one.log}" if one.log else ""
-                    reporter.message(f"failed: {one.job.name}: {one.reason}{where}")
-            reporter.message(
-                f"{ended} of {len(open_)}: {open_[index][0].name}; about {left / 60:.0f} min left"
-            )
-            yield done
+            left = spent / ended * (len(unfinished) - ended)
+            for outcome in outcomes:
+                if outcome.result is None:
+                    log = f"; see {outcome.log}" if outcome.log else ""
+                    reporter.message(f"failed: {outcome.job.name}: {outcome.reason}{log}")
+            name, minutes = unfinished[index][0].name, left / 60
+            reporter.message(f"{ended} of {len(unfinished)}: {name}; about {minutes:.0f} min left")
+            yield outcomes
 
 
-def _outcome_of_dead_worker(site: RunOptions, job: Job, reason: str) -> JobOutcome:
-    """What became of a job whose worker died on the way."""
-    log = job.folder(site.store) / "log.txt"
-    known = job.read_result(site.store)
-    return JobOutcome(job, known, "" if known else reason, log if log.exists() else None)
+def _outcome_of_dead_worker(options: RunOptions, job: Job, reason: str) -> JobOutcome:
+    """The outcome of a job whose worker process died."""
+    log = job.folder(options.store) / "log.txt"
+    result = job.read_result(options.store)
+    return JobOutcome(job, result, "" if result else reason, log if log.exists() else None)
