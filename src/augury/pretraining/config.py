@@ -108,6 +108,6 @@ def _target_to_dict(target: Target) -> dict[str, Any]:
 
 
 def _target_from_dict(plain: dict[str, Any]) -> Target:
-    mean, deviation = (np.array(plain[name], float) for name in ("mean", "standard_deviation"))
+    mean, spread = (np.array(plain[name], float) for name in ("mean", "standard_deviation"))
     weight, categories = float(plain["weight"]), tuple(plain["categories"])
-    return Target(plain["name"], plain["source"], weight, mean, deviation, categories)
+    return Target(plain["name"], plain["source"], weight, mean, spread, categories)
