@@ -5,7 +5,8 @@
 One fault (mutant) at a time in a temporary copy of src: a comparison flipped, a number changed, `+`
 for `-`, `and` for `or`, a `not` or a minus dropped, None returned. It is killed when a test of the
 file that mirrors the module fails (tests/PACKAGE/test_MODULE.py, or all of tests/PACKAGE where
-there is none) or does not end in time; otherwise it survives, and its diff is printed.
+there is none) or does not end in time; otherwise it survives, and its diff is printed. Only the
+tests that run the changed line are run, the fastest first.
 
 A row is written as soon as a mutant is settled, so that a stopped run goes on where it was. A row
 counts as long as its module is unchanged; `--again` tries the survivors anew, after tests were
@@ -19,6 +20,7 @@ import ast
 import csv
 import difflib
 import importlib
+import json
 import os
 import random
 import shutil
@@ -31,6 +33,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+import coverage
 import pytest
 
 from augury.store import digest
@@ -76,6 +79,18 @@ class Mutant:
     def key(self) -> tuple[object, ...]:
         """Names the fault."""
         return (self.module, self.source, self.line, self.column, self.before, self.after)
+
+    def tests(self, tests_of_line: dict[str, list[str]], text: str) -> list[str]:
+        """The tests that run a line of the fault's statement, the fastest first."""
+        statements = [
+            node
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.stmt) and node.lineno <= self.line <= (node.end_lineno or 0)
+        ]
+        first = max((node.lineno for node in statements), default=self.line)
+        last = self.line + self.before.count("\n")
+        of_lines = [tests_of_line.get(str(line), []) for line in range(first, last + 1)]
+        return max(of_lines, key=len)
 
     def mutate(self, text: str) -> str:
         """The module with the fault in it."""
@@ -173,10 +188,42 @@ def preload(paths: Iterable[Path]) -> None:
                     importlib.import_module(name)
 
 
-def run_tests(copy: Path, tests: Path, limit: float) -> str:
+class _Recorder:
+    """A plugin of pytest: how long each test takes, and which lines of a module it runs."""
+
+    def __init__(self, target: Path) -> None:
+        self.measured = coverage.Coverage(data_file=None, include=[str(target)], config_file=False)
+        self.target, self.seconds = str(target), {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self.measured.switch_context(item.nodeid)
+        began = time.monotonic()
+        try:
+            return (yield)
+        finally:
+            self.seconds[item.nodeid] = time.monotonic() - began
+            self.measured.switch_context("")
+
+    def write(self, path: Path) -> None:
+        """Write for each line its tests, the fastest first; of lines run at import, all tests."""
+        self.measured.stop()
+        every = sorted(self.seconds, key=self.seconds.__getitem__)
+        lines = self.measured.get_data().contexts_by_lineno(self.target)
+        tests = {
+            line: every if "" in names else [name for name in every if name in names]
+            for line, names in lines.items()
+        }
+        path.write_text(json.dumps(tests), "utf-8")
+
+
+def run_tests(
+    copy: Path, tests: Iterable[str | Path], limit: float, recorder: tuple[Path, Path] | None = None
+) -> str:
     """What a copy of src comes to under some tests: "killed", "timeout" or "survived".
 
-    In a forked process, which has pytest and the packages it needs loaded already.
+    In a forked process, which has pytest and the packages it needs loaded already. `recorder` is a
+    module of the copy, and the file to write the tests of its lines to.
     """
     child = os.fork()
     if not child:
@@ -191,7 +238,12 @@ def run_tests(copy: Path, tests: Path, limit: float) -> str:
             for name in [name for name in sys.modules if name.partition(".")[0] == "augury"]:
                 del sys.modules[name]
             options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--rootdir={ROOT}"]
-            code = int(pytest.main([*options, str(tests)]))
+            plugin = _Recorder(recorder[0]) if recorder else None
+            if plugin:
+                plugin.measured.start()
+            code = int(pytest.main([*options, *map(str, tests)], [plugin] if plugin else []))
+            if plugin and recorder:
+                plugin.write(recorder[1])
         finally:
             os._exit(code)
     end = time.monotonic() + limit
@@ -236,9 +288,11 @@ def settle(path: Path, chosen: list[Mutant], known: dict, out: Path, *, again: b
         target = copy / path.relative_to(ROOT / "src")
         preload([*tests.parent.rglob("*.py"), *path.parent.rglob("*.py")])
         began = time.monotonic()
+        lines = Path(folder) / "lines.json"
         # This run compiles what the others load; of a mutant nothing is kept.
-        if run_tests(copy, tests, 600.0) != "survived":
-            raise SystemExit(f"{tests} fails, or takes over ten minutes, before any fault")
+        if run_tests(copy, [tests], 900.0, (target, lines)) != "survived":
+            raise SystemExit(f"{tests} fails, or takes over 15 minutes, before any fault")
+        tests_of_line = json.loads(lines.read_text("utf-8"))
         limit = PATIENCE * (time.monotonic() - began) + LEAST_SECONDS
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         sys.dont_write_bytecode = True
@@ -248,7 +302,8 @@ def settle(path: Path, chosen: list[Mutant], known: dict, out: Path, *, again: b
                 compiled.unlink()
             target.write_text(mutant.mutate(text), "utf-8")
             began = time.monotonic()
-            result = run_tests(copy, tests, limit)
+            of_line = mutant.tests(tests_of_line, text)
+            result = run_tests(copy, of_line, limit) if of_line else "survived"
             seconds = round(time.monotonic() - began, 2)
             known[mutant.key] = replace(mutant, result=result, seconds=seconds)
             header = [field.name for field in fields(Mutant)]

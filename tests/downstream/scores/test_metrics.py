@@ -222,6 +222,20 @@ def test_bootstrap_says_the_same_for_the_same_seed_any_names_and_any_order():
     assert (other.low, other.high) != (found.low, found.high)
 
 
+def test_the_interval_is_the_middle_share_of_the_replicates():
+    scores, is_target, enrol, test = trials(8, 3, np.random.default_rng(2))
+    rng, rates = np.random.default_rng(5), []
+    for _ in range(101):
+        drawn = rng.multinomial(8, np.full(8, 1 / 8))
+        copies = np.where(is_target, drawn[enrol], drawn[enrol] * drawn[test])
+        of_targets, of_others = (np.repeat(scores[m], copies[m]) for m in (is_target, ~is_target))
+        rates.append(metrics.eer(of_targets, of_others).rate)
+    found = metrics.bootstrap_eer(
+        scores, is_target, enrol, test, replicates=101, seed=5, level=0.8
+    )  # fmt: skip
+    assert (found.low, found.high) == pytest.approx(np.quantile(rates, [0.1, 0.9]))
+
+
 def test_replicates_without_trials_of_both_kinds_are_counted():
     scores, is_target, enrol, test = trials(2, 3, np.random.default_rng(3))
     found = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=400, seed=0)
@@ -250,8 +264,9 @@ def test_scores_that_are_none_are_refused(rate):
 
 
 def test_costs_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="p_target is 1, but it is a probability"):
-        metrics.min_dcf([1], [0], p_target=1)
+    for p_target in (0, 1):
+        with pytest.raises(ValueError, match=f"p_target is {p_target}, but it is a probability"):
+            metrics.min_dcf([1], [0], p_target=p_target)
     with pytest.raises(ValueError, match="cost_false_alarm is 0, but a cost is positive"):
         metrics.min_dcf([1], [0], cost_false_alarm=0)
 
