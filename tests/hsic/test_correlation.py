@@ -28,7 +28,7 @@ def sum_of(K, L):
 @pytest.mark.parametrize("n", [4, 5, 9])
 def test_the_sum_is_that_of_u_centred_kernels(n):
     x, z = np.random.default_rng(n).standard_normal((2, n))
-    K, L = (np.exp(-np.subtract.outer(v, v) ** 2) for v in (x, z))
+    K, L = (np.exp(-(np.subtract.outer(v, v) ** 2)) for v in (x, z))
     assert sum_of(K, L) == pytest.approx((u_centred(K) * u_centred(L)).sum(), rel=1e-10)
 
 
@@ -37,7 +37,7 @@ def test_what_is_left_of_terms_that_cancel_is_0():
     L = np.ones((7, 7))
     L[0, 1:] = L[1:, 0] = 0.1
     x = np.random.default_rng(0).standard_normal(7)
-    assert sum_of(np.exp(-np.subtract.outer(x, x) ** 2), L) == 0.0
+    assert sum_of(np.exp(-(np.subtract.outer(x, x) ** 2)), L) == 0.0
 
 
 def test_a_kernel_that_is_constant_but_for_rounding_correlates_with_nothing():
