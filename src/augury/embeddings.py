@@ -46,11 +46,11 @@ class Embeddings(Protocol):
 class Selected:
     """Some rows of embeddings, in an order of their own."""
 
-    x: Any
+    x: Embeddings
     index: Indices
 
     @classmethod
-    def of(cls, x: Any, index: Indices) -> Any:
+    def of(cls, x: Embeddings, index: Indices) -> Embeddings:
         """Of an array or another selection; x itself where that is the same."""
         if len(index) == len(x) and (index == np.arange(len(x))).all():
             return x
@@ -86,7 +86,7 @@ class Stored:
             raise InputError(f"{path}: must hold numbers, row by row")
         self.path = path
         self._size = path.stat().st_size
-        self._map: NDArray | None = None
+        self._map: NDArray[Any] | None = None
         self._touched = 0
 
     def __reduce__(self) -> tuple[type[Stored], tuple[Path]]:
@@ -96,7 +96,7 @@ class Stored:
         """The number of rows."""
         return self.shape[0]
 
-    def __getitem__(self, rows: Indices) -> NDArray:
+    def __getitem__(self, rows: Indices) -> NDArray[Any]:
         first, last = int(rows.min()), int(rows.max())
         if not 0 <= first <= last < len(self):
             raise IndexError(f"{self.path} has {len(self)} rows, not {first} to {last}")
@@ -122,7 +122,7 @@ class Stored:
 class OnDevice:
     """Embeddings whose rows are torch tensors on a device: "cuda", "cuda:1", "cpu"."""
 
-    x: Any
+    x: Embeddings
     device: str
 
     @staticmethod
@@ -155,7 +155,7 @@ class Scratch:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._folder = store / f"scratch-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._copies: list[tuple[Selected, Stored]] = []
+        self._copies: list[tuple[Selected, Embeddings]] = []
 
     def __enter__(self) -> Scratch:
         for left in self._store.glob(f"scratch-{platform.node()}-*"):  # by runs that were killed
@@ -181,7 +181,7 @@ class Scratch:
                 os.posix_fallocate(file.fileno(), 0, array.offset + size)
         return array
 
-    def rows(self, x: Any) -> Any:
+    def rows(self, x: Embeddings) -> Embeddings:
         """A source of x's rows that reads its file, if it has one, rather than mapped pages."""
         if isinstance(x, Selected):
             return Selected(self.rows(x.x), x.index)
@@ -190,14 +190,14 @@ class Scratch:
         x.flush()
         return Stored(Path(str(x.filename)))
 
-    def whole(self, x: Any) -> Any:
+    def whole(self, x: Embeddings) -> Embeddings:
         """A selection as a file of its own, so that workers are sent only a path."""
         if not isinstance(x, Selected):
             return x
         for selection, copy in self._copies:
             if selection.x is x.x and np.array_equal(selection.index, x.index):
                 return copy
-        copy = self.empty((len(x), *x.x.shape[1:]), shared=True)
+        copy = self.empty((len(x), *x[np.arange(1)].shape[1:]), shared=True)
         for begin in range(0, len(x), 10_000):
             rows = np.arange(begin, min(begin + 10_000, len(x)))
             copy[rows] = x[rows]

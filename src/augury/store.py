@@ -82,7 +82,7 @@ class Store:
                 file.seek(_DIGEST)
                 (length,) = struct.unpack("<Q", file.read(8))
                 header = json.loads(file.read(length))
-            arrays = {}
+            arrays: dict[str, np.ndarray] = {}
             for array, one in header.items():
                 begin = _DIGEST + 8 + length + one["data_offsets"][0]
                 kind, shape = _TYPES[one["dtype"]], tuple(one["shape"])

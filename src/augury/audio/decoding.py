@@ -1,3 +1,5 @@
+# soundfile has no types:
+# pyright: reportMissingTypeStubs=false
 """From a file's bytes to a signal: decoded by libsndfile, checked and bounded before and after."""
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -83,7 +85,7 @@ def _defer_interrupts() -> Generator[None]:
         yield  # interrupts are raised in the main thread only
         return
     caught: list[tuple[int, FrameType | None]] = []
-    before = signals.signal(signals.SIGINT, lambda *received: caught.append(received))
+    before = signals.signal(signals.SIGINT, lambda number, frame: caught.append((number, frame)))
     try:
         yield
     finally:
@@ -104,7 +106,8 @@ def header(path: Path, name: str | None = None, *, max_hours: float = _MAX_HOURS
 def _decode_mono(sound: soundfile.SoundFile, name: str) -> Signal:
     """All samples (samples,), decoded in pieces: memory grows with what is there, not claimed."""
     piece = _PIECE // sound.channels
-    pieces, count = [], 0
+    pieces: list[Signal] = []
+    count = 0
     while count < sound.frames:
         try:
             samples = sound.read(piece, dtype="float32", always_2d=True)
@@ -112,7 +115,8 @@ def _decode_mono(sound: soundfile.SoundFile, name: str) -> Signal:
             raise _read_failure(name, error) from error
         if len(samples) == 0:
             break
-        pieces.append(samples[:, 0] if sound.channels == 1 else samples.mean(axis=1))
+        mono = samples[:, 0] if sound.channels == 1 else samples.mean(axis=1)
+        pieces.append(cast(Signal, mono))
         count += len(samples)
     if not pieces:
         raise truncation(name, f"none of the {sound.frames} samples its header gives")

@@ -1,3 +1,5 @@
+# SciPy and soxr have no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """From a signal to its log-mel spectrogram, and to another sampling rate."""
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ def _hann(width: int) -> NDArray[np.float32]:
 @cache
 def _mel_filters(rate: int, width: int, bands: int) -> NDArray[np.float32]:
     """Triangles (bins, bands) of height 1, straight in Hz between points evenly spaced in mel."""
-    top = 2595 * np.log10(1 + rate / 2 / 700)
+    top = float(2595 * np.log10(1 + rate / 2 / 700))
     points = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # Hz
     left, centre, right = points[:-2], points[1:-1], points[2:]
     hertz = np.arange(width // 2 + 1)[:, None] * (rate / width)

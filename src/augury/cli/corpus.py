@@ -125,7 +125,7 @@ def show_preparation(done: PreparedCorpus) -> None:
         f"{', '.join(corpus.columns)}",
         soft_wrap=True,
     )
-    splits = Counter(corpus.label("split").tolist())
+    splits: Counter[str] = Counter(corpus.label("split").tolist())
     counted = (f"{count:,} {split or 'in none'}" for split, count in splits.most_common())
     out.print(f"splits: {', '.join(counted)}")
     for one in done.counts:

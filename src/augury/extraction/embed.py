@@ -1,3 +1,5 @@
+# SciPy has no types:
+# pyright: reportMissingTypeStubs=false
 """Fixed-size embeddings of speech segments, with nothing trained.
 
 Every function takes the frames of one recording (or of many, one after another) and the frame

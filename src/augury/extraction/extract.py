@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def extract(plan: Plan, recording: Recording) -> Extracted:
             mel = audio.log_mel(signal)
             clock.record("mel")
             about = {"duration": np.array([duration]), "rate": np.array([rate], np.int64)}
-            artefacts = []
+            artefacts: list[dict[str, NDArray[Any]]] = []
             if plan.embeddings:
                 artefacts.append(_embed_segments(plan, recording, mel, duration))
                 clock.record("embedding")
@@ -88,7 +89,7 @@ class _Missing:
     """What the store lacks of a recording."""
 
     extractor: opensmile.Extractor | None  # None: its columns are there, or none is wanted
-    columns: dict[str, NDArray]  # openSMILE's that are there
+    columns: dict[str, NDArray[Any]]  # openSMILE's that are there
     functions: list[tuple[Candidate, str]]
     length: tuple[float, int] | None  # seconds and Hz; None: the spectrogram's artefacts lack
 
@@ -131,7 +132,7 @@ def _decode(
     return signal, rate
 
 
-def _call(candidate: Candidate, signal: NDArray[np.float32], recording: Recording) -> NDArray:
+def _call(candidate: Candidate, signal: NDArray[np.float32], recording: Recording) -> NDArray[Any]:
     try:
         return pseudolabels.call_function(candidate, signal, audio.RATE)
     except (Exception, SystemExit) as error:  # users' functions may raise anything; the run goes on
@@ -150,7 +151,7 @@ def _run_opensmile(
 
 def _embed_segments(
     plan: Plan, recording: Recording, mel: NDArray[np.float32], duration: float
-) -> dict[str, NDArray]:
+) -> dict[str, NDArray[Any]]:
     """One recording's embedding artefact: its usable segments, and what is wrong with others."""
     problem = segment_problems(recording.start, recording.end, duration)
     edges = segment_edges(recording.start, recording.end, duration)

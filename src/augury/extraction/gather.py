@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio, pseudolabels
-from augury.embeddings import Selected
+from augury.embeddings import Embeddings, Indices, Selected
 from augury.errors import InputError, UnusableFile
 from augury.extraction.corpus import Extraction, RecordingEntry
 from augury.extraction.extract import extract
@@ -25,8 +25,8 @@ from augury.store import Store
 class Gathered:
     """Arrays over the usable segments of a corpus, in its order."""
 
-    embeddings: list[Any]  # those asked for; x[rows] is (rows, …) float32 of each
-    values: dict[str, NDArray]  # candidate → (usable,) or (usable, dims) float64; NaN: no value
+    embeddings: list[Embeddings]  # those asked for; x[rows] is (rows, …) float32 of each
+    values: dict[str, NDArray[Any]]  # candidate → (usable, [dims]) float64; NaN: no value
     usable: NDArray[np.bool_]  # (segments,)
     problems: list[tuple[int, str, str]]  # (index of a segment, reason, detail)
 
@@ -57,8 +57,8 @@ def gather(
     count = extraction.segments
     usable = np.zeros(count, bool)
     problems: list[tuple[int, str, str]] = []
-    embeddings: list[NDArray[np.float32]] = []
-    values: dict[str, NDArray] = {}
+    filled: list[NDArray[np.float32]] = []
+    values: dict[str, NDArray[Any]] = {}
     for entry in extraction.entries:
         if entry.extracted.problem:
             problems += entry.describe_problems()
@@ -72,15 +72,16 @@ def gather(
         good = arrays["problem"] == 0
         rows = entry.segments[good]
         usable[rows] = True
-        if not embeddings:
+        if not filled:
             shapes = [arrays[f"embedding{k}"].shape[1:] for k in which]
-            embeddings = [empty((count, *shape)) for shape in shapes]
-        for k, into in zip(which, embeddings, strict=True):
+            filled = [empty((count, *shape)) for shape in shapes]
+        for k, into in zip(which, filled, strict=True):
             into[rows] = arrays[f"embedding{k}"]
         means = _segment_means(extraction.plan, entry, frames, candidates, good)
         _fill(values, means, rows, count, entry.recording)
+    embeddings: list[Embeddings] = list(filled)
     if not usable.all():
-        embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in embeddings]
+        embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in filled]
         values = {name: array[usable] for name, array in values.items()}
     return Gathered(embeddings, values, usable, sorted(problems))
 
@@ -88,15 +89,15 @@ def gather(
 def _segment_means(
     plan: Plan,
     entry: RecordingEntry,
-    frames: dict[str, NDArray],
+    frames: dict[str, NDArray[Any]],
     candidates: Sequence[Candidate],
     good: NDArray[np.bool_],
 ) -> dict[str, NDArray[np.float64]]:
     """Candidates' means over a recording's good segments: (good,) or (good, dims)."""
     recording, duration = entry.recording, entry.extracted.duration
     start, end = (edge[good] for edge in segment_edges(recording.start, recording.end, duration))
-    ranges: dict[tuple[float, float, int], tuple[NDArray, NDArray]] = {}
-    means = {}
+    ranges: dict[tuple[float, float, int], tuple[Indices, Indices]] = {}
+    means: dict[str, NDArray[np.float64]] = {}
     for candidate in candidates:
         if candidate.kind == "column":
             continue
@@ -109,7 +110,7 @@ def _segment_means(
 
 
 def _fill(
-    values: dict[str, NDArray],
+    values: dict[str, NDArray[Any]],
     means: dict[str, NDArray[np.float64]],
     rows: NDArray[np.int64],
     count: int,
@@ -130,7 +131,7 @@ def _fill(
 
 def read_or_extract(
     plan: Plan, recording: Recording, content: str, name: str, candidates: Sequence[Candidate]
-) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """One recording's artefact of that name, and the candidates' frames by source.
 
     What was damaged, or deleted, since it was written is computed again.
@@ -155,14 +156,14 @@ def read_frames(
     plan: Plan,
     content: str,
     candidates: Sequence[Candidate],
-    read: Callable[[str], dict[str, NDArray] | None] | None = None,
-) -> dict[str, NDArray] | None:
+    read: Callable[[str], dict[str, NDArray[Any]] | None] | None = None,
+) -> dict[str, NDArray[Any]] | None:
     """One recording's values, frame by frame, by source; None if the store lacks any.
 
     `read` reads an artefact by its name; if not given, the store's own, which checks checksums.
     """
     read = read or Store(plan.store).read
-    frames: dict[str, NDArray] = {}
+    frames: dict[str, NDArray[Any]] = {}
     if any(candidate.kind == "opensmile" for candidate in candidates):
         columns = read(opensmile_key(content)) or {}
         frames = {f"opensmile:{column}": values for column, values in columns.items()}
@@ -176,8 +177,8 @@ def read_frames(
 
 
 def candidate_values(
-    plan: Plan, candidate: Candidate, frames: dict[str, NDArray], duration: float
-) -> tuple[NDArray, tuple[float, float]]:
+    plan: Plan, candidate: Candidate, frames: dict[str, NDArray[Any]], duration: float
+) -> tuple[NDArray[Any], tuple[float, float]]:
     """A candidate's values over a recording, and when: its first frame's centre and hop, seconds.
 
     Where the plan's `unvoiced` is "published", values are as openSMILE writes them where there is
@@ -193,7 +194,9 @@ def candidate_values(
     return values, _timing(plan, candidate, len(values), duration)
 
 
-def _mask_silence(candidate: Candidate, values: NDArray, frames: dict[str, NDArray]) -> NDArray:
+def _mask_silence(
+    candidate: Candidate, values: NDArray[Any], frames: dict[str, NDArray[Any]]
+) -> NDArray[Any]:
     """A column that describes the voice, NaN where there is none; any other column as it is.
 
     Columns are smoothed over three frames: a frame counts if it and both its neighbours have a

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from numpy.typing import NDArray
 
 from augury import pseudolabels
+from augury.embeddings import Indices
 from augury.extraction import embed
 from augury.pseudolabels import opensmile
 from augury.pseudolabels.candidate import Candidate
@@ -31,7 +33,7 @@ class Embedding:
     parts: int  # N: Gaussian parts, or directions kept by svcca
     width: float  # σ_gd, a fraction of the segment's length; of no effect on svcca
 
-    def embed(self, mel: NDArray, first: NDArray, stop: NDArray) -> NDArray:
+    def embed(self, mel: NDArray[Any], first: Indices, stop: Indices) -> NDArray[Any]:
         """The embeddings (segments, …) of segments of a log-mel; see `augury.extraction.embed`."""
         if self.kind == "svcca":
             return embed.svcca(mel, first, stop, directions=self.parts)

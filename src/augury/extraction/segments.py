@@ -5,11 +5,14 @@ Arrays in, arrays out; times are in seconds from the recording's beginning.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from augury import audio, pseudolabels
 from augury.corpus.check import SLACK
+from augury.embeddings import Indices
 
 #: Codes of `segment_problems`: the reason, and its detail.
 SEGMENT_PROBLEMS = {
@@ -44,7 +47,7 @@ def segment_problems(start: ArrayLike, end: ArrayLike, duration: float) -> NDArr
 
 
 def frame_range(
-    start: NDArray, end: NDArray, centre: float, hop: float, frames: int
+    start: NDArray[Any], end: NDArray[Any], centre: float, hop: float, frames: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The frames whose centres lie in [start, end), at least one: else the nearest.
 
@@ -68,7 +71,7 @@ def frame_range(
     return np.where(none, nearest, first), np.where(none, nearest + 1, stop)
 
 
-def range_means(frames: NDArray, first: NDArray, stop: NDArray) -> NDArray[np.float64]:
+def range_means(frames: NDArray[Any], first: Indices, stop: Indices) -> NDArray[np.float64]:
     """Mean of each range of frames; frames that are not finite, or beyond 1e100, do not count.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,13 @@ from augury.pseudolabels.candidate import LARGEST, Candidate
 MOST_CATEGORIES = 1000
 
 
-def columns(corpus: Corpus, chosen: Sequence[Candidate]) -> dict[str, NDArray]:
+def columns(corpus: Corpus, chosen: Sequence[Candidate]) -> dict[str, NDArray[Any]]:
     """Values (segments,) of those candidates that are columns: numbers, or codes of categories.
 
     Numbers are NaN, and codes -1, where a cell is empty; a number beyond 1e100 counts as none.
     Codes follow the categories' order, see `categories`.
     """
-    found: dict[str, NDArray] = {}
+    found: dict[str, NDArray[Any]] = {}
     for one in chosen:
         if one.kind != "column":
             continue

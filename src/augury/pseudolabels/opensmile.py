@@ -1,3 +1,5 @@
+# openSMILE has no types:
+# pyright: reportMissingTypeStubs=false
 """openSMILE's low-level descriptors: only those asked for, over whole recordings.
 
 openSMILE's licence is free for research and private use only, features computed with it included.
@@ -47,7 +49,8 @@ class Extractor:
 
 def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
     """How to compute columns, each (feature set, column name); InputError for an unknown one."""
-    graphs, places = [], []
+    graphs: list[smile_graph.Graph] = []
+    places: list[tuple[str, dict[str, tuple[str, float]]]] = []
     for feature_set in dict.fromkeys(feature_set for feature_set, _ in columns):
         graph = smile_graph.read_graph(_config_path(feature_set))
         asked = [column for one, column in columns if one == feature_set]
@@ -68,7 +71,8 @@ def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
     final = list(dict.fromkeys(level for level, _ in levels.values()))
     config = smile_graph.config_text(merged, final)
     # The same element name can come out of two feature sets: count places level by level.
-    offsets, elements = 0, {}
+    offsets = 0
+    elements: dict[tuple[str, str], int] = {}
     for level in final:
         inside = _config_fields(smile_graph.config_text(merged, [level]))
         for asked, (place, _) in levels.items():
@@ -118,7 +122,11 @@ def extract(plan: Extractor, signal: NDArray[np.floating]) -> dict[str, NDArray[
     samples = (clipped * np.float32(32768)).astype(np.int16)
     rows: list[NDArray[np.float32]] = []
     smile = _cached_instance(plan.config)
-    smile.external_sink_set_callback("sink", lambda row: rows.append(row.copy()))
+
+    def keep(row: NDArray[np.float32]) -> None:
+        rows.append(row.copy())
+
+    smile.external_sink_set_callback("sink", keep)
     if not smile.external_audio_source_write_data("source", samples.tobytes()):
         raise RuntimeError("openSMILE refused the audio")
     smile.external_audio_source_set_eoi("source")

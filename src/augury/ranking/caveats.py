@@ -1,13 +1,15 @@
+# SciPy has no types:
+# pyright: reportMissingTypeStubs=false
 """Caveats: what makes an order less believable than it looks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
 from augury import audio
 from augury.ranking.result import Result
@@ -231,7 +233,8 @@ def _order_agreement(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Spearman's correlation; 0 where one of them is constant."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+    first, second = cast(list[NDArray[np.float64]], [rankdata(a), rankdata(b)])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _names(results: Sequence[Result], most: int | None = None) -> str:
@@ -247,7 +250,7 @@ def redundancy(columns: list[NDArray[Any] | None]) -> tuple[tuple[float | None, 
     >>> redundancy([np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])])
     ((1.0, -1.0), (-1.0, 1.0))
     """
-    ranks = []
+    ranks: list[NDArray[np.float64] | None] = []
     for z in columns:
         if z is None or z.dtype.kind in "iu" or z.ndim > 1:
             ranks.append(None)  # no order to correlate
@@ -259,7 +262,10 @@ def redundancy(columns: list[NDArray[Any] | None]) -> tuple[tuple[float | None, 
             if a is None or b is None:
                 continue
             both = np.isfinite(a) & np.isfinite(b)
-            left, right = (rankdata(v[both]) if not both.all() else v for v in (a, b))
+            pair: list[NDArray[np.float64]] = [
+                v if both.all() else rankdata(v[both]) for v in (a, b)
+            ]
+            left, right = pair
             if both.sum() > 2 and np.ptp(left) > 0 and np.ptp(right) > 0:
                 table[i][j] = table[j][i] = float(np.corrcoef(left, right)[0, 1])
     return tuple(map(tuple, table))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from augury import pseudolabels
 from augury.compute import Pool, RunTasks, measure_time, open_pool, run_in_threads, run_tasks
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
-from augury.embeddings import Scratch, Selected
+from augury.embeddings import Embeddings, Scratch, Selected
 from augury.errors import InputError
 from augury.extraction.corpus import PACKAGES, Extraction, extract_corpus
 from augury.extraction.gather import Gathered, gather
@@ -36,7 +36,7 @@ class Dataset:
 
     corpus: Corpus  # of these segments
     candidates: list[Candidate]
-    x: list[Any]  # embeddings as asked for, (segments, parts, mels) float32 each, of x[rows]
+    x: list[Embeddings]  # embeddings as asked for, (segments, parts, mels) float32 each, of x[rows]
     values: dict[str, NDArray[Any]]  # candidate → (segments,) or (segments, dims); NaN, or -1: none
     y: NDArray[np.int64]  # (segments,) codes of the label
     classes: NDArray[Any]  # its names
@@ -198,7 +198,7 @@ def _select_usable(
 
 
 def _run_on_files(
-    pool: Pool, scratch: Scratch, x: Any, tasks: Iterable[tuple[Any, ...]]
+    pool: Pool, scratch: Scratch, x: Embeddings, tasks: Iterable[tuple[Any, ...]]
 ) -> Iterator[Any]:
     """Run an estimator's tasks on workers that read the embeddings from a file."""
     tasks = list(tasks)

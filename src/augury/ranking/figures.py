@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.collections import PolyCollection
+from numpy.typing import NDArray
 
 from augury.ranking import summary
 from augury.ranking.result import Ranking, Result
@@ -179,7 +180,8 @@ def histograms(ranking: Ranking, width: int) -> Canvas | None:
     step = tall + 62
     canvas = Canvas(width, int(step * -(-len(shown) // columns)) - 14)
     names = candidate_labels(ranking, int(panel / 7.8))
-    shapes, bases = [], []
+    shapes: list[NDArray[np.float64]] = []
+    bases: list[list[tuple[float, float]]] = []
     for k, one in enumerate(shown):
         x, y = (k % columns) * pitch + 8, (k // columns) * step + 20
         base = y + 8 + tall
@@ -299,7 +301,7 @@ def candidate_labels(ranking: Ranking, characters: int) -> dict[str, str]:
     """Candidates as figures name them: the rank, then a name of at most so many characters."""
     names = {r.name: short(r.name, characters) for r in ranking.results}
     twice = Counter(names.values())
-    found = {}
+    found: dict[str, str] = {}
     for k, r in enumerate(ranking.results, 1):
         rank = str(k) if r.status == "ranked" and has_value(r.score) else "–"
         again = f" #{k}" if twice[names[r.name]] > 1 else ""

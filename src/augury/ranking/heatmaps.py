@@ -1,12 +1,16 @@
+# SciPy has no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 """The heat maps of a ranking's report: classes, correlations, and how sure the order is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import permutations
+from typing import cast
 
 import numpy as np
 from matplotlib import colormaps
+from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
@@ -181,5 +185,7 @@ def _leaves(table: np.ndarray) -> list[int]:
     distance = 1 - np.abs(np.nan_to_num(table))
     np.fill_diagonal(distance, 0)
     close = squareform((distance + distance.T) / 2, checks=False)
-    tree = hierarchy.linkage(close, "average", optimal_ordering=len(table) <= 100)
-    return hierarchy.leaves_list(tree).tolist()
+    best = len(table) <= 100
+    tree = cast(NDArray[np.float64], hierarchy.linkage(close, "average", optimal_ordering=best))
+    leaves = cast(NDArray[np.int32], hierarchy.leaves_list(tree))
+    return leaves.tolist()

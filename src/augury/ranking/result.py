@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from augury.corpus.corpus import Rejected
 from augury.corpus.manifest import write_quarantine
@@ -123,7 +123,7 @@ class Ranking:
 
     def to_dict(self) -> dict[str, object]:
         """What ranking.json holds: no times, so that the same inputs give the same bytes."""
-        plain = asdict(replace(self, rejected=(), timings={}))
+        plain: dict[str, object] = asdict(replace(self, rejected=(), timings={}))
         del plain["rejected"], plain["timings"]
         return plain | {"settings": self.settings.to_dict(), "command": self.command}
 
@@ -195,8 +195,9 @@ def _parse(path: Path) -> Ranking:
         plain = json.loads(data.decode("utf-8"))
         if not isinstance(plain, dict):
             raise InputError("it holds no object")
-        plain.pop("command", None)  # rendered anew from origin and settings
-        ranking = TypeAdapter(Ranking).validate_json(json.dumps(plain))
+        fields = cast(dict[str, Any], plain)
+        fields.pop("command", None)  # rendered anew from origin and settings
+        ranking = TypeAdapter(Ranking).validate_json(json.dumps(fields))
         _check(ranking)
     except ValidationError as error:
         first = error.errors()[0]
@@ -258,11 +259,12 @@ def _read_timings(path: Path) -> dict[str, float]:
     data = _content(path)
     try:
         plain: Any = json.loads(data.decode("utf-8"))
-        if not isinstance(plain, dict) or not all(type(s) in (int, float) for s in plain.values()):
+        seconds = list(cast(dict[str, Any], plain).values()) if isinstance(plain, dict) else [None]
+        if not all(type(value) in (int, float) for value in seconds):
             raise InputError("it holds no object of numbers")
     except (ValueError, RecursionError) as error:
         raise InputError(_not_ours(path, "timings.json", str(error))) from error
-    return plain
+    return cast(dict[str, float], plain)
 
 
 def _content(path: Path) -> bytes:

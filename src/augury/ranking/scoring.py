@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augury import hsic
 from augury.compute import RunTasks
-from augury.embeddings import Selected
+from augury.embeddings import Embeddings, Selected
 from augury.hsic import uncertainty
 from augury.hsic.kernels import standardise
 from augury.pseudolabels.candidate import Candidate
@@ -44,7 +44,7 @@ class _Estimates:
 def score_candidates(
     candidates: Sequence[Candidate],
     values: dict[str, NDArray[Any]],
-    x: Any,
+    x: Embeddings,
     y: NDArray[np.int64],
     seconds: NDArray[np.float64],
     units: NDArray[np.int64] | None,
@@ -146,7 +146,7 @@ def noise_relevances(
 
 
 def _estimate_group(
-    x: Any,
+    x: Embeddings,
     zs: Sequence[NDArray[Any]],
     y: NDArray[Any],
     members: Sequence[Candidate],
@@ -171,7 +171,7 @@ def _estimate_group(
 
 
 def estimate(
-    x: Any,
+    x: Embeddings,
     zs: Sequence[NDArray[Any]],
     y: NDArray[Any],
     settings: RankSettings,
@@ -181,7 +181,7 @@ def estimate(
     run: RunTasks,
 ) -> list[hsic.CIEstimate]:
     """The settings' estimator of `augury.hsic`; `scale` is a factor of its kernel's width."""
-    common = {"tolerance": settings.tolerance, "points": points, "run": run}
+    common: dict[str, Any] = {"tolerance": settings.tolerance, "points": points, "run": run}
     if settings.estimator == "paper":
         return hsic.paper(x, zs, y, width=settings.kernel_width * scale, **common)
     function = {"released": hsic.released, "robust": hsic.robust}[settings.estimator]
@@ -189,7 +189,7 @@ def estimate(
 
 
 def _permutation_p(
-    x: Any,
+    x: Embeddings,
     zs: Sequence[NDArray[Any]],
     y: NDArray[Any],
     estimates: Sequence[hsic.CIEstimate],

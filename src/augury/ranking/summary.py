@@ -1,3 +1,5 @@
+# SciPy has no types:
+# pyright: reportMissingTypeStubs=false
 """What the report shows of a ranking: groups of results, orders of classes, cells of tables."""
 
 from __future__ import annotations
@@ -6,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
 from augury.ranking.result import Ranking, Result, Sensitivity
 from augury.report.text import NONE, Unit, has_value, percent, plain

@@ -1,3 +1,5 @@
+# SciPy has no types; K, L, W are matrices that are filled in place:
+# pyright: reportMissingTypeStubs=false, reportConstantRedefinition=false
 """Learned weights of candidates: those that make their weighted sum least dependent on the speech.
 
 Zaiem et al., arXiv 2107.00594, learn weights that sum to 1 by the measure itself.
@@ -9,13 +11,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import softmax
+from scipy.optimize import minimize  # pyright: ignore[reportUnknownVariableType]
+from scipy.special import softmax  # pyright: ignore[reportUnknownVariableType]
 
+from augury.embeddings import Embeddings
 from augury.errors import InputError
 from augury.hsic.estimators import class_rows
 from augury.hsic.kernels import centre, standardise, unit_rows
@@ -43,7 +46,7 @@ CACHE_BYTES = 1_000_000_000
 
 def learn_weights(
     values: Mapping[str, NDArray[Any]],
-    x: Any,
+    x: Embeddings,
     y: ArrayLike,
     names: Sequence[str] | None = None,
     *,
@@ -237,7 +240,9 @@ class _ClassTerm:
     cache: list[NDArray[np.float32]]  # their squared distances (n, n); empty: not kept
 
     @classmethod
-    def of(cls, x: Any, zs: list[NDArray[Any]], normalised: bool, keep: bool) -> _ClassTerm:
+    def of(
+        cls, x: NDArray[Any], zs: list[NDArray[Any]], normalised: bool, keep: bool
+    ) -> _ClassTerm:
         """From embeddings (n, …) and values; `keep`: the distances stay in memory."""
         unit = unit_rows(np.asarray(x, np.float64))
         K = (_u_centre if normalised else centre)(unit @ unit.T)
@@ -288,11 +293,15 @@ def _minimise_softmax(objective: Objective, count: int, unit: float) -> tuple[Ve
 
     Returns the weights, the objective there, and whether the search converged.
     """
-    optimum = minimize(
-        lambda W: through_softmax(objective, W, unit), np.zeros(count), jac=True,
+
+    def with_ridge(W: Vector) -> tuple[float, Vector]:
+        return through_softmax(objective, W, unit)
+
+    optimum = cast(Any, minimize(
+        with_ridge, np.zeros(count), jac=True,
         method="L-BFGS-B", options={"maxiter": STEPS, "ftol": 1e-6, "gtol": 1e-4},
-    )  # fmt: skip
-    weights = softmax(optimum.x)
+    ))  # fmt: skip
+    weights: Vector = softmax(optimum.x)
     return weights, objective(weights)[0], bool(optimum.success)
 
 

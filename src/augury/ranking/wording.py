@@ -1,3 +1,5 @@
+# SciPy has no types:
+# pyright: reportMissingTypeStubs=false
 """The sentences of a ranking's report: the verdict and the captions of its figures."""
 
 from __future__ import annotations
@@ -5,7 +7,8 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import rankdata
+from numpy.typing import NDArray
+from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
 from augury.ranking.result import Ranking
 from augury.ranking.summary import (
@@ -280,7 +283,8 @@ def sensitivity_caption(ranking: Ranking) -> str:
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     both = np.isfinite(a) & np.isfinite(b)
-    one, other = rankdata(a[both]), rankdata(b[both])
+    ranks: list[NDArray[np.float64]] = [rankdata(a[both]), rankdata(b[both])]
+    one, other = ranks
     if both.sum() < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     return float(np.corrcoef(one, other)[0, 1])

@@ -1,3 +1,5 @@
+# Some of matplotlib's functions have parameters without a type:
+# pyright: reportUnknownMemberType=false
 """What every figure is drawn with: a canvas in pixels, and the way of a drawing into a page.
 
 A figure is drawn by matplotlib for two widths and returned as SVG. Text stays text, colours follow
@@ -18,7 +20,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 from markupsafe import Markup, escape
-from matplotlib import rc_context, rcdefaults, rcParams
+from matplotlib import (
+    rc_context,  # pyright: ignore[reportUnknownVariableType]
+    rcdefaults,
+    rcParams,
+)
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Colormap
@@ -46,9 +52,11 @@ COLOURS = {
 }
 INK, MUTED, RULE, BAND, FIRST, SECOND, THIRD, SURFACE = COLOURS
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 Mark = tuple[str, str, str]  # matplotlib's marker, the colour inside, the colour of the edge
 Key = tuple[str, str, float, Any, Mark | None]  # what a line is: words, colour, thickness, style
 Keys = list[tuple[float, float, Key]]  # where each goes, from its left end
+ToPixels = Callable[[ArrayLike], Any]  # numbers for numbers, arrays for arrays
 
 Shown = TypeVar("Shown")  # what a figure is drawn of
 
@@ -62,7 +70,7 @@ def both(
         name: unique in the page; ids inside the drawings start with it.
         message: what the figure shows, for those who can't see it.
     """
-    drawings = []
+    drawings: list[Markup] = []
     for kind, width in (("wide", WIDE), ("narrow", NARROW)):
         with drawing(f"augury-{name}-{kind}"):
             canvas = draw(shown, width)
@@ -90,7 +98,7 @@ class Canvas:
         self.axes.add_collection(collection, autolim=False)
 
     def lines(
-        self, segments: Sequence, colour: str, thickness: float, style: Any = "solid"
+        self, segments: Sequence[ArrayLike], colour: str, thickness: float, style: Any = "solid"
     ) -> None:
         """Polylines, each a sequence of points; the style is matplotlib's."""
         if len(segments):
@@ -136,7 +144,7 @@ class Canvas:
             x, y, text, SMALL, "#000001" if bright else "#ffffff", ha="center", va="center_baseline"
         )
 
-    def rectangle(self, box: tuple, face: str, edge: str, hatch: str = "") -> None:
+    def rectangle(self, box: Box, face: str, edge: str, hatch: str = "") -> None:
         """A filled, perhaps hatched box (left, top, right, bottom)."""
         left, top, right, bottom = box
         self.axes.add_patch(
@@ -152,7 +160,7 @@ class Canvas:
             )
         )
 
-    def image(self, rgba: np.ndarray, box: tuple) -> None:
+    def image(self, rgba: np.ndarray, box: Box) -> None:
         """Cells of colours (rows, columns, 4) that fill a box."""
         left, top, right, bottom = box
         self.axes.imshow(
@@ -161,7 +169,7 @@ class Canvas:
             clip_on=False, zorder=1.5,
         )  # fmt: skip
 
-    def grid(self, box: tuple, columns: int, rows: int) -> None:
+    def grid(self, box: Box, columns: int, rows: int) -> None:
         """Gaps between the cells of a box."""
         left, top, right, bottom = box
         self.lines(
@@ -261,7 +269,7 @@ def laid_out(keys: Sequence[Key], width: int) -> tuple[Keys, float]:
 
 def scale(
     low: float, high: float, start: float, end: float, ticks: int
-) -> tuple[Callable[[ArrayLike], Any], list[float]]:
+) -> tuple[ToPixels, list[float]]:
     """A function from values to pixels, and round values in its range."""
     if high - low < 1e-12:
         high = low + 1.0

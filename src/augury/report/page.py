@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
@@ -36,5 +36,5 @@ def _environment(package: str, markdown: bool) -> Environment:
         lstrip_blocks=True,
         loader=FunctionLoader(source),
     )
-    environment.globals["text"] = text
+    cast(dict[str, Any], environment.globals)["text"] = text
     return environment

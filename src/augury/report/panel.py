@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -9,7 +10,19 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from augury.report.canvas import INK, MUTED, RULE, SECOND, SMALL, Canvas, Mark, extent, scale
+from augury.report.canvas import (
+    INK,
+    MUTED,
+    RULE,
+    SECOND,
+    SMALL,
+    Box,
+    Canvas,
+    Mark,
+    ToPixels,
+    extent,
+    scale,
+)
 from augury.report.text import has_value, plain
 
 DASHED = (0, (4, 3))
@@ -18,8 +31,6 @@ KEPT: Mark = ("D", SECOND, SECOND)
 MARKED = 25
 #: Up to this many are drawn; of more, as many evenly spread ones: there are no more pixels.
 DRAWN = 400
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -69,11 +80,13 @@ def panel(
             canvas.marks([across(one.kept)], [down(best)], one.kept_mark, 8 if large else 6)
 
 
-def _curve(canvas: Canvas, line: Line, across: Any, down: Any, large: bool) -> None:
+def _curve(
+    canvas: Canvas, line: Line, across: Callable[[int], float], down: ToPixels, large: bool
+) -> None:
     """One of the lines, broken where an epoch has no value."""
     course = line.course
     places = _spread(len(course))
-    points = [(across(k + 1), down(v)) if has_value(v := course[k]) else None for k in places]
+    points = [(across(k + 1), down(v)) if has_value(v := course[k]) else () for k in places]
     pieces = [list(some) for there, some in groupby(points, bool) if there]
     pairs = [piece for piece in pieces if len(piece) > 1]
     canvas.lines(pairs, line.mark[2], line.thickness, line.style)
@@ -83,7 +96,7 @@ def _curve(canvas: Canvas, line: Line, across: Any, down: Any, large: bool) -> N
         canvas.marks(x, y, line.mark, 5 if large else 3)
 
 
-def _across(epochs: int, left: float, right: float) -> Any:
+def _across(epochs: int, left: float, right: float) -> Callable[[int], float]:
     """A function from an epoch to pixels; a single one is in the middle."""
     if epochs == 1:
         return lambda epoch: (left + right) / 2

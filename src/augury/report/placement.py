@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from augury.report.canvas import extent
+from augury.report.canvas import Box, extent
 
 
 def place_labels(
-    px: np.ndarray, py: np.ndarray, labels: list[str], frame: tuple[float, float, float, float]
+    px: np.ndarray, py: np.ndarray, labels: list[str], frame: Box
 ) -> list[tuple[float, float, bool, str]]:
     """Where each label goes, (x, y, whether a leader is needed, alignment), without overlaps.
 
@@ -26,7 +26,7 @@ def place_labels(
     places: list[tuple[float, float, bool, str]] = []
     for x, y, label in zip(px, py, labels, strict=True):
         wide = extent(label)
-        options = []
+        options: list[tuple[float, int, Box]] = []
         for k, (dx, dy, ha) in enumerate(offsets):
             start = x + dx - {"left": 0, "center": wide / 2, "right": wide}[ha]
             box = (start, y + dy - 8, start + wide, y + dy + 8)
@@ -39,5 +39,5 @@ def place_labels(
     return places
 
 
-def _overlap(a: tuple, b: tuple) -> float:
+def _overlap(a: Box, b: Box) -> float:
     return max(min(a[2], b[2]) - max(a[0], b[0]), 0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0)

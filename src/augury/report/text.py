@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 from markupsafe import Markup
 
@@ -113,9 +113,10 @@ def clock(seconds: float) -> str:
 def setting_text(value: object) -> str:
     """A setting as text."""
     if isinstance(value, dict):
-        return ", ".join(f"{k} = {setting_text(v)}" for k, v in value.items()) or NONE
+        table = cast(dict[str, object], value)
+        return ", ".join(f"{k} = {setting_text(v)}" for k, v in table.items()) or NONE
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(setting_text, value)) or NONE
+        return ", ".join(map(setting_text, cast(Sequence[object], value))) or NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
