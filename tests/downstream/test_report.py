@@ -120,10 +120,12 @@ def verification() -> Evaluation:
                 mistakes=(
                     Mistake(
                         "id10270/5r0dWxy17C8/00001.wav and id10270/8jEAjG6SegY/00008.wav",
-                        "of one speaker, yet scored −14.20",
+                        "same speaker, but scored −14.20",
                         audio=SOUND,
                     ),
-                    Mistake("id10271/a.wav and id10283/b.wav", "of two speakers, yet scored 22.31"),
+                    Mistake(
+                        "id10271/a.wav and id10283/b.wav", "different speakers, but scored 22.31"
+                    ),
                 ),
             )
             for seed, rate in enumerate(rates)

@@ -1,4 +1,4 @@
-"""The loop on a small regression: what it does with batches, signals, disks and numbers."""
+"""The training loop on a small regression: batches, signals, full disks, and numbers not finite."""
 
 import json
 import math
@@ -77,13 +77,13 @@ def run(folder, task=None, *, model=None, **choices):
     reporter = Recorder(on_training=choices.pop("watch", None))
     reporter.warnings = choices.pop("warnings", [])
     key = choices.pop("key", "this run")
-    given = {
+    defaults = {
         "epochs": 4, "learning_rate": 0.05, "shape": "constant", "clip": 5.0, "patience": 0,
         "max_skipped": 3, "seed": 7, "checkpoint_minutes": 10.0,
     }  # fmt: skip
     optimiser = torch.optim.Adam(model.parameters())
     return TrainingLoop(
-        task or Regression(), model, [optimiser], Schedule(**(given | choices)), folder,
+        task or Regression(), model, [optimiser], Schedule(**(defaults | choices)), folder,
         folder / "log.jsonl", key, HERE, reporter,
     )  # fmt: skip
 
@@ -92,10 +92,10 @@ def weights(model):
     return torch.cat([value.flatten().float() for value in model.state_dict().values()])
 
 
-def test_it_learns_and_says_so(tmp_path):
+def test_the_loss_falls_and_progress_is_reported(tmp_path):
     moments = []
-    found = run(tmp_path, watch=moments.append, epochs=30)
-    progress = found.train()
+    loop = run(tmp_path, watch=moments.append, epochs=30)
+    progress = loop.train()
     assert progress.epoch == 30
     assert progress.step == 180 == len(moments)
     losses = [entry["validation"]["loss"] for entry in progress.history]
@@ -106,12 +106,12 @@ def test_it_learns_and_says_so(tmp_path):
     assert moments[90].remaining > moments[170].remaining
 
 
-def test_it_goes_on_with_as_many_threads_as_it_began_with(tmp_path):
+def test_a_run_is_resumed_with_its_number_of_threads(tmp_path):
     before = torch.get_num_threads()
-    asked = []
+    threads = []
 
     def stop(moment):
-        asked.append(torch.get_num_threads())
+        threads.append(torch.get_num_threads())
         if moment.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -120,8 +120,8 @@ def test_it_goes_on_with_as_many_threads_as_it_began_with(tmp_path):
         with pytest.raises(Stopped):
             run(tmp_path, watch=stop).train()
         torch.set_num_threads(1)
-        run(tmp_path, watch=lambda moment: asked.append(torch.get_num_threads())).train()
-        assert set(asked) == {3}
+        run(tmp_path, watch=lambda moment: threads.append(torch.get_num_threads())).train()
+        assert set(threads) == {3}
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -142,20 +142,20 @@ def test_two_optimisers_with_their_own_rates(tmp_path):
         if moment.step == 9:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    whole, first, second = (run(tmp_path / name) for name in ("whole", "killed", "killed"))
+    uninterrupted, first, second = (run(tmp_path / name) for name in ("whole", "killed", "killed"))
     first.reporter = Recorder(on_training=stop)
-    for one in (whole, first, second):
-        one.optimisers = halves(one.model)
-    whole.train()
-    rates = [one.param_groups[0]["lr"] for one in whole.optimisers]
+    for loop in (uninterrupted, first, second):
+        loop.optimisers = halves(loop.model)
+    uninterrupted.train()
+    rates = [optimiser.param_groups[0]["lr"] for optimiser in uninterrupted.optimisers]
     assert rates == [0.05, pytest.approx(0.005)]
     with pytest.raises(Stopped):
         first.train()
     second.train()
-    assert torch.equal(weights(second.model), weights(whole.model))
+    assert torch.equal(weights(second.model), weights(uninterrupted.model))
 
 
-def test_the_best_epoch_is_the_criterions(tmp_path):
+def test_the_criterion_sets_the_best_epoch(tmp_path):
     class Odd(Regression):
         criterion = "second"
         values = iter([3.0, 1.0, 2.0, 4.0])
@@ -163,8 +163,8 @@ def test_the_best_epoch_is_the_criterions(tmp_path):
         def validate(self, model, stop):
             return torch.tensor([0.0, next(self.values)]), torch.ones(2)
 
-    found = run(tmp_path, Odd())
-    assert found.train().best_value == 1.0
+    loop = run(tmp_path, Odd())
+    assert loop.train().best_value == 1.0
     best = regression()
     assert checkpoint.load(tmp_path / "best", best, key="this run") == {"epoch": 2}
 
@@ -176,9 +176,9 @@ def test_one_step_is_gradient_descent_on_the_weighted_means(tmp_path):
     parameters = [p.clone().requires_grad_() for p in expected]
     error = (x @ parameters[0].T + parameters[1] - y).square().mean(0)
     (error[0] + 0.5 * error[1]).backward()
-    found = run(tmp_path, task, model=model, epochs=1, clip=1e6, learning_rate=0.1)
-    found.optimisers = [torch.optim.SGD(model.parameters(), 0.1)]
-    found.train()
+    loop = run(tmp_path, task, model=model, epochs=1, clip=1e6, learning_rate=0.1)
+    loop.optimisers = [torch.optim.SGD(model.parameters(), 0.1)]
+    loop.train()
     for p, before, grad in zip(model.parameters(), expected, parameters, strict=True):
         torch.testing.assert_close(p.detach(), before - 0.1 * grad.grad)
 
@@ -196,16 +196,16 @@ def test_two_runs_with_one_seed_are_identical(tmp_path):
     first, second, other = (
         run(tmp_path / name, seed=seed) for name, seed in (("a", 7), ("b", 7), ("c", 8))
     )
-    for one in (first, second, other):
-        one.train()
+    for loop in (first, second, other):
+        loop.train()
     assert torch.equal(weights(first.model), weights(second.model))
     assert not torch.equal(weights(first.model), weights(other.model))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-def test_stopped_and_gone_on_it_ends_as_if_never_stopped(tmp_path, number):
-    whole = run(tmp_path / "whole")
-    whole.train()
+def test_a_run_that_is_stopped_and_resumed_ends_like_an_uninterrupted_one(tmp_path, number):
+    uninterrupted = run(tmp_path / "whole")
+    uninterrupted.train()
 
     def stop(moment):
         if moment.step in ask:
@@ -219,8 +219,8 @@ def test_stopped_and_gone_on_it_ends_as_if_never_stopped(tmp_path, number):
     ask = set()
     going = run(tmp_path / "stopped", watch=stop)
     progress = going.train()
-    assert torch.equal(weights(going.model), weights(whole.model))
-    assert progress.history == whole.state.history
+    assert torch.equal(weights(going.model), weights(uninterrupted.model))
+    assert progress.history == uninterrupted.state.history
     assert progress.audio_seconds == 24
 
 
@@ -231,14 +231,14 @@ def test_checkpoints_between_batches_change_nothing(tmp_path):
     assert torch.equal(weights(plain.model), weights(often.model))
 
 
-def test_a_batch_that_is_not_finite_is_named_counted_and_without_effect(tmp_path):
+def test_a_batch_that_is_not_finite_is_reported_and_changes_nothing(tmp_path):
     def plain():
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
 
     warnings = []
-    found = run(tmp_path / "bad", Regression(bad=[2]), model=plain(), epochs=2, warnings=warnings)
-    progress = found.train()
+    loop = run(tmp_path / "bad", Regression(bad=[2]), model=plain(), epochs=2, warnings=warnings)
+    progress = loop.train()
     assert len(progress.skipped) == 2
     assert "batch of 2" in progress.skipped[0]
     assert progress.skipped[0].startswith("epoch 1, batch ")
@@ -246,18 +246,18 @@ def test_a_batch_that_is_not_finite_is_named_counted_and_without_effect(tmp_path
 
     class Without(Regression):
         def epoch_batches(self, epoch):
-            return [one for one in super().epoch_batches(epoch) if one != [2]]
+            return [batch for batch in super().epoch_batches(epoch) if batch != [2]]
 
     clean = run(tmp_path / "clean", Without(), model=plain(), epochs=2)
     clean.train()
     # Batch statistics and Adam's moments too, to the last bit.
-    assert torch.equal(weights(found.model), weights(clean.model))
+    assert torch.equal(weights(loop.model), weights(clean.model))
     lines = [json.loads(line) for line in (tmp_path / "bad/log.jsonl").read_text().splitlines()]
     assert sum("skipped" in line for line in lines) == 2
-    assert all(math.isfinite(one["training"]["loss"]) for one in progress.history)
+    assert all(math.isfinite(entry["training"]["loss"]) for entry in progress.history)
 
 
-def test_too_many_of_them_stop_the_run(tmp_path):
+def test_too_many_batches_that_are_not_finite_stop_the_run(tmp_path):
     with pytest.raises(
         FloatingPointError, match=r"4 batches.*max_skipped is 3; the last: batch of"
     ):
@@ -272,15 +272,15 @@ def test_patience_and_the_best_epoch(tmp_path):
             type(self).calls += 1
             return torch.tensor([12.0, 0.0]) * abs(self.calls - 3), torch.tensor([12.0, 12.0])
 
-    found = run(tmp_path, Worsening(), epochs=50, patience=4)
-    progress = found.train()
+    loop = run(tmp_path, Worsening(), epochs=50, patience=4)
+    progress = loop.train()
     assert (progress.best_value, progress.epoch) == (0, 7)
     best = regression()
     assert checkpoint.load(tmp_path / "best", best, key="this run") == {"epoch": 3}
-    assert not torch.equal(weights(best), weights(found.model))
+    assert not torch.equal(weights(best), weights(loop.model))
 
 
-def test_a_validation_that_is_not_finite_is_no_best(tmp_path):
+def test_an_epoch_whose_validation_loss_is_not_finite_is_never_the_best(tmp_path):
     class Broken(Regression):
         calls = 0
 
@@ -296,9 +296,9 @@ def test_a_validation_that_is_not_finite_is_no_best(tmp_path):
     assert warnings == ["the validation loss of epoch 1 is nan"]
 
 
-def test_asked_to_stop_in_validation_nothing_is_lost(tmp_path):
-    whole = run(tmp_path / "whole")
-    whole.train()
+def test_a_signal_during_validation_loses_nothing(tmp_path):
+    uninterrupted = run(tmp_path / "whole")
+    uninterrupted.train()
 
     class Slow(Regression):
         def validate(self, model, stop):
@@ -311,11 +311,11 @@ def test_asked_to_stop_in_validation_nothing_is_lost(tmp_path):
     with pytest.raises(Stopped, match="stopped in epoch 1 before its validation"):
         run(tmp_path / "asked", Slow()).train()
     going = run(tmp_path / "asked", Slow())
-    assert going.train().history == whole.state.history
-    assert torch.equal(weights(going.model), weights(whole.model))
+    assert going.train().history == uninterrupted.state.history
+    assert torch.equal(weights(going.model), weights(uninterrupted.model))
 
 
-def test_what_a_kill_left_half_written_is_cleared_away(tmp_path):
+def test_temporary_files_of_a_killed_run_are_deleted(tmp_path):
     run(tmp_path, epochs=1).train()
     (tmp_path / ".checkpoint.0123").write_bytes(b"half")
     run(tmp_path, epochs=2).train()
@@ -339,19 +339,19 @@ def test_with_another_number_of_processes_the_epoch_begins_again(tmp_path):
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path):
-    found = run(tmp_path, Regression(held_out=False), epochs=3)
-    progress = found.train()
+    loop = run(tmp_path, Regression(held_out=False), epochs=3)
+    progress = loop.train()
     assert progress.history[0]["validation"] == {}
     best = regression()
     assert checkpoint.load(tmp_path / "best", best, key="this run") == {"epoch": 3}
-    assert torch.equal(weights(best), weights(found.model))
+    assert torch.equal(weights(best), weights(loop.model))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path):
-    whole = run(tmp_path / "whole")
-    whole.train()
+    uninterrupted = run(tmp_path / "whole")
+    uninterrupted.train()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    warnings, kept = [], []
+    warnings, loaded = [], []
 
     def fill(moment):
         if moment.step == 8:  # after the first epoch's checkpoint
@@ -360,40 +360,38 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_the_run_goes_on(tmp_path):
             model = regression()
             optimiser = torch.optim.Adam(model.parameters())
             path = tmp_path / "full/checkpoint"
-            kept.append(checkpoint.load(path, model, optimiser, key="this run"))
+            loaded.append(checkpoint.load(path, model, optimiser, key="this run"))
             best = regression()
-            kept.append(checkpoint.load(tmp_path / "full/best", best, key="this run"))
+            loaded.append(checkpoint.load(tmp_path / "full/best", best, key="this run"))
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     try:
-        found = run(tmp_path / "full", watch=fill, warnings=warnings)
-        found.train()
+        loop = run(tmp_path / "full", watch=fill, warnings=warnings)
+        loop.train()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert any("make room" in text for text in warnings)
-    assert kept[0]["epoch"] == 1
-    assert kept[1] == {"epoch": 1}  # its own epoch, though the second was better
-    assert (
-        found.state.history[1]["validation"]["loss"] < found.state.history[0]["validation"]["loss"]
-    )
-    assert torch.equal(weights(found.model), weights(whole.model))
+    assert loaded[0]["epoch"] == 1
+    assert loaded[1] == {"epoch": 1}  # its own epoch, though the second was better
+    assert loop.state.history[1]["validation"]["loss"] < loop.state.history[0]["validation"]["loss"]
+    assert torch.equal(weights(loop.model), weights(uninterrupted.model))
     assert not list((tmp_path / "full").glob(".*"))  # no half-written file is left
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path):
+def test_a_damaged_checkpoint_is_reported_and_without_it_the_previous_one_is_used(tmp_path):
     def stop(moment):
         if moment.step == 14:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    whole = run(tmp_path / "whole")
-    whole.train()
+    uninterrupted = run(tmp_path / "whole")
+    uninterrupted.train()
     with pytest.raises(Stopped):
         run(tmp_path / "run", watch=stop).train()
     path = tmp_path / "run/checkpoint"
     data = bytearray(path.read_bytes())
-    for place in (0, 40, len(data) // 2, len(data) - 1):
+    for index in (0, 40, len(data) // 2, len(data) - 1):
         bad = bytearray(data)
-        bad[place] ^= 1
+        bad[index] ^= 1
         path.write_bytes(bad)
         with pytest.raises(ValueError, match=r"damaged.*delete it, and the run goes on"):
             run(tmp_path / "run").train()
@@ -401,9 +399,9 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path):
     with pytest.raises(ValueError, match="damaged"):
         run(tmp_path / "run").train()
     path.unlink()
-    found = run(tmp_path / "run")
-    found.train()
-    assert torch.equal(weights(found.model), weights(whole.model))
+    loop = run(tmp_path / "run")
+    loop.train()
+    assert torch.equal(weights(loop.model), weights(uninterrupted.model))
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

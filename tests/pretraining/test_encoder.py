@@ -42,7 +42,7 @@ def padded(mels, filler=0.0):
 
 @pytest.mark.parametrize("filler", [0.0, 1e4])
 @pytest.mark.parametrize("lengths", [(9, 5, 1), (1, 1), (3,), (17, 17, 2, 16)])
-def test_a_padded_batch_gives_what_each_utterance_gives_alone(lengths, filler):
+def test_features_of_a_padded_batch_are_those_of_each_utterance_alone(lengths, filler):
     model, mels = encoder(), utterances(lengths)
     together = model(*padded(mels, filler))
     for row, mel in zip(together, mels, strict=True):
@@ -52,15 +52,15 @@ def test_a_padded_batch_gives_what_each_utterance_gives_alone(lengths, filler):
         assert (row[len(mel) :] == 0).all()
 
 
-def test_mel_turned_round_in_memory_is_the_same():
+def test_the_memory_layout_of_the_mel_does_not_matter():
     model, (batch, lengths) = encoder(), padded(utterances((9, 5, 1)), 1e4)
     turned = batch.transpose(1, 2).contiguous().transpose(1, 2)
     assert torch.equal(model(turned, lengths), model(batch, lengths))
 
 
-def test_padding_does_not_move_gradients_or_batch_statistics():
+def test_padding_changes_neither_gradients_nor_batch_statistics():
     """Training on a padded batch is training on its frames: the filler can be anything."""
-    found = []
+    gradients = []
     for filler in (0.0, 1e4):
         model = encoder().train()
         model.recurrent_dropout.p = 0.0
@@ -68,19 +68,19 @@ def test_padding_does_not_move_gradients_or_batch_statistics():
             if isinstance(module, torch.nn.Dropout | torch.nn.Dropout2d):
                 module.p = 0.0
         model(*padded(utterances((9, 5, 2)), filler)).square().sum().backward()
-        statistics = [one.clone() for one in model.buffers()]
-        found.append([p.grad for p in model.parameters()] + statistics)
-    for one, other in zip(*found, strict=True):
-        assert torch.equal(one, other)
+        statistics = [buffer.clone() for buffer in model.buffers()]
+        gradients.append([p.grad for p in model.parameters()] + statistics)
+    for first, other in zip(*gradients, strict=True):
+        assert torch.equal(first, other)
 
 
-def test_frames_come_out_as_they_go_in():
+def test_there_are_as_many_features_as_frames():
     model = encoder()
     for n in (1, 2, 31):
         assert model(torch.zeros(2, n, 12)).shape == (2, n, 7)
 
 
-def test_a_signal_gives_what_its_log_mel_gives():
+def test_features_of_a_signal_are_those_of_its_log_mel():
     model = encoder(EncoderSettings(channels=(4,), convolutions=1, pools=(8,), recurrent_layers=1))
     rng = np.random.default_rng(1)
     signals = [0.1 * rng.standard_normal(n).astype(np.float32) for n in (16_000, 9_000)]
@@ -99,14 +99,14 @@ def test_a_signal_gives_what_its_log_mel_gives():
 
 
 @pytest.mark.parametrize("seconds", [0.025, 0.0349, 0.035, 1.0])
-def test_log_mel_is_the_one_of_audio(seconds):
+def test_log_mel_is_that_of_audio(seconds):
     rng = np.random.default_rng(2)
     signal = (0.1 * rng.standard_normal(round(seconds * 16_000))).astype(np.float32)
-    found, frames = LogMel(80)(torch.from_numpy(signal)[None])
+    mel, frames = LogMel(80)(torch.from_numpy(signal)[None])
     expected = log_mel(signal)
-    assert found.shape[1:] == expected.shape
+    assert mel.shape[1:] == expected.shape
     assert frames.tolist() == [len(expected)]
-    np.testing.assert_allclose(found[0], expected, atol=1e-3)  # float32 FFTs of different libraries
+    np.testing.assert_allclose(mel[0], expected, atol=1e-3)  # float32 FFTs of different libraries
 
 
 def test_a_signal_shorter_than_a_window_is_refused():
@@ -125,10 +125,10 @@ def test_the_papers_encoder_has_the_authors_number_of_parameters():
 def test_without_dense_layers_the_features_are_the_lstms():
     sizes = {"recurrent_layers": 1, "recurrent_units": 7, "dense_layers": 0, "dimensions": 14}
     model = encoder(EncoderSettings(channels=(4,), convolutions=1, pools=(8,), **sizes)).eval()
-    given = []
-    model.recurrent[0].register_forward_hook(lambda module, x, y: given.append(y))
+    outputs = []
+    model.recurrent[0].register_forward_hook(lambda module, x, y: outputs.append(y))
     features = model(torch.randn(2, 9, 80))
-    assert torch.equal(features, given[0].transpose(0, 1))
+    assert torch.equal(features, outputs[0].transpose(0, 1))
 
 
 def test_gradients_reach_every_parameter():
@@ -153,9 +153,9 @@ def test_the_lstm_is_torchs_own_on_packed_sequences():
     x = torch.randn(7, 3, 4)
     expected = pad_packed_sequence(theirs(pack_padded_sequence(x, lengths))[0])[0]
     inside = mask(lengths, 7).T[..., None]
-    found = ours(x, reversal(lengths, 7)) * inside
+    outputs = ours(x, reversal(lengths, 7)) * inside
     # float32 sums in another order.
-    np.testing.assert_allclose(found.detach(), expected.detach(), atol=1e-6)
+    np.testing.assert_allclose(outputs.detach(), expected.detach(), atol=1e-6)
 
 
 def test_reversal_worked_by_hand():
@@ -169,7 +169,7 @@ def test_reversal_is_its_own_inverse():
     assert rows[rows].tolist() == list(range(20))
 
 
-def test_activated_is_a_leaky_relu_with_frames_set_to_0():
+def test_masked_leaky_relu_is_a_leaky_relu_with_frames_set_to_0():
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     beyond = torch.tensor([1, 5])
@@ -181,7 +181,7 @@ def test_activated_is_a_leaky_relu_with_frames_set_to_0():
 
 
 @pytest.mark.parametrize("pool", [1, 2, 3])
-def test_pooled_is_max_pool2d(pool):
+def test_max_pool_is_torchs_max_pool2d(pool):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True)  # 7 bands: some are left
     y = MaxPool.apply(x, pool)
@@ -210,6 +210,6 @@ def test_frame_norm_alone_is_batch_norm():
         ({"recurrent_units": 2.5}, "recurrent_units is 2.5"),
     ],
 )
-def test_sizes_that_can_not_be_are_refused(choices, message):
+def test_impossible_sizes_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
         EncoderSettings(**choices)

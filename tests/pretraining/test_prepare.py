@@ -10,15 +10,15 @@ import toy
 from toy import prepared
 
 
-def test_clips_and_statistics_are_those_made_by_hand(manifest, tmp_path):
+def test_clips_and_statistics_are_those_computed_by_hand(manifest, tmp_path):
     names = ("toy:level", "toy:bands", "column:age", "column:colour")
-    found = prepared(manifest, names, tmp_path / "store", validation="0")
-    targets = {target.name: target for target in found.targets}
+    result = prepared(manifest, names, tmp_path / "store", validation="0")
+    targets = {target.name: target for target in result.targets}
     corpus = read_corpus(manifest)
     mels, levels, ages = [], [], []
     for k, segment in enumerate(corpus):
         signal = soundfile.read(segment.path, dtype="float32")[0]
-        mel, values = found.clips.read(k)
+        mel, values = result.clips.read(k)
         expected = audio.log_mel(signal)
         np.testing.assert_allclose(mel, expected, atol=0.04)  # half precision at 100 dB
         level = toy.level(signal, 16_000)
@@ -48,25 +48,25 @@ def test_clips_and_statistics_are_those_made_by_hand(manifest, tmp_path):
     np.testing.assert_allclose(shares[1], red / len(mel))
 
 
-def test_workers_and_a_second_run_find_the_same(manifest, tmp_path):
+def test_two_processes_and_a_second_run_give_the_same_statistics(manifest, tmp_path):
     names = ("toy:level", "toy:bands")
     first = prepared(manifest, names, tmp_path / "store", jobs=2)
     for other in (
         prepared(manifest, names, tmp_path / "store"),
         prepared(manifest, names, tmp_path / "b"),
     ):
-        for one, two in zip(first.targets, other.targets, strict=True):
-            assert np.array_equal(one.mean, two.mean)
-            assert np.array_equal(one.standard_deviation, two.standard_deviation)
+        for target, two in zip(first.targets, other.targets, strict=True):
+            assert np.array_equal(target.mean, two.mean)
+            assert np.array_equal(target.standard_deviation, two.standard_deviation)
         assert np.array_equal(first.clips.held_out, other.clips.held_out)
 
 
-def test_statistics_are_of_training_clips_alone(manifest, tmp_path):
-    found = prepared(manifest, ("toy:level",), tmp_path / "store", validation="0.25")
-    clips = found.clips
+def test_statistics_are_of_training_clips_only(manifest, tmp_path):
+    result = prepared(manifest, ("toy:level",), tmp_path / "store", validation="0.25")
+    clips = result.clips
     assert clips.held_out.sum() == 6  # a quarter of 24
     levels = [clips.read(k)[1]["toy:level"] for k in np.flatnonzero(~clips.held_out)]
-    np.testing.assert_allclose(found.targets[2].mean, np.nanmean(np.concatenate(levels)))
+    np.testing.assert_allclose(result.targets[2].mean, np.nanmean(np.concatenate(levels)))
     other = prepared(manifest, ("toy:level",), tmp_path / "store", validation="0.25", seed=1)
     assert not np.array_equal(clips.held_out, other.clips.held_out)
 
@@ -78,8 +78,8 @@ def test_splits(tmp_path):
     lines = [f"{row},{split}" for row, split in zip(rows, ["split", *splits], strict=True)]
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
     manifest, store = tmp_path / "manifest.csv", tmp_path / "store"
-    found = prepared(manifest, (), store, split="train", validation="dev").clips
-    assert (len(found), found.held_out.sum()) == (18, 6)
+    clips = prepared(manifest, (), store, split="train", validation="dev").clips
+    assert (len(clips), clips.held_out.sum()) == (18, 6)
     with pytest.raises(ValueError, match="validation is the split 'test'; say with split"):
         prepared(manifest, (), store, validation="test")
     with pytest.raises(ValueError, match="no segment is of split 'valid'; there are dev, test"):
@@ -88,7 +88,7 @@ def test_splits(tmp_path):
         prepared(manifest, (), store, validation="1.5")
 
 
-def test_segments_of_a_recording_are_clips_of_their_own(tmp_path):
+def test_each_segment_of_a_recording_is_a_clip(tmp_path):
     rng = np.random.default_rng(0)
     signal = np.concatenate([toy.voice(rng, k % 3, 0.5) for k in range(6)])
     soundfile.write(tmp_path / "long.wav", signal, 16_000)
@@ -98,26 +98,26 @@ def test_segments_of_a_recording_are_clips_of_their_own(tmp_path):
     mel = audio.log_mel(soundfile.read(tmp_path / "long.wav", dtype="float32")[0])
     assert len(clips) == 6
     for k in range(6):
-        found, values = clips.read(k)
+        clip, values = clips.read(k)
         # Frames whose centres lie in the segment: from 50 k on, 40 of them, but for the first's.
         first = max(0, round((k / 2 - 0.0125) / 0.01 + 0.25))
-        np.testing.assert_allclose(found, mel[first : first + len(found)], atol=0.04)
-        assert len(found) in (39, 40)
-        assert len(values["toy:level"]) == len(found)
+        np.testing.assert_allclose(clip, mel[first : first + len(clip)], atol=0.04)
+        assert len(clip) in (39, 40)
+        assert len(values["toy:level"]) == len(clip)
 
 
-def test_long_clips_are_left_out_and_named_but_are_no_fault(manifest, tmp_path):
-    found = prepared(manifest, (), tmp_path / "store", longest=0.45, validation="0")
-    long = [one for one in found.rejected if one.reason == "longer-than-longest"]
+def test_long_clips_are_left_out_and_listed_but_not_counted_as_bad(manifest, tmp_path):
+    result = prepared(manifest, (), tmp_path / "store", longest=0.45, validation="0")
+    long = [row for row in result.rejected if row.reason == "longer-than-longest"]
     assert long
-    assert len(long) + len(found.clips) == 24
-    assert found.clips.frames.max() * audio.HOP <= 0.45
+    assert len(long) + len(result.clips) == 24
+    assert result.clips.frames.max() * audio.HOP <= 0.45
     assert "longest is 0.45 s" in long[0].detail
     with pytest.raises(ValueError, match=r"24 longer than 0\.2 s"):
         prepared(manifest, (), tmp_path / "store", longest=0.2)
 
 
-def test_bad_recordings_are_named_and_the_rest_is_as_if_alone(manifest, tmp_path):
+def test_bad_recordings_are_listed_and_do_not_change_the_rest(manifest, tmp_path):
     alone = prepared(manifest, ("toy:level",), tmp_path / "store", validation="0")
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "text.wav").write_text("not a sound")
@@ -128,12 +128,12 @@ def test_bad_recordings_are_named_and_the_rest_is_as_if_alone(manifest, tmp_path
             file.write(f"{name}.wav,low,1,red\n")
     with pytest.raises(TooManyBad, match="5 of 29 segments"):
         prepared(manifest, ("toy:level",), tmp_path / "store", validation="0")
-    found = prepared(manifest, ("toy:level",), tmp_path / "store", validation="0", max_bad=0.5)
-    reasons = sorted(one.reason for one in found.rejected)
+    result = prepared(manifest, ("toy:level",), tmp_path / "store", validation="0", max_bad=0.5)
+    reasons = sorted(row.reason for row in result.rejected)
     expected = ["empty-file", "missing-file", "silent", "too-short", "unsupported-format"]
     assert reasons == expected
-    for one, other in zip(alone.targets, found.targets, strict=True):
-        assert np.array_equal(one.mean, other.mean)
+    for target, same in zip(alone.targets, result.targets, strict=True):
+        assert np.array_equal(target.mean, same.mean)
 
 
 def test_a_constant_or_absent_pseudo_label_is_refused(manifest, tmp_path):

@@ -54,17 +54,17 @@ def sample(
 ) -> Sample:
     """A run whose workers end at these ratios, 0.5 if not given; a constant guess costs each 2."""
     targets = [*(speech() if own is None else own), *labels]
-    workers = [one for one in targets if one.weight]
+    workers = [target for target in targets if target.weight]
     kept = kept or epochs
     history = []
     for epoch in range(1, epochs + 1):
         held_out = {}
-        for one in workers:
-            ratio = (ratios or {}).get(one.name, 0.5)
-            held_out[one.name] = 2 * (ratio + 0.1 * abs(epoch - kept))
+        for target in workers:
+            ratio = (ratios or {}).get(target.name, 0.5)
+            held_out[target.name] = 2 * (ratio + 0.1 * abs(epoch - kept))
         training = {name: 0.9 * value for name, value in held_out.items()}
-        for found in (training, held_out):
-            found["loss"] = sum(one.weight * found[one.name] for one in workers)
+        for values in (training, held_out):
+            values["loss"] = sum(target.weight * values[target.name] for target in workers)
         history.append(
             {"epoch": epoch, "training": training, "validation": held_out if validation else {}}
         )
@@ -81,9 +81,9 @@ def sample(
         "parameters": 621824,
     }
     if validation:
-        about["constant_guess"] = {one.name: 2.0 for one in workers}
+        about["constant_guess"] = {target.name: 2.0 for target in workers}
     settings = PretrainSettings(
-        {one.name: one.weight for one in labels},
+        {target.name: target.weight for target in labels},
         mel=targets[0].weight,
         mfcc=targets[1].weight,
         epochs=epochs,
@@ -151,24 +151,24 @@ CASES = {
 
 @pytest.fixture(params=CASES, scope="module")
 def case(request: pytest.FixtureRequest) -> tuple[Sample, str, Page]:
-    found = CASES[request.param]()
+    pretraining = CASES[request.param]()
     if request.param == "odd, one epoch":
-        found[0].result.update(epochs=1, best_epoch=1)
-    source = render(*found)
-    return found, source, Page(source)
+        pretraining[0].result.update(epochs=1, best_epoch=1)
+    source = render(*pretraining)
+    return pretraining, source, Page(source)
 
 
-def run(found: Sample) -> losses.LossCurves:
-    return losses.LossCurves.of(*found)
+def run(pretraining: Sample) -> losses.LossCurves:
+    return losses.LossCurves.of(*pretraining)
 
 
 # ------------------------------------------------------------------------------------ the page
 
 
-def test_every_section_is_there(case: tuple[Sample, str, Page]) -> None:
+def test_the_page_has_every_section(case: tuple[Sample, str, Page]) -> None:
     _, source, page = case
-    found = [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
-    assert tuple(found) == SECTIONS
+    sections = [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
+    assert tuple(sections) == SECTIONS
     assert source.endswith("</html>")
 
 
@@ -186,8 +186,8 @@ def test_nothing_is_fetched_or_run(case: tuple[Sample, str, Page]) -> None:
 
 
 def test_undefined_values_are_never_printed(case: tuple[Sample, str, Page]) -> None:
-    found, source, page = case
-    for text in (page.text, card(found[0])):
+    pretraining, source, page = case
+    for text in (page.text, card(pretraining[0])):
         assert not re.search(r"\b(nan|inf|None|True|False)\b(?! of the)", text)
     assert not re.search(r"\bnan\b", source, flags=re.IGNORECASE)
 
@@ -234,14 +234,16 @@ def test_hostile_names_are_inert() -> None:
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "語" * 40, "x" * 300, "\x00", "…", "`", "🎤"])
 def test_any_name_can_be_shown(name: str) -> None:
-    found = sample(number("m:" + name), number("n:" + name), categories(name, name, "b"))
-    assert render(*found).endswith("</html>")
-    assert card(found[0])
+    pretraining = sample(number("m:" + name), number("n:" + name), categories(name, name, "b"))
+    assert render(*pretraining).endswith("</html>")
+    assert card(pretraining[0])
 
 
 def test_the_kept_epoch_and_the_figures_are_in_the_table() -> None:
-    found = sample(number("F0", weight=0.25), epochs=4, kept=3, ratios={"F0": 0.25, "mel": 0.75})
-    page = Page(render(*found))
+    pretraining = sample(
+        number("F0", weight=0.25), epochs=4, kept=3, ratios={"F0": 0.25, "mel": 0.75}
+    )
+    page = Page(render(*pretraining))
     assert (
         "The weights are those of epoch 3, which had the lowest loss on held-out speech."
         in page.text
@@ -251,25 +253,25 @@ def test_the_kept_epoch_and_the_figures_are_in_the_table() -> None:
     # ratio, validation, constant guess, training, weight
     assert row[1].split() == ["0.25", "0.500", "2.000", "0.450", "0.25"]
     # 0.25 · 0.5 + 1.5 + 1 of 0.25 · 2 + 2 + 2
-    whole = page.text[page.text.index("all together") :].split()
-    assert whole[7:10] == ["0.58", "2.625", "4.500"]
+    cells = page.text[page.text.index("all together") :].split()
+    assert cells[7:10] == ["0.58", "2.625", "4.500"]
     assert "× 112 real time" in page.text  # 5600 s in 50 s
 
 
-def test_weights_are_told_once_if_they_are_alike() -> None:
+def test_equal_weights_are_stated_once() -> None:
     assert losses.targets_sentence(three()[0]) == (
         "At every frame it had to predict 3 pseudo-labels, loudness, own:flux and own:zcr; and the "
         "speech itself, as log-mel and MFCC, each with weight 1."
     )
-    found, _ = sample(number("F0", weight=0.5), own=speech(1.0, 0.0))
-    assert losses.targets_sentence(found) == (
+    config, _ = sample(number("F0", weight=0.5), own=speech(1.0, 0.0))
+    assert losses.targets_sentence(config) == (
         "At every frame it had to predict 1 pseudo-label, F0 (0.5); and the speech itself, as "
         "log-mel (1). The weights in its loss are in brackets."
     )
-    found, _ = sample(number("F0", weight=2.0), own=speech(0.0, 0.0))
-    assert losses.targets_sentence(found).endswith("1 pseudo-label, F0, with weight 2.")
-    found, _ = sample(own=speech(1.0, 0.0))
-    assert losses.aim(found) == "to reconstruct the speech itself (log-mel)"
+    config, _ = sample(number("F0", weight=2.0), own=speech(0.0, 0.0))
+    assert losses.targets_sentence(config).endswith("1 pseudo-label, F0, with weight 2.")
+    config, _ = sample(own=speech(1.0, 0.0))
+    assert losses.aim(config) == "to reconstruct the speech itself (log-mel)"
 
 
 # ------------------------------------------------------------------------------------ the verdict
@@ -325,14 +327,14 @@ def test_no_remark_without_a_ratio(validation: float | None, without: float | No
         ),
     ],
 )
-def test_verdict_counts_who_learned(ratios: dict[str, float], text: str) -> None:
-    found = sample(number("F0"), number("own:flux"), ratios=ratios)
-    assert losses.verdict(run(found)) == text
-    assert text in Page(render(*found)).text
+def test_the_verdict_counts_the_workers_that_learned(ratios: dict[str, float], text: str) -> None:
+    pretraining = sample(number("F0"), number("own:flux"), ratios=ratios)
+    assert losses.verdict(run(pretraining)) == text
+    assert text in Page(render(*pretraining)).text
     marked = [ratio for ratio in ratios.values() if ratio > losses.HARDLY]
-    rows = render(*found).count('<tr class="idle">') - bool(run(found).total.remark)
+    rows = render(*pretraining).count('<tr class="idle">') - bool(run(pretraining).total.remark)
     assert rows == len(marked)
-    assert len(losses.warnings(found[0], run(found))) == bool(marked)
+    assert len(losses.warnings(pretraining[0], run(pretraining))) == bool(marked)
 
 
 @pytest.mark.parametrize(
@@ -344,45 +346,45 @@ def test_verdict_counts_who_learned(ratios: dict[str, float], text: str) -> None
               "speech. F0 is no better than a constant guess."),
     ],
 )  # fmt: skip
-def test_verdict_of_one_worker(ratio: float, text: str) -> None:
-    found = sample(number("F0"), own=speech(0.0, 0.0), ratios={"F0": ratio})
-    assert losses.verdict(run(found)) == text
+def test_the_verdict_on_one_worker(ratio: float, text: str) -> None:
+    pretraining = sample(number("F0"), own=speech(0.0, 0.0), ratios={"F0": ratio})
+    assert losses.verdict(run(pretraining)) == text
 
 
 def test_without_validation_only_training_is_shown() -> None:
-    found = CASES["no validation"]()
-    page = Page(render(*found))
-    assert losses.verdict(run(found)).startswith("Nothing was held out")
+    pretraining = CASES["no validation"]()
+    page = Page(render(*pretraining))
+    assert losses.verdict(run(pretraining)).startswith("Nothing was held out")
     assert "No validation" in page.text
     assert "The weights are those of epoch 4, the last." in page.text
     for text in ("Ratio", "onstant guess"):
         assert text not in page.text
-    assert "held out for validation" not in card(found[0])
-    assert "Nothing was held out" in card(found[0])
+    assert "held out for validation" not in card(pretraining[0])
+    assert "Nothing was held out" in card(pretraining[0])
 
 
-def test_a_worker_without_a_held_out_frame_is_not_judged() -> None:
-    found = odd()
-    parts = {one.key: one for one in run(found).workers}
+def test_a_worker_without_a_held_out_loss_has_no_ratio() -> None:
+    pretraining = odd()
+    parts = {worker.key: worker for worker in run(pretraining).workers}
     for name in ("own:gone", "own:far", "own:flat"):
         assert parts[name].ratio is None
     assert "No loss on held-out speech for own:gone, own:far and own:flat." in (
-        losses.warnings(found[0], run(found))
+        losses.warnings(pretraining[0], run(pretraining))
     )
-    assert losses.speed(found[0]) == ""
+    assert losses.speed(pretraining[0]) == ""
 
 
-def test_one_epoch_is_said_as_one() -> None:
-    found = CASES["one epoch"]()
-    assert losses.training_sentence(found[0]) == (
+def test_sentences_on_one_epoch() -> None:
+    pretraining = CASES["one epoch"]()
+    assert losses.training_sentence(pretraining[0]) == (
         "It was trained on 1.2 h of speech (1,456 clips) for 1 epoch."
     )
-    assert losses.total_loss_sentence(run(found)).startswith(
+    assert losses.total_loss_sentence(run(pretraining)).startswith(
         "One epoch: the total loss on held-out speech"
     )
 
 
-def test_what_came_of_the_epochs_is_said() -> None:
+def test_sentences_on_several_epochs() -> None:
     best_inside = losses.total_loss_sentence(run(sample(number("F0"), epochs=5, kept=3)))
     assert "It was lowest in epoch 3, at 3.000." in best_inside
     best_last = losses.total_loss_sentence(run(sample(number("F0"), epochs=5)))
@@ -403,15 +405,15 @@ def test_categories_are_named_with_their_shares() -> None:
 
 
 def test_skipped_batches_and_clips_left_out_are_named() -> None:
-    found = sample(number("F0"), skipped=["epoch 1, batch 2: a.flac at 0.50 s"])
-    page = Page(render(*found))
+    pretraining = sample(number("F0"), skipped=["epoch 1, batch 2: a.flac at 0.50 s"])
+    page = Page(render(*pretraining))
     assert "1 of 33 batches had a loss or gradient that is not finite" in page.text
     assert "epoch 1, batch 2: a.flac at 0.50 s" in page.text
     assert "7 clips left out" in page.text
-    assert "1 batch of 33 skipped" in card(found[0])
+    assert "1 batch of 33 skipped" in card(pretraining[0])
 
 
-def test_the_ranking_that_chose_is_told() -> None:
+def test_the_ranking_of_the_pseudo_labels_is_named() -> None:
     config, history = three()
     about = {
         "file": "ranking.json", "digest": "cd" * 32, "label": "speaker", "estimator": "robust",
@@ -428,9 +430,9 @@ def test_the_ranking_that_chose_is_told() -> None:
 # ------------------------------------------------------------------------------------ the figures
 
 
-def test_names_that_look_alike_in_a_panel_are_numbered() -> None:
-    found = sample(*(number(f"m:{'x' * 40}{k}{'y' * 40}") for k in range(2)))
-    names = curves._names(run(found), 12)
+def test_names_that_are_shortened_to_the_same_text_are_numbered() -> None:
+    pretraining = sample(*(number(f"m:{'x' * 40}{k}{'y' * 40}") for k in range(2)))
+    names = curves._names(run(pretraining), 12)
     assert len(set(names)) == 4
     assert names[0].endswith("#1")
 
@@ -457,7 +459,7 @@ def test_card_says_how_to_load_and_what_goes_in_and_out() -> None:
     assert "{{" not in text
 
 
-def test_licence_is_told_only_where_opensmile_computed_something() -> None:
+def test_the_licence_is_stated_only_if_opensmile_computed_something() -> None:
     own = sample(number("own:flux"), number("loudness", "function:my.opensmile:f"))
     assert LICENCE in card(three()[0])
     assert "openSMILE" in Page(render(*three())).text
@@ -465,7 +467,7 @@ def test_licence_is_told_only_where_opensmile_computed_something() -> None:
     assert "openSMILE" not in Page(render(*own)).text
 
 
-def test_tables_of_the_card_are_whole() -> None:
+def test_rows_of_the_cards_table_have_equally_many_cells() -> None:
     for name in ("three", "no validation", "hostile"):
         text = card(CASES[name]()[0])
         rows = [line for line in text.splitlines() if line.startswith("|")]

@@ -13,12 +13,12 @@ def test_summaries_add_up_to_the_summary_of_all():
     for part in parts[1:]:
         total = total + Summary.of(part)
     np.testing.assert_array_equal(total.count, np.isfinite(values).sum(axis=0))
-    # The second column's mean is a million times its deviation: sums of squares would lose it.
+    # The second mean is a million standard deviations: sums of squares would lose the variance.
     np.testing.assert_allclose(total.mean, np.nanmean(values, axis=0), rtol=1e-12)
     np.testing.assert_allclose(total.standard_deviation, np.nanstd(values, axis=0), rtol=1e-9)
 
 
-def test_a_summary_of_nothing_counts_nothing():
+def test_a_summary_without_values_has_count_0():
     total = Summary.of(np.full((3, 1), np.nan)) + Summary.of(np.array([2.0, 4.0]))
     assert (total.count[0], total.mean[0], total.standard_deviation[0]) == (2, 3, 1)
 

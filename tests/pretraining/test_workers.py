@@ -48,14 +48,14 @@ def test_absolute_error_against_a_plain_loop():
     rng = np.random.default_rng(0)
     worker = Worker(4, target("z", 3))
     predicted = torch.tensor(rng.standard_normal((10, 3)), dtype=torch.float32)
-    wanted = rng.standard_normal((10, 3)).astype(np.float32)
-    wanted[2], wanted[5, 1] = np.nan, np.nan
-    total, count = worker.loss(predicted, torch.from_numpy(wanted))
+    values = rng.standard_normal((10, 3)).astype(np.float32)
+    values[2], values[5, 1] = np.nan, np.nan
+    total, count = worker.loss(predicted, torch.from_numpy(values))
     errors = [
-        abs(float(predicted[i, k]) - wanted[i, k])
+        abs(float(predicted[i, k]) - values[i, k])
         for i in range(10)
         for k in range(3)
-        if not np.isnan(wanted[i, k])
+        if not np.isnan(values[i, k])
     ]
     assert float(total) == pytest.approx(sum(errors) / 3, rel=1e-6)
     assert float(count) == pytest.approx(len(errors) / 3)
@@ -86,44 +86,46 @@ def test_losses_of_a_padded_batch_are_those_of_its_clips():
     """Padded frames never count: in no loss, and in nothing that a loss depends on."""
     lengths = [12, 7, 3]
     z = torch.randn(22, 1)
-    whole = batch(lengths, z=z)
-    found = model(target("z")).eval()
-    sums, counts = found(whole)
+    together = batch(lengths, z=z)
+    network = model(target("z")).eval()
+    sums, counts = network(together)
     assert counts.tolist() == [22, 22, 22]
-    alone, at = torch.zeros(3), 0
+    alone, first = torch.zeros(3), 0
     for row, n in enumerate(lengths):
-        one = ClipBatch(whole.mel[row : row + 1, :n], torch.tensor([n]), {"z": z[at : at + n]})
-        alone += found(one)[0]
-        at += n
+        clip = ClipBatch(
+            together.mel[row : row + 1, :n], torch.tensor([n]), {"z": z[first : first + n]}
+        )
+        alone += network(clip)[0]
+        first += n
     # float32 sums in another order.
     np.testing.assert_allclose(sums.detach(), alone.detach(), rtol=1e-5)
 
 
 def test_speech_is_its_own_target():
-    found = model()
+    network = model()
     data = batch([5, 2])
     inside = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], dtype=torch.bool)
-    wanted = found.target_values(data, inside)
+    targets = network.target_values(data, inside)
     frames = torch.cat([data.mel[0], data.mel[1, :2]])
-    assert torch.equal(wanted["mel"], frames)  # mean 0, deviation 1
+    assert torch.equal(targets["mel"], frames)  # mean 0, standard deviation 1
     expected = frames @ torch.from_numpy(audio.cepstral_basis(80, 40).copy())
-    np.testing.assert_allclose(wanted["mfcc"], expected, atol=1e-6)
+    np.testing.assert_allclose(targets["mfcc"], expected, atol=1e-6)
 
 
-def test_a_worker_of_weight_0_is_not_there():
+def test_a_target_of_weight_0_has_no_worker():
     settings = PretrainSettings.from_dict({"encoder": TINY, "mfcc": 0.0}, {})
     mfcc = Target("mfcc", "mfcc", 0.0, np.zeros(40), np.ones(40))
-    found = PretrainingModel(settings, [target("mel", 80), mfcc, target("z")])
-    assert [worker.name for worker in found._workers] == ["mel", "z"]
+    network = PretrainingModel(settings, [target("mel", 80), mfcc, target("z")])
+    assert [worker.name for worker in network._workers] == ["mel", "z"]
     with pytest.raises(ValueError, match="nothing to predict"):
         PretrainSettings.from_dict({"mel": 0, "mfcc": 0}, {})
 
 
 def test_gradients_reach_every_parameter():
-    found = model(target("z"), target("c", categories=("a", "b"), mean=(0.5, 0.5))).train()
-    sums, counts = found(batch([9, 4], z=torch.randn(13, 1), c=torch.randint(0, 2, (13,))))
+    network = model(target("z"), target("c", categories=("a", "b"), mean=(0.5, 0.5))).train()
+    sums, counts = network(batch([9, 4], z=torch.randn(13, 1), c=torch.randint(0, 2, (13,))))
     (sums / counts).sum().backward()
-    for name, parameter in found.named_parameters():
+    for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
 
@@ -131,42 +133,44 @@ def test_gradients_reach_every_parameter():
 def test_constant_guess_losses_worked_by_hand():
     z = torch.tensor([[0.0]] * 6 + [[3.0]] * 4)
     codes = torch.tensor([0] * 8 + [1] * 2)
-    found = model(target("z"), target("c", categories=("a", "b"), mean=(0.8, 0.2)))
+    network = model(target("z"), target("c", categories=("a", "b"), mean=(0.8, 0.2)))
     data = batch([10], z=z, c=codes)
-    sums, counts = found.constant_guess_losses(data)
+    sums, counts = network.constant_guess_losses(data)
     mel = float(data.mel.square().mean())
     by_hand = [mel, None, 1.2, -0.8 * math.log(0.8) - 0.2 * math.log(0.2)]
     for value, expected in zip((sums / counts).tolist(), by_hand, strict=True):
         assert expected is None or value == pytest.approx(expected, rel=1e-5)
-    sums, counts = found.constant_guess_losses(data, {"z": torch.tensor([3.0])})
+    sums, counts = network.constant_guess_losses(data, {"z": torch.tensor([3.0])})
     assert float(sums[2] / counts[2]) == pytest.approx(1.8)
 
 
-def test_a_batch_is_its_clips_one_after_another(tmp_path, monkeypatch):
+def test_a_batch_concatenates_its_clips(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(toy.__file__.rpartition("/")[0])
     names = {"toy:level": 1.0, "toy:bands": 1.0, "column:colour": 1.0}
     settings = PretrainSettings.of("small", names, validation="0")
     candidates = pseudolabels.parse_candidates(list(names))
     plan = Plan.of(candidates, tmp_path / "store", unvoiced="published", mel=True)
-    found = prepare(read_corpus(toy.corpus(tmp_path)), plan, settings, jobs=1)
-    data = read_batch(found.clips, found.targets, np.array([4, 0]))
-    level = found.targets[2]
-    at = 0
+    prepared = prepare(read_corpus(toy.corpus(tmp_path)), plan, settings, jobs=1)
+    data = read_batch(prepared.clips, prepared.targets, np.array([4, 0]))
+    level = prepared.targets[2]
+    first = 0
     for row, clip in enumerate((4, 0)):
-        mel, values = found.clips.read(clip)
+        mel, values = prepared.clips.read(clip)
         n = len(mel)
         assert int(data.lengths[row]) == n
         np.testing.assert_array_equal(data.mel[row, :n], mel)
         expected = (values["toy:level"] - level.mean) / level.standard_deviation
-        np.testing.assert_allclose(data.labels["toy:level"][at : at + n, 0], expected, rtol=1e-6)
-        np.testing.assert_array_equal(
-            data.labels["column:colour"][at : at + n], values["column:colour"]
+        np.testing.assert_allclose(
+            data.labels["toy:level"][first : first + n, 0], expected, rtol=1e-6
         )
-        at += n
-    assert data.labels["toy:bands"].shape == (at, 3)
+        np.testing.assert_array_equal(
+            data.labels["column:colour"][first : first + n], values["column:colour"]
+        )
+        first += n
+    assert data.labels["toy:bands"].shape == (first, 3)
 
 
-def test_encoder_settings_travel():
+def test_settings_are_restored_from_their_dict():
     settings = PretrainSettings.from_dict({"encoder": TINY}, {"F0": 2.0})
     again = PretrainSettings.from_dict(
         {k: v for k, v in settings.to_dict().items() if k != "pseudo_labels"}, {"F0": 2.0}
@@ -176,25 +180,25 @@ def test_encoder_settings_travel():
 
 
 def test_targets_are_not_rounded_by_autocast():
-    found, data = model(target("z")).eval(), batch([12, 7], z=torch.randn(19, 1))
+    network, data = model(target("z")).eval(), batch([12, 7], z=torch.randn(19, 1))
     data.mel = 30 * data.mel - 60
-    plain = found(data)[0]
+    plain = network(data)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = found(data)[0]
+        rounded = network(data)[0]
     # The prediction is in bfloat16, 3 digits; of targets in it, the mean alone would be off by 0.1.
     np.testing.assert_allclose(rounded.detach(), plain.detach(), rtol=1e-3)
 
 
-def test_frames_around_are_evenly_apart_and_the_frame_itself_is_one():
+def test_context_offsets_are_evenly_spaced_and_include_0():
     assert context_offsets(0) == (0,)
     assert context_offsets(2) == (-2, -1, 0, 1, 2)
     assert context_offsets(8) == (-8, -6, -4, -2, 0, 2, 4, 6, 8)
     for context in range(101):
-        found = context_offsets(context)
-        assert 0 in found
-        assert found == tuple(-one for one in found[::-1])
-        assert max(found) == context
-        assert len(set(found)) == len(found) <= MAX_PREDICTED_FRAMES
+        offsets = context_offsets(context)
+        assert 0 in offsets
+        assert offsets == tuple(-offset for offset in offsets[::-1])
+        assert max(offsets) == context
+        assert len(set(offsets)) == len(offsets) <= MAX_PREDICTED_FRAMES
 
 
 def test_neighbours_never_leave_their_clip():
@@ -208,31 +212,34 @@ def test_neighbours_never_leave_their_clip():
 
 
 @pytest.mark.parametrize(("context", "prelu"), [(0, True), (1, False), (8, True)])
-def test_with_a_context_the_loss_is_that_of_a_plain_loop_over_neighbours(context, prelu):
+def test_the_loss_with_a_context_is_that_of_a_plain_loop_over_neighbours(context, prelu):
     lengths = [5, 30]
-    made = model(target("z"), target("c", 3, "abc"), context=context, prelu=prelu).eval()
+    network = model(target("z"), target("c", 3, "abc"), context=context, prelu=prelu).eval()
     rng = np.random.default_rng(0)
     z = rng.standard_normal((35, 1)).astype(np.float32)
     z[7] = np.nan
     codes = rng.integers(-1, 3, 35)
     data = batch(lengths, z=torch.from_numpy(z), c=torch.from_numpy(codes))
     with torch.no_grad():
-        sums, counts = made(data)
-        features = made.encoder(data.mel, data.lengths)
-        wanted = made.target_values(data, torch.arange(30) < data.lengths[:, None])
+        sums, counts = network(data)
+        features = network.encoder(data.mel, data.lengths)
+        targets = network.target_values(data, torch.arange(30) < data.lengths[:, None])
         offsets = context_offsets(context)
-        expected = dict.fromkeys(wanted, 0.0)
-        number = dict.fromkeys(wanted, 0)
+        expected = dict.fromkeys(targets, 0.0)
+        number = dict.fromkeys(targets, 0)
         for clip, first in enumerate([0, 5]):
             for frame in range(lengths[clip]):
                 for k, offset in enumerate(offsets):
-                    at = first + min(max(frame + offset, 0), lengths[clip] - 1)
-                    for worker in made.workers:
+                    neighbour = first + min(max(frame + offset, 0), lengths[clip] - 1)
+                    for worker in network.workers:
                         dims = worker.linear.out_features // len(offsets)
                         guess = worker.linear(features[clip, frame])
                         if prelu and worker.name != "c":
                             guess = torch.where(guess < 0, 0.25 * guess, guess)
-                        guess, truth = guess[k * dims : (k + 1) * dims], wanted[worker.name][at]
+                        guess, truth = (
+                            guess[k * dims : (k + 1) * dims],
+                            targets[worker.name][neighbour],
+                        )
                         if worker.name == "c":
                             if truth < 0:
                                 continue
@@ -244,6 +251,6 @@ def test_with_a_context_the_loss_is_that_of_a_plain_loop_over_neighbours(context
                             cost = (apart.abs() if worker.name == "z" else apart.square()).mean()
                         expected[worker.name] += float(cost)
                         number[worker.name] += 1
-    names = [worker.name for worker in made.workers]
+    names = [worker.name for worker in network.workers]
     np.testing.assert_allclose(sums, [expected[name] for name in names], rtol=1e-4)
     assert counts.tolist() == [number[name] for name in names]

@@ -31,32 +31,32 @@ def row(candidate, task, error, seed=0, regime="alone"):
 
 
 def rows(mel=0.5, random=0.6, reconstruction=0.4, noise=0.0):
-    found = []
+    measurements = []
     for task, errors in ERRORS.items():
         base = {"mel": mel, "random": random, "reconstruction": reconstruction}
-        found += [row(name, task, error, regime="baseline") for name, error in base.items()]
+        measurements += [row(name, task, error, regime="baseline") for name, error in base.items()]
         for seed in (0, 1):
-            found += [
+            measurements += [
                 row(name, task, error + noise * seed * (-1) ** k, seed)
                 for k, (name, error) in enumerate(zip(NAMES, errors, strict=True))
             ]
-    return found
+    return measurements
 
 
-def estimates(**given):
-    """Every estimator says the candidates' own order, backwards unless it is given."""
+def estimates(**choices):
+    """All estimators reverse the order of the candidates, except those whose values are given."""
     table = {name: dict(zip(NAMES, (5, 4, 3, 2, 1), strict=True)) for name in ESTIMATORS}
-    for name, values in given.items():
+    for name, values in choices.items():
         table[name] = dict(zip(NAMES, values, strict=True))
     return {task: {"table": table, "job_seconds": 36.0} for task in ERRORS}
 
 
-def judged(found_rows=None, **given):
-    return analyse(RECIPE, estimates(**given), found_rows or rows(), {})
+def analysis(measurements=None, **choices):
+    return analyse(RECIPE, estimates(**choices), measurements or rows(), {})
 
 
-def test_gates_are_open_where_all_is_as_it_should_be():
-    for gate in judged().gates:
+def test_gates_are_open_if_all_conditions_are_met():
+    for gate in analysis().gates:
         assert gate.open
         assert (gate.learns, gate.useless_place) == (True, 1.0)
         assert gate.ceiling == pytest.approx(1)
@@ -64,7 +64,7 @@ def test_gates_are_open_where_all_is_as_it_should_be():
 
 
 @pytest.mark.parametrize(
-    ("found", "reason"),
+    ("measurements", "reason"),
     [
         (
             rows(reconstruction=0.55),
@@ -72,28 +72,28 @@ def test_gates_are_open_where_all_is_as_it_should_be():
         ),
         (rows(random=0.3), "a random encoder 30.0%"),
         (rows(mel=0.35, random=0.3), "a random encoder 30.0%"),
-        ([one for one in rows() if one.candidate != "mel"], "log-mel, a random encoder or"),
+        ([m for m in rows() if m.candidate != "mel"], "log-mel, a random encoder or"),
         (
-            [one for one in rows() if (one.candidate, one.pretrain_seed) != (NAMES[1], 1)],
+            [m for m in rows() if (m.candidate, m.pretrain_seed) != (NAMES[1], 1)],
             "1 of 10 errors are missing",
         ),
         (rows(noise=0.3), "the order does not repeat: Spearman"),
-        ([one for one in rows() if one.pretrain_seed == 0], "too few candidates have two seeds"),
+        ([m for m in rows() if m.pretrain_seed == 0], "too few candidates have two seeds"),
         (
-            [replace(one, error=0.15) if one.candidate == "own:noise" else one for one in rows()],
+            [replace(m, error=0.15) if m.candidate == "own:noise" else m for m in rows()],
             "own:noise is no worse than 75% of the other",
         ),
     ],
 )
-def test_a_closed_gate_says_why(found, reason):
-    gate = judged(found).gates[0]
+def test_a_closed_gate_has_a_reason(measurements, reason):
+    gate = analysis(measurements).gates[0]
     assert not gate.open
-    assert any(reason in one for one in gate.reasons), gate.reasons
+    assert any(reason in text for text in gate.reasons), gate.reasons
 
 
-def test_estimators_are_judged_by_the_mean_over_seeds():
-    found = judged(**{DEFAULT: (1, 2, 3, 4, 5)})
-    by = {(one.task, one.estimator): one for one in found.verdicts}
+def test_estimators_are_compared_with_the_mean_over_seeds():
+    result = analysis(**{DEFAULT: (1, 2, 3, 4, 5)})
+    by = {(verdict.task, verdict.estimator): verdict for verdict in result.verdicts}
     perfect, backwards = by["a", DEFAULT], by["a", "variance"]
     assert (perfect.spearman, perfect.kendall) == pytest.approx((1, 1))
     assert perfect.spearman_p == pytest.approx(1 / 120)  # one order of 5!
@@ -102,17 +102,17 @@ def test_estimators_are_judged_by_the_mean_over_seeds():
     assert backwards.regret == pytest.approx(0.4)
     assert backwards.regret_of_3 == pytest.approx(0.2)
     assert by["b", DEFAULT].spearman == pytest.approx(1 - 6 * 6 / 120)
-    assert len(found.verdicts) == 2 * len(ESTIMATORS)
+    assert len(result.verdicts) == 2 * len(ESTIMATORS)
 
 
-def test_candidates_without_an_estimate_are_judged_by_none():
-    found = judged(variance=(5, 4, None, 2, 1))
-    assert {one.candidates for one in found.verdicts} == {4}
+def test_a_candidate_without_an_estimate_is_excluded_for_all_estimators():
+    result = analysis(variance=(5, 4, None, 2, 1))
+    assert {verdict.candidates for verdict in result.verdicts} == {4}
 
 
-def test_chosen_on_one_task_and_tried_on_the_other():
-    found = judged(**{DEFAULT: (1, 2, 3, 4, 5), "variance": (3, 1, 2, 4, 5)})
-    by = {one.task: one for one in found.confirmations}
+def test_the_best_estimator_on_one_task_is_tried_on_the_other():
+    result = analysis(**{DEFAULT: (1, 2, 3, 4, 5), "variance": (3, 1, 2, 4, 5)})
+    by = {confirmation.task: confirmation for confirmation in result.confirmations}
     assert by["a"].estimator == "variance"  # the best on b
     assert by["a"].elsewhere == pytest.approx(1)
     assert by["a"].here == pytest.approx(1 - 6 * 6 / 120)
@@ -120,63 +120,63 @@ def test_chosen_on_one_task_and_tried_on_the_other():
     assert by["b"].recommended == pytest.approx(-0.7)  # what is recommended was given backwards
 
 
-def test_groups_and_what_a_ranking_saves():
+def test_groups_and_hours():
     pairs = [("best", 0.1), ("best", 0.1), ("worst", 0.3), ("worst", 0.3)]
     groups = [row("x", "a", error, k % 2, regime) for k, (regime, error) in enumerate(pairs)]
-    found = analyse(RECIPE, estimates(), rows(), {"a": groups})
-    best, worst = found.groups
+    result = analyse(RECIPE, estimates(), rows(), {"a": groups})
+    best, worst = result.groups
     assert (best.group, best.mean, best.standard_deviation) == ("best", 0.1, 0.0)
     assert (worst.errors, worst.members) == ((0.3, 0.3), ("x", "x"))
     # An encoder's pretraining counts once, whatever the number of tasks that judge it.
-    assert found.core_hours == pytest.approx((13 * 120 + 26 * 60) / 3600)
-    assert found.ranking_hours == pytest.approx(72 / 3600)
+    assert result.core_hours == pytest.approx((13 * 120 + 26 * 60) / 3600)
+    assert result.ranking_hours == pytest.approx(72 / 3600)
 
 
-def test_rows_go_through_csv():
-    one = row("a", "t", 0.123456789)
+def test_a_measurement_is_restored_from_its_cells():
+    measurement = row("a", "t", 0.123456789)
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(Measurement.COLUMNS)
-    table.writerow(one.cells())
-    table.writerow(replace(one, interval=None).cells())
+    table.writerow(measurement.cells())
+    table.writerow(replace(measurement, interval=None).cells())
     text.seek(0)
     assert [Measurement.from_cells(cells) for cells in csv.DictReader(text)] == [
-        one,
-        replace(one, interval=None),
+        measurement,
+        replace(measurement, interval=None),
     ]
 
 
 def test_the_page_shows_names_as_they_are_and_the_same_each_time(tmp_path):
     recipe = replace(RECIPE, name="<script>alert(1)</script>$x$")
-    found = judged()
-    page = render(found, recipe)
-    assert render(found, recipe) == page
+    result = analysis()
+    page = render(result, recipe)
+    assert render(result, recipe) == page
     assert "<script" not in page
     text = Page(page).text
     assert "<script>alert(1)</script>$x$" in text
     assert RECOMMENDED in text
-    drawn = draw_figures(found)
-    assert {one[:8] for name, one in drawn.items() if name.endswith(".png")} == {
+    drawn = draw_figures(result)
+    assert {content[:8] for name, content in drawn.items() if name.endswith(".png")} == {
         b"\x89PNG\r\n\x1a\n"
     }
-    assert draw_figures(found) == drawn
-    found.write(tmp_path)
-    path = write_report(found, recipe, tmp_path)
+    assert draw_figures(result) == drawn
+    result.write(tmp_path)
+    path = write_report(result, recipe, tmp_path)
     assert path.read_text("utf-8") == page
-    assert (tmp_path / "correlations.csv").read_text().count("\n") == 1 + len(found.verdicts)
+    assert (tmp_path / "correlations.csv").read_text().count("\n") == 1 + len(result.verdicts)
 
 
-def test_nothing_measured_yet():
-    found = analyse(RECIPE, estimates(), [], {})
-    assert isinstance(found, Analysis)
-    assert found.gates == ()
-    assert "No encoder was evaluated yet" in render(found, RECIPE)
-    assert np.isfinite(found.saved_energy)
+def test_an_analysis_without_any_measurement():
+    result = analyse(RECIPE, estimates(), [], {})
+    assert isinstance(result, Analysis)
+    assert result.gates == ()
+    assert "No encoder was evaluated yet" in render(result, RECIPE)
+    assert np.isfinite(result.saved_energy)
 
 
 def test_an_analysis_is_read_back_as_it_was_written(tmp_path):
     groups = [row("x", "a", 0.1 + k, k, "best") for k in range(2)]
-    failed = [one for one in rows() if (one.candidate, one.pretrain_seed) != (NAMES[1], 1)]
+    failed = [m for m in rows() if (m.candidate, m.pretrain_seed) != (NAMES[1], 1)]
     analysis = analyse(RECIPE, estimates(variance=(5, 4, None, 2, 1)), failed, {"a": groups})
     analysis.write(tmp_path / "first")
     again = Analysis.read(tmp_path / "first")
@@ -189,7 +189,7 @@ def test_an_analysis_is_read_back_as_it_was_written(tmp_path):
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
 
 
-def test_a_file_that_is_no_analysis_is_named(tmp_path):
+def test_a_file_that_is_not_an_analysis_is_named(tmp_path):
     (tmp_path / "analysis.json").write_text('{"gates": 3}')
     with pytest.raises(ValueError, match=r"analysis\.json: not an analysis"):
         Analysis.read(tmp_path)

@@ -21,25 +21,27 @@ OWN = ("own:rms", "own:zero_crossings", "own:noise", "column:colour", "toy:bands
 def table(manifest, tmp_path):
     settings = RankSettings(label="label", candidates=OWN, sensitivity=False)
     embeddings = (settings.base_embedding(), *EXTRA_EMBEDDINGS)
-    given = select_segments(read_corpus(manifest), settings)
+    corpus = select_segments(read_corpus(manifest), settings)
     with open_dataset(
-        given, settings, embeddings=embeddings, which=range(3), store=tmp_path / "s", jobs=1
+        corpus, settings, embeddings=embeddings, which=range(3), store=tmp_path / "s", jobs=1
     ) as data:
         yield data, estimators.estimates(data)
 
 
-def test_every_estimator_has_a_value_for_whatever_can_be_ranked(table):
-    _, found = table
-    assert set(found) == set(ESTIMATORS)
-    for name, values in found.items():
+def test_every_estimator_has_an_estimate_for_each_candidate_that_can_be_ranked(table):
+    _, estimates = table
+    assert set(estimates) == set(ESTIMATORS)
+    for name, values in estimates.items():
         assert list(values) == list(OWN), name
-        assert [one for one in OWN if values[one] is None] == ["toy:constant"], name
+        assert [candidate for candidate in OWN if values[candidate] is None] == ["toy:constant"], (
+            name
+        )
         assert all(math.isfinite(v) for v in values.values() if v is not None), name
 
 
-def test_independence_is_what_rank_says(table):
-    data, found = table
-    names = [one for one in OWN if one != "toy:constant"]
+def test_independence_estimates_are_those_of_rank(table):
+    data, estimates = table
+    names = [name for name in OWN if name != "toy:constant"]
     zs = [data.values[name] for name in names]
     for name, choices in (
         (DEFAULT, {}),
@@ -48,23 +50,29 @@ def test_independence_is_what_rank_says(table):
         ("released", {"estimator": "released", "parts": 10}),
     ):
         settings = RankSettings(label="label", **choices)
-        place = {"svcca": 2}.get(settings.embedding, 1 if settings.estimator == "released" else 0)
-        made = estimate(data.x[place], zs, data.y, settings, run=run_in_threads)
-        assert [found[name][one] for one in names] == pytest.approx([one.score for one in made])
+        embedding = {"svcca": 2}.get(
+            settings.embedding, 1 if settings.estimator == "released" else 0
+        )
+        expected = estimate(data.x[embedding], zs, data.y, settings, run=run_in_threads)
+        assert [estimates[name][candidate] for candidate in names] == pytest.approx(
+            [candidate.score for candidate in expected]
+        )
 
 
-def test_joined_ones_by_hand(table):
-    _, found = table
-    one = "own:zero_crossings"
-    ci, relevance, dependence = (found[k][one] for k in (DEFAULT, "relevance", "dependence"))
-    assert found["dependence × relevance"][one] == pytest.approx(-relevance * dependence)
+def test_combinations_by_hand(table):
+    _, estimates = table
+    candidate = "own:zero_crossings"
+    ci, relevance, dependence = (
+        estimates[k][candidate] for k in (DEFAULT, "relevance", "dependence")
+    )
+    assert estimates["dependence × relevance"][candidate] == pytest.approx(-relevance * dependence)
     assert max(relevance, dependence) < 0  # both are turned: higher is better
-    assert found["dependence − CI"][one] == pytest.approx(ci + dependence)
-    assert found["CI − relevance"][one] == pytest.approx(ci + relevance)
-    assert found[RECOMMENDED]["own:noise"] == pytest.approx(found[DEFAULT]["own:noise"] + 2)
-    order = sorted(one for one in OWN if one != "toy:constant")
-    assert [found["alphabetical"][one] for one in order] == sorted(
-        found["alphabetical"][o] for o in order
+    assert estimates["dependence − CI"][candidate] == pytest.approx(ci + dependence)
+    assert estimates["CI − relevance"][candidate] == pytest.approx(ci + relevance)
+    assert estimates[RECOMMENDED]["own:noise"] == pytest.approx(estimates[DEFAULT]["own:noise"] + 2)
+    order = sorted(name for name in OWN if name != "toy:constant")
+    assert [estimates["alphabetical"][name] for name in order] == sorted(
+        estimates["alphabetical"][o] for o in order
     )
 
 
@@ -97,7 +105,7 @@ def test_log_me_is_the_largest_evidence_of_a_gaussian_model():
     assert estimators.log_me(z * 3 - 2, y) == pytest.approx(estimators.log_me(z, y))
 
 
-def test_log_me_prefers_what_tells_the_classes():
+def test_log_me_is_higher_for_values_that_separate_the_classes():
     y = np.arange(300) % 3
     noise = np.random.default_rng(0).standard_normal(300)
     assert estimators.log_me(y + 0.1 * noise, y) > estimators.log_me(y + noise, y)
@@ -116,7 +124,7 @@ def test_mutual_information_of_a_copy_and_of_nothing():
     assert small == pytest.approx(27 / 2 / 100_000, rel=1.0)
 
 
-def test_the_probe_finds_what_is_linear_in_the_speech():
+def test_the_linear_probe_predicts_values_that_are_linear_in_the_speech():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((600, 4, 10))
     mean = x.mean(axis=1)

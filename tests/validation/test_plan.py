@@ -25,7 +25,7 @@ def judged(encoder, needs=None, **choices):
     return Job("e", "evaluate", HOUR, settings, needs)
 
 
-def test_a_guess_grows_with_what_there_is_to_do():
+def test_a_guess_grows_with_the_work():
     small, paper = pretraining("small", epochs=10), pretraining("paper", epochs=10)
     # As `benchmarks/training.py small paper` measured, within half of it: an hour, ten epochs.
     assert guess_seconds(small, {}) == pytest.approx(10 * 3600 / 91, rel=0.5)
@@ -50,7 +50,7 @@ def test_a_guess_grows_with_what_there_is_to_do():
     )
 
 
-def test_what_jobs_took_is_believed_of_others_like_them():
+def test_a_guess_is_the_mean_of_similar_jobs():
     job = pretraining("paper", epochs=10)
     other = pretraining("paper", epochs=10, seed=7)
     assert guess_seconds(other, {duration_class(job): [10.0, 20.0]}) == 15.0

@@ -53,7 +53,7 @@ def written(tmp_path):
     return write
 
 
-def test_what_is_not_said_is_filled_in(written, tmp_path):
+def test_defaults_are_filled_in(written, tmp_path):
     recipe = read_recipe(written())
     assert (recipe.name, recipe.pretrain.seeds, recipe.pretrain.preset) == ("r", 3, "small")
     assert recipe.pretrain.manifest == str(tmp_path / "speech" / "all.csv")
@@ -112,7 +112,7 @@ def test_what_is_not_said_is_filled_in(written, tmp_path):
         ),
     ],
 )
-def test_what_is_wrong_is_named(written, before, after, message):
+def test_mistakes_are_named(written, before, after, message):
     assert before in GOOD
     path = written(GOOD.replace(before, after, 1))
     with pytest.raises(ValueError, match=message) as error:

@@ -136,15 +136,15 @@ def test_defaults_are_2000_replicates():
     assert bootstrap(rho, estimate, errors, seed=0) == pytest.approx(default, abs=CLOSE)
 
 
-def test_the_seed_settles_the_p_value():
+def test_the_seed_sets_the_p_value():
     estimate, error = scores(12, 0)
-    one, same, other = (spearman(estimate, error, draws=500, seed=seed) for seed in (1, 1, 2))
-    assert one == same
-    assert one.p_value != other.p_value
+    first, same, other = (spearman(estimate, error, draws=500, seed=seed) for seed in (1, 1, 2))
+    assert first == same
+    assert first.p_value != other.p_value
 
 
 @pytest.mark.parametrize("function", [spearman, kendall])
-def test_what_has_no_order_has_no_correlation(function):
+def test_without_an_order_there_is_no_correlation(function):
     nothing = Correlation(None, None)
     assert function([1, 1, 1, 1], [1, 2, 3, 4]) == nothing
     assert function([1, 2, 3, 4], [1, 1, 1, 1]) == nothing
@@ -154,7 +154,7 @@ def test_what_has_no_order_has_no_correlation(function):
 
 
 @pytest.mark.parametrize("function", [rho, tau, ndcg, beats_random, lambda a, b: regret(a, b, 1)])
-def test_input_that_is_no_ranking_is_refused(function):
+def test_input_that_can_not_be_ordered_is_refused(function):
     with pytest.raises(ValueError, match=r"estimate: 1 of 3 .* candidate 1"):
         function([1, np.nan, 3], [1, 2, 3])
     with pytest.raises(ValueError, match=r"error: 2 of 3 .* candidate 0"):
@@ -305,8 +305,8 @@ def test_all_estimators_at_once_are_each_one_alone(failed):
     estimate, errors = measured(failed=failed)
     estimates = np.stack([estimate, -estimate, np.round(estimate)])
     common = {"replicates": 100, "seed": 1}
-    found = bootstrap_spearman(estimates, errors, **common)
-    for row, interval in zip(estimates, found, strict=True):
+    intervals = bootstrap_spearman(estimates, errors, **common)
+    for row, interval in zip(estimates, intervals, strict=True):
         alone = bootstrap(lambda a, b: stats.spearmanr(a, b)[0], row, errors, **common)
         assert interval == pytest.approx(alone, abs=CLOSE)
         assert interval[0] < rho(row, np.nanmean(errors, axis=1)) < interval[1]
@@ -336,7 +336,7 @@ def test_copies_with_the_same_runs_are_equal():
     assert 100 < len(np.unique(means)) <= 126
 
 
-def test_the_interval_covers_what_new_candidates_show():
+def test_the_interval_covers_the_correlation_of_all_candidates():
     """Each of 100 samples' intervals against the correlation in all candidates there are."""
     truth = rho(*(v.mean(axis=1) if v.ndim == 2 else v for v in measured(n=20_000, seed=99)))
     covered = []
@@ -360,12 +360,12 @@ def test_noise_of_the_runs_is_in_the_interval():
     assert low < 0.95
 
 
-def test_the_seed_settles_the_interval():
+def test_the_seed_sets_the_interval():
     estimate, errors = measured()
-    one, same, other = (
+    first, same, other = (
         bootstrap(ndcg, estimate, errors, replicates=50, seed=seed) for seed in (1, 1, 2)
     )
-    assert one == same != other
+    assert first == same != other
 
 
 def test_there_is_no_interval_where_there_is_nothing_to_resample():
@@ -381,15 +381,15 @@ def test_there_is_no_interval_where_there_is_nothing_to_resample():
     assert other is not None
 
 
-@pytest.mark.parametrize(("every", "there"), [(2, True), (3, False)])
-def test_replicates_without_a_statistic_are_left_out_up_to_half(every, there):
+@pytest.mark.parametrize(("every", "defined"), [(2, True), (3, False)])
+def test_replicates_without_a_statistic_are_left_out_up_to_half(every, defined):
     calls = itertools.count()
 
     def statistic(estimate, error):
         return 1.0 if next(calls) % every == 0 else None
 
-    found = bootstrap(statistic, *measured(), replicates=60, seed=0)
-    assert found == ((1, 1) if there else None)
+    interval = bootstrap(statistic, *measured(), replicates=60, seed=0)
+    assert interval == ((1, 1) if defined else None)
 
 
 def test_candidates_without_a_run_are_refused():
@@ -443,7 +443,7 @@ def test_seeds_that_disagree_have_no_reliability():
     assert corrected_ceiling([[1, 3], [2, 2], [3, 1]]) == 0
 
 
-def test_the_corrected_ceiling_is_what_two_means_agree_by():
+def test_the_corrected_ceiling_is_the_correlation_of_two_means():
     """Of normal errors, whose reliability is known."""
     rng = np.random.default_rng(0)
     quality = rng.standard_normal((2000, 1))

@@ -10,11 +10,11 @@ import numpy as np
 from augury.downstream.result import Confusion, Evaluation, Mistake, Model, Outcome
 from augury.report.text import NONE, decimal, has_value
 
-#: Up to this many classes are drawn as a confusion matrix; of more, confusions are only listed.
+#: Most classes that a confusion matrix is drawn for; with more, confusions are only listed.
 MOST_DRAWN = 60
-#: Chance is drawn if it is at most this many times the highest score.
+#: Chance level is drawn if it is at most this many times the highest score.
 NEAR_CHANCE = 1.25
-#: Seeds of a model that are listed one by one, at most.
+#: Most seeds of a model that are listed one by one.
 MOST_SEEDS = 200
 
 #: Whether an encoder helps, in words: see `judge`.
@@ -23,7 +23,7 @@ HELPS, HELPS_NOT, NOT_SETTLED = "helps", "does not help", "not settled"
 
 @dataclass(frozen=True)
 class Comparison:
-    """An evaluation's models in order of their error."""
+    """An evaluation's models in order of their error, for its report."""
 
     evaluation: Evaluation
     models: list[Model]  # those with a score, lowest mean first
@@ -43,7 +43,7 @@ class Comparison:
 
     @property
     def baselines(self) -> list[Model]:
-        """Models that encoders are compared with."""
+        """Models to compare with: log-mel, a random encoder, reconstruction alone."""
         return [model for model in self.models if model.baseline]
 
     @property
@@ -53,7 +53,7 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome | None:
-        """The subject's outcome of the median score."""
+        """The subject's outcome with the median score."""
         return self.subject.median_outcome if self.subject else None
 
     @property
@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def near_chance(self) -> float | None:
-        """The score of guessing, if it is near enough to be drawn beside the models'."""
+        """The score of guessing, if it is close enough to the models' scores to be drawn."""
         chance = self.evaluation.metric.chance
         ends = [end for model in self.models for end in (model.mean, *(model.interval or ()))]
         return chance if has_value(chance) and ends and chance <= NEAR_CHANCE * max(ends) else None
@@ -83,7 +83,7 @@ class Comparison:
         return f"{self.text(score)} %" if has_value(score) else NONE
 
     def span(self, interval: tuple[float, float] | None) -> str:
-        """An interval, e.g. "8.7 to 9.5"; "" where there is none. No error rate is below 0."""
+        """An interval, e.g. "8.7 to 9.5", cut at 0; "" where there is none."""
         if interval is None or not all(map(has_value, interval)):
             return ""
         return " to ".join(self.text(max(0.0, end)) for end in interval)
@@ -93,13 +93,17 @@ class Comparison:
 
 
 def is_better(model: Model, other: Model) -> bool:
-    """Whether a model's error is lower, and both have intervals over seeds that do not overlap."""
+    """Whether a model's error is lower and the intervals over seeds of both do not overlap."""
     a, b = model.interval, other.interval
     return bool(a and b and a[1] < b[0])
 
 
 def judge(comparison: Comparison, model: Model) -> str:
-    """Whether an encoder helps: it must be better than every baseline; "" without a baseline."""
+    """Whether an encoder helps: `HELPS` if it is better than every baseline.
+
+    `HELPS_NOT` if a baseline is better than the encoder, `NOT_SETTLED` otherwise; "" for a baseline
+    or where there is none.
+    """
     baselines = comparison.baselines
     if model.baseline or not baselines:
         return ""
@@ -113,33 +117,33 @@ def judge(comparison: Comparison, model: Model) -> str:
 
 
 def score_names(comparison: Comparison) -> list[str]:
-    """Names of the further scores, in the order in which they come."""
+    """Names of all further scores, in the order of the outcomes."""
     return _union(comparison, lambda outcome: outcome.scores)
 
 
 def group_names(comparison: Comparison) -> list[str]:
-    """Names of the groups of segments, in the order in which they come."""
+    """Names of all groups of segments, in the order of the outcomes."""
     return _union(comparison, lambda outcome: outcome.groups)
 
 
-def _union(comparison: Comparison, named: Callable[[Outcome], dict[str, float]]) -> list[str]:
+def _union(comparison: Comparison, values: Callable[[Outcome], dict[str, float]]) -> list[str]:
     outcomes = [outcome for model in comparison.models for outcome in model.outcomes]
-    return list(dict.fromkeys(name for outcome in outcomes for name in named(outcome)))
+    return list(dict.fromkeys(name for outcome in outcomes for name in values(outcome)))
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Mean of the values that are known; None where none is."""
+    """Mean of the values that are known; None if none is."""
     known = [float(value) for value in values if has_value(value)]
     return float(np.mean(known)) if known else None
 
 
 def is_drawable(confusion: Confusion) -> bool:
-    """Whether it is small enough for a matrix, and holds anything."""
+    """Whether a confusion matrix is small enough to be drawn, and not empty."""
     return 0 < len([name for name in confusion.labels if name]) <= MOST_DRAWN
 
 
 def playable(mistake: Mistake) -> str:
-    """The recording as a data URI of sound, or "": no other address gets into the page."""
+    """The recording as a data URI of sound; "" for any other address: the page must not use it."""
     return mistake.audio if mistake.audio.startswith("data:audio/") else ""
 
 
@@ -149,5 +153,5 @@ def left_out(comparison: Comparison) -> dict[str, int]:
 
 
 def outcomes_by_seed(model: Model) -> list[Outcome]:
-    """A model's outcomes in order of their seeds; of very many the first."""
+    """A model's first outcomes in order of their seeds, at most `MOST_SEEDS`."""
     return sorted(model.outcomes, key=lambda outcome: outcome.seed)[:MOST_SEEDS]

@@ -1,4 +1,4 @@
-"""What a task is trained on: log-mel features, a random encoder, or a pretrained one."""
+"""The models to compare: log-mel features, a random encoder, or pretrained ones."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from augury.pretraining.encoder import Encoder
 from augury.pretraining.settings import PretrainSettings
 from augury.store import digest, key
 
-#: From a seed, and mean and standard deviation (bands,) of the log-mel in dB: the encoder in eval
-#: mode, and a digest that identifies its features in the store.
+#: A function from a seed and the mean and standard deviation (bands,) of the log-mel in dB to the
+#: encoder, in eval mode, and a digest that identifies its features in the store.
 LoadEncoder = Callable[[int, NDArray, NDArray], tuple[Encoder, str]]
 
-#: Names that stand for a baseline rather than for a folder.
+#: Names of baselines, which can't be names of encoders' folders.
 MEL, RANDOM = "mel", "random"
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """An encoder to evaluate, or log-mel in its place, before it is loaded."""
+    """An encoder to evaluate, or log-mel, before it is loaded."""
 
     name: str  # "mel", "random", or the encoder's folder
     mode: str  # "frozen" or "finetune"
-    pseudo_labels: tuple[str, ...] | None  # it was pretrained with; None: it was not pretrained
+    pseudo_labels: tuple[str, ...] | None  # of its pretraining; None: not pretrained
     digest: str  # of its weights, or of the settings of a random encoder
     load: LoadEncoder | None  # None: log-mel
 
@@ -43,7 +43,11 @@ def find_encoders(
     """The encoders to evaluate, in the order given.
 
     Raises:
-        InputError: none given, no such folder, not an encoder, or two of one name.
+        InputError: no encoders, no such folder, not an encoder, or two with the same name.
+
+    >>> settings = EvaluateSettings(label="digit", mode="finetune")
+    >>> [(spec.name, spec.mode) for spec in find_encoders(["mel", "random"], settings)]
+    [('mel', 'frozen'), ('random', 'finetune')]
     """
     if isinstance(encoders, str | Path):
         encoders = [encoders]
@@ -53,14 +57,14 @@ def find_encoders(
     name, count = Counter(spec.name for spec in specs).most_common(1)[0]
     if count > 1:
         raise InputError(
-            f"two encoders are named {name}; rename a folder, as results are kept by its name"
+            f"two encoders are named {name}; rename one folder, as results are named after it"
         )
     return specs
 
 
 def _find_encoder(encoder: str | Path, settings: EvaluateSettings) -> EncoderSpec:
     if str(encoder) == MEL:
-        return EncoderSpec(MEL, "frozen", None, MEL, None)  # there is nothing to finetune
+        return EncoderSpec(MEL, "frozen", None, MEL, None)  # there is no encoder to finetune
     if str(encoder) == RANDOM:
         return _random_encoder(settings)
     folder = Path(encoder)
@@ -71,19 +75,19 @@ def _find_encoder(encoder: str | Path, settings: EvaluateSettings) -> EncoderSpe
         )
     name = folder.absolute().name
     if name in (MEL, RANDOM):
-        raise InputError(f"{encoder}: this name stands for a baseline; rename the folder")
-    load_encoder(folder)  # a damaged one is reported now, not after the work
-    known = config.read_config(folder)
-    assert known
+        raise InputError(f"{encoder}: this is the name of a baseline; rename the folder")
+    load_encoder(folder)  # a damaged encoder is reported now rather than after hours
+    run = config.read_config(folder)
+    assert run
     weights = digest((folder / "model.safetensors").read_bytes())
-    labels = tuple(known.settings.pseudo_labels)
+    labels = tuple(run.settings.pseudo_labels)
     return EncoderSpec(
         name, settings.mode, labels, weights, lambda *_: (load_encoder(folder), weights)
     )
 
 
 def _random_encoder(settings: EvaluateSettings) -> EncoderSpec:
-    """An encoder of the sizes that the settings name, with weights drawn from each run's seed."""
+    """An encoder of the sizes in the settings' preset, with random weights from each run's seed."""
     sizes = PretrainSettings.of(settings.random_encoder, {}).encoder
     sizes_key = key("random", asdict(sizes))
 

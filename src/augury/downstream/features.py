@@ -1,8 +1,8 @@
-"""What a model is given: stretches of recordings, as log-mel or as an encoder's features.
+"""A model's input: stretches of recordings, as log-mel or as an encoder's features.
 
-A stretch is what goes through a model at once: an utterance, or a piece of a recording with many
-segments (phones) in it. Features of a frozen encoder are computed once, of whole recordings, and
-kept in the store.
+A stretch is what the model reads at a time: an utterance, or several neighbouring segments (phones)
+of a recording. Features of a frozen encoder are computed once, for whole recordings, and kept in
+the store.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from augury.store import Store, key
 
 #: Changes when the features that an encoder gives change.
 VERSION = 1
-#: Frames around segments that a stretch shorter than its recording has at both ends.
+#: Frames of context before and after the segments of a stretch that is not a whole recording.
 CONTEXT = 50
-#: Stretches that features are normalised by: their mean settles long before.
+#: Most stretches that mean and standard deviation are estimated from; more would not change them.
 MOST_NORMALISED = 2000
 
 
 @dataclass(frozen=True)
 class Stretches:
-    """What goes through a model at once, and the segments in it, one after another."""
+    """What a model reads at a time, and the segments in each, in the order of the stretches."""
 
-    clips: Clips  # the stretches; nothing of them is held out
+    clips: Clips  # the stretches; none is held out
     split: NDArray  # (stretches,) of str
-    segment: NDArray[np.int64]  # (segments,) place in the corpus
-    stretch: NDArray[np.int64]  # (segments,) which stretch it lies in, ascending
-    first: NDArray[np.int64]  # (segments,) its first frame, counted from the stretch's
-    frames: NDArray[np.int64]  # (segments,)
+    segment: NDArray[np.int64]  # (segments,) its place in the corpus
+    stretch: NDArray[np.int64]  # (segments,) the stretch it lies in, ascending
+    first: NDArray[np.int64]  # (segments,) its first frame, counted from the start of the stretch
+    frames: NDArray[np.int64]  # (segments,) its number of frames
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def of(self, part: str) -> NDArray[np.int64]:
-        """The stretches of a part."""
-        return np.flatnonzero(self.split == part)
+    def of(self, split: str) -> NDArray[np.int64]:
+        """The places of the stretches of a split."""
+        return np.flatnonzero(self.split == split)
 
     def segments(self, stretch: int) -> slice:
-        """Where a stretch's segments are among all."""
+        """The range of a stretch's segments among all."""
         begin, end = np.searchsorted(self.stretch, [stretch, stretch + 1])
         return slice(int(begin), int(end))
 
@@ -63,38 +63,46 @@ def cut_stretches(
     recording: NDArray[np.int64],
     first: NDArray[np.int64],
     frames: NDArray[np.int64],
-    part: NDArray,
+    split: NDArray,
     whole: NDArray[np.int64],
     *,
     longest: int,
     separate: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Stretches that hold all segments of a corpus.
+    """Cut recordings into stretches that contain all segments of a corpus.
+
+    A recording of at most `longest` frames is one stretch for each split that it has segments of.
 
     Args:
-        recording, first, frames, part: (segments,) where each lies, and what it is for.
-        whole: (recordings,) frames of each.
-        longest: frames that a stretch of several segments has at most.
+        recording, first, frames: (segments,) the recording of each, its first frame and length.
+        split: (segments,) of str; a stretch has segments of one split only.
+        whole: (recordings,) frames of each recording.
+        longest: most frames of a stretch with several segments, without context.
         separate: whether each segment is a stretch of its own.
 
     Returns:
         The segments (segments,) in the order of their stretches, and the stretches (stretches, 5):
-        recording, first frame, frames, and where their segments begin and end in that order.
+        recording, first frame, frames, and the range of their segments in that order.
+
+    >>> recording, first, frames = np.array([0, 0]), np.array([10, 30]), np.array([5, 5])
+    >>> cut_stretches(recording, first, frames, np.array(["test", "test"]), np.array([100]),
+    ...               longest=200, separate=False)[1].tolist()
+    [[0, 0, 100, 0, 2]]
     """
-    order = np.lexsort([first, recording, part.astype(str)])
-    found: list[list[int]] = []
-    for at, i in enumerate(order.tolist()):
+    order = np.lexsort([first, recording, split.astype(str)])
+    stretches: list[list[int]] = []
+    for k, i in enumerate(order.tolist()):
         r, begin, end = int(recording[i]), int(first[i]), int(first[i] + frames[i])
-        if found and not separate:
-            last = found[-1]
-            same = last[0] == r and part[order[last[3]]] == part[i]
-            # Of what would be all of the recording, or short enough.
+        if stretches and not separate:
+            last = stretches[-1]
+            same = last[0] == r and split[order[last[3]]] == split[i]
+            # The segment joins the last stretch if that is a whole recording or stays short enough.
             if same and (whole[r] <= longest or end - last[1] <= longest):
                 last[2] = max(last[2], end - last[1])
-                last[4] = at + 1
+                last[4] = k + 1
                 continue
-        found.append([r, begin, end - begin, at, at + 1])
-    rows = np.array(found, np.int64).reshape(-1, 5)
+        stretches.append([r, begin, end - begin, k, k + 1])
+    rows = np.array(stretches, np.int64).reshape(-1, 5)
     if not separate:
         r = rows[:, 0]
         small = whole[r] <= longest
@@ -106,18 +114,18 @@ def cut_stretches(
 
 @dataclass
 class Batch:
-    """Stretches to be computed together, and the segments in them."""
+    """A batch of stretches, padded to the longest, and the segments in them."""
 
-    features: Tensor  # (stretches, frames, width), anything beyond a stretch's frames
+    features: Tensor  # (stretches, frames, width), any values beyond a stretch's frames
     lengths: Tensor  # (stretches,) frames
-    row: Tensor  # (segments,) which stretch each lies in
-    first: Tensor  # (segments,) its first frame there
-    stop: Tensor  # (segments,) the frame after its last
+    row: Tensor  # (segments,) the stretch of each
+    first: Tensor  # (segments,) its first frame in the stretch
+    stop: Tensor  # (segments,) the frame after its last one
     segments: NDArray[np.int64]  # (segments,) places in the corpus
-    targets: dict[str, Tensor]  # the task's, of the segments
+    targets: dict[str, Tensor]  # of the segments, as `Task.targets` returned them
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
+        """The batch on a device."""
         targets = {name: values.to(device) for name, values in self.targets.items()}
         return Batch(
             self.features.to(device), self.lengths.to(device), self.row.to(device),
@@ -130,7 +138,7 @@ class Source(Protocol):
 
     @property
     def width(self) -> int:
-        """Numbers a frame."""
+        """Dimensions of a frame."""
         ...
 
     def read(self, stretch: int) -> NDArray[np.float32]:
@@ -156,12 +164,12 @@ class Mel:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoder's features, from a folder of them, or computed when first asked for."""
+    """An encoder's features, read from a cache folder or computed when first needed."""
 
     clips: Clips
     encoder: Encoder
-    name: str  # a digest that stands for the encoder
-    cached: Path | None  # folder that keeps what was computed; None: nothing is kept
+    name: str  # a digest that identifies the encoder
+    cache: Path | None  # folder that features are kept in; None: they are not kept
 
     @property
     def width(self) -> int:
@@ -171,36 +179,38 @@ class Encoded:
     def read(self, stretch: int) -> NDArray[np.float32]:
         """One stretch: (frames, dimensions)."""
         r = int(self.clips.recording[stretch])
-        found = Store(self.cached).read(self._key(r)) if self.cached else None
-        features = found["features"] if found else self._compute(r, self._mel(stretch))
+        cached = Store(self.cache).read(self._key(r)) if self.cache else None
+        features = cached["features"] if cached else self._compute(r, self._mel(stretch))
         first = int(self.clips.first[stretch])
         return features[first : first + int(self.clips.frames[stretch])].astype(np.float32)
 
-    def fill(self, here: ProcessGroup, reporter: Reporter | None = None) -> None:
-        """Compute what the folder lacks, this process's share of it."""
-        assert self.cached
-        store, done, seconds = Store(self.cached), 0, 0.0
+    def fill(self, group: ProcessGroup, reporter: Reporter | None = None) -> None:
+        """Compute the features that the cache lacks; each process of the group does a share."""
+        assert self.cache
+        store, seconds = Store(self.cache), 0.0
+        # Each recording, and one stretch of it, by which its log-mel can be read.
         pairs = np.stack(np.unique(self.clips.recording, return_index=True), axis=1)
-        mine = [
+        todo = [
             (r, stretch)
-            for r, stretch in pairs[here.rank :: here.size].tolist()
+            for r, stretch in pairs[group.rank :: group.size].tolist()
             if not store.path(self._key(r)).exists()
         ]
-        for (r, _), mel in zip(mine, read_ahead(lambda one: self._mel(one[1]), mine), strict=True):
+        mels = read_ahead(lambda pair: self._mel(pair[1]), todo)
+        for done, ((r, _), mel) in enumerate(zip(todo, mels, strict=True), 1):
             self._compute(r, mel)
-            done, seconds = done + 1, seconds + len(mel) * audio.HOP
-            if reporter and not here.rank:
-                reporter.progress(ExtractionProgress(done, len(mine), seconds))
+            seconds += len(mel) * audio.HOP
+            if reporter and not group.rank:
+                reporter.progress(ExtractionProgress(done, len(todo), seconds))
 
     def _mel(self, stretch: int) -> NDArray[np.float32]:
-        """All of the log-mel of a stretch's recording."""
+        """The log-mel (frames, bands) of a stretch's whole recording."""
         return self.clips.read_whole(stretch)
 
     def _compute(self, r: int, mel: NDArray[np.float32]) -> NDArray[np.float16]:
-        # In half precision: exact to a thousandth, and half the disk.
+        # Half precision has a relative error below 0.001 and takes half the space.
         features = encode_log_mel(self.encoder, mel).astype(np.float16)
-        if self.cached:
-            Store(self.cached).write(self._key(r), {"features": features})
+        if self.cache:
+            Store(self.cache).write(self._key(r), {"features": features})
         return features
 
     def _key(self, r: int) -> str:
@@ -208,18 +218,20 @@ class Encoded:
 
 
 def mean_and_std(source: Source, stretches: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
-    """Mean and deviation (width,) of the features of some stretches, or of enough of them."""
+    """Mean and standard deviation (width,) of the features of stretches, given by their places.
+
+    Of more than `MOST_NORMALISED` a fixed random sample is used. The standard deviation is at least
+    0.001 of the largest one, so that rounding errors of constant features are not amplified.
+    """
     if len(stretches) > MOST_NORMALISED:
         stretches = np.random.default_rng(0).choice(stretches, MOST_NORMALISED, replace=False)
     total: Summary | None = None
     for values in read_ahead(source.read, stretches.tolist()):
-        one = Summary.of(values)
-        total = total + one if total else one
+        summary = Summary.of(values)
+        total = total + summary if total else summary
     assert total
-    # What hardly varies should not have its rounding blown up.
-    return total.mean, np.maximum(
-        total.standard_deviation, 1e-3 * max(1.0, float(total.standard_deviation.max()))
-    )
+    std = total.standard_deviation
+    return total.mean, np.maximum(std, 1e-3 * max(1.0, float(std.max())))
 
 
 def read_batch(
@@ -228,11 +240,11 @@ def read_batch(
     targets: Callable[[NDArray[np.int64]], dict[str, Tensor]],
     plan: NDArray[np.int64],
 ) -> Batch:
-    """Some stretches, padded to the longest.
+    """Read stretches into a batch, padded with zeros to the longest.
 
     Args:
-        targets: gives the task's targets of segments, by their places in the corpus.
-        plan: (stretches, 3): which, and the first frame and the number of frames to take of it.
+        targets: the task's function from places of segments in the corpus to their targets.
+        plan: (batch, 3) place of each stretch, first frame and number of frames to take of it.
     """
     lengths = plan[:, 2]
     features = np.zeros((len(plan), int(lengths.max()), source.width), np.float32)
@@ -243,11 +255,12 @@ def read_batch(
         inside = stretches.segments(stretch)
         places.append(np.arange(inside.start, inside.stop))
         rows.append(np.full(inside.stop - inside.start, row))
-    at, row = np.concatenate(places), np.concatenate(rows)
-    # Of a segment that is cut shorter (a crop), what is left of it.
-    begin = np.clip(stretches.first[at] - plan[row, 1], 0, None)
-    end = np.minimum(stretches.first[at] + stretches.frames[at] - plan[row, 1], lengths[row])
-    segments = stretches.segment[at]
+    place, row = np.concatenate(places), np.concatenate(rows)
+    # If a stretch is cropped, its segments end with the crop.
+    first = stretches.first[place] - plan[row, 1]
+    begin = np.clip(first, 0, None)
+    end = np.minimum(first + stretches.frames[place], lengths[row])
+    segments = stretches.segment[place]
     return Batch(
         torch.from_numpy(features), torch.tensor(lengths), torch.tensor(row), torch.tensor(begin),
         torch.tensor(end), segments, targets(segments),
@@ -263,10 +276,14 @@ def plan_batches(
     crop: int = 0,
     least: int = 1,
 ) -> list[NDArray[np.int64]]:
-    """Batches (stretches, 3) of like length: see `read_batch`, and `batches` for the rest.
+    """Plans (batch, 3), as `read_batch` takes them, for batches of stretches of similar length.
 
     Args:
-        crop: frames that are taken of each, from anywhere in it; 0: all of them.
+        chosen: (n,) places of the stretches.
+        most: frames of a batch, padding included.
+        rng: of the order and of crops; None: sorted by length, longest first.
+        crop: frames taken of each stretch, from a random place in it; 0: all of them.
+        least: stretches of a batch: one for each process that trains.
     """
     if not len(chosen):
         return []
@@ -275,4 +292,4 @@ def plan_batches(
     spare = frames - count
     first = rng.integers(0, spare + 1) if rng and crop else np.zeros_like(spare)
     rows = np.stack([chosen, first, count], axis=1)
-    return [rows[one] for one in make_batches(count, most, rng=rng, min_clips=least)]
+    return [rows[batch] for batch in make_batches(count, most, rng=rng, min_clips=least)]

@@ -1,4 +1,4 @@
-"""From a corpus to what a task is trained on: splits, folds, log-mel, stretches of recordings."""
+"""Prepare a corpus for a task: assign splits and folds, extract log-mel, cut stretches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from augury.store import key
 
 @dataclass(frozen=True)
 class Fold:
-    """A task on one assignment of segments to splits; without cross-validation the only one."""
+    """A task with one assignment of segments to splits; several in cross-validation, else one."""
 
     task: Task
     stretches: Stretches
@@ -39,8 +39,8 @@ class Fold:
     def mel_statistics(self) -> tuple[NDArray, NDArray]:
         """Mean and standard deviation (bands,) of the log-mel of the training split, in dB.
 
-        The standard deviation is at least 1 dB: a band without energy (speech of 8 kHz) would
-        otherwise have its rounding errors amplified.
+        The standard deviation is at least 1 dB: rounding errors of a band without energy (speech
+        sampled at 8 kHz) would otherwise be amplified.
         """
         mean, std = mean_and_std(Mel(self.stretches.clips), self.stretches.of(TRAIN))
         return mean, np.maximum(std, 1.0)
@@ -68,16 +68,16 @@ def prepare_task(
     jobs: int | None,
     reporter: Reporter | None,
 ) -> TaskData:
-    """Choose the task's segments, assign them to splits, extract log-mel, and cut stretches.
+    """Select the task's segments, assign them to splits, extract log-mel, and cut stretches.
 
-    Writes quarantine.csv to `folder`: the segments that are left out, each with a reason.
+    Writes quarantine.csv to `folder`: the segments that are left out, with their reasons.
 
     Raises:
         InputError: no segment has a label, or a split is empty.
         TooManyBad: a larger share than `settings.max_bad` of the segments can't be used.
     """
     source = corpus.source
-    if not len(corpus):  # the reader rejected all of it, and said why
+    if not len(corpus):  # the reader rejected all rows, with reasons
         _refuse_too_many(corpus.rejected, 0, settings, folder, group)
     corpus, rejected = task.select_segments(settings, corpus)
     rejected += corpus.rejected
@@ -124,7 +124,7 @@ def _refuse_too_many(
 def _assign_folds(
     task: type[Task], settings: EvaluateSettings, corpus: Corpus
 ) -> tuple[Corpus, list[NDArray]]:
-    """The segments that are in a split of any fold, and each fold's splits (segments,)."""
+    """The segments that are in any split of any fold, and each fold's split of them (segments,)."""
     splits = [
         assign_splits(corpus, settings, known_speakers=task.known_speakers, fold=fold)
         for fold in range(max(1, settings.folds))
@@ -140,8 +140,8 @@ def _keep_usable(
     usable = np.flatnonzero(extracted.frames > 0)
     place = {path: r for r, path in enumerate(corpus.recordings)}
     corpus = corpus.select(usable)
-    kept = [place[path] for path in corpus.recordings]  # the recordings still used
-    return corpus, [split[usable] for split in splits], extracted.select(usable, kept)
+    recordings = [place[path] for path in corpus.recordings]  # those still used
+    return corpus, [split[usable] for split in splits], extracted.select(usable, recordings)
 
 
 def _make_fold(
@@ -152,17 +152,17 @@ def _make_fold(
     extracted: ExtractedClips,
     rejected: list[Rejected],
 ) -> Fold:
-    """The task on one assignment to splits; adds the segments it can't train on to `rejected`."""
-    ready = task(settings, corpus, split, extracted.frames)
+    """The task with one assignment to splits; adds segments it can't train on to `rejected`."""
+    prepared = task(settings, corpus, split, extracted.frames)
     split = split.copy()
-    for place, reason, detail in [*ready.untrainable(), *_too_long(ready, settings)]:
-        if split[place] != TEST:  # a test segment counts, whatever may be made of it
+    for place, reason, detail in [*prepared.untrainable(), *_too_long(prepared, settings)]:
+        if split[place] != TEST:  # the test set stays the same
             split[place] = ""
             rejected.append(corpus.reject(place, reason, detail))
     for name in SPLITS:
         if not (split == name).any():
             raise InputError(f"no segment is left in the {name} split: {_count_reasons(rejected)}")
-    return Fold(ready, _make_stretches(task, settings, corpus, split, extracted))
+    return Fold(prepared, _make_stretches(task, settings, corpus, split, extracted))
 
 
 def _too_long(task: Task, settings: EvaluateSettings) -> list[tuple[int, str, str]]:
@@ -186,7 +186,7 @@ def _make_stretches(
     split: NDArray,
     extracted: ExtractedClips,
 ) -> Stretches:
-    """The stretches of all splits; segments that are in none are left out."""
+    """The stretches of all splits; segments that are in no split are left out."""
     order, rows = cut_stretches(
         corpus.recording, extracted.first, extracted.frames, split, extracted.recording_frames,
         longest=round(settings.longest / audio.HOP), separate=task.separate,
@@ -218,7 +218,7 @@ def _describe_data(
     """The field `data` of results.json: digests, and what each split holds."""
     columns = [settings.label, *(c for c in ("split", "speaker") if c in corpus.columns)]
     about: dict[str, Any] = {
-        # A file's name need not be UTF-8, JSON must be.
+        # JSON must be UTF-8, which names of files need not be.
         "manifest": str(source).encode(errors="backslashreplace").decode(),
         "segments": corpus.digest(*dict.fromkeys(columns)),
         "audio": key(*extracted.digests),
@@ -226,7 +226,7 @@ def _describe_data(
     }
     stretches = folds[0].stretches
     for name in SPLITS:
-        # Every fold's test segments are tested; of the other splits the first fold's are counted.
+        # The test segments of all folds are counted; of the other splits only the first fold's.
         places = (
             np.flatnonzero(np.any([split == TEST for split in splits], axis=0))
             if name == TEST

@@ -1,4 +1,4 @@
-"""One run: a task trained on one encoder with one seed, scored, and kept in a folder of its own."""
+"""One run: a task trained on one encoder with one seed and scored, in a folder of its own."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from augury.pretraining.encoder import Encoder
 from augury.reporter import Reporter
 from augury.store import key, write_atomically
 
-#: Seconds of audio in a batch that is only evaluated, at least. Small batches gain nothing there,
-#: and a beam search takes one step a frame however many utterances are in the batch.
+#: Least seconds of audio in a batch for validation or testing. Small batches have no advantage
+#: there, and a beam search takes one step for each frame, however many utterances a batch has.
 EVALUATION_SECONDS = 80.0
 
 
@@ -57,12 +57,12 @@ class TaskRun:
 
     @property
     def folder(self) -> Path:
-        """Where the run's files lie."""
+        """The folder of the run's files."""
         return self.out / "runs" / f"{self.encoder.name}-{self.encoder.mode}" / f"seed{self.seed}"
 
     @property
     def key(self) -> str:
-        """Identifies the run: the same for the same settings, data, encoder and seed."""
+        """A key that depends on settings, data, encoder and seed, and identifies the run."""
         data, encoder = self.data, self.encoder
         settings = {**data.settings.to_dict(), "mode": encoder.mode}
         digests = [data.about[name] for name in ("segments", "audio")]
@@ -70,7 +70,7 @@ class TaskRun:
         return key(results.FORMAT, data.name, settings, digests, *identity)
 
     def outcome(self) -> Outcome:
-        """The run's outcome: read where it is finished, else after training and scoring."""
+        """The run's outcome: read if the run is finished, else after training and scoring."""
         outcome = self._read()
         if outcome:
             return outcome
@@ -83,7 +83,7 @@ class TaskRun:
         return outcome
 
     def _read(self) -> Outcome | None:
-        """The outcome in the run's folder; None where it is not finished."""
+        """The outcome in the run's folder; None if the run is not finished."""
         path = self.folder / "result.json"
         try:
             with explain_os_errors(path):
@@ -93,16 +93,16 @@ class TaskRun:
         except UnusableFile:
             raise
         except ValueError as error:
-            raise InputError(f"{path}: damaged; delete it, and the run is done again") from error
+            raise InputError(f"{path}: damaged; delete it to repeat the run") from error
         if run_key != self.key:
             raise InputError(
-                f"{path}: of another run (the encoder {self.encoder.name} has changed since, "
-                "perhaps); delete its folder, or choose another --out"
+                f"{path}: of another run (perhaps the encoder {self.encoder.name} has changed "
+                "since); delete its folder, or choose another --out"
             )
         return Outcome.from_json(plain)
 
     def _train(self, fold: Fold, k: int) -> _FoldModel:
-        """Train on one fold; the model has the weights of its best epoch."""
+        """Train on one fold; the model gets the weights of its best epoch."""
         source, model = self._make_model(fold)
         settings = self.data.settings
         objective = _FoldObjective(fold, source, settings, self.seed, self.group)
@@ -126,7 +126,7 @@ class TaskRun:
         )
 
     def _make_model(self, fold: Fold) -> tuple[Source, DownstreamModel]:
-        """Where features come from, and the model, untrained."""
+        """The source of features, and the untrained model."""
         spec, settings = self.encoder, self.data.settings
         clips, training = fold.stretches.clips, fold.stretches.of(TRAIN)
         source: Source = Mel(clips)
@@ -167,7 +167,7 @@ class TaskRun:
 
     def _score(self, models: Sequence[_FoldModel]) -> Outcome:
         """The task's score of the folds together, with how training went."""
-        began, frames = time.monotonic(), 0
+        start, frames = time.monotonic(), 0
 
         def predict(split: str) -> tuple[NDArray[np.int64], list[Any]]:
             nonlocal frames
@@ -182,8 +182,8 @@ class TaskRun:
             return np.array(places)[order], [values[k] for k in order]
 
         outcome = self.data.folds[0].task.score(predict, self.seed)
-        spent = time.monotonic() - began
-        wall = sum(fold.state.seconds for fold in models)
+        scoring = time.monotonic() - start
+        training = sum(fold.state.seconds for fold in models)
         trained_on = sum(fold.state.audio_seconds for fold in models)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         first = models[0]
@@ -191,13 +191,13 @@ class TaskRun:
             **outcome.about,
             "best_epoch": first.epoch,
             "epochs": first.state.epoch,
-            "seconds": round(wall, 1),
-            "real_time": round(trained_on / max(wall, 1e-9), 1),
-            "scoring_seconds": round(spent, 1),
-            "scoring_real_time": round(frames * audio.HOP / max(spent, 1e-9), 1),
+            "seconds": round(training, 1),
+            "real_time": round(trained_on / max(training, 1e-9), 1),
+            "scoring_seconds": round(scoring, 1),
+            "scoring_real_time": round(frames * audio.HOP / max(scoring, 1e-9), 1),
             "memory_gb": round(peak, 2),  # of the process so far
             "parameters": sum(p.numel() for p in first.model.parameters() if p.requires_grad),
-            "skipped": [words for fold in models for words in fold.state.skipped],
+            "skipped": [batch for fold in models for batch in fold.state.skipped],
         }
         return replace(outcome, history=tuple(first.state.history), about=about)
 
@@ -221,7 +221,7 @@ class _FoldModel:
 
 
 class _FoldObjective:
-    """What is minimised on one fold; see learning.training.Objective."""
+    """What is minimised on one fold, as `augury.learning.objective.Objective` describes it."""
 
     def __init__(
         self, fold: Fold, source: Source, settings: EvaluateSettings, seed: int, group: ProcessGroup
@@ -243,7 +243,7 @@ class _FoldObjective:
         )  # fmt: skip
 
     def plans(self, split: str) -> list[NDArray[np.int64]]:
-        """The batches of a split, in whole stretches and always in the same order."""
+        """The batches of a split: whole stretches, always in the same order."""
         most = max(self.most, round(EVALUATION_SECONDS / audio.HOP))
         return features.plan_batches(self.stretches, self.stretches.of(split), most)
 
@@ -268,7 +268,7 @@ class _FoldObjective:
 
 
 def _optimisers(model: DownstreamModel, settings: EvaluateSettings) -> list[torch.optim.Optimizer]:
-    """Adam for the head; SGD for the encoder, where it is finetuned."""
+    """Adam for the head; SGD for an encoder that is finetuned."""
     rate = settings.learning_rate
     optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(model.head.parameters(), rate)]
     if model.encoder and not model.frozen:

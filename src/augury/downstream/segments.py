@@ -34,7 +34,7 @@ def with_label(
     labels = corpus.label(column)
     unknown = sorted(set(exclude) - set(labels.tolist()))
     if unknown:
-        raise InputError(f"no segment has the {column} {unknown[0]!r} that is to be left out")
+        raise InputError(f"no segment has the {column} {unknown[0]!r}, which is to be excluded")
     empty = np.asarray(labels == "", bool)
     rejected = [
         corpus.reject(int(i), "no-label", f"{corpus.names[corpus.recording[i]]}: no {column}")

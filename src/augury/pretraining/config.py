@@ -108,6 +108,8 @@ def _target_to_dict(target: Target) -> dict[str, Any]:
 
 
 def _target_from_dict(plain: dict[str, Any]) -> Target:
-    mean, deviation = (np.array(plain[name], float) for name in ("mean", "standard_deviation"))
+    mean, standard_deviation = (
+        np.array(plain[name], float) for name in ("mean", "standard_deviation")
+    )
     weight, categories = float(plain["weight"]), tuple(plain["categories"])
-    return Target(plain["name"], plain["source"], weight, mean, deviation, categories)
+    return Target(plain["name"], plain["source"], weight, mean, standard_deviation, categories)

@@ -1,6 +1,7 @@
-"""Classification of segments (digits, emotions, keywords, phones) by their mean and deviation.
+"""Classification of segments (digits, emotions, keywords, phones) by statistics of their features.
 
-A linear probe, or with `hidden` a small network, on the features of a segment pooled over time.
+The features of a segment are pooled over time to their mean and standard deviation; on these there
+is a linear probe or, with `hidden`, a network with one hidden layer.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from augury.downstream.tasks.task import Head, Predict, Task, classification_los
 from augury.errors import InputError
 from augury.learning.layers import FrameNorm
 
-#: Predictions that went most wrong, that a report shows.
+#: Number of the most confident errors that the report shows.
 WORST = 10
 
 
 class Probe(Head):
-    """Mean and deviation of a segment's features, and what class they are of."""
+    """A classifier of the mean and standard deviation of a segment's features."""
 
     def __init__(self, width: int, classes: int, settings: ClassifySettings) -> None:
         super().__init__()
@@ -43,11 +44,12 @@ class Probe(Head):
         )
 
     def forward(self, features: Tensor, batch: Batch) -> Tensor:
-        """(segments, classes) before the softmax."""
-        return self.layers(pool_statistics(features, batch, self.parts))
+        """Scores (segments, classes) before the softmax."""
+        x = pool_statistics(features, batch, self.parts)  # (segments, parts * 2 * width)
+        return self.layers(x)  # (segments, classes)
 
     def losses(self, features: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and errors."""
+        """Cross-entropy and number of errors."""
         return classification_losses(self(features, batch), batch.targets["class"])
 
     def predict(self, features: Tensor, batch: Batch) -> list[NDArray[np.float32]]:
@@ -56,10 +58,16 @@ class Probe(Head):
 
 
 def pool_statistics(features: Tensor, batch: Batch, parts: int = 1) -> Tensor:
-    """Mean and deviation over the frames of each segment's parts: (segments, parts * 2 * width).
+    """Mean and standard deviation over time of each segment: (segments, parts * 2 * width).
 
-    Parts are equally long, as far as whole frames go; where there are more of them than frames,
-    neighbours share one.
+    A segment is cut in time into `parts` of equal length, up to rounding to frames, which are
+    pooled separately. With fewer frames than parts, neighbouring parts share a frame.
+
+    >>> x = torch.arange(4.0)[None, :, None]  # a stretch of 4 frames, 1 wide
+    >>> row, first, stop = torch.tensor([[0], [1], [4]])  # a segment of frames 1 to 3
+    >>> batch = Batch(x, torch.tensor([4]), row, first, stop, np.array([0]), {})
+    >>> pool_statistics(x, batch).round(decimals=3)
+    tensor([[2.0000, 0.8160]])
     """
     whole = (batch.stop - batch.first).clamp_min(1)[:, None]  # (segments, 1)
     cuts = torch.arange(parts, device=whole.device)
@@ -71,7 +79,7 @@ def pool_statistics(features: Tensor, batch: Batch, parts: int = 1) -> Tensor:
     begins = count.cumsum(0) - count
     frame = torch.arange(len(segment), device=count.device) - begins[segment] + first[segment]
     x = features[row[segment], frame]  # (frames of all segments, width)
-    # About the mean: the difference of two large sums would lose what is left.
+    # Squares of deviations: E[x²] − E[x]² would lose precision.
     zeros = x.new_zeros(len(count), x.shape[1])
     mean = zeros.index_add(0, segment, x) / count[:, None]
     square = zeros.index_add(0, segment, (x - mean[segment]).square()) / count[:, None]
@@ -79,7 +87,7 @@ def pool_statistics(features: Tensor, batch: Batch, parts: int = 1) -> Tensor:
 
 
 class Classify(Task):
-    """Which class a segment is of."""
+    """Classification: the class of each segment."""
 
     Settings: ClassVar = ClassifySettings
     metric = Metric("error", "share of segments whose class is wrong")
@@ -92,10 +100,10 @@ class Classify(Task):
         trained = set(self.labels[split == TRAIN].tolist())
         if len(trained) < 2:
             raise InputError(
-                f"{settings.label} is {min(trained)!r} for all there is to train on: nothing to "
-                "tell apart; choose another column or split"
+                f"{settings.label} is {min(trained)!r} for all training segments, so there is "
+                "nothing to classify; choose another column or split"
             )
-        # Those of all parts: in another fold others may be trained on.
+        # Of all splits, so that they are the same in every fold.
         self.classes = sorted(set(self.labels.tolist()))
         code = {name: k for k, name in enumerate(self.classes)}
         self.codes = np.array([code[name] for name in self.labels.tolist()], np.int64)
@@ -106,34 +114,34 @@ class Classify(Task):
         self.warnings = [f"{name!r} is tested on, but never trained on" for name in unseen]
 
     def targets(self, segments: NDArray[np.int64]) -> dict[str, Tensor]:
-        """The class (segments,) of each."""
+        """The code of each segment's class (segments,)."""
         return {"class": torch.from_numpy(self.codes[segments])}
 
     def head(self, width: int) -> Probe:
-        """The probe."""
+        """The probe, untrained."""
         return Probe(width, len(self.classes), self.settings)
 
     def score(self, predict: Predict, seed: int) -> Outcome:
-        """Error rate, with what is wrong."""
+        """The error rate, further scores, confusions, and the most confident errors."""
         places, predicted = predict(TEST)
         log_probs = np.stack(predicted)
         truth = self.codes[places]
-        chosen = log_probs.argmax(axis=1)
-        wrong = truth != chosen
+        best = log_probs.argmax(axis=1)
+        wrong = truth != best
         scores = {
-            "accuracy": classification.accuracy(truth, chosen),
-            "balanced accuracy": classification.balanced_accuracy(truth, chosen),
-            "macro F1": classification.macro_f1(truth, chosen),
+            "accuracy": classification.accuracy(truth, best),
+            "balanced accuracy": classification.balanced_accuracy(truth, best),
+            "macro F1": classification.macro_f1(truth, best),
         }
-        table = classification.confusion(truth, chosen, len(self.classes))
-        # The surest of the wrong ones.
+        table = classification.confusion(truth, best, len(self.classes))
+        # Errors, the most confident first.
         order = np.argsort(-log_probs.max(axis=1) + np.where(wrong, 0, np.inf), kind="stable")
         worst = tuple(
             Mistake(
                 describe(self.corpus, int(places[k])),
                 f"{np.exp(log_probs[k].max()):.0%} sure",
                 self.classes[truth[k]],
-                self.classes[chosen[k]],
+                self.classes[best[k]],
                 sound_uri(self.corpus, int(places[k])),
             )
             for k in order[: min(WORST, int(wrong.sum()))].tolist()
