@@ -417,7 +417,7 @@ def test_verdict_inside_the_intervals_is_not_settled() -> None:
 def test_verdict_of_single_seeds_is_not_settled() -> None:
     text = verdict(model("f0", 0.01), mel(*HIGH))
     assert "(one seed: no interval)" in text
-    assert text.endswith("whether it helps is not settled, as one seed says nothing of others.")
+    assert text.endswith("not settled, as one seed does not tell how much the score depends on it.")
 
 
 def test_verdict_without_one_side() -> None:
@@ -426,8 +426,8 @@ def test_verdict_without_one_side() -> None:
     )
     text = verdict(mel(*LOW), random(*HIGH))
     assert text.startswith("Log-mel has an EER of 5.1 % (3 seeds, 4.9 to 5.3), the random encoder ")
-    assert text.endswith("no encoder pretrained on pseudo-labels is here yet.")
-    assert verdict() == "No run has ended yet: there is no score."
+    assert text.endswith("no encoder pretrained on pseudo-labels was evaluated.")
+    assert verdict() == "No run has finished yet: there is no score."
 
 
 def test_verdict_of_several_names_the_best() -> None:
@@ -441,11 +441,12 @@ def test_verdict_of_several_names_the_best() -> None:
 def test_verdict_doubts_what_other_speakers_could_undo() -> None:
     one, other = model("f0", 0.09, 0.0901, 0.0902), mel(0.1, 0.1001, 0.1002)
     assert verdict(one, other).endswith(
-        "it helps. With other test speakers it might be otherwise: those intervals overlap."
+        "it helps. With other test speakers this might differ: the intervals over speakers overlap."
     )
     one, other = model("f0", 0.1, 0.1001, 0.1002), mel(0.09, 0.0901, 0.0902)
     assert verdict(one, other).endswith(
-        "it does not help. With other test speakers it might be otherwise: those intervals overlap."
+        "it does not help. With other test speakers this might differ: the intervals over speakers "
+        "overlap."
     )
 
 
@@ -460,7 +461,7 @@ def test_warnings_are_listed_with_those_of_the_scores() -> None:
     found = wording.warnings(Comparison.of(odd()))
     assert found == [
         "No better than guessing (50.0 %): the random encoder.",
-        "random encoder: 4 batches had a loss or gradient that is not finite, and did not "
+        "random encoder: 4 batches had a loss or gradient that was not finite, and did not "
         "change the weights.",
         "No score of the encoder f1 and the encoder f2.",
     ]
@@ -538,7 +539,7 @@ def test_curves_outside_the_frame_are_named() -> None:
 def test_chance_is_drawn_where_it_is_near(score: float, near: float | None) -> None:
     found = evaluation(mel(score))
     assert Comparison.of(found).near_chance == near
-    assert ("far beyond the axis" in render(found)) == (near is None)
+    assert ("far outside the axis" in render(found)) == (near is None)
     assert Comparison.of(replace(found, metric=Metric("PER", "x"))).near_chance is None
 
 

@@ -41,17 +41,17 @@ SEED: Mark = ("o", SURFACE, MUTED)
 INTERVAL: Mark = ("_", INK, INK)
 SHAPES = {"frozen": "o", "finetune": "s"}
 DOTTED = (0, (1, 2))
-#: What lines of encoders and of baselines look like, best first; the rest are thin.
+#: Styles of the lines of encoders and of baselines, best first; the rest are thin.
 ENCODERS = ((FIRST, "solid"), (SECOND, "solid"), (THIRD, "solid"))
 BASELINES = ((INK, DASHED), (INK, DOTTED), (MUTED, "solid"))
 REST = (RULE, 1.2, "solid")
-#: Values by epoch that are drawn, and what they are called.
-COURSES = (("loss", "loss"), ("error", "error, %"))
+#: Values by epoch that are drawn, and their labels.
+CURVES = (("loss", "loss"), ("error", "error, %"))
 #: Rates between which DET curves are drawn, and those that are labelled.
 LOW, HIGH = 0.001, 0.6
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
 NAMED = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6)
-#: Of a confusion matrix: without the ends that vanish on a light or a dark page.
+#: Colours of a confusion matrix: without the ends, which are invisible on a light or dark page.
 SHADES = ListedColormap(colormaps["viridis_r"](np.linspace(0.05, 0.75, 256)))
 
 Points = NDArray[np.float64]
@@ -70,9 +70,9 @@ def scores(comparison: Comparison, width: int) -> Canvas | None:
     seeds = [[100 * o.score for o in model.outcomes if has_value(o.score)] for model in shown]
     means = 100 * np.array([model.mean for model in shown])
     chances = [100 * chance] if has_value(chance) else []
-    values = np.concatenate([ends.ravel(), means, chances, *seeds])
-    least, most = float(np.nanmin(values)), float(np.nanmax(values))
-    # Differences matter: the axis begins at 0 only where that is near.
+    everything = np.concatenate([ends.ravel(), means, chances, *seeds])
+    least, most = float(np.nanmin(everything)), float(np.nanmax(everything))
+    # To show differences, the axis starts at 0 only if that is near.
     rows.axis(
         0.0 if least < most / 2 else least, most, f"{short(metric, 20)}, %", "← lower is better"
     )
@@ -80,11 +80,11 @@ def scores(comparison: Comparison, width: int) -> Canvas | None:
     for chance in chances:
         canvas.lines([[(at(chance), rows.top - 2), (at(chance), rows.bottom)]], INK, 1.2, DASHED)
     marks = [_mark(model) for model in shown]
-    for model, v, (low, high), mark, some in zip(shown, y, ends, marks, seeds, strict=True):
+    for model, v, (low, high), mark, values in zip(shown, y, ends, marks, seeds, strict=True):
         if model.interval:
             canvas.lines([[(at(low), v), (at(high), v)]], mark[2], 2.2)
-        if len(some) > 1:
-            canvas.marks(at(some), np.full(len(some), v + 8), SEED, 4)
+        if len(values) > 1:
+            canvas.marks(at(values), np.full(len(values), v + 8), SEED, 4)
     for x, v, mark in zip(at(means), y, marks, strict=True):
         canvas.marks([x], [v], mark, 9)
     after = np.fmax(at(means) + 9, at(ends[:, 1]) + 6)
@@ -94,10 +94,10 @@ def scores(comparison: Comparison, width: int) -> Canvas | None:
     return canvas
 
 
-def courses(comparison: Comparison, width: int) -> Canvas | None:
-    """Loss and error on the validation split by epoch, of each median outcome."""
+def curves(comparison: Comparison, width: int) -> Canvas | None:
+    """Loss and error on the validation split by epoch, for each model's median outcome."""
     shown = [(model, look) for model, look in _looks(comparison) if model.median_outcome.history]
-    kinds = [kind for kind in COURSES if any(_values(model, kind[0]) for model, _ in shown)]
+    kinds = [kind for kind in CURVES if any(_values(model, kind[0]) for model, _ in shown)]
     if not kinds:
         return None
     keys, head = laid_out(_keys(shown, width), width)
@@ -116,7 +116,7 @@ def courses(comparison: Comparison, width: int) -> Canvas | None:
 
 
 def det(comparison: Comparison, width: int) -> Canvas | None:
-    """Misses against false alarms on normal-deviate axes, of each median outcome."""
+    """DET curves: misses against false alarms on normal-quantile axes, of each median outcome."""
     shown = [(model, look) for model, look in _looks(comparison) if model in comparison.with_det]
     if not shown:
         return None
@@ -162,7 +162,7 @@ def confusion(comparison: Comparison, width: int) -> Canvas | None:
         return None
     counts = np.array(table.counts, float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    # Insertions have a row only, deletions a column only, where there are any.
+    # "" has a row if there are insertions, a column if there are deletions.
     rows = [k for k, name in enumerate(table.labels) if name or counts[k].any()]
     columns = [k for k, name in enumerate(table.labels) if name or counts[:, k].any()]
     shares, n = shares[np.ix_(rows, columns)], len(columns)
@@ -207,7 +207,7 @@ Look = tuple[str, float, Any]  # colour, thickness, style
 
 
 def _looks(comparison: Comparison) -> list[tuple[Model, Look]]:
-    """Each model's line in every figure: the best ones stand out."""
+    """Each model's line style, the same in every figure; the best models stand out."""
     looks = {}
     for models, styles in ((comparison.encoders, ENCODERS), (comparison.baselines, BASELINES)):
         for model, (colour, style) in zip(models, styles, strict=False):
@@ -216,13 +216,15 @@ def _looks(comparison: Comparison) -> list[tuple[Model, Look]]:
 
 
 def _drawing_order(shown: list[tuple[Model, Look]]) -> list[tuple[Model, Look]]:
-    """The same lines in the order of drawing: those that stand out come last, on top."""
-    rest, best = ([p for p in shown if (p[1] is REST) == there] for there in (True, False))
+    """The lines in the order of drawing: those that stand out are last, on top."""
+    rest, best = (
+        [pair for pair in shown if (pair[1] is REST) == is_rest] for is_rest in (True, False)
+    )
     return rest + best[::-1]
 
 
 def _keys(shown: list[tuple[Model, Look]], width: int) -> list[Key]:
-    """The legend of the lines; those that do not stand out share an entry."""
+    """The legend of the lines; those that do not stand out share one entry."""
     seen = [(model, look) for model, look in shown if look is not REST]
     names = distinguish([model_label(model) for model, _ in seen], 34 if width < WIDE else 40)
     keys: list[Key] = [
@@ -250,11 +252,11 @@ def _legend(comparison: Comparison, marks: list[Mark], chance: bool) -> list[tup
     return entries + ([(("|", INK, INK), "chance")] if chance else [])
 
 
-# ---------------------------------------------------------------------------------------- courses
+# ----------------------------------------------------------------------------------------- curves
 
 
 def _values(model: Model, name: str) -> list[float | None]:
-    """A value of the validation split by epoch, [] if no epoch has it; errors in percent."""
+    """A value on the validation split by epoch, errors in percent; [] if no epoch has it."""
     factor = 100 if name == "error" else 1
     history = [(epoch.get("validation") or {}).get(name) for epoch in model.median_outcome.history]
     values = [factor * v if has_value(v) else None for v in history]
@@ -273,17 +275,17 @@ def _line(model: Model, look: Look, name: str) -> Line:
 
 
 def outside(comparison: Comparison) -> list[Model]:
-    """Models with a DET curve of which no piece is in the frame."""
+    """Models with a DET curve that lies completely outside the frame."""
     return [
         model for model in comparison.with_det if not _pieces(*model.median_outcome.det or ((), ()))
     ]
 
 
 def _pieces(alarms: ArrayLike, misses: ArrayLike) -> list[list[tuple[float, float]]]:
-    """The pieces of a DET curve in the frame, with points so close that straight lines will do.
+    """The pieces of a DET curve inside the frame, with enough points to draw straight lines.
 
-    The curve is straight between its corners in rates, but not on the axes of normal quantiles:
-    a point is added wherever it crosses one of 160 rates.
+    Between its corners the curve is straight in rates, but not on axes of normal quantiles: a point
+    is added wherever it crosses one of 160 rates.
     """
     alarms, misses, along = _walk(alarms, misses)
     grid = ndtr(np.linspace(ndtri(LOW), ndtri(HIGH), 160))
@@ -295,9 +297,9 @@ def _pieces(alarms: ArrayLike, misses: ArrayLike) -> list[list[tuple[float, floa
     inside = (np.minimum(a, m) >= LOW - near) & (np.maximum(a, m) <= HIGH + near)
     points = zip(np.clip(a, LOW, HIGH), np.clip(m, LOW, HIGH), inside, strict=True)
     pieces = [
-        [(float(x), float(y)) for x, y, _ in some]
-        for there, some in groupby(points, lambda p: bool(p[2]))
-        if there
+        [(float(x), float(y)) for x, y, _ in run]
+        for is_inside, run in groupby(points, lambda point: bool(point[2]))
+        if is_inside
     ]
     return [piece for piece in pieces if len(piece) > 1]
 

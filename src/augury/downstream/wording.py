@@ -103,16 +103,16 @@ def verdict(comparison: Comparison) -> str:
     """Whether the best encoder is better than the baselines, in a few sentences."""
     best, baselines = comparison.subject, comparison.baselines
     if best is None:
-        return "No run has ended yet: there is no score."
+        return "No run has finished yet: there is no score."
     text = _best_score(comparison, best)
     if best.baseline:
         others = [f"{_phrase(model)} {_score(comparison, model)}" for model in baselines[1:]]
         text += f", {join_names(others)}" if others else ""
-        return f"{text}. These are baselines: no encoder pretrained on pseudo-labels is here yet."
+        return f"{text}. These are baselines: no encoder pretrained on pseudo-labels was evaluated."
     if not baselines:
         return (
             f"{text}. There is no baseline (log-mel, a random encoder, or one pretrained on "
-            "reconstruction alone) to compare it with: whether it helps is not known."
+            "reconstruction alone) to compare it with: whether it helps is unknown."
         )
     judgement = judge(comparison, best)
     text += f", {_phrase(baselines[0])} {_score(comparison, baselines[0])}: "
@@ -120,7 +120,11 @@ def verdict(comparison: Comparison) -> str:
     if judgement != NOT_SETTLED:
         return f"{text}it {judgement}.{_speaker_caveat(best, baselines[0])}{others}"
     alone = best.interval is None or baselines[0].interval is None
-    why = "one seed says nothing of others" if alone else "the intervals overlap"
+    why = (
+        "one seed does not tell how much the score depends on it"
+        if alone
+        else "the intervals overlap"
+    )
     if is_better(best, baselines[0]):
         why = "not all baselines are clearly worse"
     return f"{text}whether it helps is not settled, as {why}.{others}"
@@ -156,7 +160,7 @@ def _speaker_caveat(model: Model, other: Model) -> str:
     a, b = model.median_outcome.interval, other.median_outcome.interval
     if not a or not b or a[1] < b[0] or b[1] < a[0]:
         return ""
-    return " With other test speakers it might be otherwise: those intervals overlap."
+    return " With other test speakers this might differ: the intervals over speakers overlap."
 
 
 def _article(name: str) -> str:
@@ -233,7 +237,7 @@ def _hours(value: float | None) -> str:
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """The evaluation's own warnings, and those that scores and runs give cause for."""
+    """The evaluation's warnings, and those about scores and runs."""
     evaluation, sentences = comparison.evaluation, list(comparison.evaluation.warnings)
     chance = evaluation.metric.chance
     useless = [model for model in comparison.models if has_value(chance) and model.mean >= chance]
@@ -246,7 +250,7 @@ def warnings(comparison: Comparison) -> list[str]:
         if skipped:
             sentences.append(
                 f"{model_label(model)}: {count(skipped, 'batch', 'batches')} had a loss or "
-                "gradient that is not finite, and did not change the weights."
+                "gradient that was not finite, and did not change the weights."
             )
     without = [model for model in evaluation.models if model not in comparison.models]
     if without:
@@ -271,9 +275,9 @@ def scores_caption(comparison: Comparison) -> str:
         text += " One seed each: without intervals, no order is settled."
     if has_value(comparison.evaluation.metric.chance) and comparison.near_chance is None:
         guess = comparison.percent(comparison.evaluation.metric.chance)
-        text += f" Guessing, {guess}, is far beyond the axis."
+        text += f" Chance level, {guess}, is far outside the axis."
     if len(comparison.encoders) > 1:
-        text += " That the best of several is best is partly luck."
+        text += " The best of several is partly best by luck."
     return text
 
 
@@ -282,7 +286,7 @@ def curves_caption(comparison: Comparison) -> str:
     if not any(model.median_outcome.history for model in comparison.models):
         return "No epoch was recorded."
     return (
-        "Loss and error on the validation split by epoch, for each model’s seed of the median "
+        "Loss and error on the validation split by epoch, for each model’s seed with the median "
         "score. Diamonds: the epoch whose weights were tested."
     )
 
@@ -290,7 +294,7 @@ def curves_caption(comparison: Comparison) -> str:
 def det_caption(outside: list[Model]) -> str:
     """What the DET curves show, and whose lie outside the frame."""
     text = (
-        "DET curves of each model’s seed of the median score: misses against false alarms as the "
+        "DET curves of each model’s seed with the median score: misses against false alarms as the "
         "threshold moves, on axes of normal quantiles. Further down and left is better; dots on "
         "the diagonal are equal error rates."
     )
