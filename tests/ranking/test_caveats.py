@@ -24,10 +24,10 @@ def test_a_settled_order_on_enough_data_has_no_caveat():
     assert text_of(ONE, TWO, resampled=("speaker", 20)) == ""
 
 
-def test_the_best_tier_s_members_are_named():
+def test_the_members_of_the_best_tier_are_named():
     text = text_of(ONE, replace(TWO, tier=1))
     assert "one, two: this data does not show which of them is best (tier 1)" in text
-    # What is useless is no rival, wherever it stands.
+    # An irrelevant candidate does not count, whatever its rank.
     noise = candidate("noise", 0.0, 2, tier=1, relevant=False)
     assert "which of them" not in text_of(noise, ONE, TWO)
     text = text_of(noise, replace(ONE, tier=2), TWO)
@@ -68,39 +68,41 @@ def test_a_p_value_of_exactly_the_limit_is_not_weak():
 
 
 def test_a_score_of_exactly_three_standard_deviations_is_not_weak():
-    at = replace(ONE, score=0.75, p_value=None, shuffled_sd=0.25)
-    assert text_of(at, replace(TWO, score=0.9)) == ""
-    assert "beyond chance" in text_of(replace(at, score=0.7499), replace(TWO, score=0.9))
-    assert "beyond chance" in text_of(replace(at, score=-0.7499), replace(TWO, score=0.9))
-    assert text_of(replace(at, score=-0.75), replace(TWO, score=0.9)) == ""
+    limit = replace(ONE, score=0.75, p_value=None, shuffled_sd=0.25)
+    assert text_of(limit, replace(TWO, score=0.9)) == ""
+    assert "beyond chance" in text_of(replace(limit, score=0.7499), replace(TWO, score=0.9))
+    assert "beyond chance" in text_of(replace(limit, score=-0.7499), replace(TWO, score=0.9))
+    assert text_of(replace(limit, score=-0.75), replace(TWO, score=0.9)) == ""
 
 
 def test_lengths_that_depend_on_the_label():
-    at = replace(ONE, noise_relevance=0.75, chance_sd=0.25)
-    assert text_of(at, TWO) == ""
-    text = text_of(replace(at, noise_relevance=0.7501), TWO)
+    limit = replace(ONE, noise_relevance=0.75, chance_sd=0.25)
+    assert text_of(limit, TWO) == ""
+    text = text_of(replace(limit, noise_relevance=0.7501), TWO)
     assert (
         "lengths depend on phone: pure noise, averaged over them, has a relevance of 0.75" in text
     )
     # The largest of several is named.
-    text = text_of(replace(ONE, noise_relevance=0.9, chance_sd=0.25), replace(at, chance_sd=0.1))
+    text = text_of(replace(ONE, noise_relevance=0.9, chance_sd=0.25), replace(limit, chance_sd=0.1))
     assert "a relevance of 0.9." in text
-    assert text_of(replace(at, chance_sd=None), TWO) == ""
+    assert text_of(replace(limit, chance_sd=None), TWO) == ""
 
 
 @pytest.mark.parametrize("estimator", ["paper", "released"])
 def test_a_score_that_is_half_chance(estimator):
-    at = replace(ONE, score=0.5, shuffled=0.25)
-    assert "bias, not dependence" not in text_of(at, TWO, estimator=estimator)
-    above = replace(at, shuffled=0.2501)
+    limit = replace(ONE, score=0.5, shuffled=0.25)
+    assert "bias, not dependence" not in text_of(limit, TWO, estimator=estimator)
+    above = replace(limit, shuffled=0.2501)
     text = text_of(above, TWO, estimator=estimator)
-    assert "50% of the score of one is what the same values shuffled" in text
+    assert "50% of the score of one remains when the values are shuffled" in text
     assert "bias" not in text_of(above, TWO)
-    more = replace(TWO, score=0.5, shuffled=0.45)
-    assert "50% to 90% of the score of one, two is" in text_of(above, more, estimator=estimator)
+    mostly_chance = replace(TWO, score=0.5, shuffled=0.45)
+    assert "50% to 90% of the score of one, two remains" in text_of(
+        above, mostly_chance, estimator=estimator
+    )
 
 
-def test_raw_units_decide_all_orders_but_the_robust():
+def test_raw_units_affect_all_estimators_except_robust():
     assert "The paper estimator compares" in text_of(ONE, TWO, estimator="paper")
     assert "The released estimator compares" in text_of(ONE, TWO, estimator="released")
     assert "raw units" not in text_of(ONE, TWO)
@@ -138,7 +140,7 @@ def test_a_raw_order_that_follows_the_spread_more_than_the_speech():
         assert FOLLOWS not in text_of(*ordered(scores[:2], [1, 2]), estimator=estimator)
 
 
-def test_groups_that_are_just_enough():
+def test_the_smallest_number_of_groups_without_a_caveat():
     assert "too narrow" not in text_of(ONE, TWO, resampled=("speaker", 20))
     assert "with fewer than 20 they are too narrow" in text_of(ONE, TWO, resampled=("speaker", 19))
 
@@ -166,7 +168,7 @@ def test_missing_values():
     assert "two: scored on fewer segments" in text_of(ONE, replace(TWO, missing=1))
 
 
-def test_what_is_not_ranked_has_no_caveat():
+def test_candidates_that_are_not_ranked_have_no_caveat():
     assert text_of(ONE, TWO, candidate("flat", None, 2, missing=3, relevant=False)) == ""
 
 

@@ -61,7 +61,7 @@ def ranking(results: tuple[Result, ...], classes: int = 3, **fields: object) -> 
     table = np.full((n, n), 0.3) + 0.7 * np.eye(n)
     order = np.arange(len(scored))
     better = 0.5 + 0.5 * np.sign(order - order[:, None])
-    found = Ranking(
+    plain = Ranking(
         estimator="robust",
         label="phone",
         results=results,
@@ -85,11 +85,11 @@ def ranking(results: tuple[Result, ...], classes: int = 3, **fields: object) -> 
         versions={"numpy": "2.0"},
         inputs={"segments": "ab" * 32},
     )
-    return replace(found, **fields)
+    return replace(plain, **fields)
 
 
 def seven() -> Ranking:
-    """Five in three tiers, in fact."""
+    """Five candidates in three tiers."""
     scores = {"logHNR": 0.073, "ZCR": 0.164, "voicing": 0.179, "F0": 0.225, "loudness": 0.397}
     places = zip(scores.items(), (1, 1, 2, 2, 3), strict=True)
     return ranking(tuple(candidate(name, s, 39, tier=t) for (name, s), t in places), 39)
@@ -98,21 +98,21 @@ def seven() -> Ranking:
 def unsure() -> Ranking:
     """Without bootstrap: no interval, no tier, no p-value."""
     nothing = dict.fromkeys(("interval", "rank_interval", "tier", "p_value"))
-    found = seven()
-    results = tuple(replace(r, **nothing) for r in found.results)
+    settled = seven()
+    results = tuple(replace(r, **nothing) for r in settled.results)
     return replace(
-        found, results=results, better=(), settings=RankSettings(label="phone", bootstrap=0)
+        settled, results=results, better=(), settings=RankSettings(label="phone", bootstrap=0)
     )
 
 
 def sixty() -> Ranking:
-    """More candidates than are compared each with each."""
+    """More candidates than are compared in all pairs."""
     many = (candidate(f"candidate{k}", 0.1 + k / 1000, 2, tier=1 + k // 7) for k in range(60))
     return ranking(tuple(many), 2)
 
 
 def noisy() -> Ranking:
-    """As many classes as VoxCeleb has speakers; noise in front, and two that can't be ranked."""
+    """As many classes as VoxCeleb has speakers; noise first, and two that can't be ranked."""
     many = [candidate(f"candidate{k}", 0.1 + k / 100, 1251, tier=2 + k // 2) for k in range(18)]
     noise = candidate("noise", 0.0003, 1251, relevant=False, relevance=0.001)
     missing = candidate("nothing", None, 0, status="missing", missing=1234)
@@ -175,19 +175,19 @@ CASES = {
 
 @pytest.fixture(params=CASES, scope="module")
 def case(request: pytest.FixtureRequest) -> tuple[Ranking, str, Page]:
-    found = CASES[request.param]()
-    source = render(found)
+    case_ranking = CASES[request.param]()
+    source = render(case_ranking)
     assert "No estimator is shown to predict" in source
-    return found, source, Page(source)
+    return case_ranking, source, Page(source)
 
 
 def test_every_section_is_there(case: tuple[Ranking, str, Page]) -> None:
     _, _, page = case
-    found = [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
-    assert tuple(found) == SECTIONS
+    sections = [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
+    assert tuple(sections) == SECTIONS
 
 
-def test_nothing_is_fetched_or_run(case: tuple[Ranking, str, Page]) -> None:
+def test_a_page_fetches_and_runs_nothing(case: tuple[Ranking, str, Page]) -> None:
     _, source, page = case
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     for _, attributes in page.tags:
@@ -214,7 +214,7 @@ def test_ids_are_unique_and_all_references_resolve(case: tuple[Ranking, str, Pag
     assert used | set(re.findall(r"url\(#([^)]*)\)", source)) <= set(ids)
 
 
-def test_figures_and_tables_say_what_they_are(case: tuple[Ranking, str, Page]) -> None:
+def test_figures_and_tables_are_labelled(case: tuple[Ranking, str, Page]) -> None:
     _, _, page = case
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert all(a["role"] == "img" and a["aria-label"] for a in drawings)
@@ -258,13 +258,13 @@ def test_hostile_names_are_inert() -> None:
     results = tuple(
         candidate(HOSTILE + str(k), 0.1 + k / 10, 2, source=HOSTILE, note=HOSTILE) for k in range(3)
     )
-    found = ranking(
+    hostile = ranking(
         results, 2, label=HOSTILE, class_names=(HOSTILE, "b"), warnings=(HOSTILE,),
         quarantine={HOSTILE: 1}, settings=RankSettings(label=HOSTILE, split=HOSTILE),
         versions={HOSTILE: HOSTILE}, inputs={HOSTILE: HOSTILE}, origin=Origin(HOSTILE),
         sensitivity=Sensitivity(2, (HOSTILE, "b"), {r.name: (r.score, r.score) for r in results}),
     )  # fmt: skip
-    source = render(found)
+    source = render(hostile)
     page = Page(source)
     assert "script" not in {tag for tag, _ in page.tags}
     assert "<script" not in source
@@ -283,19 +283,19 @@ def test_verdict_names_the_best() -> None:
     text = wording.verdict(seven())
     assert text == (
         "Of 5 candidates, logHNR and ZCR depend least on the speech once phone is known "
-        "(robust estimator). Which of these is best can't be told on this data."
+        "(robust estimator). This data does not settle which of them is best."
     )
-    assert wording.verdict(unsure()).endswith("How sure that is was not computed.")
+    assert wording.verdict(unsure()).endswith("The certainty of this order was not computed.")
 
 
 def test_verdict_claims_no_order_inside_a_tier() -> None:
     pair = (candidate("F0", 0.1, 2), candidate("ZCR", 0.2, 2))
     text = wording.verdict(ranking(pair, 2))
-    assert text.startswith("Which of 2 candidates depends least")
+    assert text.startswith("This data does not settle which of 2 candidates depends least")
     settled = (pair[0], replace(pair[1], tier=2))
     text = wording.verdict(ranking(settled, 2))
     assert text.startswith("Of 2 candidates, F0 depends least")
-    assert "can't be told" not in text
+    assert "does not settle" not in text
     assert "Within a tier" in wording.order_caption(ranking(pair, 2))
 
 
@@ -311,7 +311,7 @@ def test_the_table_and_the_figure_show_tiers_and_intervals() -> None:
     assert not re.search(r"[Tt]ier \d|95 %", page.text)
 
 
-def test_few_candidates_are_compared_each_with_each_and_many_with_the_next() -> None:
+def test_few_candidates_are_compared_in_all_pairs_and_many_with_their_neighbours() -> None:
     few, many = render(seven()), render(sixty())
     assert 'id="better-wide-' in few
     assert 'id="better-wide-' not in many
@@ -320,32 +320,32 @@ def test_few_candidates_are_compared_each_with_each_and_many_with_the_next() -> 
     assert len(summary.neighbours(sixty())) == 59
 
 
-def test_no_chance_from_resamples_is_certain() -> None:
+def test_probabilities_from_resamples_stay_between_1_and_99_percent() -> None:
     assert [summary.probability_text(p) for p in (0.0, 0.004, 0.5, 0.999, 1.0, None)] == [
         "1", "1", "50", "99", "99", "–",
     ]  # fmt: skip
 
 
-def test_candidates_without_relevance_are_marked_beside_it() -> None:
+def test_the_legend_mentions_candidates_without_relevance() -> None:
     source = render(noisy())
     assert "not beyond noise’s (p ≥ .01)" in source
     assert "not beyond noise" not in render(seven())
 
 
-def test_the_share_that_is_relevant_orders_those_that_are() -> None:
+def test_relevant_candidates_are_also_ordered_by_relevance_over_dependence() -> None:
     one = candidate("one", 0.1, 3, relevance=0.2, dependence=0.8)
     other = candidate("other", 0.2, 3, relevance=0.1, dependence=0.2)
     noise = candidate("noise", 0.0, 3, relevance=0.001, dependence=0.0, relevant=False)
     text = wording.ingredients_caption(ranking((noise, one, other)))
-    assert text.startswith("one says most about phone")
-    assert text.endswith("worth judging by, the order is other and one.")
-    assert "worth judging by" not in wording.ingredients_caption(ranking((noise, one)))
+    assert text.startswith("one is the most relevant to phone")
+    assert "the order is other and one." in text
+    assert "share of total dependence" not in wording.ingredients_caption(ranking((noise, one)))
 
 
 def test_verdict_sets_noise_aside() -> None:
     text = wording.verdict(noisy())
     assert "candidate0 and candidate1 depend least" in text
-    assert "noise scores lower still, but says nothing about phone" in text
+    assert "noise has an even lower score, but is not relevant to phone" in text
 
 
 def test_verdict_without_a_ranking() -> None:
@@ -361,7 +361,7 @@ def test_chance_is_given_as_a_share_of_the_score() -> None:
     assert "For 1 of 2" in page.text
 
 
-def test_many_classes_are_cut_to_the_largest_and_said() -> None:
+def test_of_many_classes_the_largest_are_drawn_and_the_caption_says_so() -> None:
     text = wording.classes_caption(noisy())
     assert "Of 1,251 classes the 40 with the largest shares are drawn" in text
     assert summary.drawn_classes(noisy())[0] == 1250  # the shares are equal: the most segments
@@ -369,8 +369,8 @@ def test_many_classes_are_cut_to_the_largest_and_said() -> None:
 
 def test_redundant_pairs_are_named() -> None:
     pair = (candidate("F0", 0.1, 2), candidate("ZCR", 0.2, 2))
-    found = ranking(pair, 2, redundancy=((1.0, -0.85), (-0.85, 1.0)))
-    assert "F0 and ZCR (−0.85)" in wording.redundancy_caption(found)
+    correlated = ranking(pair, 2, redundancy=((1.0, -0.85), (-0.85, 1.0)))
+    assert "F0 and ZCR (−0.85)" in wording.redundancy_caption(correlated)
     assert wording.redundancy_caption(ranking(pair, 2)) == "No pair reaches |ρ| = 0.8."
 
 
@@ -378,19 +378,19 @@ def test_sensitivity_counts_settings_that_keep_the_best() -> None:
     trio = tuple(candidate(name, score, 2) for name, score in (("a", 0.1), ("b", 0.2), ("c", 0.3)))
     scores: dict[str, tuple[float | None, ...]]
     scores = {"a": (1.0, 1.0, 3.0), "b": (2.0, 2.0, 2.0), "c": (3.0, 3.0, 1.0)}
-    given = Sensitivity(99, ("as set", "N = 10", "N = 40"), scores)
-    text = wording.sensitivity_caption(ranking(trio, 2, sensitivity=given))
+    sensitivity = Sensitivity(99, ("as set", "N = 10", "N = 40"), scores)
+    text = wording.sensitivity_caption(ranking(trio, 2, sensitivity=sensitivity))
     assert text.startswith("1 of 2 other settings keeps a first.")
     assert "is −1.00 (N = 40)" in text
 
 
-def test_opensmile_licence_is_told_where_it_applies() -> None:
+def test_opensmile_licence_is_shown_where_it_applies() -> None:
     own = ranking((candidate("F0", 0.1, 2, source="own:F0"),), 2)
     assert "openSMILE is free" in render(seven())
     assert "openSMILE is free" not in render(own)
 
 
-def test_what_no_command_can_do_is_said() -> None:
+def test_the_report_says_what_the_command_cannot_reproduce() -> None:
     assert "chosen in Python" not in render(seven())
     cut = render(replace(seven(), origin=Origin("m", level="utterance", stretches=((0, 9),))))
     assert "The segments were read by utterance and chosen in Python" in cut

@@ -13,40 +13,40 @@ from ranking.test_report import CASES, candidate, ranking
 import toy
 
 
-def test_what_rank_returned_is_read_back(own_store, tmp_path):
+def test_the_result_of_rank_is_read_back(own_store, tmp_path):
     manifest = toy.corpus(tmp_path)
     with manifest.open("a") as file:
         file.write('"gone, or ""lost"".wav",low,7,red\nno\nline.wav,low,7,red\n')
     corpus = read_corpus(manifest)
-    for name, some in (("whole", corpus), ("cut", corpus.select(np.arange(len(corpus)) != 3))):
-        done = rank(
-            some, ("own:rms", "own:noise", "column:age", "column:colour", "toy:bands"),
+    for name, part in (("whole", corpus), ("cut", corpus.select(np.arange(len(corpus)) != 3))):
+        result = rank(
+            part, ("own:rms", "own:noise", "column:age", "column:colour", "toy:bands"),
             label="label", jobs=1, max_bad=0.5, group="age", exclude=("middle",),
             out=tmp_path / name,
         )  # fmt: skip
-        assert done.rejected
-        assert done.timings
-        assert Ranking.read(tmp_path / name) == done
-        assert Ranking.read(tmp_path / name / "ranking.json") == done
+        assert result.rejected
+        assert result.timings
+        assert Ranking.read(tmp_path / name) == result
+        assert Ranking.read(tmp_path / name / "ranking.json") == result
 
 
 @pytest.mark.parametrize(
     "name", ["seven", "unsure", "noisy", "published", "none ranked", "nothing"]
 )
 def test_rankings_of_all_kinds_are_read_back(name, tmp_path):
-    made = CASES[name]()
-    made.write(tmp_path)
-    assert Ranking.read(tmp_path) == made
+    original = CASES[name]()
+    original.write(tmp_path)
+    assert Ranking.read(tmp_path) == original
 
 
-def test_times_and_what_was_left_out_lie_in_their_own_files(tmp_path):
+def test_timings_and_quarantine_are_read_from_their_own_files(tmp_path):
     rejected = (Rejected(3, "a\u2028b\n,.wav", 0.1, None, "too-short", 'a "b", c'),)
-    made = replace(GOOD, rejected=rejected, timings={"HSIC": 0.125})
-    made.write(tmp_path)
-    assert Ranking.read(tmp_path) == made
+    original = replace(GOOD, rejected=rejected, timings={"HSIC": 0.125})
+    original.write(tmp_path)
+    assert Ranking.read(tmp_path) == original
     (tmp_path / "timings.json").unlink()
     (tmp_path / "quarantine.csv").unlink()
-    assert Ranking.read(tmp_path) == replace(made, rejected=(), timings={})
+    assert Ranking.read(tmp_path) == replace(original, rejected=(), timings={})
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ GOOD = ranking(
 PLAIN = json.loads(json.dumps(GOOD.to_dict()))
 
 
-def damaged(**places):
+def damaged(**fields):
     plain = copy.deepcopy(PLAIN)
-    plain["results"][1] |= places
+    plain["results"][1] |= fields
     return json.dumps(plain)
 
 
@@ -128,8 +128,8 @@ def test_a_damaged_ranking_is_named(text, tmp_path):
         Ranking.read(path)
 
 
-def test_no_number_is_taken_for_another(tmp_path):
-    """Of a correlation a little above 1 is rounding."""
+def test_correlations_above_1_by_rounding_are_read_and_invalid_utf8_is_refused(tmp_path):
+    """A correlation slightly above 1 is due to rounding."""
     path = tmp_path / "ranking.json"
     path.write_text(json.dumps(PLAIN | {"redundancy": [[1 + 9e-7] * 4] * 4}))
     assert Ranking.read(path).redundancy[0][0] > 1
@@ -138,11 +138,11 @@ def test_no_number_is_taken_for_another(tmp_path):
         Ranking.read(path)
 
 
-def test_no_ranking_at_all(tmp_path):
+def test_a_missing_ranking_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"ranking\.json: there is no such file"):
         Ranking.read(tmp_path / "ranking.json")
 
 
-def test_results_by_their_use():
+def test_ranked_and_relevant_results():
     assert [result.name for result in GOOD.ranked_results] == ["a", "b", "c"]
     assert [result.name for result in GOOD.relevant_results] == ["a", "c"]

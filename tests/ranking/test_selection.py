@@ -27,7 +27,7 @@ def four(alike=ALIKE, order=(0, 1, 2, 3)):
     results = [candidate(n, s, 2, relevance=r, relevant=y) for n, s, r, y in numbers]
     results = [results[k] for k in order]
     table = np.insert(np.insert(alike, 2, 0.0, axis=0), 2, 0.0, axis=1)
-    signs = np.where(np.arange(5) % 2, -1.0, 1.0)  # likeness is what counts, not its sign
+    signs = np.where(np.arange(5) % 2, -1.0, 1.0)  # the sign of a correlation does not count
     rows = tuple(map(tuple, (table * signs * signs[:, None]).tolist()))
     return ranking((*results[:2], candidate("flat", None, 2), *results[2:]), 2, redundancy=rows)
 
@@ -35,8 +35,8 @@ def four(alike=ALIKE, order=(0, 1, 2, 3)):
 FOUR = four()
 
 
-def names(found):
-    return list(found.weights)
+def names(chosen):
+    return list(chosen.weights)
 
 
 def test_groups_by_hand():
@@ -44,7 +44,7 @@ def test_groups_by_hand():
     assert names(selection.worst(FOUR, 2)) == ["c", "b"]
     assert names(selection.everything(FOUR)) == ["noise", "a", "b", "c"]
     assert selection.best(FOUR, 1).weights == {"a": 1.0}
-    with pytest.raises(ValueError, match="4 pseudo-labels are asked for, but 3 of the 4"):
+    with pytest.raises(ValueError, match="4 pseudo-labels are asked for, but only 3 of the 4"):
         selection.best(FOUR, 4)
     with pytest.raises(ValueError, match="k is 0, but must be 1 or more"):
         selection.worst(FOUR, 0)
@@ -53,7 +53,7 @@ def test_groups_by_hand():
 def test_redundancy_counts():
     # After a (0.5): b 0.45 − 0.2, c 0.3 − 0.3, noise 0 − 0.9.
     assert names(selection.mrmr(FOUR, 3)) == ["a", "b", "c"]
-    # Places 1/3, 2/3, 1; after a: b 2/3 + 0.2, c 1 + 0.3. Were a and b alike, c would be next.
+    # Ranks 1/3, 2/3, 1; after a: b 2/3 + 0.2, c 1 + 0.3. Were a and b alike, c would be next.
     assert names(selection.greedy(FOUR, 2)) == ["a", "b"]
     twins = ALIKE.copy()
     twins[1, 2] = twins[2, 1] = 0.95
@@ -63,24 +63,24 @@ def test_redundancy_counts():
         selection.greedy(FOUR, 4)
 
 
-def test_likeness_is_between_ranked_ones_and_0_where_it_is_not_known():
+def test_likeness_covers_ranked_candidates_and_is_0_where_unknown():
     assert selection.likeness(FOUR) == pytest.approx(ALIKE)
     table = [list(row) for row in FOUR.redundancy]
     table[0][1] = table[1][0] = None
-    found = selection.likeness(replace(FOUR, redundancy=tuple(map(tuple, table))))
-    assert found[0, 1] == found[1, 0] == 0
-    assert found[2:].tolist() == selection.likeness(FOUR)[2:].tolist()
+    likeness = selection.likeness(replace(FOUR, redundancy=tuple(map(tuple, table))))
+    assert likeness[0, 1] == likeness[1, 0] == 0
+    assert likeness[2:].tolist() == selection.likeness(FOUR)[2:].tolist()
 
 
-def test_a_relevance_that_is_not_known_counts_as_relevant():
+def test_unknown_relevance_counts_as_relevant():
     results = tuple(
         replace(r, relevant=None if r.name == "a" else r.relevant) for r in FOUR.results
     )
     assert names(selection.best(replace(FOUR, results=results), 1)) == ["a"]
 
 
-def test_ties_and_places_decide_a_greedy_choice():
-    """The place of a candidate is a share of the ranked ones: 1 for the last of four."""
+def test_ties_and_ranks_decide_a_greedy_choice():
+    """Ranks are scaled to 0..1: 1 for the last of four."""
     level = 0.5 + 0.5 * np.eye(4)
     assert names(selection.greedy(four(level), 3)) == ["a", "b", "c"]
     # After a: b 2/3 + 0.6, c 1 + 0.3; with 0.7 for c, b is next.
@@ -103,33 +103,37 @@ def test_the_mean_likeness_counts_not_the_largest():
 
 
 def test_random_groups_follow_from_names_and_seed():
-    turned = four(order=(3, 2, 1, 0))
+    reversed_four = four(order=(3, 2, 1, 0))
     assert set(selection.random(FOUR, 4).weights) == {"noise", "a", "b", "c"}
     with pytest.raises(ValueError, match="5 pseudo-labels are asked for"):
         selection.random(FOUR, 5)
     drawn = {seed: set(selection.random(FOUR, 2, seed).weights) for seed in range(20)}
-    assert all(set(selection.random(turned, 2, seed).weights) == drawn[seed] for seed in drawn)
-    assert len({frozenset(one) for one in drawn.values()}) > 3
+    assert all(
+        set(selection.random(reversed_four, 2, seed).weights) == drawn[seed] for seed in drawn
+    )
+    assert len({frozenset(group) for group in drawn.values()}) > 3
 
 
 @pytest.fixture
 def written(own_store, tmp_path):
     own = ["toy:bands", "own:zero_crossings", "own:centroid", "own:noise"]
     manifest = toy.corpus(tmp_path, each=20)
-    found = rank(read_corpus(manifest), own, label="label", jobs=1, bootstrap=0)
-    found.write(tmp_path / "r")
+    result = rank(read_corpus(manifest), own, label="label", jobs=1, bootstrap=0)
+    result.write(tmp_path / "r")
     return tmp_path / "r" / "ranking.json"
 
 
 def test_the_command_line(written, tmp_path):
     def run(*words):
-        done = CliRunner().invoke(app, ["select", str(written), *words, "--out", str(out)])
-        return done.exit_code, done.output + (done.stderr or "")
+        outcome = CliRunner().invoke(app, ["select", str(written), *words, "--out", str(out)])
+        return outcome.exit_code, outcome.output + (outcome.stderr or "")
 
     out = tmp_path / "w.json"
     assert run("--best", "1")[0] == 0
     relevant = [
-        one["name"] for one in json.loads(written.read_text())["results"] if one["relevant"]
+        result["name"]
+        for result in json.loads(written.read_text())["results"]
+        if result["relevant"]
     ]
     assert read_weights(str(out)) == {relevant[0]: 1.0}
     for words in (["--weights", "sparsemax"], ["--weights", "softmax", "--jobs", "1"]):
@@ -152,4 +156,4 @@ def test_the_command_line(written, tmp_path):
     manifest.write_text(manifest.read_text().replace(",low,", ",high,", 1))
     code, text = run("--weights", "softmax")
     assert code == 2
-    assert "does not hold what was ranked: the segments differ" in text
+    assert "is not what was ranked: the segments differ" in text

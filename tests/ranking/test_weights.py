@@ -15,7 +15,7 @@ import toy
 
 
 def planted(n=90, seed=0):
-    """Embeddings, three classes, and pseudo-labels: one independent of the speech in them."""
+    """Embeddings, three classes, and pseudo-labels; "free" is independent of the speech."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
     x = rng.standard_normal((n, 4, 3)) + 1
@@ -28,13 +28,13 @@ def planted(n=90, seed=0):
     return values, x, y
 
 
-def plain(values, x, y, weights, *, normalised, width=1.0):
+def oracle(values, x, y, weights, *, normalised, width=1.0):
     """The objective by loops, with H written out."""
     total = 0.0
     zs = []
     for z in values.values():
         if z.dtype.kind == "i":
-            zs.append((z[:, None] == np.unique(z)).astype(float))  # unlike ones are 2 apart
+            zs.append((z[:, None] == np.unique(z)).astype(float))  # categories are 2 apart
             continue
         z = z.reshape(len(z), -1).astype(float)
         z = (z - z.mean(axis=0)) / z.std(axis=0)
@@ -58,16 +58,16 @@ def plain(values, x, y, weights, *, normalised, width=1.0):
     return total
 
 
-def ours(values, x, y, normalised, keep=True):
-    """The package's objective, a function of the weights that gives its slope too."""
-    kept = [module._scale(z) for z in values.values()]
+def objective_of(values, x, y, normalised, keep=True):
+    """The objective under test: weights → value and slope."""
+    zs = [module._scale(z) for z in values.values()]
     groups = [np.flatnonzero(y == c) for c in np.unique(y)]
-    parts = [module._ClassTerm.of(x[g], [z[g] for z in kept], normalised, keep) for g in groups]
+    terms = [module._ClassTerm.of(x[g], [z[g] for z in zs], normalised, keep) for g in groups]
 
     def objective(weights):
-        both = [part.value(weights, 1.0) for part in parts]
+        pairs = [term.value(weights, 1.0) for term in terms]
         shares = np.array([len(g) for g in groups]) / len(y)
-        return float(shares @ [one for one, _ in both]), shares @ [one for _, one in both]
+        return float(shares @ [item for item, _ in pairs]), shares @ [item for _, item in pairs]
 
     return objective
 
@@ -84,25 +84,27 @@ def unequal(n=30):
 def test_the_objective_and_its_slope_against_plain_loops(normalised, keep):
     values, x, y = unequal()
     weights = np.array([0.2, 0.4, 0.3, 0.1])
-    value, slope = ours(values, x, y, normalised, keep)(weights)
+    value, slope = objective_of(values, x, y, normalised, keep)(weights)
     # Distances are float32.
-    assert value == pytest.approx(plain(values, x, y, weights, normalised=normalised), rel=1e-5)
+    assert value == pytest.approx(oracle(values, x, y, weights, normalised=normalised), rel=1e-5)
     for k in range(4):
         step = np.zeros(4)
         step[k] = 1e-3
-        up, down = (plain(values, x, y, weights + s * step, normalised=normalised) for s in (1, -1))
+        up, down = (
+            oracle(values, x, y, weights + s * step, normalised=normalised) for s in (1, -1)
+        )
         assert slope[k] == pytest.approx((up - down) / 2e-3, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("normalised", [True, False])
 def test_the_slope_through_softmax_against_differences(normalised):
     values, x, y = unequal()
-    objective, W = ours(values, x, y, normalised), np.array([0.5, -0.3, 0.2, 0.0])
+    objective, W = objective_of(values, x, y, normalised), np.array([0.5, -0.3, 0.2, 0.0])
 
     def by_loops(W):
         weights = np.exp(W) / np.exp(W).sum()
-        held = module.RIDGE * (W**2).sum()
-        return plain(values, x, y, weights, normalised=normalised) / 0.01 + held
+        ridge = module.RIDGE * (W**2).sum()
+        return oracle(values, x, y, weights, normalised=normalised) / 0.01 + ridge
 
     value, slope = module.through_softmax(objective, W, 0.01)
     assert value == pytest.approx(by_loops(W), rel=1e-5)
@@ -113,27 +115,29 @@ def test_the_slope_through_softmax_against_differences(normalised):
 
 @pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("kind", ["softmax", "sparsemax"])
-def test_at_the_end_no_direction_leads_down(kind, normalised):
-    """The slope by plain loops: through softmax it is 0, on the simplex least where weight is."""
+def test_the_learned_weights_are_a_stationary_point(kind, normalised):
+    """Slopes by loops: 0 through softmax; on the simplex, lowest where there is weight."""
     values, x, y = planted(60)
-    found = learn_weights(values, x, y, kind=kind, normalised=normalised)
-    weights = np.array([found.weights.get(name, 0.0) for name in values])
+    selection = learn_weights(values, x, y, kind=kind, normalised=normalised)
+    weights = np.array([selection.weights.get(name, 0.0) for name in values])
     slope = np.zeros(3)
     for k, step in enumerate(1e-4 * np.eye(3)):
-        up, down = (plain(values, x, y, weights + s * step, normalised=normalised) for s in (1, -1))
+        up, down = (
+            oracle(values, x, y, weights + s * step, normalised=normalised) for s in (1, -1)
+        )
         slope[k] = (up - down) / 2e-4
-    unit = found.about["objective"]["equal"]
+    unit = selection.about["objective"]["equal"]
     slope /= unit
     if kind == "softmax":
-        W = np.log(weights) - np.log(weights).mean()  # what is held near 0 has a mean of 0
+        W = np.log(weights) - np.log(weights).mean()  # the ridge makes the mean of W 0
         assert weights * (slope - weights @ slope) + 2 * module.RIDGE * W == pytest.approx(
             np.zeros(3),
-            abs=5e-3,  # the search ends at changes of 1e-6
+            abs=5e-3,  # the optimisation stops at changes of 1e-6
         )
     else:
         assert slope.min() == pytest.approx(weights @ slope, abs=5e-2)
-    assert found.about["objective"]["learned"] == pytest.approx(
-        plain(values, x, y, weights, normalised=normalised), abs=1e-4 * unit
+    assert selection.about["objective"]["learned"] == pytest.approx(
+        oracle(values, x, y, weights, normalised=normalised), abs=1e-4 * unit
     )
 
 
@@ -141,7 +145,7 @@ def test_at_the_end_no_direction_leads_down(kind, normalised):
 def test_classes_count_by_their_shares(normalised):
     values, x, y = unequal()
     first = learn_weights(values, x, y, normalised=normalised).about["objective"]["equal"]
-    assert first == pytest.approx(plain(values, x, y, [0.25] * 4, normalised=normalised), rel=1e-5)
+    assert first == pytest.approx(oracle(values, x, y, [0.25] * 4, normalised=normalised), rel=1e-5)
 
 
 def test_the_normalised_form_is_the_mean_over_quadruples():
@@ -160,35 +164,37 @@ def test_the_normalised_form_is_the_mean_over_quadruples():
 
         K = oracles.matrix(x[own].reshape(7, -1), oracles.cosine)
         total += oracles.correlation(K, oracles.matrix(own, like)) / 3
-    assert ours(values, x, y, True)(weights)[0] == pytest.approx(total, rel=1e-4)
+    assert objective_of(values, x, y, True)(weights)[0] == pytest.approx(total, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sparsemax"])
-def test_the_independent_one_gets_the_weight(kind):
+def test_the_independent_candidate_gets_the_weight(kind):
     values, x, y = planted()
-    found = learn_weights(values, x, y, kind=kind)
-    assert sum(found.weights.values()) == pytest.approx(1)
-    assert max(found.weights, key=found.weights.__getitem__) == "free"
-    assert found.about["objective"]["learned"] < found.about["objective"]["equal"]
-    assert found.about["converged"]
-    # The search adds in another order, and ends where little changes.
-    turned = learn_weights(values, x, y, list(values)[::-1], kind=kind)
-    assert turned.weights == pytest.approx(found.weights, abs=0.02)
-    units = {name: 1000 * z - 7 for name, z in values.items()}
-    assert learn_weights(units, x, y, kind=kind).weights == pytest.approx(found.weights, abs=0.02)
+    selection = learn_weights(values, x, y, kind=kind)
+    assert sum(selection.weights.values()) == pytest.approx(1)
+    assert max(selection.weights, key=selection.weights.__getitem__) == "free"
+    assert selection.about["objective"]["learned"] < selection.about["objective"]["equal"]
+    assert selection.about["converged"]
+    # Sums are in another order, and the optimisation stops at small changes.
+    reordered = learn_weights(values, x, y, list(values)[::-1], kind=kind)
+    assert reordered.weights == pytest.approx(selection.weights, abs=0.02)
+    rescaled = {name: 1000 * z - 7 for name, z in values.items()}
+    assert learn_weights(rescaled, x, y, kind=kind).weights == pytest.approx(
+        selection.weights, abs=0.02
+    )
     fewer = learn_weights(values, x, y, ["free", "tied"], kind=kind)
     alone = learn_weights({"free": values["free"], "tied": values["tied"]}, x, y, kind=kind)
     assert fewer == alone
 
 
-def test_no_pseudo_label_is_chosen_for_how_it_spreads():
+def test_the_spread_of_values_does_not_affect_the_weights():
     rng = np.random.default_rng(0)
     n, y = 1200, np.arange(1200) % 3
     x = rng.standard_normal((n, 1, 300))  # so wide that the kernel is nearly the identity
     values = {"free": rng.standard_normal(n), "tied": np.abs(x[:, 0, 0]) ** 3 + x[:, 0, 0]}
     assert learn_weights(values, x, y).weights["free"] > 0.6
     follow_up = learn_weights(values, x, y, normalised=False).weights
-    assert follow_up["tied"] > 0.6  # its mass lies close together, and that is all it takes
+    assert follow_up["tied"] > 0.6  # its values lie close together, which is enough
 
 
 def test_sparsemax_leaves_out_and_softmax_does_not():
@@ -197,7 +203,7 @@ def test_sparsemax_leaves_out_and_softmax_does_not():
     assert len(learn_weights(values, x, y, kind="softmax").weights) == 3
 
 
-def test_copies_share_what_one_would_have():
+def test_copies_share_the_weight_of_a_single_one():
     values, x, y = planted()
     alone = learn_weights(values, x, y).weights["free"]
     twice = learn_weights(values | {"again": values["free"]}, x, y).weights
@@ -205,26 +211,26 @@ def test_copies_share_what_one_would_have():
     assert twice["free"] + twice["again"] == pytest.approx(alone, abs=0.05)
 
 
-def test_no_simplex_point_found_by_force_is_lower():
+def test_no_point_of_a_grid_on_the_simplex_is_lower():
     values, x, y = planted(30)
-    found = learn_weights(values, x, y, kind="sparsemax")
+    selection = learn_weights(values, x, y, kind="sparsemax")
     grid = [(a / 10, b / 10) for a in range(11) for b in range(11 - a)]
-    least = min(plain(values, x, y, (a, b, 1 - a - b), normalised=True) for a, b in grid)
-    assert found.about["objective"]["learned"] <= least + 1e-4
+    least = min(oracle(values, x, y, (a, b, 1 - a - b), normalised=True) for a, b in grid)
+    assert selection.about["objective"]["learned"] <= least + 1e-4
 
 
 def test_sparsemax_is_the_nearest_point_of_the_simplex():
     rng = np.random.default_rng(0)
     for _ in range(5):
         W = rng.standard_normal(3)
-        ours = sparsemax(W)
-        assert ours.sum() == pytest.approx(1)
-        assert ours.min() >= 0
-        assert sparsemax(W + 5) == pytest.approx(ours)  # a shift is of no effect
+        point = sparsemax(W)
+        assert point.sum() == pytest.approx(1)
+        assert point.min() >= 0
+        assert sparsemax(W + 5) == pytest.approx(point)  # a shift has no effect
         grid = [(a / 200, b / 200) for a in range(201) for b in range(201 - a)]
         points = np.array([(a, b, 1 - a - b) for a, b in grid])
         nearest = np.square(points - W).sum(axis=1).min()
-        assert np.square(ours - W).sum() <= nearest + 1e-12
+        assert np.square(point - W).sum() <= nearest + 1e-12
     assert sparsemax([5.0, 0.0]).tolist() == [1.0, 0.0]
 
 
@@ -234,46 +240,46 @@ def test_segments_without_a_value_are_counted():
     values["tied"][5] = np.inf
     values["vector"][6, 1] = np.nan
     values["kind"] = np.where(np.arange(90) // 2 == 4, -1, np.arange(90) % 2)
-    found = learn_weights(values, x, y, most=20)
-    assert (found.about["left_out"], found.about["points"]) == (9, 60)
+    selection = learn_weights(values, x, y, most=20)
+    assert (selection.about["left_out"], selection.about["points"]) == (9, 60)
     tiny = learn_weights(values, x, np.where(np.arange(90) > 86, 9, y))
     assert (tiny.about["points"], tiny.about["in_small_classes"]) == (78, 3)
 
 
-def test_large_classes_are_drawn_from_by_a_seed():
+def test_large_classes_are_sampled_by_a_seed():
     values, x, y = planted(300)
-    few, again, other = (learn_weights(values, x, y, most=25, seed=seed) for seed in (1, 1, 2))
-    assert few == again
-    assert few.weights != other.weights
-    assert few.about["points"] == 75
-    assert max(few.weights, key=few.weights.__getitem__) == "free"
-    # Classes that are small enough are taken whole, whatever the seed.
+    drawn, again, other = (learn_weights(values, x, y, most=25, seed=seed) for seed in (1, 1, 2))
+    assert drawn == again
+    assert drawn.weights != other.weights
+    assert drawn.about["points"] == 75
+    assert max(drawn.weights, key=drawn.weights.__getitem__) == "free"
+    # Small classes are used whole, whatever the seed.
     assert learn_weights(values, x, y, seed=1) == learn_weights(values, x, y, seed=2)
 
 
 def test_distances_that_do_not_fit_are_computed_at_every_step():
     values, x, y = planted()
-    found = learn_weights(values, x, y)
+    selection = learn_weights(values, x, y)
     one_class = 4 * 3 * 30**2
     for cache in (0, one_class, 3 * one_class):
-        assert learn_weights(values, x, y, cache_bytes=cache) == found
+        assert learn_weights(values, x, y, cache_bytes=cache) == selection
 
 
-def test_what_chance_alone_gives():
+def test_the_standard_deviation_under_chance():
     """Three classes of 30: Σ (1/3)² · 2/(30 · 27)."""
     values, x, y = planted()
     assert learn_weights(values, x, y).about["chance"] == pytest.approx(np.sqrt(2 / (3 * 30 * 27)))
     assert learn_weights(values, x, y, normalised=False).about["chance"] is None
 
 
-def test_what_has_no_weight_is_named():
+def test_candidates_without_weight_are_named():
     values, x, y = planted()
-    found = learn_weights(values, x, y, kind="sparsemax")
-    assert found.about["without_weight"]
-    assert sorted([*found.weights, *found.about["without_weight"]]) == sorted(values)
+    selection = learn_weights(values, x, y, kind="sparsemax")
+    assert selection.about["without_weight"]
+    assert sorted([*selection.weights, *selection.about["without_weight"]]) == sorted(values)
 
 
-def test_what_can_not_be_weighed_is_refused():
+def test_invalid_arguments_are_refused():
     values, x, y = planted()
     with pytest.raises(ValueError, match="softmax or sparsemax"):
         learn_weights(values, x, y, kind="max")
@@ -297,10 +303,10 @@ def test_what_can_not_be_weighed_is_refused():
 
 def test_weights_are_read_back_as_written(tmp_path):
     values, x, y = planted()
-    found = learn_weights(values, x, y)
-    found.write(tmp_path / "new" / "w.json")
-    assert read_weights(str(tmp_path / "new" / "w.json")) == found.weights
-    assert [one.name for one in (tmp_path / "new").iterdir()] == ["w.json"]
+    selection = learn_weights(values, x, y)
+    selection.write(tmp_path / "new" / "w.json")
+    assert read_weights(str(tmp_path / "new" / "w.json")) == selection.weights
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["w.json"]
 
 
 # -------------------------------------------------------------------------------- from a ranking
@@ -310,22 +316,22 @@ NAMES = ["toy:bands", "own:zero_crossings", "own:centroid"]
 
 def ranked(corpus, folder):
     rank(corpus, NAMES, label="label", jobs=1, bootstrap=0, out=folder, sensitivity=False)
-    found = Ranking.read(folder)
-    # Of so little data not all are found relevant.
-    return replace(found, results=tuple(replace(r, relevant=True) for r in found.results))
+    ranking = Ranking.read(folder)
+    # With so little data not all would be relevant.
+    return replace(ranking, results=tuple(replace(r, relevant=True) for r in ranking.results))
 
 
-def test_a_corpus_cut_in_python_is_found_again(own_store, tmp_path):
+def test_a_corpus_selected_in_python_is_read_again(own_store, tmp_path):
     corpus = read_corpus(toy.corpus(tmp_path, each=20))
     whole = ranked(corpus, tmp_path / "whole")
     keep = np.arange(len(corpus)) % 7 != 3
     cut = ranked(corpus.select(keep), tmp_path / "cut")
     assert cut.segments == keep.sum() < whole.segments
     assert len(cut.origin.read()) == keep.sum()
-    found = learn_weights_from_store(cut, jobs=1)
-    assert found.about["points"] + found.about["in_small_classes"] == keep.sum()
-    assert found.weights != learn_weights_from_store(whole, jobs=1).weights
-    # Twice cut, and in another order.
+    selection = learn_weights_from_store(cut, jobs=1)
+    assert selection.about["points"] + selection.about["in_small_classes"] == keep.sum()
+    assert selection.weights != learn_weights_from_store(whole, jobs=1).weights
+    # Selected twice, and in another order.
     order = np.random.default_rng(0).permutation(int(keep.sum()))[:45]
     twice = ranked(corpus.select(keep).select(order), tmp_path / "twice")
     assert learn_weights_from_store(twice, jobs=1).about["points"] == 45
@@ -334,41 +340,41 @@ def test_a_corpus_cut_in_python_is_found_again(own_store, tmp_path):
 def test_a_manifest_that_moved_or_changed(own_store, tmp_path):
     manifest = toy.corpus(tmp_path, each=20)
     corpus = read_corpus(manifest)
-    found = ranked(corpus.select(np.arange(len(corpus)) > 2), tmp_path / "cut")
+    ranking = ranked(corpus.select(np.arange(len(corpus)) > 2), tmp_path / "cut")
     moved = manifest.rename(tmp_path / "moved.csv")
     with pytest.raises((ValueError, OSError), match="no such manifest"):
-        learn_weights_from_store(found, jobs=1)
-    assert learn_weights_from_store(found, manifest=moved, jobs=1).weights
+        learn_weights_from_store(ranking, jobs=1)
+    assert learn_weights_from_store(ranking, manifest=moved, jobs=1).weights
     lines = moved.read_text().splitlines(keepends=True)
     moved.write_text("".join(lines[:-1]))
     with pytest.raises(ValueError, match="has 59 usable segments, but number 60 was ranked"):
-        learn_weights_from_store(found, manifest=moved, jobs=1)
+        learn_weights_from_store(ranking, manifest=moved, jobs=1)
     moved.write_text("".join(lines).replace(",low,", ",high,", 2))
-    with pytest.raises(ValueError, match="does not hold what was ranked: the segments differ"):
-        learn_weights_from_store(found, manifest=moved, jobs=1)
+    with pytest.raises(ValueError, match="is not what was ranked: the segments differ"):
+        learn_weights_from_store(ranking, manifest=moved, jobs=1)
 
 
-def test_what_was_changed_in_python_is_no_manifest(own_store, tmp_path):
+def test_a_corpus_changed_in_python_is_refused(own_store, tmp_path):
     corpus = read_corpus(toy.corpus(tmp_path, each=20))
     corpus.columns["label"] = np.roll(corpus.columns["label"], 1)
     with pytest.raises(ValueError, match="changed in Python must be written to a manifest first"):
         learn_weights_from_store(ranked(corpus, tmp_path / "changed"), jobs=1)
 
 
-def test_recordings_outside_are_read_as_they_were(own_store, tmp_path):
+def test_recordings_outside_the_manifest_folder_are_read_again(own_store, tmp_path):
     manifest = toy.corpus(tmp_path, each=20)
     (tmp_path / "inner").mkdir()
     text = manifest.read_text()
     lines = text.splitlines()
     inner = tmp_path / "inner" / "m.csv"
     inner.write_text("\n".join([lines[0], *("../" + line for line in lines[1:])]))
-    found = ranked(read_corpus(inner, allow_outside=True), tmp_path / "out")
-    assert "--allow-outside" in found.command
-    assert learn_weights_from_store(found, jobs=1).weights
+    ranking = ranked(read_corpus(inner, allow_outside=True), tmp_path / "out")
+    assert "--allow-outside" in ranking.command
+    assert learn_weights_from_store(ranking, jobs=1).weights
 
 
-def test_one_relevant_candidate_is_nothing_to_weight(own_store, tmp_path):
+def test_a_single_relevant_candidate_is_refused(own_store, tmp_path):
     corpus = read_corpus(toy.corpus(tmp_path, each=20))
-    found = rank(corpus, ["own:centroid", "own:noise"], label="label", jobs=1, bootstrap=0)
+    ranking = rank(corpus, ["own:centroid", "own:noise"], label="label", jobs=1, bootstrap=0)
     with pytest.raises(ValueError, match="1 of the ranked candidates are relevant to label"):
-        learn_weights_from_store(found, jobs=1)
+        learn_weights_from_store(ranking, jobs=1)

@@ -14,23 +14,23 @@ from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 from augury import audio
 from augury.ranking.result import Result
 
-#: With fewer groups resampled whole, intervals are clearly too narrow.
+#: Fewest groups of a group bootstrap; with fewer, intervals are clearly too narrow.
 FEWEST_GROUPS = 20
-#: Candidates from which on an order is compared with that of the spread.
+#: Fewest candidates whose order is compared with that of their spread.
 FEWEST_RANKED = {"robust": 5, "paper": 3, "released": 3}
-#: A robust order that agrees so well (|Spearman|) with that of the spread may follow it.
+#: A robust order that agrees this well (|Spearman|) with that of the spread may be due to it.
 SPREAD_AGREEMENT = 0.9
-#: Share of a score that shuffled values give as well, above which it is mostly bias.
+#: A score is mostly bias if shuffled values have more than this share of it.
 CHANCE_SHARE = 0.5
-#: P-value of a score above which it is not distinguished from chance.
+#: A score with a larger p-value is not distinguished from chance.
 WEAK_P = 0.05
-#: Without p-values: standard deviations of shuffled scores below which a score is weak.
+#: Without p-values: a score below this many standard deviations of shuffled scores is weak.
 WEAK_SDS = 3
-#: Standard deviations above which the relevance of noise shows that lengths depend on the label.
+#: If noise has a relevance above this many standard deviations, lengths depend on the label.
 LENGTH_SDS = 3
-#: Segments that a class needs for the robust estimator.
+#: Fewest segments of a class that the robust estimator scores.
 FEWEST_SEGMENTS = 4
-#: Names of the best tier that are listed.
+#: Number of names listed of the best tier.
 LISTED = 8
 
 
@@ -43,13 +43,13 @@ def find_caveats(
     label: str,
     resampled: tuple[str, int] | None = None,
 ) -> tuple[str, ...]:
-    """What a reader should know before believing the order, a sentence or two each.
+    """What a reader should know before trusting the order, a sentence or two per caveat.
 
     Args:
         results: best first.
         counts: segments of each class.
         rates: sample rate of each recording, Hz.
-        resampled: what the intervals resample whole, and how many of those there are; None: no
+        resampled: what the intervals resample whole, and the number of these groups; None: no
             groups, or no intervals.
     """
     ranked = [result for result in results if result.score is not None]
@@ -70,7 +70,7 @@ def find_caveats(
 
 
 def spread_caveat(ranked: Sequence[Result], estimator: str) -> str:
-    """The order may be that of the candidates' spread, in which the speech plays no part."""
+    """The order may be that of the candidates' spread, which does not depend on the speech."""
     if len(ranked) < FEWEST_RANKED[estimator]:
         return ""
     scores, shuffled, spread = (
@@ -79,18 +79,18 @@ def spread_caveat(ranked: Sequence[Result], estimator: str) -> str:
     )
     by_speech = _order_agreement(scores, scores - shuffled)
     by_spread = abs(_order_agreement(scores, spread))
-    # A robust score has no share of chance to subtract: it would be compared with itself.
+    # A robust score is 0 under chance: subtracting it would compare the score with itself.
     if by_spread < (SPREAD_AGREEMENT if estimator == "robust" else by_speech):
         return ""
     return (
         "The order is no better explained by the speech than by each pseudo-label's own "
         f"spread: Spearman {by_spread:.2f} with the spread within classes, {by_speech:.2f} "
-        "with what is left of the score when chance is subtracted."
+        "with the score minus the score of shuffled values."
     )
 
 
 def bias_caveat(ranked: Sequence[Result], estimator: str) -> str:
-    """A large share of some scores is what shuffled values give as well."""
+    """Shuffled values have a large share of some scores, too."""
     if estimator == "robust":
         return ""
     biased = [
@@ -103,13 +103,13 @@ def bias_caveat(ranked: Sequence[Result], estimator: str) -> str:
     shares = sorted(share for _, share in biased)
     ends = dict.fromkeys(f"{share:.0%}" for share in (shares[0], shares[-1]))
     return (
-        f"{' to '.join(ends)} of the score of {_names([result for result, _ in biased])} is what "
-        "the same values shuffled inside their classes give: bias, not dependence."
+        f"{' to '.join(ends)} of the score of {_names([result for result, _ in biased])} remains "
+        "when the values are shuffled inside their classes: bias, not dependence."
     )
 
 
 def units_caveat(estimator: str) -> str:
-    """Raw units decide the order of every estimator but the robust one."""
+    """Raw units affect the order of every estimator except the robust one."""
     if estimator == "robust":
         return ""
     return (
@@ -124,8 +124,8 @@ def weakness_caveat(ranked: Sequence[Result]) -> str:
     if not weak:
         return ""
     return (
-        f"{_names(weak)}: no dependence on the speech beyond chance. A low score is then "
-        "no merit by itself: pure noise has one too. Look at the relevance."
+        f"{_names(weak)}: no dependence on the speech beyond chance. Such a low score is no "
+        "evidence by itself: pure noise has one, too. See the relevance."
     )
 
 
@@ -135,13 +135,13 @@ def relevance_caveat(ranked: Sequence[Result], label: str) -> str:
     if not irrelevant:
         return ""
     return (
-        f"{_names(irrelevant)}: no relevance beyond that of noise (p ≥ .01). What is unrelated to "
-        f"{label} can't help it, however low its score."
+        f"{_names(irrelevant)}: no relevance beyond that of noise (p ≥ .01). A candidate that is "
+        f"unrelated to {label} can't help with it, however low its score."
     )
 
 
 def length_caveat(ranked: Sequence[Result], label: str) -> str:
-    """Noise is relevant, too, because the segments' lengths depend on the label."""
+    """Even noise is relevant, because the segments' lengths depend on the label."""
     noise = [
         result.noise_relevance
         for result in ranked
@@ -153,12 +153,12 @@ def length_caveat(ranked: Sequence[Result], label: str) -> str:
         return ""
     return (
         f"The segments' lengths depend on {label}: pure noise, averaged over them, has a "
-        f"relevance of {max(noise):.2g}. What is not clearly above it counts as not relevant."
+        f"relevance of {max(noise):.2g}. A candidate not clearly above it counts as not relevant."
     )
 
 
 def tie_caveat(ranked: Sequence[Result]) -> str:
-    """Which of the best tier's relevant candidates is best is not settled."""
+    """The order of the best tier's relevant candidates is not settled."""
     relevant = [result for result in ranked if result.relevant is not False]
     best = _best_tier(relevant)
     if len(best) < 2:
@@ -222,7 +222,7 @@ def _best_tier(relevant: Sequence[Result]) -> list[Result]:
 
 
 def _is_weak(result: Result) -> bool:
-    """Whether chance alone often gives such a score."""
+    """Whether a score is not distinguished from chance."""
     if result.p_value is not None:
         return result.p_value > WEAK_P
     sd = result.shuffled_sd or 0

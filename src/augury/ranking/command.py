@@ -1,4 +1,4 @@
-"""The command line that gives a ranking again, rendered from its settings."""
+"""The command line that reproduces a ranking, rendered from its settings."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import shlex
 from augury.ranking.origin import Origin
 from augury.ranking.settings import RankSettings
 
-#: What the line always says, whether or not it is the default.
+#: Settings that are always part of the line, even at their defaults.
 ALWAYS = ("label", "candidates", "estimator")
 
 
 def command_line(origin: Origin, settings: RankSettings) -> str:
-    """A line of `augury rank`: what differs from the defaults, and what is always worth saying.
+    """A line of `augury rank`, with the settings that differ from the defaults.
 
-    It names the whole manifest: segments kept by `Corpus.select` and TIMIT's level have no option.
+    It ranks the whole manifest: `Corpus.select` and TIMIT's level have no option.
 
     >>> command_line(Origin("m.csv"), RankSettings(label="phone", candidates=("F0",)))
     'augury rank m.csv --label phone --candidates F0 --estimator robust'

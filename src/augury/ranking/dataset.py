@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The segments that can be compared, and what they came from."""
+    """The usable segments of a corpus as arrays, and what they were extracted from."""
 
-    corpus: Corpus  # of these segments
+    corpus: Corpus  # of the usable segments
     candidates: list[Candidate]
-    x: list[Embeddings]  # embeddings as asked for, (segments, parts, mels) float32 each, of x[rows]
-    values: dict[str, NDArray[Any]]  # candidate → (segments,) or (segments, dims); NaN, or -1: none
+    x: list[Embeddings]  # requested embeddings, each (segments, parts, mels) float32
+    values: dict[str, NDArray[Any]]  # candidate → (segments,) or (segments, dims); missing: NaN, -1
     y: NDArray[np.int64]  # (segments,) codes of the label
-    classes: NDArray[Any]  # its names
-    counts: NDArray[np.int64]  # segments of each
+    classes: NDArray[Any]  # names of the codes
+    counts: NDArray[np.int64]  # segments of each class
     seconds: NDArray[np.float64]  # (segments,) their lengths
     rejected: tuple[Rejected, ...]
     timings: dict[str, float]  # seconds by kind of work
-    run: RunTasks  # runs the estimators' tasks: on a cluster, or in threads here
-    here: RunTasks  # the same, in threads here always
-    extraction: Extraction  # of the corpus given
-    keep: NDArray[np.bool_]  # (segments given,) which of them are here
+    run: RunTasks  # runs the estimators' tasks: on a cluster, or in threads of this process
+    here: RunTasks  # the same, always in threads of this process
+    extraction: Extraction  # of all segments of the corpus
+    keep: NDArray[np.bool_]  # (all segments,) which of them are usable
 
     def inputs(self, label: str) -> dict[str, str]:
-        """Digests of what was read: the segments with their labels, and the audio."""
+        """Digests of the inputs: the segments with their labels, and the audio."""
         return {
             "segments": self.corpus.digest(label),
             "audio": self.extraction.digest(),
@@ -70,22 +70,22 @@ def open_dataset(
     cluster: str | Client | None = None,
     reporter: Reporter | None = None,
 ) -> Generator[Dataset]:
-    """Extract what is not in the store yet; the embeddings live as long as the block.
+    """Extract what is not in the store yet; the embeddings can be read inside the `with` block.
 
     Args:
         corpus: from `select_segments`.
-        embeddings: those extracted.
-        which: places of those that are wanted of every segment.
-        subset: segments, at least, for whose recordings all embeddings are extracted; 0: those
-            wanted are extracted for all, and no others.
+        embeddings: kinds of embedding to extract.
+        which: indices of those to load for every segment.
+        subset: extract all embeddings for recordings with at least so many segments; 0: extract
+            only those in `which`, for all recordings.
         store, jobs, cluster, reporter: as for `rank`.
 
     Raises:
-        As `rank` does.
+        InputError, TooManyBad, ConnectionError: as `rank`.
     """
     candidates = pseudolabels.parse_candidates(settings.candidates)
     column_values = columns(corpus, candidates)
-    # Absolute, as a cluster's workers run in other folders.
+    # Absolute, because a cluster's workers run in other folders.
     root = Path(store or default_store()).absolute()
     plan = Plan.of(candidates, root, unvoiced=settings.unvoiced, embeddings=tuple(embeddings))
     chosen = _choose_recordings(corpus, len(corpus) if len(which) > 1 else subset)
@@ -121,7 +121,7 @@ def open_dataset(
 
 
 def select_segments(corpus: Corpus, settings: RankSettings) -> Corpus:
-    """The segments asked for: of the split, without the excluded labels."""
+    """The segments to rank: those of the split, without the excluded labels."""
     y = corpus.label(settings.label)
     keep = np.ones(len(corpus), bool)
     if settings.split:
@@ -138,13 +138,13 @@ def select_segments(corpus: Corpus, settings: RankSettings) -> Corpus:
 
 
 def _choose_recordings(corpus: Corpus, least: int) -> set[int]:
-    """Indices of recordings that together have so many segments at least."""
+    """Indices of recordings that together have at least so many segments."""
     if not least:
         return set()
     segments = corpus.by_recording()
     chosen: set[int] = set()
     count = 0
-    # By a digest of the name: spread over the corpus, and the same on every run.
+    # In the order of digests of the names: spread over the corpus, and the same in every run.
     digests = [digest(name.encode(errors="surrogateescape")) for name in corpus.names]
     for r in sorted(range(len(digests)), key=digests.__getitem__):
         if count >= least:
@@ -168,7 +168,7 @@ def _count_classes(corpus: Corpus, label: str) -> tuple[NDArray[Any], NDArray[An
 def _select_usable(
     corpus: Corpus, gathered: Gathered, settings: RankSettings
 ) -> tuple[NDArray[np.bool_], Gathered, tuple[Rejected, ...]]:
-    """Which segments can be compared, their arrays, and what was left out with the reason."""
+    """Mask of the usable segments, their arrays, and the others with the reasons."""
     rejected = list(corpus.rejected)
     for segment, reason, detail in gathered.problems:
         rejected.append(corpus.reject(segment, reason, detail))
@@ -186,13 +186,13 @@ def _select_usable(
             text = f"the only segment whose {settings.label} is {label}: nothing to compare it with"
             rejected.append(corpus.reject(int(segment), "lone-label", text))
             keep[segment] = False
-    among = keep[gathered.usable]
-    if not among.all():
-        rows = np.flatnonzero(among)
+    kept = keep[gathered.usable]
+    if not kept.all():
+        rows = np.flatnonzero(kept)
         gathered = replace(
             gathered,
             embeddings=[Selected.of(x, rows) for x in gathered.embeddings],
-            values={name: array[among] for name, array in gathered.values.items()},
+            values={name: array[kept] for name, array in gathered.values.items()},
         )
     return keep, gathered, tuple(sorted(rejected, key=lambda row: (row.row, row.reason)))
 
@@ -200,6 +200,6 @@ def _select_usable(
 def _run_on_files(
     pool: Pool, scratch: Scratch, x: Embeddings, tasks: Iterable[tuple[Any, ...]]
 ) -> Iterator[Any]:
-    """Run an estimator's tasks on workers that read the embeddings from a file."""
+    """Run an estimator's tasks on workers, which read the embeddings from a file."""
     tasks = list(tasks)
     return run_tasks(scratch.whole(x), tasks, pool=pool) if tasks else iter(())

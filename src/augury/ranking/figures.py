@@ -34,7 +34,7 @@ from augury.report.text import Unit, has_value, plain
 
 BEST: Mark = ("o", FIRST, FIRST)
 OTHER: Mark = ("o", INK, INK)
-IDLE: Mark = ("D", SURFACE, MUTED)
+IRRELEVANT: Mark = ("D", SURFACE, MUTED)
 CHANCE: Mark = ("o", SURFACE, MUTED)
 TOTAL: Mark = ("s", SURFACE, THIRD)
 INTERVAL: Mark = ("_", INK, INK)
@@ -44,7 +44,7 @@ INTERVAL: Mark = ("_", INK, INK)
 
 
 def order(ranking: Ranking, width: int) -> Canvas | None:
-    """A dot on its interval for each candidate's score, a ring for what chance alone gives."""
+    """Each candidate's score as a dot on its interval, and its shuffled score as a ring."""
     shown = ranking.ranked_results
     if not shown:
         return None
@@ -52,55 +52,57 @@ def order(ranking: Ranking, width: int) -> Canvas | None:
     score = [unit.convert(r.score or 0.0) for r in shown]
     chance = [unit.convert(r.shuffled) if has_value(r.shuffled) else np.nan for r in shown]
     sd = [2 * unit.convert(r.shuffled_sd) if has_value(r.shuffled_sd) else np.nan for r in shown]
-    idle = np.array([r.relevant is False for r in shown])
-    sure = summary.has_tiers(ranking)
+    irrelevant = np.array([r.relevant is False for r in shown])
+    tiered = summary.has_tiers(ranking)
     ends = np.array([[unit.convert(v) for v in r.interval or (np.nan, np.nan)] for r in shown])
-    rows = _rows(ranking, shown, width, 130 if idle.any() else 60, tiers=sure)
+    rows = _rows(ranking, shown, width, 130 if irrelevant.any() else 60, tiers=tiered)
     low = np.nanmin([0.0, *score, *chance, *np.subtract(chance, sd), *ends[:, 0]])
     high = np.nanmax([0.0, *score, *chance, *np.add(chance, sd), *ends[:, 1]])
     rows.axis(low, high, f"CI estimate{unit.suffix}", "← lower is better")
-    at, y, canvas = rows.at, rows.y, rows.canvas
+    x_of, y, canvas = rows.at, rows.y, rows.canvas
     canvas.lines(
         [
-            [(at(c), v), (at(s), v)] for c, s, v in zip(chance, score, y, strict=True)
+            [(x_of(c), v), (x_of(s), v)] for c, s, v in zip(chance, score, y, strict=True)
             if has_value(c)
         ],
         RULE, 2,
     )  # fmt: skip
     canvas.lines(
         [
-            [(at(c - d), v), (at(c + d), v)]
+            [(x_of(c - d), v), (x_of(c + d), v)]
             for c, d, v in zip(chance, sd, y, strict=True)
             if has_value(c) and has_value(d)
         ],
         MUTED, 1.5,
     )  # fmt: skip
-    canvas.marks(at(chance), y, CHANCE, 7)
+    canvas.marks(x_of(chance), y, CHANCE, 7)
     best = np.isin([r.name for r in shown], [r.name for r in summary.leaders(ranking)])
-    for mask, mark in ((best, BEST), (~best & ~idle, OTHER), (idle, IDLE)):
-        has = mask & np.isfinite(ends).all(axis=1)
-        bars = [[(at(a), v), (at(b), v)] for (a, b), v in zip(ends[has], y[has], strict=True)]
+    for mask, mark in ((best, BEST), (~best & ~irrelevant, OTHER), (irrelevant, IRRELEVANT)):
+        known = mask & np.isfinite(ends).all(axis=1)
+        bars = [
+            [(x_of(a), v), (x_of(b), v)] for (a, b), v in zip(ends[known], y[known], strict=True)
+        ]
         canvas.lines(bars, mark[2], 2.2)
-        canvas.marks(at(np.array(score)[mask]), y[mask], mark, 9)
-    after = np.fmax(at(score) + 9, at(ends[:, 1]) + 6)
-    for one, v, x in zip(shown, y, after, strict=True):
-        text = unit.text(one.score) + (" no relevance" if one.relevant is False else "")
-        colour = MUTED if one.relevant is False else INK
+        canvas.marks(x_of(np.array(score)[mask]), y[mask], mark, 9)
+    after = np.fmax(x_of(score) + 9, x_of(ends[:, 1]) + 6)
+    for result, v, x in zip(shown, y, after, strict=True):
+        text = unit.text(result.score) + (" no relevance" if result.relevant is False else "")
+        colour = MUTED if result.relevant is False else INK
         canvas.text(x, v, text, SMALL, colour, va="center_baseline")
     rows.legend(
         [
-            (BEST, "score, best tier" if sure else "score, named above"),
-            *([(OTHER, "score")] if (~best & ~idle).any() else []),
+            (BEST, "score, best tier" if tiered else "score, named above"),
+            *([(OTHER, "score")] if (~best & ~irrelevant).any() else []),
             *([(INTERVAL, "95 % interval")] if np.isfinite(ends).any() else []),
             (CHANCE, "shuffled inside classes" + (" ± 2 sd" if np.isfinite(sd).any() else "")),
-            *([(IDLE, "no relevance")] if idle.any() else []),
+            *([(IRRELEVANT, "no relevance")] if irrelevant.any() else []),
         ]
     )
     return canvas
 
 
 def trade(ranking: Ranking, width: int) -> Canvas | None:
-    """Score against relevance, each point labelled."""
+    """Scatter plot of score against relevance, each point labelled."""
     shown = [r for r in ranking.ranked_results if has_value(r.relevance)]
     if len(shown) < 2:
         return None
@@ -122,7 +124,7 @@ def trade(ranking: Ranking, width: int) -> Canvas | None:
     canvas.text(right, height - 8, "relevance: more is better →", SMALL, MUTED, ha="right")
     canvas.text(4, 16, f"CI estimate{unit.suffix}: ↓ lower is better", SMALL, MUTED)
     px, py = across(x), down(y)
-    idle = np.array([r.relevant is False for r in shown])
+    irrelevant = np.array([r.relevant is False for r in shown])
     best = np.isin([r.name for r in shown], [r.name for r in summary.leaders(ranking)])
     names = candidate_labels(ranking, 20 if narrow else 30)
     labels = [names[r.name] for r in shown]
@@ -133,10 +135,10 @@ def trade(ranking: Ranking, width: int) -> Canvas | None:
         [[(a, b), (c, d)] for a, b, (c, d, far, _) in zip(px, py, places, strict=True) if far],
         MUTED, 0.8,
     )  # fmt: skip
-    for mask, mark in ((best, BEST), (~best & ~idle, OTHER), (idle, IDLE)):
+    for mask, mark in ((best, BEST), (~best & ~irrelevant, OTHER), (irrelevant, IRRELEVANT)):
         canvas.marks(px[mask], py[mask], mark, 9)
-    for (tx, ty, _, ha), label, none in zip(places, labels, idle, strict=True):
-        canvas.text(tx, ty, label, SMALL, MUTED if none else INK, ha=ha, va="center_baseline")
+    for (tx, ty, _, ha), label, muted in zip(places, labels, irrelevant, strict=True):
+        canvas.text(tx, ty, label, SMALL, MUTED if muted else INK, ha=ha, va="center_baseline")
     return canvas
 
 
@@ -146,31 +148,37 @@ def ingredients(ranking: Ranking, width: int) -> Canvas | None:
     if not shown:
         return None
     relevance = np.array([r.relevance if has_value(r.relevance) else np.nan for r in shown])
-    total = np.array([r.dependence if has_value(r.dependence) else np.nan for r in shown])
-    idle = np.array([r.relevant is False for r in shown])
+    dependence = np.array([r.dependence if has_value(r.dependence) else np.nan for r in shown])
+    irrelevant = np.array([r.relevant is False for r in shown])
     rows = _rows(ranking, shown, width, 16)
-    values = [0.0, *relevance, *total]
+    values = [0.0, *relevance, *dependence]
     rows.axis(np.nanmin(values), np.nanmax(values), "dependence: 0 none, 1 full", "")
-    at, y, canvas = rows.at, rows.y, rows.canvas
-    pairs = zip(relevance, total, y, strict=True)
+    x_of, y, canvas = rows.at, rows.y, rows.canvas
+    pairs = zip(relevance, dependence, y, strict=True)
     canvas.lines(
-        [[(at(r), v), (at(t), v)] for r, t, v in pairs if has_value(r) and has_value(t)], RULE, 2
+        [[(x_of(r), v), (x_of(t), v)] for r, t, v in pairs if has_value(r) and has_value(t)],
+        RULE,
+        2,
     )
-    canvas.marks(at(total), y, TOTAL, 8)
-    for mask, mark in ((~idle, BEST), (idle, IDLE)):
-        canvas.marks(at(relevance[mask]), y[mask], mark, 9)
+    canvas.marks(x_of(dependence), y, TOTAL, 8)
+    for mask, mark in ((~irrelevant, BEST), (irrelevant, IRRELEVANT)):
+        canvas.marks(x_of(relevance[mask]), y[mask], mark, 9)
     rows.legend(
         [
-            (BEST, f"relevance: about {short(ranking.label, 16)}"),
-            (TOTAL, "total: about the speech"),
-            *([(IDLE, "relevance, not beyond noise’s (p ≥ .01)")] if idle.any() else []),
+            (BEST, f"relevance: to {short(ranking.label, 16)}"),
+            (TOTAL, "total dependence: on the speech"),
+            *(
+                [(IRRELEVANT, "relevance, not beyond noise’s (p ≥ .01)")]
+                if irrelevant.any()
+                else []
+            ),
         ]
     )
     return canvas
 
 
 def histograms(ranking: Ranking, width: int) -> Canvas | None:
-    """The values of each candidate over the segments, one small panel each."""
+    """A histogram of each candidate's values over the segments, one small panel each."""
     shown = ranking.results
     if not shown:
         return None
@@ -182,14 +190,14 @@ def histograms(ranking: Ranking, width: int) -> Canvas | None:
     names = candidate_labels(ranking, int(panel / 7.8))
     shapes: list[NDArray[np.float64]] = []
     bases: list[list[tuple[float, float]]] = []
-    for k, one in enumerate(shown):
+    for k, result in enumerate(shown):
         x, y = (k % columns) * pitch + 8, (k // columns) * step + 20
         base = y + 8 + tall
-        canvas.text(x, y - 4, names[one.name], SMALL, INK)
+        canvas.text(x, y - 4, names[result.name], SMALL, INK)
         bases.append([(x, base), (x + panel, base)])
-        counts, low, high = one.histogram
+        counts, low, high = result.histogram
         if not counts or max(counts) <= 0:
-            reason = {"missing": "no value", "constant": "constant"}.get(one.status, "")
+            reason = {"missing": "no value", "constant": "constant"}.get(result.status, "")
             text = "no histogram" + (f" ({reason})" if reason else "")
             canvas.text(x + panel / 2, base - tall / 2, text, SMALL, MUTED, ha="center")
             continue
@@ -198,8 +206,8 @@ def histograms(ranking: Ranking, width: int) -> Canvas | None:
         shapes.append(np.column_stack([edges, np.concatenate([[base], heights, [base]])]))
         canvas.text(x, base + 14, plain(low), SMALL, MUTED)
         canvas.text(x + panel, base + 14, plain(high), SMALL, MUTED, ha="right")
-        if one.dims > 1:
-            text = f"dimension 1 of {one.dims}"
+        if result.dims > 1:
+            text = f"dimension 1 of {result.dims}"
             canvas.text(x + panel, y + 12, text, SMALL, MUTED, ha="right")
     canvas.add(PolyCollection(shapes, facecolor=FIRST, edgecolor="none"))
     canvas.lines(bases, MUTED, 1)
@@ -207,18 +215,20 @@ def histograms(ranking: Ranking, width: int) -> Canvas | None:
 
 
 def sensitivity(ranking: Ranking, width: int) -> Canvas | None:
-    """Each candidate's rank under each setting; settings run across on a desk, down on a phone."""
+    """Each candidate's rank under each setting; settings run down on a narrow screen."""
     names = summary.sensitivity_names(ranking)
-    given = ranking.sensitivity
-    if given is None or len(names) < 2 or len(given.settings) < 2:
+    computed = ranking.sensitivity
+    if computed is None or len(names) < 2 or len(computed.settings) < 2:
         return None
-    table = summary.ranks(given, names)
-    narrow, n, settings = width < WIDE, len(names), len(given.settings)
+    table = summary.ranks(computed, names)
+    narrow, n, settings = width < WIDE, len(names), len(computed.settings)
     labels = candidate_labels(ranking, 20 if narrow else 26)
     room = max(extent(labels[name]) for name in names) + 18
     across = min((width - 2 * room) / (settings - 1), 130)
     characters = 12 if narrow else max(int(across / 7.5), 6)
-    lines = [textwrap.wrap(s.replace("× ", "×\u00a0"), characters) or [""] for s in given.settings]
+    lines = [
+        textwrap.wrap(s.replace("× ", "×\u00a0"), characters) or [""] for s in computed.settings
+    ]
     head = 12 + 13 * max(map(len, lines))
     if narrow:
         left = max(extent(t) for wrapped in lines for t in wrapped) + 22
@@ -248,10 +258,10 @@ def sensitivity(ranking: Ranking, width: int) -> Canvas | None:
     styles = dict(zip(top, ((FIRST, "o"), (SECOND, "s"), (THIRD, "D")), strict=False))
     for k in sorted(range(n), key=lambda k: names[k] in styles):
         colour, marker = styles.get(names[k], (MUTED, "o"))
-        has = np.flatnonzero(np.isfinite(table[:, k]))
-        if not has.size:
+        known = np.flatnonzero(np.isfinite(table[:, k]))
+        if not known.size:
             continue
-        points = np.array([place(s, table[s, k]) for s in has.tolist()])
+        points = np.array([place(s, table[s, k]) for s in known.tolist()])
         canvas.lines([points], colour, 2.4 if names[k] in styles else 1)
         size = 8 if names[k] in styles else 5
         canvas.marks(points[:, 0], points[:, 1], (marker, colour, colour), size)
@@ -271,7 +281,7 @@ def sensitivity(ranking: Ranking, width: int) -> Canvas | None:
 def _rows(
     ranking: Ranking, shown: Sequence[Result], width: int, margin: int, *, tiers: bool = False
 ) -> Rows:
-    """A row for each candidate, in tiers if so wished."""
+    """A row for each candidate, in tiers if `tiers`."""
     names = candidate_labels(ranking, 42 if width < WIDE else 32)
     labels = [names[r.name] for r in shown]
     muted = [r.relevant is False for r in shown]
@@ -282,15 +292,15 @@ def _rows(
 
 
 def _tiers(rows: Rows, shown: Sequence[Result]) -> None:
-    """Each tier's name at its first row, and a line between tiers."""
+    """Draw each tier's name at its first row, and lines between tiers."""
     canvas = rows.canvas
-    for k, (one, y) in enumerate(zip(shown, rows.y, strict=True)):
-        if k and one.tier == shown[k - 1].tier:
+    for k, (result, y) in enumerate(zip(shown, rows.y, strict=True)):
+        if k and result.tier == shown[k - 1].tier:
             continue
         if k:
             between = y - rows.step / 2 - (7 if rows.narrow else 0)
             canvas.lines([[(0, between), (canvas.width, between)]], MUTED, 0.8)
-        text = f"tier {one.tier}" if has_value(one.tier) else "no tier"
+        text = f"tier {result.tier}" if has_value(result.tier) else "no tier"
         if rows.narrow:
             canvas.text(canvas.width - 2, y - 13, text, SMALL, MUTED, ha="right")
         else:
@@ -298,12 +308,12 @@ def _tiers(rows: Rows, shown: Sequence[Result]) -> None:
 
 
 def candidate_labels(ranking: Ranking, characters: int) -> dict[str, str]:
-    """Candidates as figures name them: the rank, then a name of at most so many characters."""
+    """Candidates' labels in figures: the rank, then the name, at most so many characters."""
     names = {r.name: short(r.name, characters) for r in ranking.results}
-    twice = Counter(names.values())
-    found: dict[str, str] = {}
+    uses = Counter(names.values())
+    labels: dict[str, str] = {}
     for k, r in enumerate(ranking.results, 1):
         rank = str(k) if r.status == "ranked" and has_value(r.score) else "–"
-        again = f" #{k}" if twice[names[r.name]] > 1 else ""
-        found[r.name] = f"{rank} {names[r.name]}{again}"
-    return found
+        suffix = f" #{k}" if uses[names[r.name]] > 1 else ""
+        labels[r.name] = f"{rank} {names[r.name]}{suffix}"
+    return labels

@@ -1,6 +1,6 @@
 # SciPy has no types:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-"""The heat maps of a ranking's report: classes, correlations, and how sure the order is."""
+"""The heat maps of a ranking's report: classes, correlations, and how certain the order is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from augury.report.text import Unit, decimal, has_value
 
 
 def classes(ranking: Ranking, width: int) -> Canvas | None:
-    """Each candidate's value in each class; classes run across on a desk, down on a phone."""
+    """Each candidate's value in each class; classes run down on a narrow screen."""
     shown, drawn = ranking.ranked_results, summary.drawn_classes(ranking)
     values = np.array(
         [
@@ -77,19 +77,22 @@ def classes(ranking: Ranking, width: int) -> Canvas | None:
 
 
 def redundancy(ranking: Ranking, width: int) -> Canvas | None:
-    """Spearman correlations of the candidates, similar ones side by side."""
-    among = summary.correlated_places(ranking)
-    if len(among) < 2:
+    """Spearman correlations between candidates, similar candidates side by side."""
+    correlated = summary.correlated_places(ranking)
+    if len(correlated) < 2:
         return None
     table = np.array(
-        [[v if has_value(v := ranking.redundancy[i][j]) else np.nan for j in among] for i in among]
+        [
+            [v if has_value(v := ranking.redundancy[i][j]) else np.nan for j in correlated]
+            for i in correlated
+        ]
     )
     table = np.clip(table, -1, 1)
     leaves = _leaves(table)
     table = table[np.ix_(leaves, leaves)]
-    n, narrow = len(among), width < WIDE
+    n, narrow = len(correlated), width < WIDE
     names = candidate_labels(ranking, (15 if n < 12 else 9) if narrow else 30)
-    labels = [names[ranking.results[among[k]].name] for k in leaves]
+    labels = [names[ranking.results[correlated[k]].name] for k in leaves]
     image = colormaps["RdBu_r"]((table + 1) / 2)
     image[~np.isfinite(table)] = 0
     square = _Square(width, labels, image, least=12.5, hatch="/////")
@@ -102,7 +105,7 @@ def redundancy(ranking: Ranking, width: int) -> Canvas | None:
 
 
 def better(ranking: Ranking, width: int) -> Canvas | None:
-    """How likely each candidate of a row is better than that of a column."""
+    """The probability that a row's candidate is better than a column's."""
     shown = ranking.ranked_results
     n, narrow = len(shown), width < WIDE
     if not 2 <= n <= COMPARED or not summary.has_tiers(ranking):
@@ -133,7 +136,7 @@ class _Square:
         self.image, self.narrow = image, width < WIDE
         self.left = max(extent(t) for t in labels) + 12
         self.cell = min(max((width - self.left - 4) / n, least), 44)
-        crowded = self.cell < 17 and n > 9  # numbers of two digits: every other one a line higher
+        crowded = self.cell < 17 and n > 9  # two-digit numbers: every second one a line higher
         self.head = 36 if crowded else 22
         self.tall = max(min(self.cell, 30), 16)
         across, end = self.left + self.cell * n, self.head + self.tall * n
@@ -150,25 +153,25 @@ class _Square:
             canvas.text(self.left + self.cell * (k + 0.5), y, number, SMALL, INK, ha="center")
 
     def number(self, i: int, j: int, text: str) -> None:
-        """Text on the cell of row i and column j."""
+        """Draw text on the cell of row i and column j."""
         x, y = self.left + self.cell * (j + 0.5), self.head + self.tall * (i + 0.5)
         self.canvas.on_cell(x, y, text, self.image[i, j])
 
     def between(self, places: Sequence[int]) -> None:
-        """Lines before these rows and columns."""
+        """Draw lines before these rows and columns."""
         left, top, right, bottom = self.box
         for k in places:
             x, y = left + self.cell * k, top + self.tall * k
             self.canvas.lines([[(x, top), (x, bottom)], [(left, y), (right, y)]], INK, 1.4)
 
     def colour_bar(self, colours: str, limits: tuple[float, float], title: str) -> None:
-        """The scale, below the box."""
+        """Draw the colour scale below the box."""
         start = (10 if self.narrow else self.left, self.box[3] + 16)
         self.canvas.colour_bar(start, colormaps[colours], _bar_texts(limits, Unit(0, 0)), title)
 
 
 def _bar_texts(limits: tuple[float, float], unit: Unit) -> list[str]:
-    """The texts of a colour bar at its beginning, middle and end."""
+    """The labels of a colour bar at its ends and middle."""
     low, high = limits
     return [unit.text(low + share * (high - low)) for share in (0.0, 0.5, 1.0)]
 

@@ -1,4 +1,4 @@
-"""Where the segments of a ranking were read, as data: enough to find the very same ones again."""
+"""Where the segments of a ranking were read from, as data: enough to read exactly them again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from augury.errors import InputError
 
 @dataclass(frozen=True)
 class Origin:
-    """What `read_corpus` was given, and which segments of it were kept before ranking.
+    """The arguments of `read_corpus`, and which of the segments were kept before ranking.
 
     >>> Origin("digits.csv", stretches=((0, 3), (4, 6))).places().tolist()
     [0, 1, 2, 4, 5]
@@ -29,7 +29,7 @@ class Origin:
 
     @classmethod
     def of(cls, corpus: Corpus) -> Origin:
-        """Of a corpus as it was given to `rank`."""
+        """The origin of a corpus that is passed to `rank`."""
         stretches = None if corpus.kept is None else _stretches(corpus.kept)
         return cls(str(corpus.source), corpus.allow_outside, corpus.level, stretches)
 
@@ -37,24 +37,26 @@ class Origin:
         """Indices of the kept segments among those read; None: all."""
         if self.stretches is None:
             return None
-        pieces = [np.arange(first, stop) for first, stop in self.stretches]
-        return np.concatenate([np.zeros(0, np.int64), *pieces])
+        runs = [np.arange(first, stop) for first, stop in self.stretches]
+        return np.concatenate([np.zeros(0, np.int64), *runs])
 
     def read(self, manifest: Path | str | None = None) -> Corpus:
-        """The segments again, from where the manifest is now if it has moved.
+        """The segments, read again; `manifest` is its new path if it has moved.
 
         Raises:
-            InputError: the manifest is not there, or has fewer segments than were read then.
+            InputError: the manifest does not exist, or has fewer segments than it had.
         """
-        here = self if manifest is None else replace(self, manifest=str(manifest))
-        corpus = read_corpus(here.manifest, allow_outside=here.allow_outside, level=here.level)
-        places = here.places()
+        origin = self if manifest is None else replace(self, manifest=str(manifest))
+        corpus = read_corpus(
+            origin.manifest, allow_outside=origin.allow_outside, level=origin.level
+        )
+        places = origin.places()
         if places is None:
             return corpus
         if places.size and places.max() >= len(corpus):
             raise InputError(
-                f"{here.manifest} has {len(corpus):,} usable segments, but number "
-                f"{places.max() + 1:,} was ranked: it is not what was ranked; rank it again"
+                f"{origin.manifest} has {len(corpus):,} usable segments, but number "
+                f"{places.max() + 1:,} was ranked: the file has changed; rank it again"
             )
         return corpus.select(places)
 

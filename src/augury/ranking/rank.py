@@ -48,19 +48,19 @@ def rank(
         corpus: from `read_corpus`.
         candidates: names, see `augury.pseudolabels.candidate`; the paper's seven if not given.
         label: the column that holds the downstream label.
-        out: folder for ranking.json, ranking.csv, report.html and the like; None: nothing is
-            written.
+        out: folder for ranking.json, ranking.csv, report.html, quarantine.csv and timings.json;
+            None: write nothing.
         store: folder in which extracted values are kept; a second run reads them.
         jobs: worker processes; enough to keep all cores busy if not given.
         cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
         device: "cuda" (or another device of torch) to score on a GPU; needs torch.
-        reporter: told of the recordings that are done.
+        reporter: shows progress and warnings.
         choices: fields of `RankSettings`, such as `estimator="paper"`.
 
     Raises:
-        InputError: a candidate, column or choice that does not exist, or labels that leave nothing
-            to compare.
-        TooManyBad: a larger share than `max_bad` of the segments can't be used.
+        InputError: a candidate, column or choice that does not exist, or too few classes or
+            segments to compare.
+        TooManyBad: a larger share than `max_bad` of the segments is unusable.
         ConnectionError: the cluster can't be reached, or has no workers.
 
     >>> import augury
@@ -106,7 +106,7 @@ def rank(
 
 @dataclass(frozen=True)
 class _Units:
-    """What the bootstrap resamples whole."""
+    """What the bootstrap resamples."""
 
     name: str  # "segment", "recording" or a column
     codes: NDArray[np.int64] | None  # (n,) of each segment; None: segments inside their classes
@@ -121,7 +121,7 @@ def _assemble(
     sensitivity: Sensitivity | None,
     settings: RankSettings,
 ) -> Ranking:
-    """The ranking from what was computed; `corpus` is the one given to `rank`."""
+    """The ranking from its computed parts; `corpus` is the argument of `rank`."""
     results = scores.results
     grouped = units.codes is not None and settings.bootstrap
     return Ranking(
@@ -158,10 +158,10 @@ def _assemble(
 
 
 def _resampling_units(corpus: Corpus, settings: RankSettings) -> _Units:
-    """What the bootstrap resamples.
+    """The units that the bootstrap resamples.
 
-    Segments cut from one recording are not independent evidence: unless `group` says otherwise,
-    recordings are resampled as soon as one has several segments, and there are at least two.
+    Segments of one recording are not independent: unless `group` is set, whole recordings are
+    resampled if there are at least two and any has several segments.
     """
     recordings = len(np.unique(corpus.recording))
     several = 1 < recordings < len(corpus)
@@ -180,8 +180,8 @@ def _resampling_units(corpus: Corpus, settings: RankSettings) -> _Units:
         codes = np.unique(text, return_inverse=True)[1]
     if settings.bootstrap and codes.min() == codes.max():
         raise InputError(
-            f"--group {name}: all segments are of one; to resample whole groups, at least two are "
-            "needed"
+            f"--group {name}: all segments are of one group; resampling whole groups needs at "
+            "least two"
         )
     return _Units(name, codes, len(np.unique(codes)))
 

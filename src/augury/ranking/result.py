@@ -1,4 +1,4 @@
-"""What a ranking holds, and how it is written and read."""
+"""The result of a ranking, and how it is written and read."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Result:
-    """A candidate's place in the ranking and everything it rests on; None: not defined."""
+    """A candidate's score and rank, and everything behind them; None: not defined."""
 
-    name: str  # as asked for: "F0", "column:age", "mypackage.labels:jitter"
-    source: str  # what it stands for: "opensmile:ComParE_2016:F0final_sma"
+    name: str  # as the user wrote it: "F0", "column:age", "mypackage.labels:jitter"
+    source: str  # its full name: "opensmile:ComParE_2016:F0final_sma"
     status: str  # "ranked", "constant" (the same everywhere), "missing" (too few values)
     score: float | None  # CI estimate; lower is better
     interval: tuple[float, float] | None  # 95 % of the score, bootstrap
     rank_interval: tuple[int, int] | None  # 95 % of the rank
-    tier: int | None  # 1 the best; within one the order is not settled
-    p_value: float | None  # of the score if z and the speech were independent inside the classes
-    shuffled: float | None  # mean score with z shuffled inside classes: what chance alone gives
+    tier: int | None  # 1 the best; the order within a tier is not settled
+    p_value: float | None  # of the score; H0: z and the speech are independent inside the classes
+    shuffled: float | None  # mean score with z shuffled inside classes: the score of chance
     shuffled_sd: float | None  # its standard deviation, where it has a closed form (robust)
-    spread: float | None  # 0..1, mean of 1 − L within classes: how the values differ; X is not used
+    spread: float | None  # 0..1, mean of 1 − L within classes: how the values differ, without X
     dependence: float | None  # HSIC(X,Z), unbiased and normalised: 0 independent, 1 fully dependent
     relevance: float | None  # HSIC(Z,Y), the same scale; near 0: unrelated to Y
     chance_sd: float | None  # sd of dependence and relevance over shuffles (mean 0)
     noise_relevance: float | None  # relevance of noise averaged over the segments
-    relevance_p: float | None  # of a relevance so far above that of noise
+    relevance_p: float | None  # p-value of the relevance; H0: that of noise
     relevant: bool | None  # relevance_p below .01
-    error: float | None  # bound on the score's relative error by approximation, not rounding
+    error: float | None  # bound on the score's relative error by approximation, without rounding
     classes: tuple[float | None, ...]  # each class's value (robust: normalised HSIC), class order
     dims: int  # 1 for a scalar pseudo-label
     missing: int  # segments without a value, left out for this candidate
@@ -63,7 +63,7 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Candidates best first, with what is needed to trust, question and reproduce the order.
+    """Candidates best first, with everything needed to check and reproduce the order.
 
     >>> import augury
     >>> from pathlib import Path
@@ -74,29 +74,29 @@ class Ranking:
     True
     """
 
-    #: How pydantic reads ranking.json: no number as text, no NaN, no field that is not known.
+    #: How pydantic reads ranking.json: no numbers as text, no NaN, no unknown fields.
     __pydantic_config__ = {"strict": True, "allow_inf_nan": False, "extra": "forbid"}  # noqa: RUF012
 
     estimator: str  # "paper", "released" or "robust"
-    label: str  # the column ranked for
-    results: tuple[Result, ...]  # ranked ones best first, then those that can't be ranked
+    label: str  # the column with the downstream label
+    results: tuple[Result, ...]  # ranked candidates best first, then those that can't be ranked
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]  # segments of each class
     class_shares: tuple[float, ...]  # weights of the classes in the score
     segments: int
     recordings: int
-    hours: float  # of the recordings read, whole
+    hours: float  # total length of the recordings
     warnings: tuple[str, ...]
     redundancy: tuple[tuple[float | None, ...], ...]  # Spearman between candidates, as results
     better: tuple[tuple[float, ...], ...]  # P(the row's score is lower), ranked ones, as results
-    resampled: str  # what the intervals resample: "segment", "recording" or a column
-    units: int  # how many of those there are
+    resampled: str  # unit that the intervals resample: "segment", "recording" or a column
+    units: int  # number of these units
     sensitivity: Sensitivity | None
     quarantine: dict[str, int]  # reason → segments left out
-    origin: Origin  # where the segments were read
+    origin: Origin  # where the segments were read from
     settings: RankSettings
     versions: dict[str, str]  # of the packages that computed it
-    inputs: dict[str, str]  # what was read → its BLAKE2b digest
+    inputs: dict[str, str]  # input → its BLAKE2b digest
     rejected: tuple[Rejected, ...] = ()  # the segments left out, one by one
     timings: dict[str, float] = field(default_factory=dict)  # seconds by kind, all processes
 
@@ -122,7 +122,7 @@ class Ranking:
         return command_line(self.origin, self.settings)
 
     def to_dict(self) -> dict[str, object]:
-        """What ranking.json holds: no times, so that the same inputs give the same bytes."""
+        """The content of ranking.json; without timings, so that equal inputs give equal bytes."""
         plain: dict[str, object] = asdict(replace(self, rejected=(), timings={}))
         del plain["rejected"], plain["timings"]
         return plain | {"settings": self.settings.to_dict(), "command": self.command}
@@ -140,11 +140,11 @@ class Ranking:
     def read(cls, path: Path | str) -> Ranking:
         """A ranking from its ranking.json, or the folder that holds it; equal to the one written.
 
-        What was left out and the timings are read from quarantine.csv and timings.json beside it,
-        and are empty where those files are missing. File names that are not UTF-8 stay escaped.
+        `rejected` and `timings` are read from quarantine.csv and timings.json beside it, and are
+        empty where those files are missing. File names that are not UTF-8 stay escaped.
 
         Raises:
-            InputError: a file that can't be read, or that is not as `write` writes it.
+            InputError: a file can't be read, or is not as `write` writes it.
         """
         path = Path(path)
         path = path / "ranking.json" if path.is_dir() else path
@@ -196,7 +196,7 @@ def _parse(path: Path) -> Ranking:
         if not isinstance(plain, dict):
             raise InputError("it holds no object")
         fields = cast(dict[str, Any], plain)
-        fields.pop("command", None)  # rendered anew from origin and settings
+        fields.pop("command", None)  # rendered from origin and settings
         ranking = TypeAdapter(Ranking).validate_json(json.dumps(fields))
         _check(ranking)
     except ValidationError as error:

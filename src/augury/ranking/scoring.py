@@ -1,4 +1,4 @@
-"""Every candidate's result from arrays: its score, what it rests on, and intervals."""
+"""Every candidate's result from arrays: its score, the estimates behind it, and intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from augury.pseudolabels.candidate import Candidate
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
 
-#: A candidate is relevant if chance gives a relevance so far above that of noise less often.
+#: A candidate is relevant if its relevance exceeds that of noise with a p-value below this.
 RELEVANT = 0.01
 
 
@@ -32,7 +32,7 @@ class CandidateScores:
 
 @dataclass(frozen=True)
 class _Estimates:
-    """Of candidates that share their segments, one item each."""
+    """The estimates of candidates with values on the same segments, one item per candidate."""
 
     ci: list[hsic.CIEstimate]
     dependence: list[hsic.Association]
@@ -54,32 +54,33 @@ def score_candidates(
     """Score candidates for a label.
 
     Args:
-        values: candidate → its value for every segment; NaN, or -1 for categories: none.
+        values: candidate → its value of every segment; missing: NaN, or -1 for categories.
         x: (segments, …) embeddings, or an object that returns them for x[rows].
         y: (segments,) codes of the label.
         seconds: (segments,) their lengths.
-        units: (segments,) codes of what is resampled whole; None: segments inside their classes.
-        run: runs the work, see `augury.compute.threads`.
+        units: (segments,) codes of the groups that are resampled whole; None: resample segments
+            inside their classes.
+        run: runs the tasks, see `augury.compute.threads`.
     """
     results: list[Result] = []
     influence: dict[str, NDArray[np.float64]] = {}
-    for members, has, status in group_by_missing(candidates, values, y):
+    for members, known, status in group_by_missing(candidates, values, y):
         if status != "ranked":
             results += [
-                _empty_result(candidate, status, values.get(candidate.name), has)
+                _empty_result(candidate, status, values.get(candidate.name), known)
                 for candidate in members
             ]
             continue
-        rows = np.flatnonzero(has)
+        rows = np.flatnonzero(known)
         zs = [values[candidate.name][rows] for candidate in members]
-        at, labels = Selected.of(x, rows), y[rows]
-        estimates = _estimate_group(at, zs, labels, members, seconds[rows], settings, run)
-        where = np.searchsorted(np.unique(y), np.unique(labels))
+        x_rows, labels = Selected.of(x, rows), y[rows]
+        estimates = _estimate_group(x_rows, zs, labels, members, seconds[rows], settings, run)
+        present = np.searchsorted(np.unique(y), np.unique(labels))
         classes = np.full((len(members), len(np.unique(y))), np.nan)
-        classes[:, where] = [ci.classes for ci in estimates.ci]
+        classes[:, present] = [ci.classes for ci in estimates.ci]
         for k, candidate in enumerate(members):
             result = _result(candidate, zs[k], estimates, k, classes[k], settings.label)
-            results.append(replace(result, missing=int((~has).sum())))
+            results.append(replace(result, missing=int((~known).sum())))
             influence[candidate.name] = np.zeros(len(y))
             if (points := estimates.ci[k].influence) is not None:
                 influence[candidate.name][rows] = points
@@ -101,7 +102,7 @@ def _result(
     classes: NDArray[np.float64],
     label: str,
 ) -> Result:
-    """The result of the k-th candidate of a group; intervals and tiers are not known yet."""
+    """The result of the k-th candidate of a group, without intervals and tiers."""
     ci, dependence, relevance = estimates.ci[k], estimates.dependence[k], estimates.relevance[k]
     if not np.isfinite([ci.score, dependence.value, relevance.value]).all():
         raise ArithmeticError(f"{candidate.name}: a score is not finite; please report this")
@@ -137,7 +138,7 @@ def _result(
 def noise_relevances(
     members: Sequence[Candidate], seconds: NDArray[np.float64], y: NDArray[np.int64]
 ) -> list[tuple[float, float]]:
-    """The relevance of noise averaged over the segments, and its standard deviation, of each.
+    """For each candidate: the relevance of noise averaged over the segments, and its sd.
 
     (0, 0) for a column, whose values are not means over frames.
     """
@@ -154,7 +155,7 @@ def _estimate_group(
     settings: RankSettings,
     run: RunTasks,
 ) -> _Estimates:
-    """CI estimate, dependence and relevance of candidates that share their segments."""
+    """CI estimate, dependence and relevance of candidates with values on the same segments."""
     points = bool(settings.bootstrap)
     if settings.estimator == "robust":
         ci, dependence, relevance = hsic.robust_with_associations(
@@ -180,12 +181,12 @@ def estimate(
     points: bool = False,
     run: RunTasks,
 ) -> list[hsic.CIEstimate]:
-    """The settings' estimator of `augury.hsic`; `scale` is a factor of its kernel's width."""
-    common: dict[str, Any] = {"tolerance": settings.tolerance, "points": points, "run": run}
+    """CI estimates by the settings' estimator; `scale` multiplies its kernel's width."""
+    options: dict[str, Any] = {"tolerance": settings.tolerance, "points": points, "run": run}
     if settings.estimator == "paper":
-        return hsic.paper(x, zs, y, width=settings.kernel_width * scale, **common)
+        return hsic.paper(x, zs, y, width=settings.kernel_width * scale, **options)
     function = {"released": hsic.released, "robust": hsic.robust}[settings.estimator]
-    return function(x, zs, y, scale=scale, **common)
+    return function(x, zs, y, scale=scale, **options)
 
 
 def _permutation_p(
@@ -196,13 +197,13 @@ def _permutation_p(
     settings: RankSettings,
     run: RunTasks,
 ) -> list[float]:
-    """P-values by permutation."""
+    """P-values of CI estimates by permutation inside the classes."""
     groups = hsic.class_rows(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
-    shares, widths, few = estimates[0].shares, None, 4
+    shares, widths, fewest = estimates[0].shares, None, 4
     if settings.estimator == "paper":
-        shares, widths, few = shares / counts**2, [settings.kernel_width] * len(zs), 1
-    scored_classes = [c for c in range(len(groups)) if counts[c] >= few]
+        shares, widths, fewest = shares / counts**2, [settings.kernel_width] * len(zs), 1
+    scored_classes = [c for c in range(len(groups)) if counts[c] >= fewest]
     p_values = uncertainty.permutation_p(
         x,
         zs,
@@ -223,7 +224,7 @@ def _add_intervals(
     units: NDArray[np.int64] | None,
     settings: RankSettings,
 ) -> CandidateScores:
-    """Results with intervals, ranks and tiers of the ranked ones, which come first."""
+    """The results, with intervals, ranks and tiers for the ranked ones, which come first."""
     scores = np.array([result.score for result in results if result.score is not None])
     replicates = uncertainty.bootstrap(
         scores,
@@ -233,15 +234,15 @@ def _add_intervals(
         replicates=settings.bootstrap,
         seed=settings.seed,
     )
-    of_scores = uncertainty.intervals(replicates)
-    of_ranks = np.round(uncertainty.intervals(uncertainty.ranks(replicates))).astype(int)
+    intervals = uncertainty.intervals(replicates)
+    rank_intervals = np.round(uncertainty.intervals(uncertainty.ranks(replicates))).astype(int)
     better = uncertainty.probability_better(replicates)
     tiers = uncertainty.tiers(scores, better)
     ranked = [
         replace(
             result,
-            interval=(float(of_scores[k, 0]), float(of_scores[k, 1])),
-            rank_interval=(int(of_ranks[k, 0]), int(of_ranks[k, 1])),
+            interval=(float(intervals[k, 0]), float(intervals[k, 1])),
+            rank_interval=(int(rank_intervals[k, 0]), int(rank_intervals[k, 1])),
             tier=int(tiers[k]),
         )
         for k, result in enumerate(results[: len(scores)])
@@ -254,39 +255,43 @@ def _add_intervals(
 def group_by_missing(
     candidates: Sequence[Candidate], values: dict[str, NDArray[Any]], y: NDArray[Any]
 ) -> list[tuple[list[Candidate], NDArray[np.bool_], str]]:
-    """Candidates that lack a value on the same segments, those segments, and their status.
+    """Groups of candidates with values on the same segments: (candidates, mask, status).
 
-    They share the work on the speech. Those that can't be ranked stand alone.
+    A group's speech kernels are computed once. The mask (n,) is True where there is a value.
     """
     groups: dict[tuple[str, bytes], tuple[list[Candidate], NDArray[np.bool_], str]] = {}
     for candidate in candidates:
         z = values.get(candidate.name)
-        has = has_value(z) if z is not None else np.zeros(len(y), bool)
-        status = _status(z, has, y)
-        groups.setdefault((status, has.tobytes()), ([], has, status))[0].append(candidate)
+        known = value_mask(z) if z is not None else np.zeros(len(y), bool)
+        status = _status(z, known, y)
+        groups.setdefault((status, known.tobytes()), ([], known, status))[0].append(candidate)
     return list(groups.values())
 
 
-def has_value(z: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which points (n,) have a value: no NaN or infinity, no category below 0."""
+def value_mask(z: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which points (n,) have a value: no NaN or infinity, no category below 0.
+
+    >>> value_mask(np.array([0.5, np.nan])).tolist(), value_mask(np.array([2, -1])).tolist()
+    ([True, False], [True, False])
+    """
     if z.dtype.kind in "iu":
         return np.asarray(z >= 0)
     return np.asarray(np.isfinite(z).reshape(len(z), -1).all(axis=1))
 
 
-def _status(z: NDArray[Any] | None, has: NDArray[np.bool_], y: NDArray[Any]) -> str:
-    """Whether a candidate can be ranked, or is "missing" or "constant"."""
-    counts = np.unique(y[has], return_counts=True)[1]
+def _status(z: NDArray[Any] | None, known: NDArray[np.bool_], y: NDArray[Any]) -> str:
+    """The status of a candidate: "ranked", "missing" or "constant"."""
+    counts = np.unique(y[known], return_counts=True)[1]
     if z is None or len(counts) < 2 or counts.max() < 4:
         return "missing"
-    known = z[has]
-    if known.dtype.kind in "iu":
-        return "constant" if (known == known[0]).all() else "ranked"
-    return "ranked" if standardise(known).any() else "constant"
+    values = z[known]
+    if values.dtype.kind in "iu":
+        return "constant" if (values == values[0]).all() else "ranked"
+    return "ranked" if standardise(values).any() else "constant"
 
 
 def _empty_result(
-    candidate: Candidate, status: str, z: NDArray[Any] | None, has: NDArray[np.bool_]
+    candidate: Candidate, status: str, z: NDArray[Any] | None, known: NDArray[np.bool_]
 ) -> Result:
     """The result of a candidate that can't be ranked."""
     note = (
@@ -295,8 +300,7 @@ def _empty_result(
         else "too few values: two classes, and four segments in one of them, are needed"
     )
     dims = 1 if z is None or z.ndim == 1 else z.shape[1]
-    empty = ((), 0.0, 0.0)
-    nothing = dict.fromkeys(
+    undefined = dict.fromkeys(
         (
             "score", "interval", "rank_interval", "tier", "p_value", "shuffled", "shuffled_sd",
             "spread", "dependence", "relevance", "chance_sd", "noise_relevance", "relevance_p",
@@ -309,10 +313,10 @@ def _empty_result(
         status=status,
         classes=(),
         dims=dims,
-        missing=int((~has).sum()),
-        histogram=empty,
+        missing=int((~known).sum()),
+        histogram=((), 0.0, 0.0),
         note=note,
-        **nothing,
+        **undefined,
     )
 
 

@@ -39,17 +39,17 @@ class Selection:
 
 
 def best(ranking: Ranking, k: int) -> Selection:
-    """The k with the lowest scores (section 5 of the paper), of those relevant to the label."""
+    """The k relevant candidates with the lowest scores (section 5 of the paper)."""
     return _group(ranking, _relevant(ranking), k, "best")
 
 
 def worst(ranking: Ranking, k: int) -> Selection:
-    """The k with the highest scores, relevant or not."""
+    """The k candidates with the highest scores, relevant or not."""
     return _group(ranking, range(len(ranking.ranked_results))[::-1], k, "worst")
 
 
 def everything(ranking: Ranking) -> Selection:
-    """All that were ranked."""
+    """All ranked candidates."""
     count = len(ranking.ranked_results)
     return _group(ranking, range(count), count, "all")
 
@@ -63,21 +63,21 @@ def random(ranking: Ranking, k: int, seed: int = 0) -> Selection:
 
 
 def mrmr(ranking: Ranking, k: int) -> Selection:
-    """k of high relevance and low redundancy, chosen one after the other.
+    """k candidates of high relevance and low redundancy.
 
-    Minimum redundancy, maximum relevance (Peng et al. 2005): the next is the one of the highest
-    HSIC(Z, Y) less its mean |Spearman| with those chosen before.
+    Minimum redundancy, maximum relevance (Peng et al. 2005): the next candidate is always the one
+    with the highest HSIC(Z, Y) minus its mean |Spearman| with those already chosen.
     """
     relevance = np.array([result.relevance for result in ranking.ranked_results], np.float64)
     return _greedy(ranking, -relevance, k, "mRMR")
 
 
 def greedy(ranking: Ranking, k: int) -> Selection:
-    """k of low score and low redundancy, chosen one after the other.
+    """k relevant candidates of low score and low redundancy.
 
-    Only candidates relevant to the label are chosen. The next is the one of the lowest rank plus
-    mean |Spearman| with those chosen before. Ranks run from 0, the best, to 1, the worst: scores
-    have no unit in common with |Spearman|.
+    The next candidate is always the one with the lowest rank plus mean |Spearman| with those
+    already chosen. Ranks run from 0, the best, to 1, the worst, as scores are not on the scale of
+    |Spearman|.
     """
     count = len(ranking.ranked_results)
     ranks = np.arange(count) / max(count - 1, 1)
@@ -88,7 +88,7 @@ def greedy(ranking: Ranking, k: int) -> Selection:
 
 
 def likeness(ranking: Ranking) -> NDArray[np.float64]:
-    """|Spearman| between the ranked candidates (k, k), in their order; 0 where it is not known."""
+    """|Spearman| between the ranked candidates (k, k), best first; 0 where it is not known."""
     names = {result.name for result in ranking.ranked_results}
     places = [i for i, result in enumerate(ranking.results) if result.name in names]
     rows = [[ranking.redundancy[i][j] or 0.0 for j in places] for i in places]
@@ -96,7 +96,7 @@ def likeness(ranking: Ranking) -> NDArray[np.float64]:
 
 
 def _relevant(ranking: Ranking) -> list[int]:
-    """Places, among the ranked candidates, of those relevant to the label."""
+    """Indices of the relevant candidates among the ranked ones."""
     return [i for i, result in enumerate(ranking.ranked_results) if result.relevant is not False]
 
 
@@ -106,8 +106,8 @@ def _greedy(ranking: Ranking, cost: Vector, k: int, method: str) -> Selection:
     chosen: list[int] = []
     while len(chosen) < min(k, len(allowed)):
         rest = [i for i in allowed if i not in chosen]
-        alike = table[np.ix_(rest, chosen)].mean(axis=1) if chosen else np.zeros(len(rest))
-        chosen.append(rest[int(np.argmin(cost[rest] + alike))])
+        redundancy = table[np.ix_(rest, chosen)].mean(axis=1) if chosen else np.zeros(len(rest))
+        chosen.append(rest[int(np.argmin(cost[rest] + redundancy))])
     return _group(ranking, chosen or allowed, k, method)
 
 
@@ -117,7 +117,7 @@ def _group(ranking: Ranking, order: Sequence[int], k: int, method: str) -> Selec
         raise InputError(f"k is {k}, but must be 1 or more")
     if k > len(order):
         raise InputError(
-            f"{k} pseudo-labels are asked for, but {len(order)} of the {len(results)} ranked "
-            f"ones can be chosen ({method}); ask for fewer"
+            f"{k} pseudo-labels are asked for, but only {len(order)} of the {len(results)} ranked "
+            f"candidates can be chosen ({method}); ask for fewer"
         )
     return Selection({results[i].name: 1.0 for i in order[:k]}, method)

@@ -15,7 +15,7 @@ from augury.ranking.result import Sensitivity
 from augury.ranking.scoring import estimate, group_by_missing
 from augury.ranking.settings import RankSettings
 
-#: Segments of the subset, at least.
+#: Smallest number of segments of the subset.
 SUBSET = 2000
 
 
@@ -29,7 +29,7 @@ class Variant:
 
 
 def variants_of(settings: RankSettings) -> list[Variant]:
-    """The variants that a ranking is repeated under, the chosen settings first; none if not asked.
+    """The variants that a ranking is repeated under, the chosen settings first; [] if disabled.
 
     >>> [variant.name for variant in variants_of(RankSettings(label="phone", embedding="svcca"))]
     ['as set', 'directions = 10', 'directions = 40', 'kernel width × 0.5', 'kernel width × 2']
@@ -51,29 +51,32 @@ def variants_of(settings: RankSettings) -> list[Variant]:
 def estimate_sensitivity(
     data: Dataset, variants: Sequence[Variant], settings: RankSettings
 ) -> Sensitivity | None:
-    """The scores under settings near the chosen ones, on the recordings of the subset.
+    """The scores under each variant of the settings, on the recordings of the subset.
 
     None where there are no variants, or no recording of the subset could be read.
     """
-    extraction, among = data.extraction.with_all_embeddings()
-    if not variants or not len(among):
+    extraction, subset = data.extraction.with_all_embeddings()
+    if not variants or not len(subset):
         return None
-    rows = (np.cumsum(data.keep) - 1)[among[data.keep[among]]]  # the subset among the segments kept
+    rows = (np.cumsum(data.keep) - 1)[subset[data.keep[subset]]]  # among the segments kept
     embeddings = extraction.plan.embeddings
     arrays = gather(extraction, (), which=range(len(embeddings)))
-    usable = np.flatnonzero(data.keep[among[arrays.usable]])
+    usable = np.flatnonzero(data.keep[subset[arrays.usable]])
     zs, y = {name: z[rows] for name, z in data.values.items()}, data.y[rows]
     scores: dict[str, list[float | None]] = {candidate.name: [] for candidate in data.candidates}
     groups = group_by_missing(data.candidates, zs, y)
     for variant in variants:
         x = Selected.of(arrays.embeddings[embeddings.index(variant.embedding)], usable)
-        for members, has, status in groups:
+        for members, known, status in groups:
             values: list[float | None] = [None] * len(members)
             if status == "ranked":
-                known = [zs[candidate.name][has] for candidate in members]
-                at = Selected.of(x, np.flatnonzero(has))
                 estimates = estimate(
-                    at, known, y[has], settings, scale=variant.scale, run=data.here
+                    Selected.of(x, np.flatnonzero(known)),
+                    [zs[candidate.name][known] for candidate in members],
+                    y[known],
+                    settings,
+                    scale=variant.scale,
+                    run=data.here,
                 )
                 values = [result.score for result in estimates]
             for candidate, value in zip(members, values, strict=True):

@@ -13,19 +13,19 @@ from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 from augury.ranking.result import Ranking, Result, Sensitivity
 from augury.report.text import NONE, Unit, has_value, percent, plain
 
-#: Up to this many classes are drawn one by one; of more, only the LARGEST.
+#: Up to this many classes are all drawn; of more, only the LARGEST.
 DRAWN, LARGEST = 50, 40
 
 
 def leaders(ranking: Ranking) -> list[Result]:
-    """The candidates that the verdict names: the useful ones of the best tier that has any.
+    """The candidates that the verdict names: the relevant ones of the best tier that has any.
 
-    Where there are no tiers: one, or two if at least four are in the race.
+    Without tiers: the first, or the first two of at least four.
     """
-    candidates = ranking.relevant_results
+    relevant = ranking.relevant_results
     if has_tiers(ranking):
-        return [r for r in candidates if r.tier == candidates[0].tier]
-    return candidates[: 2 if len(candidates) > 3 else 1]
+        return [r for r in relevant if r.tier == relevant[0].tier]
+    return relevant[: 2 if len(relevant) > 3 else 1]
 
 
 def has_tiers(ranking: Ranking) -> bool:
@@ -40,15 +40,15 @@ def has_p_values(ranking: Ranking) -> bool:
 
 def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
     """All results in groups, best first: (heading, results); a heading is "" without tiers."""
-    found: dict[str, list[Result]] = {}
-    among = ranking.ranked_results if has_tiers(ranking) else []
+    groups: dict[str, list[Result]] = {}
+    ranked = ranking.ranked_results if has_tiers(ranking) else []
     for result in ranking.results:
-        if result in among:
+        if result in ranked:
             heading = f"Tier {result.tier}" if has_value(result.tier) else "No tier"
         else:
-            heading = "Not ranked" if among else ""
-        found.setdefault(heading, []).append(result)
-    return list(found.items())
+            heading = "Not ranked" if ranked else ""
+        groups.setdefault(heading, []).append(result)
+    return list(groups.items())
 
 
 def interval_text(interval: tuple[float, float] | None, unit: Unit) -> str:
@@ -64,28 +64,27 @@ def ranks_text(interval: tuple[int, int] | None) -> str:
 
 
 def chance_better(ranking: Ranking, i: int, j: int) -> float | None:
-    """How likely ranked candidate i has a lower score than j, if that is known."""
+    """The probability that ranked candidate i has a lower score than j, if that is known."""
     table = ranking.better
     value = table[i][j] if i < len(table) and j < len(table[i]) else None
     return value if has_value(value) else None
 
 
 def probability_text(p: float | None) -> str:
-    """A probability from resampling, in percent; none is certain."""
+    """A probability from resampling in percent, between 1 and 99: resamples prove nothing."""
     return f"{min(max(round(100 * p), 1), 99)}" if has_value(p) else NONE
 
 
 def neighbours(ranking: Ranking) -> list[tuple[Result, Result, str]]:
-    """Each ranked candidate, the next, and how likely the first of the two is lower."""
-    found = ranking.ranked_results
+    """Each ranked candidate, the next, and the probability that the first has the lower score."""
     return [
         (a, b, probability_text(chance_better(ranking, k, k + 1)))
-        for k, (a, b) in enumerate(pairwise(found))
+        for k, (a, b) in enumerate(pairwise(ranking.ranked_results))
     ]
 
 
 def chance_share(result: Result) -> float | None:
-    """The part of the score that shuffled values give as well, where they give any."""
+    """The share of the score that shuffled values have as well; None where they have none."""
     if (
         has_value(result.score)
         and has_value(result.shuffled)
@@ -97,12 +96,12 @@ def chance_share(result: Result) -> float | None:
 
 
 def any_chance(ranking: Ranking) -> bool:
-    """Whether chance alone gives a positive score for any candidate."""
+    """Whether the shuffled values of any candidate have a positive score."""
     return any(chance_share(r) is not None for r in ranking.ranked_results)
 
 
 def shuffled_text(result: Result, unit: Unit) -> str:
-    """The mean under shuffling, with its standard deviation where that is known."""
+    """The mean score of shuffled values, with its standard deviation where that is known."""
     if not has_value(result.shuffled):
         return NONE
     text = unit.text(result.shuffled) if result.shuffled else "0"
@@ -143,36 +142,36 @@ def class_value(result: Result, c: int) -> float | None:
 def extreme_class(ranking: Ranking, result: Result, lowest: bool) -> tuple[str, str] | None:
     """The class with the lowest or highest value: (its name, the value in the scores' unit)."""
     unit = Unit.of(r.score for r in ranking.ranked_results)
-    found = [
+    scored = [
         (value, c)
         for c in range(len(ranking.class_names))
         if (value := class_value(result, c)) is not None
     ]
-    if not found:
+    if not scored:
         return None
-    value, c = min(found) if lowest else max(found)
+    value, c = min(scored) if lowest else max(scored)
     return ranking.class_names[c], unit.text(value)
 
 
 def quartiles(ranking: Ranking, result: Result) -> tuple[int, list[float | None]]:
     """How many classes are scored, and the minimum, quartiles and maximum of their values."""
     values = [class_value(result, c) for c in range(len(ranking.class_names))]
-    found = [v for v in values if v is not None]
-    if not found:
+    known = [v for v in values if v is not None]
+    if not known:
         return 0, [None] * 5
-    return len(found), np.quantile(found, (0, 0.25, 0.5, 0.75, 1)).tolist()
+    return len(known), np.quantile(known, (0, 0.25, 0.5, 0.75, 1)).tolist()
 
 
 def unscored_classes(ranking: Ranking) -> list[int]:
     """Classes in which no candidate has a value, largest first."""
-    among = ranking.ranked_results
-    if not among:
+    ranked = ranking.ranked_results
+    if not ranked:
         return []
-    return [c for c in class_order(ranking) if all(class_value(r, c) is None for r in among)]
+    return [c for c in class_order(ranking) if all(class_value(r, c) is None for r in ranked)]
 
 
 def correlated_places(ranking: Ranking) -> list[int]:
-    """Places of the results that are correlated with another one."""
+    """Indices of the results whose correlation with another one is known."""
     table = ranking.redundancy
     return [
         i
@@ -182,17 +181,17 @@ def correlated_places(ranking: Ranking) -> list[int]:
 
 
 def ranks(sensitivity: Sensitivity, names: Sequence[str]) -> np.ndarray:
-    """(settings, names): ranks from 1 for the best under each setting, NaN without a score."""
+    """(settings, names): ranks, 1 the best, under each setting; NaN without a score."""
     scores = np.array(
         [[v if has_value(v) else np.nan for v in sensitivity.scores[name]] for name in names]
     ).T.reshape(len(sensitivity.settings), len(names))
-    found = np.full(scores.shape, np.nan)
-    for row, has, into in zip(scores, np.isfinite(scores), found, strict=True):
-        into[has] = rankdata(row[has])
-    return found
+    table = np.full(scores.shape, np.nan)
+    for ranks_row, row, scored in zip(table, scores, np.isfinite(scores), strict=True):
+        ranks_row[scored] = rankdata(row[scored])
+    return table
 
 
 def sensitivity_names(ranking: Ranking) -> list[str]:
-    """Ranked candidates that the sensitivity has scores of, best first."""
+    """Ranked candidates with a score under any other setting, best first."""
     scores = ranking.sensitivity.scores if ranking.sensitivity else {}
     return [r.name for r in ranking.ranked_results if any(map(has_value, scores.get(r.name, ())))]

@@ -2,7 +2,7 @@
 # pyright: reportMissingTypeStubs=false, reportConstantRedefinition=false
 """Learned weights of candidates: those that make their weighted sum least dependent on the speech.
 
-Zaiem et al., arXiv 2107.00594, learn weights that sum to 1 by the measure itself.
+Zaiem et al., arXiv 2107.00594: weights that sum to 1 and minimise the CI estimate itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from augury.hsic.estimators import class_rows
 from augury.hsic.kernels import centre, standardise, unit_rows
 from augury.ranking.dataset import open_dataset, select_segments
 from augury.ranking.result import Ranking
-from augury.ranking.scoring import has_value
+from augury.ranking.scoring import value_mask
 from augury.ranking.selection import Selection
 from augury.reporter import Reporter
 
@@ -32,15 +32,15 @@ Vector = NDArray[np.float64]
 #: Weights → the objective and its derivatives by the weights.
 Objective = Callable[[Vector], tuple[float, Vector]]
 
-#: Points of a class that weights are learned on, at most.
+#: Largest number of points per class that weights are learned on.
 MOST_POINTS = 400
-#: Steps of the search for weights, at most.
+#: Largest number of optimisation steps.
 STEPS = 200
-#: Weight of ‖W‖² in the softmax's objective, which is at most 1 at equal weights.
+#: Factor of the ridge ‖W‖² in the softmax's objective, which is at most 1 at equal weights.
 RIDGE = 2e-2
 #: Smaller weights count as 0.
 SMALLEST = 1e-3
-#: Bytes of distances between points that are kept in memory; others are computed at every step.
+#: Bytes of distances between points to keep in memory; others are computed at every step.
 CACHE_BYTES = 1_000_000_000
 
 
@@ -71,23 +71,23 @@ def learn_weights(
         kind: "softmax" (with a ridge on W, so that each has some weight) or "sparsemax" (many
             weights are 0).
         normalised: each class's HSIC unbiased and divided by √(HSIC(K,K)·HSIC(L,L)), as in
-            `hsic.robust`, so that the spread of a candidate's values plays no part. False: the
+            `hsic.robust`, so that the spread of a candidate's values has no effect. False: the
             biased HSIC of the follow-up paper.
         width: σ. Every d_k² has a mean of about 2, and so has their weighted sum whatever the
-            weights: with 1, L is far from both 0 and 1.
-        most: points of a class that are used; larger classes are sampled.
+            weights: with σ = 1, L is far from both 0 and 1.
+        most: points used per class; larger classes are sampled.
         seed: of that sample.
-        cache_bytes: distances between points that are kept in memory, at most.
+        cache_bytes: most bytes of distances between points to keep in memory.
 
     Returns:
         Weights that sum to 1. `about`: the objective at equal and at learned weights; `chance`,
         where normalised, the standard deviation of the objective for one independent candidate (a
         gain of this order means nothing); points used, left out for a missing value, and in classes
-        of fewer than four; candidates of weight 0; whether the search converged.
+        of fewer than four; candidates of weight 0; whether the optimisation converged.
 
     Raises:
-        InputError: fewer than two candidates, one that does not vary (all weight on it would
-            hide the others), or no class of four points that have a value of each.
+        InputError: fewer than two candidates, a constant one (all weight would go to it), or no
+            class of four points with a value of every candidate.
 
     >>> import numpy
     >>> rng = numpy.random.default_rng(0)
@@ -98,8 +98,8 @@ def learn_weights(
     """
     names = list(values if names is None else names)
     _check(values, names, kind, width, most)
-    has = np.all([has_value(values[name]) for name in names], axis=0)
-    rows = np.flatnonzero(has)
+    complete = np.all([value_mask(values[name]) for name in names], axis=0)
+    rows = np.flatnonzero(complete)
     groups = [group for group in class_rows(np.asarray(y)[rows]) if len(group) >= 4]
     if not groups:
         raise InputError("no class has four segments with a value of every pseudo-label")
@@ -120,7 +120,7 @@ def learn_weights(
     # As in `hsic.robust`.
     chance = math.sqrt(float(np.sum(shares**2 * 2 / (sizes * (sizes - 3).clip(1)))))
     first = objective(np.full(len(names), 1 / len(names)))[0]
-    # A gain within chance is not magnified.
+    # Divided by at least chance, so that a gain within chance is not magnified.
     unit = max(abs(first), chance if normalised else 0.0, 1e-12)
     if kind == "softmax":
         weights, last, converged = _minimise_softmax(objective, len(names), unit)
@@ -130,7 +130,7 @@ def learn_weights(
         "objective": {"equal": float(first), "learned": float(last)},
         "chance": chance if normalised else None,
         "points": int(sizes.sum()),
-        "left_out": int((~has).sum()),
+        "left_out": int((~complete).sum()),
         "in_small_classes": len(rows) - int(counts.sum()),
         "without_weight": [n for n, w in zip(names, weights, strict=True) if w < SMALLEST],
         "converged": converged,
@@ -192,16 +192,17 @@ def learn_weights_from_store(
     jobs: int | None = None,
     reporter: Reporter | None = None,
 ) -> Selection:
-    """`learn_weights` of a ranking's relevant candidates, on the segments it was made on.
+    """`learn_weights` of a ranking's relevant candidates, on the segments that were ranked.
 
-    Noise depends least on the speech: only candidates relevant to the label are weighted.
+    Only candidates relevant to the label are weighted, as noise depends least on the speech.
 
     Args:
-        manifest: where it is now; where the ranking read it, if not given.
-        store, jobs, reporter: as for `rank`; what it left in the store is not extracted again.
+        manifest: where it is now; the path that was ranked if not given.
+        store, jobs, reporter: as for `rank`; what is in the store is not extracted again.
 
     Raises:
-        InputError: the manifest is not there, or is not what was ranked; or see `learn_weights`.
+        InputError: the manifest does not exist, or its content has changed since the ranking; or
+            see `learn_weights`.
     """
     names = [result.name for result in ranking.relevant_results]
     if len(names) < 2:
@@ -222,11 +223,11 @@ def learn_weights_from_store(
 
 def _check_inputs(ranking: Ranking, inputs: Mapping[str, str], manifest: Path | str) -> None:
     """Raise InputError where digests differ from those of the ranking."""
-    unlike = [name for name, value in inputs.items() if value != ranking.inputs.get(name)]
-    if unlike:
+    changed = [name for name, value in inputs.items() if value != ranking.inputs.get(name)]
+    if changed:
         raise InputError(
-            f"{manifest} does not hold what was ranked: the {' and the '.join(unlike)} differ; "
-            "rank it again (what was changed in Python must be written to a manifest first)"
+            f"{manifest} is not what was ranked: the {' and the '.join(changed)} differ; rank it "
+            "again (a corpus that was changed in Python must be written to a manifest first)"
         )
 
 
@@ -236,14 +237,14 @@ class _ClassTerm:
 
     K: NDArray[np.float32]  # (n, n) HKH, or U-centred where normalised
     normalised: bool
-    zs: list[NDArray[Any]]  # each candidate's values (n, dims) or (n,)
-    cache: list[NDArray[np.float32]]  # their squared distances (n, n); empty: not kept
+    zs: list[NDArray[Any]]  # each candidate's values, (n, dims) or (n,)
+    cache: list[NDArray[np.float32]]  # their squared distances (n, n); empty: computed when needed
 
     @classmethod
     def of(
         cls, x: NDArray[Any], zs: list[NDArray[Any]], normalised: bool, keep: bool
     ) -> _ClassTerm:
-        """From embeddings (n, …) and values; `keep`: the distances stay in memory."""
+        """From embeddings (n, …) and values; `keep`: keep the distances in memory."""
         unit = unit_rows(np.asarray(x, np.float64))
         K = (_u_centre if normalised else centre)(unit @ unit.T)
         cache = [_distances(z) for z in zs] if keep else []
@@ -262,17 +263,17 @@ class _ClassTerm:
             L += factor * distance
         np.exp(L, out=L)
         if not self.normalised:
-            value, of_L = float(np.vdot(self.K, L)) / n**2, self.K / n**2
+            value, by_L = float(np.vdot(self.K, L)) / n**2, self.K / n**2
         else:
             centred = _u_centre(L.astype(np.float64))
             norm = float(np.linalg.norm(centred))
-            both = norm * float(np.linalg.norm(self.K))
-            if both < 1e-12:  # nothing varies
+            norms = norm * float(np.linalg.norm(self.K))
+            if norms < 1e-12:  # a constant kernel
                 return 0.0, np.zeros(len(weights))
-            value = float(np.vdot(self.K, L)) / both
-            of_L = self.K / both - value / norm**2 * centred
-        of_L = (of_L * L).astype(np.float32)
-        slope = np.array([float(np.vdot(of_L, distance)) for distance in self.distances()])
+            value = float(np.vdot(self.K, L)) / norms
+            by_L = self.K / norms - value / norm**2 * centred
+        by_exponent = (by_L * L).astype(np.float32)
+        slope = np.array([float(np.vdot(by_exponent, distance)) for distance in self.distances()])
         return value, -slope / (2 * width**2)
 
 
@@ -291,7 +292,7 @@ def _u_centre(K: NDArray[Any]) -> NDArray[Any]:
 def _minimise_softmax(objective: Objective, count: int, unit: float) -> tuple[Vector, float, bool]:
     """W by L-BFGS, with a ridge, without which the best candidate would get all the weight.
 
-    Returns the weights, the objective there, and whether the search converged.
+    Returns the weights, the objective there, and whether the optimisation converged.
     """
 
     def with_ridge(W: Vector) -> tuple[float, Vector]:
@@ -309,36 +310,40 @@ def through_softmax(objective: Objective, W: Vector, unit: float) -> tuple[float
     """The objective of softmax(W) divided by `unit`, plus the ridge; and its derivatives by W."""
     weights = softmax(W)
     value, slope = objective(weights)
-    through = weights * (slope - weights @ slope)
-    return value / unit + RIDGE * float(W @ W), through / unit + 2 * RIDGE * W
+    by_W = weights * (slope - weights @ slope)
+    return value / unit + RIDGE * float(W @ W), by_W / unit + 2 * RIDGE * W
 
 
 def _minimise_on_simplex(objective: Objective, count: int) -> tuple[Vector, float, bool]:
     """Projected gradient on λ itself: sparsemax(W) reaches the whole simplex.
 
-    Returns the weights, the objective there, and whether the search converged.
+    Returns the weights, the objective there, and whether the optimisation converged.
     """
     weights = np.full(count, 1 / count)
     value, slope = objective(weights)
     step = 0.1 / max(float(np.abs(slope).max()), 1e-12)
     for _ in range(STEPS):
         while True:
-            moved = sparsemax(weights - step * slope)
-            there, its_slope = objective(moved)
-            if there <= value - 1e-4 / step * float(np.square(moved - weights).sum()):
+            new_weights = sparsemax(weights - step * slope)
+            new_value, new_slope = objective(new_weights)
+            if new_value <= value - 1e-4 / step * float(np.square(new_weights - weights).sum()):
                 break
             step /= 2
             if step < 1e-12:
                 return weights, value, True
-        change, gained = float(np.abs(moved - weights).max()), value - there
-        weights, value, slope, step = moved, there, its_slope, 2 * step
-        if change < 1e-5 or gained < 1e-7 * abs(value):
+        change, gain = float(np.abs(new_weights - weights).max()), value - new_value
+        weights, value, slope, step = new_weights, new_value, new_slope, 2 * step
+        if change < 1e-5 or gain < 1e-7 * abs(value):
             return weights, value, True
     return weights, value, False
 
 
 def sparsemax(W: ArrayLike) -> Vector:
-    """The point of the simplex nearest to W (Martins & Astudillo 2016)."""
+    """The point of the simplex nearest to W (Martins & Astudillo 2016).
+
+    >>> sparsemax([1.0, 0.8, -1.0]).round(2).tolist()
+    [0.6, 0.4, 0.0]
+    """
     W = np.asarray(W, np.float64)
     ordered = np.sort(W)[::-1]
     sums = np.cumsum(ordered) - 1
@@ -348,7 +353,7 @@ def sparsemax(W: ArrayLike) -> Vector:
 
 
 def _scale(z: NDArray[Any]) -> NDArray[Any]:
-    """Values standardised, and divided by √dims so that a vector counts as much as a number."""
+    """Values standardised, and divided by √dims so that a vector counts as much as a scalar."""
     z = standardise(z)
     if z.dtype.kind in "iu":
         return z

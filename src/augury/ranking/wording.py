@@ -24,59 +24,57 @@ from augury.ranking.summary import (
 )
 from augury.report.text import count, decimal, has_value, join_names, percent, plain
 
-#: What our experiment found (docs/validation.md), for whoever reads a ranking.
+#: The outcome of our validation (docs/validation.md), for whoever reads a ranking.
 UNPROVEN = (
     "No estimator is shown to predict downstream error yet: a good rank is a reason to try a "
     "candidate first, not a promise."
 )
-#: Candidates that agree at least this well (|Spearman|) are named as redundant.
+#: Pairs of candidates with at least this |Spearman| are listed as redundant.
 REDUNDANT = 0.8
-#: Up to this many candidates are compared each with each; of more, only neighbours in the order.
+#: Up to this many candidates are compared in all pairs; of more, only neighbours in the order.
 COMPARED = 30
 
 
 def verdict(ranking: Ranking) -> str:
     """The outcome in a sentence or two."""
-    n, label, found, best = (
-        len(ranking.results),
-        ranking.label,
-        ranking.relevant_results,
-        leaders(ranking),
-    )
-    idle = [r for r in ranking.ranked_results if r.relevant is False]
+    label, relevant, best = ranking.label, ranking.relevant_results, leaders(ranking)
+    irrelevant = [r for r in ranking.ranked_results if r.relevant is False]
     if not ranking.ranked_results:
-        return f"None of the {count(n, 'candidate')} could be ranked."
-    if not found:
-        who = "The only candidate ranked" if len(idle) == 1 else "None of the candidates ranked"
-        verb = "says nothing" if len(idle) == 1 else "says anything"
-        return f"{who} {verb} about {label}: the order below means nothing."
+        return f"None of the {count(len(ranking.results), 'candidate')} could be ranked."
+    if not relevant:
+        subject = (
+            "The only ranked candidate is not"
+            if len(irrelevant) == 1
+            else "None of the ranked candidates is"
+        )
+        return f"{subject} relevant to {label}: the order below means nothing."
     if len(ranking.ranked_results) == 1:
         return f"Only {best[0].name} could be ranked: there is nothing to compare it with."
-    pool = (
-        f"{count(len(found), 'candidate')} that say something about {label}"
-        if idle
-        else count(len(found), "candidate")
-    )
+    pool = count(len(relevant), "candidate") + (f" relevant to {label}" if irrelevant else "")
     verb = "depends" if len(best) == 1 else "depend"
     names, by = join_names([r.name for r in best]), f"({ranking.estimator} estimator)"
     text = f"Of {pool}, {names} {verb} least on the speech once {label} is known {by}."
-    if len(found) == 1:
-        text = f"Only {best[0].name} says something about {label} {by}."
-    elif has_tiers(ranking) and len(best) == len(found):
+    if len(relevant) == 1:
+        text = f"Only {best[0].name} is relevant to {label} {by}."
+    elif has_tiers(ranking) and len(best) == len(relevant):
         text = (
-            f"Which of {pool} depends least on the speech once {label} is known can't be told on "
-            f"this data {by}."
+            f"This data does not settle which of {pool} depends least on the speech once {label} "
+            f"is known {by}."
         )
     elif has_tiers(ranking) and len(best) > 1:
-        text += " Which of these is best can't be told on this data."
+        text += " This data does not settle which of them is best."
     elif not has_tiers(ranking):
-        text += " How sure that is was not computed."
+        text += " The certainty of this order was not computed."
     lowest = best[0].score
-    lower = [r.name for r in idle if has_value(r.score) and has_value(lowest) and r.score < lowest]
+    lower = [
+        r.name for r in irrelevant if has_value(r.score) and has_value(lowest) and r.score < lowest
+    ]
     if lower:
+        single = len(lower) == 1
         text += (
-            f" {join_names(lower)} {'scores' if len(lower) == 1 else 'score'} lower still, but "
-            f"{'says' if len(lower) == 1 else 'say'} nothing about {label}, as pure noise would."
+            f" {join_names(lower)} {'has an' if single else 'have'} even lower "
+            f"{'score, but is' if single else 'scores, but are'} not relevant to {label}: pure "
+            "noise scores low, too."
         )
     return text
 
@@ -99,22 +97,23 @@ def facts(ranking: Ranking) -> list[tuple[str, str]]:
 
 def order_caption(ranking: Ranking) -> str:
     """What the dot plot shows."""
-    found = ranking.ranked_results
-    if not found:
+    ranked = ranking.ranked_results
+    if not ranked:
         return "No candidate has a score."
-    shares = [s for s in map(chance_share, found) if has_value(s)]
-    text = f"{count(len(found), 'candidate')}, best at the top: lower is better."
-    if has_tiers(ranking) and len(found) > 1:
+    shares = [s for s in map(chance_share, ranked) if has_value(s)]
+    text = f"{count(len(ranked), 'candidate')}, best at the top: lower is better."
+    if has_tiers(ranking) and len(ranked) > 1:
         text += " Within a tier this data does not settle the order."
-    much = sum(share >= 0.5 for share in shares)
-    if much:
+    mostly_chance = sum(share >= 0.5 for share in shares)
+    if mostly_chance:
         text += (
-            f" For {much} of {len(found)}, values shuffled inside the classes give half of the "
-            "score or more: that part is chance, and differences between such scores mean little."
+            f" For {mostly_chance} of {len(ranked)}, values shuffled inside the classes give half "
+            "of the score or more: that part is chance, and differences between such scores mean "
+            "little."
         )
-    idle = [r.name for r in found if r.relevant is False]
-    if idle:
-        text += f" No relevance: {join_names(idle)}."
+    irrelevant = [r.name for r in ranked if r.relevant is False]
+    if irrelevant:
+        text += f" No relevance: {join_names(irrelevant)}."
     return text
 
 
@@ -123,32 +122,38 @@ def trade_caption(ranking: Ranking) -> str:
     if len([r for r in ranking.ranked_results if has_value(r.relevance)]) < 2:
         return "With fewer than two candidates there is no trade-off to draw."
     return (
-        "Score against relevance. Towards the bottom right a candidate says much about "
-        f"{ranking.label} and little else about the speech; "
-        "at the bottom left it says little about either."
+        "Score against relevance. A candidate at the bottom right is relevant to "
+        f"{ranking.label} and depends on little else in the speech; "
+        "one at the bottom left depends on neither."
     )
 
 
 def ingredients_caption(ranking: Ranking) -> str:
     """What the figures of relevance and total dependence show."""
-    found = [r for r in ranking.ranked_results if has_value(r.relevance)]
-    if not found:
+    measured = [r for r in ranking.ranked_results if has_value(r.relevance)]
+    if not measured:
         return "Relevance was not computed."
-    if len(found) == 1:
-        one = found[0]
-        return f"The relevance of {one.name} is {decimal(one.relevance, 3)}."
-    top = max(found, key=lambda r: r.relevance or 0.0)
-    text = f"{top.name} says most about {ranking.label} (relevance {decimal(top.relevance, 3)})."
+    if len(measured) == 1:
+        return f"The relevance of {measured[0].name} is {decimal(measured[0].relevance, 3)}."
+    top = max(measured, key=lambda r: r.relevance or 0.0)
+    text = (
+        f"{top.name} is the most relevant to {ranking.label} "
+        f"(relevance {decimal(top.relevance, 3)})."
+    )
     best = leaders(ranking)
     if has_tiers(ranking) and top in best:
         text += " Its score is in the best tier, too."
     elif best and best[0].name == top.name:
-        text += " It also has the lowest score of those that say anything about it."
+        text += " It also has the lowest score of the relevant candidates."
     return text + share_order_sentence(ranking)
 
 
 def share_order_sentence(ranking: Ranking) -> str:
-    """The order by what docs/validation.md found to go best with errors, gates shut as they are."""
+    """The order by relevance / dependence, which correlated best with errors in our validation.
+
+    No task there passed the conditions for judging estimators (docs/validation.md), and the
+    sentence says so.
+    """
     shares = {
         r.name: r.relevance / max(r.dependence, r.chance_sd)
         for r in ranking.ranked_results
@@ -158,43 +163,43 @@ def share_order_sentence(ranking: Ranking) -> str:
         return ""
     order = sorted(shares, key=lambda name: -shares[name])
     return (
-        " By relevance as a share of total dependence, which went best with downstream errors in "
-        "our experiment, though no task there passed as worth judging by, the order is "
-        f"{join_names(order)}."
+        " By relevance as a share of total dependence, the order is "
+        f"{join_names(order)}. This share correlated best with downstream errors in our "
+        "experiment, but no task there met the conditions for judging estimators."
     )
 
 
 def resampling_text(ranking: Ranking) -> str:
     """E.g. "1,000 resamples of 480 segments"."""
-    times, what = ranking.settings.bootstrap, ranking.resampled
-    if what in ("segment", "recording"):
-        return f"{times:,} resamples of {count(ranking.units, what)}"
-    return f"{times:,} resamples of {count(ranking.units, 'group')} ({what})"
+    resamples, unit = ranking.settings.bootstrap, ranking.resampled
+    if unit in ("segment", "recording"):
+        return f"{resamples:,} resamples of {count(ranking.units, unit)}"
+    return f"{resamples:,} resamples of {count(ranking.units, 'group')} ({unit})"
 
 
 def certainty_text(ranking: Ranking) -> str:
-    """How the intervals were made, and what the errors of computing are beside them."""
-    found = ranking.ranked_results
-    if not found:
+    """How the intervals were computed, and how large the error of approximation is."""
+    ranked = ranking.ranked_results
+    if not ranked:
         return "No candidate has a score."
     if not has_tiers(ranking):
         return (
-            "How sure the order is was not computed (bootstrap = 0): differences between scores "
-            "may be chance."
+            "The certainty of the order was not computed (bootstrap = 0): differences between "
+            "scores may be chance."
         )
     whole = "" if ranking.resampled == "segment" else ", each whole"
     inside = " inside their classes" if ranking.resampled == "segment" else ""
     text = (
         f"Intervals hold 95 % of {resampling_text(ranking)}{inside}{whole} "
         f"(seed {ranking.settings.seed}). A new tier begins where a candidate is worse "
-        "than any of the tier above in 97.5 % of them; candidates of one tier can change "
-        "places on other data of this kind."
+        "than every candidate of the tier above in 97.5 % of the resamples; candidates of one "
+        "tier can change places on other data of this kind."
     )
     if whole:
         text += " P-values, unlike intervals, treat segments as independent."
-    errors = [r.error for r in found if has_value(r.error)]
+    errors = [r.error for r in ranked if has_value(r.error)]
     if errors and max(errors):
-        text += f" Computing adds an error of at most {plain(max(errors), 1)} of a score."
+        text += f" Approximation changes a score by at most {plain(max(errors), 1)} of its value."
     return text
 
 
@@ -202,12 +207,12 @@ def better_caption(ranking: Ranking) -> str:
     """What the matrix, or the table of neighbours, shows."""
     n = len(ranking.ranked_results)
     if n < 2:
-        return "With fewer than two ranked candidates there is no order to be sure of."
+        return "With fewer than two ranked candidates there is no order."
     if n > COMPARED:
         return f"Of more than {COMPARED} candidates only neighbours in the order are compared."
     return (
-        "How likely, in percent, the candidate of the row has a lower (better) score than the one "
-        "of the column. 50 is a toss-up; 99 stands for more, 1 for less."
+        "Share of resamples, in percent, in which the row's candidate has a lower (better) score "
+        "than the column's. 50: no difference; 99 and 1 include higher and lower values."
     )
 
 
@@ -221,7 +226,7 @@ def classes_caption(ranking: Ranking) -> str:
         share = sum(ranking.class_shares[c] for c in drawn)
         text += (
             f" Of {len(order):,} classes the {len(drawn)} with the largest shares are drawn "
-            f"({percent(share)} of the score's weight); the table below sums up all of them."
+            f"({percent(share)} of the score's weight); the table below summarises all of them."
         )
     elif any(class_value(r, c) is None for r in ranking.ranked_results for c in drawn):
         text += " Hatched: not scored."
@@ -229,7 +234,7 @@ def classes_caption(ranking: Ranking) -> str:
 
 
 def redundancy_caption(ranking: Ranking) -> str:
-    """The pairs that say nearly the same."""
+    """The pairs of strongly correlated candidates."""
     if len(correlated_places(ranking)) < 2:
         return "There are no two candidates whose values could be correlated."
     names, table = [r.name for r in ranking.results], ranking.redundancy
@@ -241,18 +246,18 @@ def redundancy_caption(ranking: Ranking) -> str:
     pairs.sort(key=lambda pair: -pair[0])
     if not pairs:
         return f"No pair reaches |ρ| = {REDUNDANT}."
-    many = "This pair says" if len(pairs) == 1 else f"These {len(pairs)} pairs say"
+    subject = "This pair is" if len(pairs) == 1 else f"These {len(pairs)} pairs are"
     shown = "; ".join(text for _, text in pairs[:8]) + ("; …" if len(pairs) > 8 else "")
-    return f"{many} nearly the same (|ρ| ≥ {REDUNDANT}): {shown}."
+    return f"{subject} redundant (|ρ| ≥ {REDUNDANT}): {shown}."
 
 
 def sensitivity_caption(ranking: Ranking) -> str:
     """How far the order holds under other settings."""
     sensitivity, names = ranking.sensitivity, sensitivity_names(ranking)
-    among = {r.name for r in ranking.relevant_results}
-    names = [name for name in names if name in among] or names
+    relevant = {r.name for r in ranking.relevant_results}
+    names = [name for name in names if name in relevant] or names
     if sensitivity is None or len(sensitivity.settings) < 2:
-        return "How the order depends on the settings was not computed."
+        return "The order under other settings was not computed."
     if len(names) < 2:
         return "With fewer than two relevant candidates there is no order to compare."
     table = ranks(sensitivity, names)
@@ -276,7 +281,7 @@ def sensitivity_caption(ranking: Ranking) -> str:
             f" The lowest Spearman correlation with the order of “{sensitivity.settings[0]}” "
             f"is {decimal(rho, 2)} ({name})."
             if rho < 0.9999
-            else " The whole order stays the same."
+            else " The whole order is the same under all of them."
         )
     return text + f" Computed on a fixed subset of {count(sensitivity.segments, 'segment')}."
 
@@ -284,12 +289,12 @@ def sensitivity_caption(ranking: Ranking) -> str:
 def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     both = np.isfinite(a) & np.isfinite(b)
     ranks: list[NDArray[np.float64]] = [rankdata(a[both]), rankdata(b[both])]
-    one, other = ranks
-    if both.sum() < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+    ranks_a, ranks_b = ranks
+    if both.sum() < 2 or np.ptp(ranks_a) == 0 or np.ptp(ranks_b) == 0:
         return None
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(ranks_a, ranks_b)[0, 1])
 
 
 def uses_opensmile(ranking: Ranking) -> bool:
-    """Whether any candidate comes from openSMILE, whose licence the reader must know of."""
+    """Whether any candidate comes from openSMILE, whose licence the report must mention."""
     return any(r.source.startswith("opensmile:") for r in ranking.results)

@@ -238,8 +238,9 @@ def task_settings(recipe: Recipe, task: RecipeTask) -> EvaluateSettings:
     A random encoder has the sizes of the pretrained ones, unless the task sets others.
     """
     choices: dict[str, Any] = {"label": task.label, "random_encoder": recipe.pretrain.preset}
-    choices |= task.settings
-    return find_task(task.task).Settings.of(task.preset, task.task, **choices)
+    known = find_task(task.task).Settings
+    known.check_choices(task.settings)
+    return known.of(task.preset, task.task, **choices | task.settings)
 
 
 def guess_seconds(job: Job, durations: Mapping[str, Sequence[float]]) -> float:
