@@ -80,18 +80,6 @@ class Mutant:
         """Names the fault."""
         return (self.module, self.source, self.line, self.column, self.before, self.after)
 
-    def tests(self, tests_of_line: dict[str, list[str]], text: str) -> list[str]:
-        """The tests that run a line of the fault's statement, the fastest first."""
-        statements = [
-            node
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.stmt) and node.lineno <= self.line <= (node.end_lineno or 0)
-        ]
-        first = max((node.lineno for node in statements), default=self.line)
-        last = self.line + self.before.count("\n")
-        of_lines = [tests_of_line.get(str(line), []) for line in range(first, last + 1)]
-        return max(of_lines, key=len)
-
     def mutate(self, text: str) -> str:
         """The module with the fault in it."""
         data = text.encode()
@@ -169,10 +157,13 @@ def _other_numbers(value: float) -> list[float]:
 
 
 def tests_of(module: str) -> Path:
-    """The test file that mirrors a module, or the folder of its package's tests."""
+    """The test file that mirrors a module, or the folder of its package's tests.
+
+    Of hsic it is the folder: its engines are tested by what they come to in the estimators.
+    """
     path = ROOT / "tests" / module
     mirror = path.with_name(f"test_{path.name}")
-    return mirror if mirror.exists() else path.parent
+    return mirror if mirror.exists() and path.parent.name != "hsic" else path.parent
 
 
 def preload(paths: Iterable[Path]) -> None:
@@ -189,11 +180,13 @@ def preload(paths: Iterable[Path]) -> None:
 
 
 class _Recorder:
-    """A plugin of pytest: how long each test takes, and which lines of a module it runs."""
+    """A plugin of pytest: how long each test takes, and which lines of a package it runs."""
 
-    def __init__(self, target: Path) -> None:
-        self.measured = coverage.Coverage(data_file=None, include=[str(target)], config_file=False)
-        self.target, self.seconds = str(target), {}
+    def __init__(self, package: Path) -> None:
+        self.measured = coverage.Coverage(
+            data_file=None, include=[f"{package}/*"], config_file=False
+        )
+        self.seconds: dict[str, float] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -206,15 +199,15 @@ class _Recorder:
             self.measured.switch_context("")
 
     def write(self, path: Path) -> None:
-        """Write for each line its tests, the fastest first; of lines run at import, all tests."""
+        """Write each test's seconds, the fastest first, and the tests that run each file's lines.
+
+        Lines that are run at import have the test "".
+        """
         self.measured.stop()
-        every = sorted(self.seconds, key=self.seconds.__getitem__)
-        lines = self.measured.get_data().contexts_by_lineno(self.target)
-        tests = {
-            line: every if "" in names else [name for name in every if name in names]
-            for line, names in lines.items()
-        }
-        path.write_text(json.dumps(tests), "utf-8")
+        data = self.measured.get_data()
+        lines = {Path(name).name: data.contexts_by_lineno(name) for name in data.measured_files()}
+        seconds = dict(sorted(self.seconds.items(), key=lambda item: item[1]))
+        path.write_text(json.dumps({"seconds": seconds, "lines": lines}), "utf-8")
 
 
 def run_tests(
@@ -272,45 +265,56 @@ def read_rows(path: Path) -> dict[tuple[object, ...], Mutant]:
     return {mutant.key: mutant for mutant in rows}
 
 
-def settle(path: Path, chosen: list[Mutant], known: dict, out: Path, *, again: bool) -> None:
-    """Run the tests on each mutant of a module that is not settled yet, and write its row."""
-    open_ = [
-        mutant
-        for mutant in chosen
-        if mutant.key not in known or (again and known[mutant.key].result == "survived")
-    ]
-    if not open_:
-        return
-    tests = tests_of(chosen[0].module)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "src"
-        shutil.copytree(ROOT / "src", copy)
-        target = copy / path.relative_to(ROOT / "src")
-        preload([*tests.parent.rglob("*.py"), *path.parent.rglob("*.py")])
+@dataclass(frozen=True)
+class Coverage:
+    """Which tests run which lines of a package's modules."""
+
+    seconds: dict[str, float]  # of each test, the fastest first
+    lines: dict[str, dict[str, list[str]]]  # of each module's name: the tests of each line
+
+    @classmethod
+    def measure(cls, copy: Path, package: Path, tests: Path) -> Coverage:
+        """Run the tests before any fault is put in, which compiles what later runs load."""
+        preload([*(ROOT / "tests" / package.name).rglob("*.py"), *package.rglob("*.py")])
+        with tempfile.TemporaryDirectory() as folder:
+            written = Path(folder) / "coverage.json"
+            if run_tests(copy, [tests], 900.0, (package, written)) != "survived":
+                raise SystemExit(f"{tests} fails, or takes over 15 minutes, before any fault")
+            return cls(**json.loads(written.read_text("utf-8")))
+
+    def tests(self, mutant: Mutant, text: str) -> list[str]:
+        """The tests that run a line of the fault's statement, the fastest first."""
+        statements = [
+            node.lineno
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.stmt) and node.lineno <= mutant.line <= (node.end_lineno or 0)
+        ]
+        lines = self.lines.get(Path(mutant.module).name, {})
+        last = mutant.line + mutant.before.count("\n")
+        names = set().union(
+            *(lines.get(str(line), []) for line in range(max(statements), last + 1))
+        )
+        return [name for name in self.seconds if name in names or "" in names]
+
+
+def settle(
+    copy: Path, path: Path, open_: list[Mutant], covered: Coverage, known: dict, out: Path
+) -> None:
+    """Run the tests on mutants of a module, and write a row of each to `out`."""
+    target, text = copy / path.relative_to(ROOT / "src"), path.read_text("utf-8")
+    for mutant in open_:
+        for compiled in (target.parent / "__pycache__").glob(f"{target.stem}.*"):
+            compiled.unlink()
+        target.write_text(mutant.mutate(text), "utf-8")
         began = time.monotonic()
-        lines = Path(folder) / "lines.json"
-        # This run compiles what the others load; of a mutant nothing is kept.
-        if run_tests(copy, [tests], 900.0, (target, lines)) != "survived":
-            raise SystemExit(f"{tests} fails, or takes over 15 minutes, before any fault")
-        tests_of_line = json.loads(lines.read_text("utf-8"))
-        limit = PATIENCE * (time.monotonic() - began) + LEAST_SECONDS
-        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-        sys.dont_write_bytecode = True
-        text = path.read_text("utf-8")
-        for mutant in open_:
-            for compiled in (target.parent / "__pycache__").glob(f"{target.stem}.*"):
-                compiled.unlink()
-            target.write_text(mutant.mutate(text), "utf-8")
-            began = time.monotonic()
-            of_line = mutant.tests(tests_of_line, text)
-            result = run_tests(copy, of_line, limit) if of_line else "survived"
-            seconds = round(time.monotonic() - began, 2)
-            known[mutant.key] = replace(mutant, result=result, seconds=seconds)
-            header = [field.name for field in fields(Mutant)]
-            write_csv(out, header, (astuple(row) for row in known.values()))
-            print(f"{result:>8} {mutant.module}:{mutant.line} in {seconds:.1f} s", flush=True)
-        del os.environ["PYTHONDONTWRITEBYTECODE"]
-        sys.dont_write_bytecode = False
+        tests = covered.tests(mutant, text)
+        limit = PATIENCE * sum(covered.seconds[name] for name in tests) + LEAST_SECONDS
+        result = run_tests(copy, tests, limit) if tests else "survived"
+        seconds = round(time.monotonic() - began, 2)
+        known[mutant.key] = replace(mutant, result=result, seconds=seconds)
+        write_csv(out, [field.name for field in fields(Mutant)], map(astuple, known.values()))
+        print(f"{result:>8} {mutant.module}:{mutant.line} in {seconds:.1f} s", flush=True)
+    target.write_text(text, "utf-8")
 
 
 def diff(path: Path, mutant: Mutant) -> str:
@@ -332,17 +336,34 @@ def main() -> None:
     paths = sorted({p for glob in given.modules for p in (ROOT / "src" / "augury").glob(glob)})
     known = read_rows(given.out)
     table, survivors = [], []
-    for path in paths:
-        chosen = mutants(path)
-        if not chosen:
-            continue
-        if 0 < given.sample < len(chosen):
-            chosen = random.Random(given.seed).sample(chosen, given.sample)
-        settle(path, chosen, known, given.out, again=given.again)
-        results = [known[mutant.key] for mutant in chosen]
-        alive = [mutant for mutant in results if mutant.result == "survived"]
-        survivors += [diff(path, mutant) for mutant in alive]
-        table.append((chosen[0].module, len(results), len(results) - len(alive)))
+    covered: dict[Path, Coverage] = {}
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", copy)
+        for path in paths:
+            chosen = mutants(path)
+            if not chosen:
+                continue
+            if 0 < given.sample < len(chosen):
+                chosen = random.Random(given.seed).sample(chosen, given.sample)
+            open_ = [
+                mutant
+                for mutant in chosen
+                if mutant.key not in known
+                or (given.again and known[mutant.key].result == "survived")
+            ]
+            tests = tests_of(chosen[0].module)
+            if open_ and tests not in covered:
+                package = copy / path.parent.relative_to(ROOT / "src")
+                covered[tests] = Coverage.measure(copy, package, tests)
+            if open_:
+                settle(copy, path, open_, covered[tests], known, given.out)
+            results = [known[mutant.key] for mutant in chosen]
+            alive = [mutant for mutant in results if mutant.result == "survived"]
+            survivors += [diff(path, mutant) for mutant in alive]
+            table.append((chosen[0].module, len(results), len(results) - len(alive)))
     print(*survivors, sep="\n\n")
     print("\n| module | mutants | killed | survived | share |\n|---|---|---|---|---|")
     table.append(("all", *(sum(row[k] for row in table) for k in (1, 2))))

@@ -181,13 +181,7 @@ class Settings:
     @classmethod
     def from_choices(cls, choices: Any) -> Self:
         """Settings from names and values; InputError names an unknown one, and the nearest."""
-        if not isinstance(choices, Mapping):
-            raise InputError(f"the settings of {cls.of_what} are {choices!r}, but must be a table")
-        known, table = declarations(cls), cast(Mapping[str, Any], choices)
-        for name in table:
-            if name not in known:
-                hint = did_you_mean(name, known, cutoff=0.3) or f"; there are {', '.join(known)}"
-                raise InputError(f"{name}: no such setting of {cls.of_what}{hint}")
+        known, table = declarations(cls), cls._table(choices)
         given = {
             name: known[name].type.from_choices(value)
             if known[name].adapter is None and not isinstance(value, Settings)
@@ -203,6 +197,37 @@ class Settings:
         if absent:
             raise InputError(f"{', '.join(absent)}: {cls.of_what} needs it; say what it is")
         return cls(**given)
+
+    @classmethod
+    def check_choices(cls, choices: Any) -> None:
+        """Raise InputError where one of these is unknown or, taken by itself, can't be.
+
+        Others may be missing: a table that changes some settings is checked before it is merged.
+
+        >>> from augury.ranking.settings import RankSettings
+        >>> RankSettings.check_choices({"part": 20})
+        Traceback (most recent call last):
+        ...
+        augury.errors.InputError: part: no such setting of a ranking; did you mean parts?
+        """
+        for name, value in cls._table(choices).items():
+            declaration = declarations(cls)[name]
+            if declaration.adapter is None and not isinstance(value, Settings):
+                declaration.type.check_choices(value)
+            else:
+                declaration.check(value)
+
+    @classmethod
+    def _table(cls, choices: Any) -> Mapping[str, Any]:
+        """The choices; InputError unless they are a table of settings that there are."""
+        if not isinstance(choices, Mapping):
+            raise InputError(f"the settings of {cls.of_what} are {choices!r}, but must be a table")
+        known, table = declarations(cls), cast(Mapping[str, Any], choices)
+        for name in table:
+            if name not in known:
+                hint = did_you_mean(name, known, cutoff=0.3) or f"; there are {', '.join(known)}"
+                raise InputError(f"{name}: no such setting of {cls.of_what}{hint}")
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON and TOML hold them."""

@@ -165,14 +165,18 @@ def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
         ("epochs = 2", 'epochs = 2, train = "none"', "tasks.pitch: .*'split'"),
         ("epochs = 2 }", 'epochs = 2 }\n[tasks.pitch.rank]\nlabel = "no"', "tasks.pitch: .*'no'"),
         ("seeds = 1", 'seeds = 1\nsettings = { split = "none" }', "no label column 'split'"),
-        ("epochs = 2", 'hidden = "many"', "tasks.pitch: hidden is 'many', but must be a whole n"),
-        ("epochs = 2", "hiden = 2", "tasks.pitch: hiden: no such setting .* did you mean hidden"),
+        ("epochs = 2", 'hidden = "many"', "tasks.pitch: settings: hidden is 'many', but must be a"),
+        (
+            "epochs = 2",
+            "hiden = 2",
+            "tasks.pitch: settings: hiden: .* did you mean hidden",
+        ),
         ("seeds = 1", 'seeds = 1\nsettings = { epochs = "many" }', "epochs is 'many', but must"),
         ("mel = 0.0", 'mel = "none"', "mel is 'none', but must be a number"),
         (
             "epochs = 2 }",
             'epochs = 2 }\n[tasks.pitch.rank]\nsettings = { unvoiced = "voise" }',
-            "tasks.pitch: unvoiced is 'voise', but must be published or voiced; did you",
+            "tasks.pitch.rank: settings: unvoiced is 'voise', but must be published or voiced",
         ),
     ],
 )

@@ -81,7 +81,7 @@ def read_corpora(recipe: Recipe) -> RecipeCorpora:
             assign_splits(corpus, settings, known_speakers=task_class.known_speakers)
         except TooManyBad:  # raised as it is: it lists the bad rows
             raise
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"tasks.{task.name}: {error}") from error
         if listed := task.settings.get("trials"):  # its content counts, not its path
             with explain_os_errors(listed):
@@ -238,8 +238,9 @@ def task_settings(recipe: Recipe, task: RecipeTask) -> EvaluateSettings:
     A random encoder has the sizes of the pretrained ones, unless the task sets others.
     """
     choices: dict[str, Any] = {"label": task.label, "random_encoder": recipe.pretrain.preset}
-    choices |= task.settings
-    return find_task(task.task).Settings.of(task.preset, task.task, **choices)
+    known = find_task(task.task).Settings
+    known.check_choices(task.settings)
+    return known.of(task.preset, task.task, **choices | task.settings)
 
 
 def guess_seconds(job: Job, durations: Mapping[str, Sequence[float]]) -> float:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from augury import pseudolabels
-from augury.downstream.settings import EvaluateSettings
+from augury.downstream.settings import TASK_SETTINGS, EvaluateSettings
 from augury.errors import InputError, MissingFile, did_you_mean, explain_os_errors
 from augury.pretraining.settings import PretrainSettings
-from augury.settings import declarations
+from augury.ranking.settings import RankSettings
+from augury.settings import Settings, declarations, setting
 
 MODES = declarations(EvaluateSettings)["mode"].choices
-Table = TypeVar("Table")
+Table = TypeVar("Table", bound=Settings)
 
 #: Encoders that are judged beside those of candidates: what pretraining has to beat.
 BASELINES = ("mel", "random")
@@ -27,67 +29,106 @@ RANK_SETTINGS = ("parts", "downsampling_width", "unvoiced", "max_bad")
 RECONSTRUCTION = "reconstruction"
 #: The regime of reconstruction and of the encoders in `BASELINES`.
 BASELINE = "baseline"
-#: What stands at the top of a recipe: values, and tables.
-TOP_KEYS, TABLES = ("name", "candidates", "useless"), ("pretrain", "regime", "tasks", "groups")
+
+Seeds = Annotated[int, setting("seeds, beginning with 0", 1, 1000)]
+Choices = Annotated[dict[str, Any], setting("settings in place of the preset's")]
 
 
 @dataclass(frozen=True)
-class PretrainingRecipe:
-    """What encoders learn from, and how."""
+class PretrainingRecipe(Settings):
+    """What encoders learn from, and how: the table `pretrain`."""
 
-    manifest: str
-    level: str = ""  # of TIMIT
-    preset: str = "small"
-    seeds: int = 2
-    settings: dict[str, Any] = field(default_factory=dict)  # in place of the preset's
+    of_what: ClassVar[str] = "a recipe's pretraining"
 
+    manifest: Annotated[str, setting("the corpus, looked for from the recipe's folder")]
+    level: Annotated[str, setting("of TIMIT: phone or utterance")] = ""
+    preset: Annotated[str, setting("preset of pretraining")] = "small"
+    seeds: Seeds = 2
+    settings: Choices = field(default_factory=dict[str, Any])
 
-@dataclass(frozen=True)
-class Regime:
-    """What the encoders of some candidates learn beside the pseudo-label."""
-
-    name: str
-    candidates: tuple[str, ...] = ()  # none: all of the recipe's
-    tasks: tuple[str, ...] = ()  # that judge them; none: all of the recipe's
-    settings: dict[str, Any] = field(default_factory=dict)  # such as mel = 0: no reconstruction
+    def check(self) -> None:
+        """Raise InputError where settings are not of pretraining, or not a recipe's to choose."""
+        _check_pretrain_settings(self.settings)
 
 
 @dataclass(frozen=True)
-class RankingData:
-    """What a task's candidates are ranked on; what is left out is as in the task."""
+class Regime(Settings):
+    """What the encoders of some candidates learn beside the pseudo-label: a table `[[regime]]`."""
 
-    manifest: str = ""
-    level: str = ""
-    label: str = ""
-    split: str = ""
-    exclude: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)  # of `augury.rank`, see `RANKED`
+    of_what: ClassVar[str] = "a recipe's regime"
 
+    name: Annotated[str, setting("what it is called")]
+    candidates: Annotated[tuple[str, ...], setting("its candidates; none: the recipe's")] = ()
+    tasks: Annotated[tuple[str, ...], setting("tasks that judge them; none: all")] = ()
+    settings: Choices = field(default_factory=dict[str, Any])  # such as mel = 0: no reconstruction
 
-@dataclass(frozen=True)
-class RecipeTask:
-    """A downstream task that candidates are judged by."""
-
-    name: str
-    task: str
-    manifest: str
-    label: str
-    level: str = ""
-    preset: str = "small"
-    seeds: int = 1  # how often each encoder is trained on
-    settings: dict[str, Any] = field(default_factory=dict)
-    rank: RankingData = field(default_factory=RankingData)
+    def check(self) -> None:
+        """Raise InputError where settings are not of pretraining, or not a recipe's to choose."""
+        _check_pretrain_settings(self.settings)
 
 
 @dataclass(frozen=True)
-class GroupExperiment:
+class RankingData(Settings):
+    """What a task's candidates are ranked on, `tasks.NAME.rank`; the rest is as in the task."""
+
+    of_what: ClassVar[str] = "a recipe's ranking"
+
+    manifest: Annotated[str, setting("the labelled corpus")] = ""
+    level: Annotated[str, setting("of TIMIT: phone or utterance")] = ""
+    label: Annotated[str, setting("column with the label")] = ""
+    split: Annotated[str, setting("use only rows of this split")] = ""
+    exclude: Annotated[tuple[str, ...], setting("labels to leave out")] = ()
+    settings: Choices = field(default_factory=dict[str, Any])  # those in `RANK_SETTINGS`
+
+    def check(self) -> None:
+        """Raise InputError for settings that estimators' names say, or that are not of ranking."""
+        with _naming("settings"):
+            for name in self.settings:  # every estimator is tried, each as its name says
+                _check_name(name, RANK_SETTINGS, f"{name} is not for a recipe: a setting")
+            RankSettings.check_choices(self.settings)
+
+
+@dataclass(frozen=True)
+class RecipeTask(Settings):
+    """A downstream task that candidates are judged by: the table `tasks.NAME`."""
+
+    of_what: ClassVar[str] = "a recipe's task"
+
+    name: Annotated[str, setting("what it is called in this recipe")]
+    task: Annotated[str, setting("asr, speaker, classify, or module:class")]
+    manifest: Annotated[str, setting("the corpus, looked for from the recipe's folder")]
+    label: Annotated[str, setting("column with the label")]
+    level: Annotated[str, setting("of TIMIT: phone or utterance")] = ""
+    preset: Annotated[str, setting("preset of the task")] = "small"
+    seeds: Seeds = 1  # how often each encoder is trained on
+    settings: Choices = field(default_factory=dict[str, Any])
+    rank: Annotated[RankingData, setting("what candidates are ranked on")] = field(
+        default_factory=RankingData
+    )
+
+    def check(self) -> None:
+        """Raise InputError where settings are not of the task; of a user's own, those shared."""
+        if own := TASK_SETTINGS.get(self.task):
+            known, given = own, self.settings
+        else:
+            shared = declarations(EvaluateSettings)
+            known = EvaluateSettings
+            given = {name: value for name, value in self.settings.items() if name in shared}
+        with _naming("settings"):
+            known.check_choices(given)
+
+
+@dataclass(frozen=True)
+class GroupExperiment(Settings):
     """Several pseudo-labels at once: the best of a ranking against the worst, all, and random."""
 
-    regime: str  # whose settings they are pretrained with
-    size: int = 3
-    seeds: int = 3
-    tasks: tuple[str, ...] = ()  # none: all
-    modes: tuple[str, ...] = ("frozen", "finetune")
+    of_what: ClassVar[str] = "a recipe's groups"
+
+    regime: Annotated[str, setting("regime whose settings they are pretrained with")]
+    size: Annotated[int, setting("candidates of a group", 1, 1000)] = 3
+    seeds: Seeds = 3
+    tasks: Annotated[tuple[str, ...], setting("tasks that judge them; none: all")] = ()
+    modes: Annotated[tuple[str, ...], setting("frozen, finetune")] = ("frozen", "finetune")
 
 
 @dataclass(frozen=True)
@@ -111,12 +152,9 @@ class Recipe:
             raise InputError(f"useless names {self.useless}, which is not in candidates")
         if not self.tasks or not self.regimes:
             raise InputError("a recipe has at least one table tasks.NAME and one regime")
+        with _naming("pretrain"):
+            self.pretrain_settings(None, {})
         self._check_regimes()
-        if any("encoder" in table.settings for table in (self.pretrain, *self.regimes)):
-            raise InputError(
-                "sizes of the encoder belong into a preset, a TOML file beside the recipe: "
-                "the random encoder is to have the same"
-            )
         if self.groups:
             self._check_tasks(self.groups.tasks, "a task of groups")
             names = [regime.name for regime in self.regimes]
@@ -134,7 +172,8 @@ class Recipe:
                 if candidate not in self.candidates:
                     raise InputError(f"{candidate} of {regime.name} is not in candidates")
             self._check_tasks(regime.tasks, f"a task of {regime.name}")
-            self.pretrain_settings(regime, {self.candidates[0]: 1.0})  # raises if one is wrong
+            with _naming(f"regime {regime.name}"):
+                self.pretrain_settings(regime, {self.candidates[0]: 1.0})
 
     def _check_tasks(self, names: Sequence[str], what: str) -> None:
         for name in names:
@@ -182,105 +221,126 @@ def read_recipe(path: Path | str) -> Recipe:
         raise InputError(f"{path}: {error}") from error
 
 
+@dataclass(frozen=True)
+class _Top(Settings):
+    """The top of a recipe: values, and tables that have declarations of their own."""
+
+    of_what: ClassVar[str] = "a recipe"
+
+    name: Annotated[str, setting("what the experiment is called")] = ""
+    candidates: Annotated[tuple[str, ...], setting("candidates to pretrain with")] = ()
+    useless: Annotated[str, setting("the candidate that must come out last")] = ""
+    pretrain: Annotated[Any, setting("what encoders learn from, and how")] = field(
+        default_factory=dict[str, Any]
+    )
+    regime: Annotated[Any, setting("what they learn beside the pseudo-label")] = ()
+    tasks: Annotated[Any, setting("tasks that judge them, by name")] = field(
+        default_factory=dict[str, Any]
+    )
+    groups: Annotated[Any, setting("the experiment with several pseudo-labels")] = None
+
+    def check(self) -> None:
+        """Raise InputError where regimes are no list of tables, or tasks have no names."""
+        if not isinstance(self.regime, tuple):
+            raise InputError("each regime is a table of its own, [[regime]], with a name")
+        if not isinstance(self.tasks, Mapping):
+            raise InputError("each task is a table [tasks.NAME], of a name that you choose")
+
+
 def _make_recipe(plain: Mapping[str, Any], path: Path) -> Recipe:
     folder = path.absolute().parent
-    regimes, tasks, groups = plain.get("regime", []), plain.get("tasks", {}), plain.get("groups")
-    if not isinstance(regimes, list):
-        raise InputError("each regime is a table of its own, [[regime]], with a name")
-    if not isinstance(tasks, Mapping):
-        raise InputError("each task is a table [tasks.NAME], of a name that you choose")
-    top = {name: value for name, value in plain.items() if name not in TABLES}
-    chosen = _check_table(Recipe, top, "a recipe", folder, names=(*TOP_KEYS, *TABLES))
+    top = _Top.from_choices(plain)
+    regimes = cast(tuple[Any, ...], top.regime)
+    tasks = cast(Mapping[str, Any], top.tasks)
     return Recipe(
-        **{"name": path.stem, "candidates": ()} | chosen,
+        name=top.name if "name" in plain else path.stem,
+        candidates=top.candidates,
+        useless=top.useless,
         source=path,
-        pretrain=_read_table(PretrainingRecipe, plain.get("pretrain", {}), "pretrain", folder),
-        regimes=tuple(_read_table(Regime, regime, "regime", folder) for regime in regimes),
+        pretrain=_read_table(PretrainingRecipe, top.pretrain, "pretrain", folder),
+        regimes=tuple(
+            _read_table(Regime, regime, _regime_name(regime, place), folder)
+            for place, regime in enumerate(regimes, 1)
+        ),
         tasks=tuple(_read_task(name, task, folder) for name, task in tasks.items()),
-        groups=None if groups is None else _read_table(GroupExperiment, groups, "groups", folder),
+        groups=None
+        if top.groups is None
+        else _read_table(GroupExperiment, top.groups, "groups", folder),
     )
+
+
+def _regime_name(plain: Any, place: int) -> str:
+    name = cast(Mapping[str, Any], plain).get("name") if isinstance(plain, Mapping) else None
+    return f"regime {name if isinstance(name, str) else place}"
 
 
 def _read_task(name: str, plain: Any, folder: Path) -> RecipeTask:
     """A table tasks.NAME; what its table `rank` leaves out is as in the task."""
     where = f"tasks.{name}"
-    if not isinstance(plain, Mapping):
-        raise InputError(f"{where} is {plain!r}, but must be a table")
-    rank = _read_table(RankingData, plain.get("rank", {}), f"{where}.rank", folder)
-    for setting in rank.settings:  # every estimator is tried, each as its name says
-        what = f"{where}.rank: settings has {setting}, but a setting"
-        _check_name(setting, RANK_SETTINGS, what)
-    own = {key: value for key, value in plain.items() if key not in ("name", "rank")}
-    task = _read_table(RecipeTask, {"name": name, **own}, where, folder)
-    exclude = task.settings.get("exclude", ())
-    if not isinstance(exclude, list | tuple):
-        raise InputError(f"{where}: exclude is {exclude!r}, but must be a list of texts")
-    for setting in FILE_SETTINGS:
-        file = task.settings.get(setting, "")
-        if not isinstance(file, str):
-            raise InputError(f"{where}: {setting} is {file!r}, but must be a text")
+    if isinstance(plain, Mapping):
+        given: dict[str, Any] = {"rank": {}, **cast(Mapping[str, Any], plain), "name": name}
+        given["rank"] = _read_table(RankingData, given["rank"], f"{where}.rank", folder)
+        plain = given
+    task = _read_table(RecipeTask, plain, where, folder)
     rank = replace(
-        rank,
-        manifest=rank.manifest or task.manifest,
-        level=rank.level or task.level,
-        label=rank.label or task.label,
-        exclude=rank.exclude or tuple(exclude),
+        task.rank,
+        manifest=task.rank.manifest or task.manifest,
+        level=task.rank.level or task.level,
+        label=task.rank.label or task.label,
+        exclude=task.rank.exclude or task.settings.get("exclude", ()),
     )
     return replace(task, rank=rank)
 
 
-def _read_table(cls: type[Table], plain: Any, what: str, folder: Path) -> Table:
-    """A table as its dataclass; InputError if a key is missing, unknown, or of another type."""
-    declared = fields(cast(Any, cls))
-    chosen = _check_table(cls, plain, what, folder, names=[setting.name for setting in declared])
-    for setting in declared:
-        optional = setting.default is not MISSING or setting.default_factory is not MISSING
-        if not optional and setting.name not in chosen:
-            raise InputError(f"{what}: {setting.name} is missing")
-    return cls(**chosen)
+def _read_table(table: type[Table], plain: Any, where: str, folder: Path) -> Table:
+    """A table as its declaration, its files by their paths; InputError names it."""
+    with _naming(where):
+        if isinstance(plain, Mapping):
+            plain = _resolve_files(cast(Mapping[str, Any], plain), folder)
+        return table.from_choices(plain)
 
 
-def _check_table(
-    cls: type[Any], plain: Any, what: str, folder: Path, *, names: Sequence[str]
-) -> dict[str, Any]:
-    """The values of a table: lists as tuples, files by their path from the recipe's folder."""
-    if not isinstance(plain, Mapping):
-        raise InputError(f"{what} is {plain!r}, but must be a table")
-    kinds = get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for name, value in plain.items():
-        _check_name(name, names, f"{what} has {name}, but a setting")
-        if problem := _problem(value, kinds[name]):
-            raise InputError(f"{what}: {name} is {value!r}, but must be {problem}")
-        if name == "manifest" and value:
-            value = str((folder / value).resolve())
-        elif name == "preset":
-            value = _resolve_file(value, folder)
-        elif name == "settings":
-            value = {
-                setting: _resolve_file(given, folder) if setting in FILE_SETTINGS else given
-                for setting, given in value.items()
-            }
-        values[name] = tuple(value) if isinstance(value, list) else value
+@contextmanager
+def _naming(where: str) -> Generator[None]:
+    """Name a table in the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _resolve_files(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A table whose files, named from the recipe's folder, are given by their paths."""
+    values = dict(table)
+    if isinstance(manifest := values.get("manifest"), str) and manifest:
+        values["manifest"] = str((folder / manifest).resolve())
+    if "preset" in values:
+        values["preset"] = _resolve_file(values["preset"], folder)
+    if isinstance(settings := values.get("settings"), Mapping):
+        values["settings"] = {
+            name: _resolve_file(value, folder) if name in FILE_SETTINGS else value
+            for name, value in cast(Mapping[str, Any], settings).items()
+        }
     return values
-
-
-def _problem(value: Any, kind: Any) -> str:
-    """What a value of a table must be, if it is not of its field's type; "" if it is."""
-    if kind is str:
-        return "" if isinstance(value, str) else "a text"
-    if kind is int:
-        return "" if type(value) is int and 1 <= value <= 1000 else "from 1 to 1000"
-    if kind == tuple[str, ...]:
-        texts = isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
-        return "" if texts else "a list of texts"
-    return "" if isinstance(value, Mapping) else "a table"
 
 
 def _resolve_file(value: Any, folder: Path) -> Any:
     """A file beside the recipe by its path; anything else as it is."""
     beside = folder / value if isinstance(value, str) and value else folder
     return str(beside.resolve()) if beside.is_file() else value
+
+
+def _check_pretrain_settings(settings: Mapping[str, Any]) -> None:
+    """Raise InputError where settings are not of pretraining, or not a recipe's to choose."""
+    with _naming("settings"):
+        if "pseudo_labels" in settings:
+            raise InputError("pseudo_labels are the recipe's candidates; leave them out here")
+        PretrainSettings.check_choices(settings)
+        if "encoder" in settings:
+            raise InputError(
+                "sizes of the encoder belong into a preset, a TOML file beside the recipe: "
+                "the random encoder is to have the same"
+            )
 
 
 def _check_name(name: str, names: Sequence[str], what: str) -> None:
