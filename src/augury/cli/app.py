@@ -1,4 +1,4 @@
-"""The command line: a file a verb; each calls one public function and says where the result is."""
+"""The command line: one file per verb; each calls one public function and prints where it wrote."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ for command in (
     app.command()(plain_exits(command))
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from augury import __version__
 
         out.print(f"augury {__version__}")
@@ -46,15 +46,15 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Say which this is."
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
 ) -> None:
-    """What every command shares."""
+    """Options before the command."""
 
 
 def main() -> None:
-    """Run the command line; what the terminal can't show is replaced."""
+    """Run the command line; characters that the terminal can't show are replaced."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,4 +1,4 @@
-"""`augury candidates`, and the licence of those that come from openSMILE."""
+"""`augury candidates`, and the licence of candidates from openSMILE."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def candidates(
 
 
 def print_licence(names: tuple[str, ...]) -> None:
-    """Print openSMILE's licence if any of the candidates is its."""
+    """Print openSMILE's licence if any candidate comes from it."""
     from augury.pseudolabels import opensmile
     from augury.pseudolabels.candidate import parse_candidates
 

@@ -1,4 +1,4 @@
-"""What the command line writes to, and how it shows progress."""
+"""The command line's output streams, and how it shows progress."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from augury.reporter import ExtractionProgress, Progress, Reporter, TrainingProg
 if TYPE_CHECKING:
     import rich.progress
 
-# In a pipe or a log there is no width to fit: wide enough that a row is a line.
-# Names come from files: nothing in them is markup.
+# Pipes and logs have no width: wide enough that a table row is one line.
+# Names come from files, so markup is disabled.
 out = Console(
     width=None if sys.stdout.isatty() else 140, markup=False, emoji=False, highlight=False
 )
 err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
-#: Seconds between two lines of progress where there is no terminal to draw bars on.
+#: Seconds between two lines of progress where the output is not a terminal.
 EXTRACTION_LINES, TRAINING_LINES = 10.0, 30.0
 
 
 @contextmanager
 def open_reporter(*, silent: bool = False) -> Generator[Reporter]:
-    """A reporter that draws bars on a terminal and prints lines elsewhere; bars end with it."""
+    """A reporter for the `with` block: it draws bars on a terminal and prints lines elsewhere."""
     if silent:
         yield Reporter()
         return
@@ -41,13 +41,13 @@ def open_reporter(*, silent: bool = False) -> Generator[Reporter]:
 
 
 class Lines(Reporter):
-    """A line of progress now and then."""
+    """Prints a line of progress from time to time."""
 
     def __init__(self) -> None:
         self.began = self.last = time.monotonic()
 
     def progress(self, event: Progress) -> None:
-        """Print how far it is, unless that was printed seconds ago."""
+        """Print the progress, unless it was printed a few seconds ago."""
         now = time.monotonic()
         extracting = isinstance(event, ExtractionProgress)
         if now - self.last < (EXTRACTION_LINES if extracting else TRAINING_LINES):
@@ -71,11 +71,11 @@ class Lines(Reporter):
         warn(text)
 
     def stop(self) -> None:
-        """Nothing is left to end."""
+        """Do nothing; `Bars` has something to stop."""
 
 
 class Bars(Lines):
-    """One bar for the recordings, then one an epoch of training."""
+    """Draws one bar for the recordings, then one per epoch of training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Bars(Lines):
         self.kind: type[Progress] | None = None
 
     def progress(self, event: Progress) -> None:
-        """Draw how far it is."""
+        """Draw the progress."""
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
@@ -109,7 +109,7 @@ class Bars(Lines):
             after=f"{event.done:,}/{event.total:,} · {clock(remaining)} left · "
             f"× {event.seconds / spent:.0f} real time",
         )  # fmt: skip
-        if event.done == event.total:  # the terminal is free for what comes next
+        if event.done == event.total:  # free the terminal for later output
             self.stop()
 
     def _show_training(self, event: TrainingProgress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,53 +10,49 @@ import typer
 from rich.table import Table
 
 from augury.cli.console import out, warn
-from augury.cli.options import (
-    AllowOutside,
-    Manifest,
-)
+from augury.cli.options import AllowOutside, Manifest
 
 if TYPE_CHECKING:
     from augury.corpus.check import Check
     from augury.corpus.read import PreparedCorpus
 
 
-from collections import Counter
-
-
 def check(
     manifest: Manifest,
     allow_outside: AllowOutside = False,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Decode every file whole, not just its header.")
+        bool, typer.Option("--decode", help="Decode every file, instead of its header only.")
     ] = False,
     out_file: Annotated[
         Path | None, typer.Option("--out", help="Write the problems to this CSV file.")
     ] = None,
 ) -> None:
-    """Validate a corpus and say what is in it."""
-    from augury.corpus.check import check as checked
+    """Validate a corpus and summarise its content."""
+    from augury.corpus.check import check as check_corpus
     from augury.corpus.manifest import write_quarantine
     from augury.corpus.read import read_corpus
 
-    found = checked(read_corpus(manifest, allow_outside=allow_outside), decode=decode)
-    show_check(found)
+    summary = check_corpus(read_corpus(manifest, allow_outside=allow_outside), decode=decode)
+    show_check(summary)
     if out_file:
-        write_quarantine(found.rejected, out_file)
+        write_quarantine(summary.rejected, out_file)
         out.print(f"problems: {out_file}", soft_wrap=True)
-    if found.rejected:
+    if summary.rejected:
         raise typer.Exit(1)
 
 
 def prepare(
     name: Annotated[str, typer.Argument(help="timit, voxceleb1 or common_voice.")],
-    root: Annotated[Path, typer.Argument(help="The corpus, as its archives unpack.")],
+    root: Annotated[
+        Path, typer.Argument(help="The corpus's folder, as unpacked from its archives.")
+    ],
     manifest: Annotated[Path, typer.Option("--out", help="The manifest to write.")] = Path(
         "manifest.csv"
     ),
     split: Annotated[
         str | None,
         typer.Option(
-            help="What the column `split` is. timit: core (24 test and 50 dev speakers, no SA "
+            help="The split in the column `split`. timit: core (24 test and 50 dev speakers, no SA "
             "sentences), complete (168 test speakers) or folders (SA sentences too). voxceleb1: "
             "verification or identification."
         ),
@@ -70,32 +67,32 @@ def prepare(
     ] = None,
     allow_outside: AllowOutside = False,
 ) -> None:
-    """Write the manifest of a published corpus, and compare it with what was published."""
-    from augury.corpus.read import prepare as prepared
+    """Write the manifest of a published corpus, and compare its counts with the published ones."""
+    from augury.corpus.read import prepare as prepare_corpus
 
-    done = prepared(
+    prepared = prepare_corpus(
         name, root, manifest, split=split, level=level, stats=stats,
         allow_outside=allow_outside,
     )  # fmt: skip
-    show_preparation(done)
-    out.print(f"manifest: {done.manifest}", soft_wrap=True)
+    show_preparation(prepared)
+    out.print(f"manifest: {prepared.manifest}", soft_wrap=True)
 
 
-def show_check(found: Check) -> None:
-    """Print what is in a corpus, and what is wrong with it."""
+def show_check(summary: Check) -> None:
+    """Print a corpus's content and its problems."""
     out.print(
-        f"{found.rows:,} rows: {found.segments:,} usable segments in {found.recordings:,} "
-        f"recordings, {found.hours:.2f} h (of {found.recorded_hours:.2f} h recorded)",
+        f"{summary.rows:,} rows: {summary.segments:,} usable segments in {summary.recordings:,} "
+        f"recordings, {summary.hours:.2f} h (of {summary.recorded_hours:.2f} h recorded)",
         highlight=False,
     )
-    lengths = ", ".join(f"{name} {seconds:.2f}" for name, seconds in found.durations.items())
-    rates = ", ".join(f"{count:,} at {rate:,} Hz" for rate, count in found.rates.items())
-    formats = ", ".join(f"{count:,} {name}" for name, count in found.formats.items())
+    lengths = ", ".join(f"{name} {seconds:.2f}" for name, seconds in summary.durations.items())
+    rates = ", ".join(f"{count:,} at {rate:,} Hz" for rate, count in summary.rates.items())
+    formats = ", ".join(f"{count:,} {name}" for name, count in summary.formats.items())
     for title, text in (("seconds", lengths), ("sample rates", rates), ("formats", formats)):
         if text:
             out.print(f"{title}: {text}")
     table = Table("column", "classes", "largest", "smallest", "of one segment", "empty", box=None)
-    for labels in found.labels:
+    for labels in summary.labels:
         table.add_row(
             labels.column,
             f"{labels.classes:,}",
@@ -105,20 +102,20 @@ def show_check(found: Check) -> None:
             f"{labels.absent:,}",
         )
     out.print(table)
-    if not found.rejected:
+    if not summary.rejected:
         out.print("no problems found", style="green")
         return
-    for reason, count in found.problems.items():
+    for reason, count in summary.problems.items():
         out.print(f"! {count:,} {reason}", style="yellow")
-    for one in found.rejected[:20]:
-        out.print(f"  row {one.row}: {one.detail}", soft_wrap=True)
-    if len(found.rejected) > 20:
-        out.print(f"  and {len(found.rejected) - 20:,} more; --out FILE.csv writes all")
+    for row in summary.rejected[:20]:
+        out.print(f"  row {row.row}: {row.detail}", soft_wrap=True)
+    if len(summary.rejected) > 20:
+        out.print(f"  and {len(summary.rejected) - 20:,} more; --out FILE.csv writes all")
 
 
-def show_preparation(done: PreparedCorpus) -> None:
-    """Print what a manifest holds, and its counts beside the published ones."""
-    corpus = done.corpus
+def show_preparation(prepared: PreparedCorpus) -> None:
+    """Print a manifest's content, and where its counts differ from the published ones."""
+    corpus = prepared.corpus
     out.print(
         f"{len(corpus):,} segments in {len(corpus.recordings):,} recordings of "
         f"{len(set(corpus.label('speaker').tolist())):,} speakers; columns: "
@@ -126,19 +123,19 @@ def show_preparation(done: PreparedCorpus) -> None:
         soft_wrap=True,
     )
     splits: Counter[str] = Counter(corpus.label("split").tolist())
-    counted = (f"{count:,} {split or 'in none'}" for split, count in splits.most_common())
-    out.print(f"splits: {', '.join(counted)}")
-    for one in done.counts:
-        if one.found != one.published:
-            warn(f"{one.found:,} {one.name}, but {one.published:,} were published")
-    if not done.counts:
-        out.print("no published counts to compare with are known for this release")
-    elif all(one.found == one.published for one in done.counts):
+    sizes = (f"{size:,} {split or 'in none'}" for split, size in splits.most_common())
+    out.print(f"splits: {', '.join(sizes)}")
+    for count in prepared.counts:
+        if count.found != count.published:
+            warn(f"{count.found:,} {count.name}, but {count.published:,} were published")
+    if not prepared.counts:
+        out.print("no published counts of this release are known")
+    elif all(count.found == count.published for count in prepared.counts):
         out.print("as many utterances and speakers as published", style="green")
     if corpus.rejected:
-        reasons = Counter(one.reason for one in corpus.rejected)
-        counted = (f"{count:,} {reason}" for reason, count in reasons.most_common())
-        warn(f"left out: {', '.join(counted)} ({done.quarantine})")
-    folder = done.manifest.parent.resolve()
+        reasons = Counter(row.reason for row in corpus.rejected)
+        left_out = (f"{rows:,} {reason}" for reason, rows in reasons.most_common())
+        warn(f"left out: {', '.join(left_out)} ({prepared.quarantine})")
+    folder = prepared.manifest.parent.resolve()
     if not all(recording.is_relative_to(folder) for recording in corpus.recordings):
         warn("recordings lie outside the manifest's folder: read it with --allow-outside")

@@ -38,17 +38,17 @@ TaskName = Annotated[
 Encoders = Annotated[
     list[str] | None,
     typer.Option(
-        help="Folder that `augury pretrain` wrote; mel: log-mel alone; random: never trained. "
-        "May be given again; mel if not given."
+        help="Folder that `augury pretrain` wrote; mel: log-mel alone; random: an untrained "
+        "encoder. Can be repeated; mel if not given."
     ),
 ]
-Seeds = Annotated[int, typer.Option(min=1, help="How often each is trained.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds that each model is trained with.")]
 Out = Annotated[
     Path, typer.Option("--out", help="Folder of the results; other encoders can be added.")
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Any setting, as in a preset: channels=[64,64]. Again for more."),
+    typer.Option("--set", help="Any setting, as in a preset: channels=[64,64]. Can be repeated."),
 ]
 
 
@@ -71,10 +71,10 @@ def evaluate(
     *,
     choices: dict[str, Any],
 ) -> None:
-    """Train and score a downstream task on pretrained encoders: what did pretraining help?
+    """Train and score a downstream task on pretrained encoders, and compare them.
 
-    Stopped or killed, the same command goes on where it was; with another --encoder and the same
-    --out, that one is added to the report.
+    If stopped or killed, run the same command again to continue; with another --encoder and the
+    same --out, that encoder is added to the report.
     """
     require_torch()
     from augury.corpus.read import is_timit, read_corpus
@@ -86,8 +86,8 @@ def evaluate(
     if utterances and task == "asr":  # as published
         choices = {"label": "phones", "fold": "timit39"} | choices
     if task in ("asr", "classify") and "label" not in choices:
-        raise InputError("say with --label which column is to be predicted")
-    find_task(task).Settings.of(preset, task, **choices)  # now, not after the corpus was read
+        raise InputError("say with --label which column to predict")
+    find_task(task).Settings.of(preset, task, **choices)  # before the corpus is read
     level = "utterance" if utterances else None
     corpus = read_corpus(manifest, allow_outside=allow_outside, level=level)
     require_folders(out=out_dir, store=store)
@@ -112,31 +112,35 @@ def evaluate(
         out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
 
 
-def show_evaluation(done: Evaluation) -> None:
+def show_evaluation(evaluation: Evaluation) -> None:
     """Print each model's error, best first."""
     counts = ", ".join(
-        f"{done.data[part]['segments']:,} {part}" for part in ("train", "validation", "test")
+        f"{evaluation.data[split]['segments']:,} {split}"
+        for split in ("train", "validation", "test")
     )
     out.print()
     out.print(
-        f"{done.task}: {counts} · {done.metric.description} · lower is better", style="italic"
+        f"{evaluation.task}: {counts} · {evaluation.metric.description} · lower is better",
+        style="italic",
     )
     table = Table(box=None, pad_edge=False)
-    for name in ("encoder", "mode", done.metric.name, "sd", "95 % over seeds", "seeds"):
+    for name in ("encoder", "mode", evaluation.metric.name, "sd", "95 % over seeds", "seeds"):
         table.add_column(name, justify="left" if name in ("encoder", "mode") else "right")
-    for one in done.models_by_error():
-        ends = one.interval
+    for model in evaluation.models_by_error():
+        ends = model.interval
         table.add_row(
-            one.name,
-            one.mode,
-            f"{one.mean:.2%}",
-            "" if one.standard_deviation is None else f"{one.standard_deviation:.2%}",
+            model.name,
+            model.mode,
+            f"{model.mean:.2%}",
+            "" if model.standard_deviation is None else f"{model.standard_deviation:.2%}",
             "" if ends is None else f"{ends[0]:.2%} to {ends[1]:.2%}",
-            str(len(one.outcomes)),
+            str(len(model.outcomes)),
         )
     out.print(table)
-    for warning in done.warnings:
+    for warning in evaluation.warnings:
         out.print(f"! {warning}", style="yellow")
-    if done.data["left_out"]:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in done.data["left_out"].items())
+    if evaluation.data["left_out"]:
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in evaluation.data["left_out"].items()
+        )
         out.print(f"left out: {reasons} (quarantine.csv)")

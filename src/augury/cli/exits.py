@@ -1,7 +1,7 @@
-"""How a command ends: its exit code, and the one line for what a user can mend.
+"""How a command ends: its exit code, and one line for errors that the user can correct.
 
-0: done. 1: done, but some input could not be used or a job failed; or a fault of Augury's own, with
-a traceback. 2: the input can't be used, or the disk is full. 130, 143 …: stopped by a signal.
+0: done. 1: done, but some input was unusable or a job failed; or a bug of Augury, with a traceback.
+2: the input is unusable, or the disk is full. 130, 143 …: stopped by a signal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CODES = (
 
 
 def plain_exits(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, ending as this module says."""
+    """The command, with errors turned into messages and exit codes as described above."""
 
     @wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -43,14 +43,14 @@ def plain_exits(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             _exit("stopped; what was computed is kept, the same command goes on from there", 130)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for later output
             _exit("nobody reads the output any more", 2)
         except Exception as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                where = getattr(error, "filename", None) or "a disk"
-                _exit(f"{where}: no space left; free some, and the same command goes on", 2)
+                disk = getattr(error, "filename", None) or "a disk"
+                _exit(f"{disk}: no space left; free some, and the same command goes on", 2)
             if (signal := getattr(error, "signal", None)) is not None:
-                _exit(str(error), 128 + int(signal))  # training was asked to stop, and has
+                _exit(str(error), 128 + int(signal))  # training was stopped by a signal
             traceback.print_exc()
             _exit("this is a fault of Augury's own; please report it, with the lines above", 1)
 
@@ -75,7 +75,7 @@ def require_torch() -> None:
 
 
 def require_folders(**folders: Path | None) -> None:
-    """Make folders that a command will write to, before the work; InputError names the option."""
+    """Create the folders that a command will write to, before its work; InputError if it can't."""
     for option, folder in folders.items():
         try:
             if folder:
@@ -87,13 +87,13 @@ def require_folders(**folders: Path | None) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process, of those that torchrun started, is the one that prints."""
+    """Whether this process is the one that prints, of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def quarantine_in(folder: Path) -> Generator[None]:
-    """Where too much can't be used, write quarantine.csv to the folder: which rows, and why."""
+    """If the block raises TooManyBad, write the rejected rows to quarantine.csv in the folder."""
     from augury.corpus.corpus import TooManyBad
     from augury.corpus.manifest import write_quarantine
 

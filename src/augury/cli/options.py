@@ -21,7 +21,7 @@ Manifest = Annotated[
     typer.Argument(
         metavar="MANIFEST",
         help="CSV, TSV, JSON Lines or Parquet with a column `path` (and `start`, `end`, labels), "
-        "a Kaldi data folder, or TIMIT, VoxCeleb1 or Common Voice as they unpack.",
+        "a Kaldi data folder, or an unpacked TIMIT, VoxCeleb1 or Common Voice.",
     ),
 ]
 Speech = Annotated[
@@ -38,7 +38,8 @@ Preset = Annotated[
     str, typer.Option(help="small (minutes on two cores), paper (the paper's), or a TOML file.")
 ]
 Store = Annotated[
-    Path | None, typer.Option(help="Folder of what was computed once, shared by all commands.")
+    Path | None,
+    typer.Option(help="Folder in which computed values are kept, shared by all commands."),
 ]
 Jobs = Annotated[int, typer.Option(min=0, help="Processes; 0: enough for all cores.")]
 Cluster = Annotated[
@@ -49,12 +50,12 @@ Cluster = Annotated[
         "file with such a configuration."
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu or cuda; a GPU where there is one, if not given.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda; if not given, a GPU if there is one.")]
 Minutes = Annotated[
-    float, typer.Option(min=0.01, help="Between checkpoints; each epoch ends with one too.")
+    float, typer.Option(min=0.01, help="Between checkpoints; each epoch also ends with one.")
 ]
 
-#: How the types of settings are read from the command line; others are for presets alone.
+#: The types of settings that can be options, and their types there; others are for presets only.
 OPTION_TYPES = {int: int, float: float, bool: bool, str: str, tuple[str, ...]: list[str]}
 
 
@@ -64,39 +65,40 @@ def with_settings(
     without: Collection[str] = (),
     defaults: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option for every setting of some stages, made from its declaration.
+    """Give a command an option for every setting of some stages, from its declaration.
 
-    The command gets those that were given as its argument `choices`, a dict.
+    The command receives the options that were set as its argument `choices`, a dict.
 
     Args:
-        stages: classes of settings; where two declare the same name, the first counts.
-        panels: the heading in the help of each stage's options.
-        without: settings that are no options, as the command has its own way to give them.
-        defaults: show the declared defaults, and give them; else the preset decides.
+        stages: classes of settings; of two declarations with one name, the first counts.
+        panels: each stage's heading in the help.
+        without: settings that get no option, as the command has its own way to set them.
+        defaults: show and pass the declared defaults; else the preset decides.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = typing.get_type_hints(command, include_extras=True)
-        own = [
+        own_parameters = [
             parameter.replace(annotation=hints[parameter.name])
             for parameter in inspect.signature(command).parameters.values()
             if parameter.name != "choices"
         ]
-        names = {parameter.name for parameter in own} | set(without)
-        made: dict[str, inspect.Parameter] = {}
+        names = {parameter.name for parameter in own_parameters} | set(without)
+        options: dict[str, inspect.Parameter] = {}
         for stage, panel in zip(stages, panels, strict=True):
             for name, declaration in declarations(stage).items():
                 option = _option(declaration, panel, defaults=defaults)
-                if option and name not in names and name not in made:
-                    made[name] = option
+                if option and name not in names and name not in options:
+                    options[name] = option
 
         @wraps(command)
         def run(**arguments: Any) -> None:
-            given = {name: arguments.pop(name) for name in made}
-            command(**arguments, choices={k: v for k, v in given.items() if v is not None})
+            values = {name: arguments.pop(name) for name in options}
+            command(**arguments, choices={k: v for k, v in values.items() if v is not None})
 
         parameters = [
-            p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*own, *made.values())
+            p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for p in (*own_parameters, *options.values())
         ]
         required = [p for p in parameters if p.default is inspect.Parameter.empty]
         optional = [p for p in parameters if p.default is not inspect.Parameter.empty]
@@ -108,7 +110,7 @@ def with_settings(
 
 
 def _option(declaration: Declaration, panel: str, *, defaults: bool) -> inspect.Parameter | None:
-    """A setting as a parameter of a command; None where it can't be an option."""
+    """A setting as a parameter of a command; None if it can't be an option."""
     kind = OPTION_TYPES.get(str if declaration.choices else declaration.type)
     if kind is None:
         return None
@@ -129,7 +131,7 @@ def _option(declaration: Declaration, panel: str, *, defaults: bool) -> inspect.
 
 
 def read_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """What --set says: NAME=VALUE, the value as in TOML, or else a text.
+    """The settings in --set NAME=VALUE options: values as in TOML, or else strings.
 
     >>> read_assignments(["hidden=256", "decoder=ctc"])
     {'hidden': 256, 'decoder': 'ctc'}

@@ -51,9 +51,11 @@ Weights = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="Folder for the encoder, its report and its log.")]
 PrepareOnly = Annotated[
     bool,
-    typer.Option("--prepare-only", help="Only extract, so that no GPU has to wait for it."),
+    typer.Option("--prepare-only", help="Only extract, so that no GPU waits for it later."),
 ]
-TensorBoard = Annotated[bool, typer.Option("--tensorboard", help="Write for TensorBoard too.")]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write logs for TensorBoard.")
+]
 
 
 @with_settings(
@@ -80,8 +82,8 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder on unlabelled speech to predict pseudo-labels.
 
-    Stopped, killed or preempted, the same command goes on where it was. On several GPUs or nodes:
-    torchrun --nproc-per-node 4 -m augury pretrain …
+    If stopped, killed or preempted, run the same command again to continue. On several GPUs or
+    nodes: torchrun --nproc-per-node 4 -m augury pretrain …
     """
     require_torch()
     choice = choose_labels(pseudo_labels, ranking, top, weights)
@@ -91,7 +93,7 @@ def pretrain(
     first = is_first()  # of several processes
     if first and choice.weights:
         print_licence(tuple(choice.weights))
-    level = "utterance" if is_timit(manifest) else None  # phones are no clips to learn from
+    level = "utterance" if is_timit(manifest) else None  # phones are too short to learn from
     corpus = read_corpus(manifest, allow_outside=allow_outside, level=level)
     require_folders(out=out_dir, store=store)
     with open_reporter(silent=not first) as reporter:
@@ -117,7 +119,7 @@ def pretrain(
 
 
 def choose_labels(pseudo_labels: str, ranking: Path | None, top: int, weights: str) -> Choice:
-    """The pseudo-labels that the options name; InputError unless they name them in one way."""
+    """The pseudo-labels that the options name; InputError unless exactly one way is used."""
     from augury.pretraining.choice import choose, from_ranking, read_weights
 
     if bool(pseudo_labels) == (ranking is not None or bool(weights)):
@@ -134,24 +136,24 @@ def choose_labels(pseudo_labels: str, ranking: Path | None, top: int, weights: s
         return choose(read_weights(weights))
     names = [name.strip() for name in pseudo_labels.split(",") if name.strip()]
     if not names:
-        raise InputError("--pseudo-labels names none; to only reconstruct, say none")
+        raise InputError("--pseudo-labels is empty; write --pseudo-labels none to only reconstruct")
     return choose([] if names == ["none"] else names)
 
 
-def show_pretraining(done: Pretrained) -> None:
-    """Print each worker's losses, and what was left out."""
-    result, table = done.result, Table(box=None, pad_edge=False)
-    without = result.get("constant_guess", {})
+def show_pretraining(pretrained: Pretrained) -> None:
+    """Print each worker's losses, and the number of clips left out."""
+    result, table = pretrained.result, Table(box=None, pad_edge=False)
+    guesses = result.get("constant_guess", {})
     columns = ("worker", "training", "validation", "constant guess", "ratio")
-    for name in columns if without else columns[:2]:
+    for name in columns if guesses else columns[:2]:
         table.add_column(name, justify="left" if name == "worker" else "right", overflow="fold")
     for name, training in result["training"].items():
         if name == "loss":
             continue
         row = [name, f"{training:.3f}"]
-        if name in without:  # it has values among what is held out
-            found, guess = result["validation"][name], without[name]
-            row += [f"{found:.3f}", f"{guess:.3f}", f"{found / guess:.2f}" if guess else ""]
+        if name in guesses:  # it has values in the validation clips
+            loss, guess = result["validation"][name], guesses[name]
+            row += [f"{loss:.3f}", f"{guess:.3f}", f"{loss / guess:.2f}" if guess else ""]
         table.add_row(*row)
     out.print(table)
     speed = result["audio_seconds"] / max(result["seconds"], 1e-9)
@@ -160,9 +162,9 @@ def show_pretraining(done: Pretrained) -> None:
         f"{result['parameters']:,} parameters · {clock(result['seconds'])}, "
         f"× {speed:.0f} real time"
     )
-    left_out = done.config.data["left_out"]
+    left_out = pretrained.config.data["left_out"]
     if left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         out.print(f"left out: {reasons} (quarantine.csv)")
-    if count := len(done.skipped_batches):
+    if count := len(pretrained.skipped_batches):
         warn(f"{count} batches were not finite and were skipped; the report names them")

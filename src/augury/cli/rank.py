@@ -53,14 +53,14 @@ def rank(
     *,
     choices: dict[str, Any],
 ) -> None:
-    """Rank candidate pseudo-labels for a labelled set: lower is better, nothing is trained."""
+    """Rank candidate pseudo-labels for a labelled set, without training anything."""
     from augury.corpus.read import read_corpus
     from augury.ranking.rank import rank as rank_candidates
 
     names = tuple(candidates.split(",")) if candidates else tuple(SEVEN)
     print_licence(names)
     corpus = read_corpus(manifest, allow_outside=allow_outside)
-    require_folders(out=out_dir, store=store)  # now, not after the work
+    require_folders(out=out_dir, store=store)  # before the work, not after it
     with open_reporter() as reporter, quarantine_in(out_dir):
         ranking = rank_candidates(
             corpus,
@@ -78,7 +78,7 @@ def rank(
 
 
 def show_ranking(ranking: Ranking) -> None:
-    """Print the candidates in their order, and the caveats."""
+    """Print the candidates, best first, and the caveats."""
     from augury.ranking.summary import interval_text, ranks_text
     from augury.ranking.wording import UNPROVEN, resampling_text
     from augury.report.text import Unit, decimal, format_p
@@ -91,33 +91,33 @@ def show_ranking(ranking: Ranking) -> None:
     table = Table(box=None, pad_edge=False)
     ranked = [result for result in ranking.results if result.score is not None]
     unit = Unit.of(result.score for result in ranked)
-    sure = any(result.interval for result in ranked)
+    has_intervals = any(result.interval for result in ranked)
     tested = any(result.p_value is not None for result in ranked)
     columns: tuple[tuple[str, Callable[[int, Result], str], bool], ...] = (
-        ("tier", lambda _, one: str(one.tier), sure),
-        ("rank", lambda place, _: str(place), True),
-        ("95 %", lambda _, one: ranks_text(one.rank_interval), sure),
-        ("candidate", lambda _, one: one.name, True),
-        (f"CI estimate{unit.suffix}", lambda _, one: unit.text(one.score), True),
-        ("95 %", lambda _, one: interval_text(one.interval, unit), sure),
-        ("p", lambda _, one: format_p(one.p_value), tested),
-        ("shuffled", lambda _, one: unit.text(one.shuffled), not tested),
-        ("relevance", lambda _, one: decimal(one.relevance, 3), True),
-        ("", lambda _, one: "no relevance" if one.relevant is False else "", True),
+        ("tier", lambda _, r: str(r.tier), has_intervals),
+        ("rank", lambda position, _: str(position), True),
+        ("95 %", lambda _, r: ranks_text(r.rank_interval), has_intervals),
+        ("candidate", lambda _, r: r.name, True),
+        (f"CI estimate{unit.suffix}", lambda _, r: unit.text(r.score), True),
+        ("95 %", lambda _, r: interval_text(r.interval, unit), has_intervals),
+        ("p", lambda _, r: format_p(r.p_value), tested),
+        ("shuffled", lambda _, r: unit.text(r.shuffled), not tested),
+        ("relevance", lambda _, r: decimal(r.relevance, 3), True),
+        ("", lambda _, r: "no relevance" if r.relevant is False else "", True),
     )
     shown = [column for column in columns if column[2]]
-    for name, _, _ in shown:  # a name may be long: its column is the one that gives way
+    for name, _, _ in shown:  # names may be long: only their column is wrapped
         side = "left" if name in ("candidate", "") else "right"
         table.add_column(name, justify=side, no_wrap=name != "candidate", overflow="fold")
-    for place, result in enumerate(ranked, 1):
-        table.add_row(*(text(place, result) for _, text, _ in shown))
+    for position, result in enumerate(ranked, 1):
+        table.add_row(*(text(position, result) for _, text, _ in shown))
     out.print()
     out.print(title, style="italic")
     out.print(table)
     for result in ranking.results:
         if result.score is None:
             out.print(f"not ranked: {result.name}, {result.status}: {result.note}")
-    if sure:
+    if has_intervals:
         out.print(f"95 %: of {resampling_text(ranking)}. Within a tier the order is not settled.")
     out.print(UNPROVEN)
     for warning in ranking.warnings:

@@ -15,24 +15,24 @@ from augury.cli.options import (
 )
 from augury.errors import InputError
 
-Best = Annotated[int, typer.Option(min=0, metavar="K", help="The K best that are relevant.")]
+Best = Annotated[int, typer.Option(min=0, metavar="K", help="The K best relevant candidates.")]
 Worst = Annotated[int, typer.Option(min=0, metavar="K", help="The K worst, relevant or not.")]
-Greedy = Annotated[int, typer.Option(min=0, metavar="K", help="K good ones, little alike.")]
+Greedy = Annotated[int, typer.Option(min=0, metavar="K", help="K of low score and low redundancy.")]
 Mrmr = Annotated[
-    int, typer.Option(min=0, metavar="K", help="K of high relevance, little alike (mRMR).")
+    int, typer.Option(min=0, metavar="K", help="K of high relevance and low redundancy (mRMR).")
 ]
 Random = Annotated[int, typer.Option(min=0, metavar="K", help="K at random.")]
-Everything = Annotated[bool, typer.Option("--all", help="All that were ranked.")]
+Everything = Annotated[bool, typer.Option("--all", help="All ranked candidates.")]
 Learn = Annotated[
     str,
     typer.Option(
-        help="Learn weights of the relevant ones by the measure itself: softmax, or sparsemax "
-        "(many are 0)."
+        help="Learn weights of the relevant candidates that minimise the CI estimate: softmax, or "
+        "sparsemax (many are 0)."
     ),
 ]
 MovedManifest = Annotated[
     Path | None,
-    typer.Option(help="For --weights: where the manifest is now, if the ranking's has moved."),
+    typer.Option(help="For --weights: the manifest's path, if it has moved since the ranking."),
 ]
 Out = Annotated[Path, typer.Option("--out", help="JSON for `augury pretrain --weights`.")]
 
@@ -58,8 +58,8 @@ def select(
     from augury.ranking.weights import learn_weights_from_store
 
     counts = {"best": best, "worst": worst, "greedy": greedy, "mrmr": mrmr, "random": random}
-    asked = [name for name, k in counts.items() if k]
-    if len(asked) + everything + bool(weights) != 1:
+    methods = [name for name, k in counts.items() if k]
+    if len(methods) + everything + bool(weights) != 1:
         raise InputError(
             "say how to choose: one of --best K, --worst K, --greedy K, --mrmr K, --random K, "
             "--all, --weights softmax"
@@ -67,23 +67,23 @@ def select(
     ranked = Ranking.read(ranking)
     if weights:
         with open_reporter() as reporter, quarantine_in(out_file.parent):
-            found = learn_weights_from_store(
+            chosen = learn_weights_from_store(
                 ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
                 reporter=reporter,
             )  # fmt: skip
     elif everything:
-        found = selection.everything(ranked)
+        chosen = selection.everything(ranked)
     elif random:
-        found = selection.random(ranked, random, seed)
+        chosen = selection.random(ranked, random, seed)
     else:
-        found = getattr(selection, asked[0])(ranked, counts[asked[0]])
-    found.write(out_file)
-    for name, weight in found.weights.items():
+        chosen = getattr(selection, methods[0])(ranked, counts[methods[0]])
+    chosen.write(out_file)
+    for name, weight in chosen.weights.items():
         out.print(f"{weight:.3f}  {name}", soft_wrap=True)
-    if "objective" in found.about:
-        first, last = (found.about["objective"][name] for name in ("equal", "learned"))
+    if "objective" in chosen.about:
+        first, last = (chosen.about["objective"][name] for name in ("equal", "learned"))
         out.print(
-            f"dependence given the label: {first:.4f} at equal weights, {last:.4f} so; of what "
-            f"is independent chance makes ± {found.about['chance']:.4f}"
+            f"dependence given the label: {first:.4f} at equal weights, {last:.4f} at these; "
+            f"standard deviation under independence: {chosen.about['chance']:.4f}"
         )
-    out.print(f"{found.method}: {out_file}", soft_wrap=True)
+    out.print(f"{chosen.method}: {out_file}", soft_wrap=True)

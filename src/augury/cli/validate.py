@@ -28,7 +28,7 @@ def validate(
         Path, typer.Option("--out", help="Folder for tables, figures and report.")
     ] = Path("augury-validation"),
     plan: Annotated[
-        bool, typer.Option("--plan", help="Only print the jobs, and about how long they take.")
+        bool, typer.Option("--plan", help="Only print the jobs and their estimated duration.")
     ] = False,
     store: Store = None,
     jobs: Annotated[
@@ -38,24 +38,24 @@ def validate(
     device: Device = "",
     minutes: Minutes = 2.0,
 ) -> None:
-    """See whether rankings tell the truth: pretrain with every candidate, judge, correlate.
+    """Test rankings: pretrain with every candidate, evaluate, correlate errors with estimates.
 
-    Stopped or killed, the same command goes on where it was; a job that ended is not run again.
+    If stopped or killed, run the same command again to continue; finished jobs are not repeated.
     """
     require_torch()
     from augury.validation.recipe import read_recipe
     from augury.validation.validate import plan_jobs
-    from augury.validation.validate import validate as validated
+    from augury.validation.validate import validate as run_experiment
 
-    read = read_recipe(recipe)
+    experiment = read_recipe(recipe)
     require_folders(store=store)
     if plan:
-        show_plan(plan_jobs(read, store, out_dir), jobs)
+        show_plan(plan_jobs(experiment, store, out_dir), jobs)
         return
     require_folders(out=out_dir)
     with open_reporter() as reporter, quarantine_in(out_dir):
-        done = validated(
-            read,
+        validation = run_experiment(
+            experiment,
             out=out_dir,
             store=store,
             jobs=jobs or None,
@@ -64,14 +64,14 @@ def validate(
             minutes=minutes,
             reporter=reporter,
         )
-    show_validation(done)
+    show_validation(validation)
     out.print(f"report: {out_dir / 'report.html'}", soft_wrap=True)
-    if done.failed:
+    if validation.failed:
         raise typer.Exit(1)
 
 
 def show_plan(plan: JobPlan, jobs: int) -> None:
-    """Print the jobs of an experiment, and about how long they take."""
+    """Print the jobs of an experiment, and their estimated duration."""
     from augury.compute import cores
 
     for job, known, seconds in plan.jobs:
@@ -79,28 +79,30 @@ def show_plan(plan: JobPlan, jobs: int) -> None:
         out.print(f"{state:>8}  {job.name}", soft_wrap=True)
     if plan.later:
         out.print(f"{'later':>8}  {plan.later} jobs of groups, chosen by the rankings")
-    left = sum(not known for _, known, _ in plan.jobs)
+    remaining = sum(not known for _, known, _ in plan.jobs)
     at_once = jobs or cores()
     out.print(
-        f"{len(plan.jobs)} jobs, {left} to do: about {clock(plan.seconds)} of one core, "
+        f"{len(plan.jobs)} jobs, {remaining} to do: about {clock(plan.seconds)} of one core, "
         f"{clock(plan.seconds / at_once)} with {at_once} at a time"
     )
 
 
-def show_validation(done: Validation) -> None:
-    """Print whether the experiment can be judged, and what failed."""
+def show_validation(validation: Validation) -> None:
+    """Print the verdict on the experiment, its gates, and the failed jobs."""
     from augury.validation.report import Wording
 
-    said = Wording(done.analysis, done.recipe)
+    wording = Wording(validation.analysis, validation.recipe)
     out.print()
-    out.print(said.verdict())
+    out.print(wording.verdict())
     table = Table(box=None, pad_edge=False)
     for name in ("task", "regime", "log-mel", "random", "reconstruction", "between seeds", ""):
         table.add_column(name, justify="left" if name in ("task", "regime", "") else "right")
-    for one in done.analysis.gates:
-        shares = [said.percent(v) for v in (one.mel, one.random, one.reconstruction)]
-        table.add_row(one.task, one.regime, *shares, said.number(one.ceiling), said.gate(one))
+    for gate in validation.analysis.gates:
+        shares = [wording.percent(v) for v in (gate.mel, gate.random, gate.reconstruction)]
+        table.add_row(
+            gate.task, gate.regime, *shares, wording.number(gate.ceiling), wording.gate(gate)
+        )
     out.print(table)
-    for one in done.failed:
-        where = f"; see {one.log}" if one.log else ""
-        warn(f"failed: {one.job.name}: {one.reason}{where}")
+    for failure in validation.failed:
+        hint = f"; see {failure.log}" if failure.log else ""
+        warn(f"failed: {failure.job.name}: {failure.reason}{hint}")

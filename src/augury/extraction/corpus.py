@@ -1,4 +1,4 @@
-"""A corpus extracted over a pool of workers: one object that says what is in the store of it."""
+"""A corpus extracted over a pool of workers: one object that describes what the store has of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from augury.pseudolabels.candidate import Candidate
 from augury.reporter import ExtractionProgress, Reporter
 from augury.store import key
 
-#: Packages on whose versions the extracted values depend: workers must have the same.
+#: Packages whose versions the extracted values depend on; workers must have the same versions.
 PACKAGES = ("augury", "numpy", "scipy", "soundfile", "soxr", "opensmile")
 
 Cut = TypeVar("Cut", bound=Recording)
@@ -28,7 +28,7 @@ Measurement = TypeVar("Measurement")
 
 @dataclass(frozen=True)
 class RecordingEntry:
-    """A recording of a corpus, and what became of it."""
+    """A recording of a corpus, and the outcome of its extraction."""
 
     recording: Recording
     segments: NDArray[np.int64]  # its segments' indices in the corpus
@@ -37,10 +37,10 @@ class RecordingEntry:
     def describe_problems(
         self, codes: NDArray[np.uint8] | None = None
     ) -> list[tuple[int, str, str]]:
-        """Its segments that can't be used, as (index in the corpus, reason, detail).
+        """Its unusable segments, as (index in the corpus, reason, detail).
 
         `codes` (segments,) are those of `augury.extraction.segments.SEGMENT_PROBLEMS`, 0 for none;
-        of a recording that is unusable as a whole they do not matter.
+        they are ignored if the whole recording is unusable.
         """
         if self.extracted.problem:
             return [(int(segment), *self.extracted.problem) for segment in self.segments]
@@ -58,10 +58,10 @@ class RecordingEntry:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What was extracted of a corpus: its recordings with their segments, and how it went."""
+    """The extraction of a corpus: its recordings with their segments and outcomes."""
 
     plan: Plan
-    entries: tuple[RecordingEntry, ...]  # one for each recording, in the corpus's order
+    entries: tuple[RecordingEntry, ...]  # one per recording, in the corpus's order
 
     @property
     def segments(self) -> int:
@@ -88,34 +88,34 @@ class Extraction:
         return timings
 
     def digest(self) -> str:
-        """A digest of the audio that can be used, whatever its order."""
+        """A digest of the usable audio, independent of the order of recordings."""
         usable = [entry.extracted for entry in self.entries if not entry.extracted.problem]
         return key(sorted({extracted.digest for extracted in usable}))
 
     def segment_seconds(self, corpus: Corpus) -> NDArray[np.float64]:
-        """Seconds (segments,) of each segment that lie in its recording."""
-        whole = np.array([entry.extracted.duration for entry in self.entries])[corpus.recording]
-        begin, stop = segment_edges(corpus.start, corpus.end, whole)
+        """The length (segments,) in seconds of each segment, up to its recording's end."""
+        durations = np.array([entry.extracted.duration for entry in self.entries])[corpus.recording]
+        begin, stop = segment_edges(corpus.start, corpus.end, durations)
         return stop - begin
 
     def with_all_embeddings(self) -> tuple[Extraction, NDArray[np.int64]]:
-        """The usable recordings that all embeddings were extracted of, as a corpus of their own.
+        """The usable recordings with all embeddings, as an extraction of their own.
 
         Returns:
-            The smaller extraction, and the indices in this one's corpus of its segments.
+            The smaller extraction, and the indices of its segments in this one's corpus.
         """
-        chosen = [
+        extracted = [
             entry
             for entry in self.entries
             if entry.recording.all_embeddings and not entry.extracted.problem
         ]
         entries: list[RecordingEntry] = []
         count = 0
-        for entry in chosen:
+        for entry in extracted:
             segments = np.arange(count, count + len(entry.segments))
             entries.append(replace(entry, segments=segments))
             count += len(entry.segments)
-        indices = np.concatenate([np.empty(0, np.int64), *(entry.segments for entry in chosen)])
+        indices = np.concatenate([np.empty(0, np.int64), *(entry.segments for entry in extracted)])
         return Extraction(self.plan, tuple(entries)), indices
 
 
@@ -127,16 +127,16 @@ def extract_corpus(
     all_embeddings: Collection[int] = (),
     reporter: Reporter | None = None,
 ) -> Extraction:
-    """Extract what the store lacks of a corpus.
+    """Extract everything of a corpus that is not in the store.
 
     Args:
         pool: from `augury.compute.open_pool`.
-        all_embeddings: the recordings, by their indices, of which all embeddings of the plan are
-            wanted; of others only the first.
-        reporter: told of every recording that is done.
+        all_embeddings: indices of the recordings for which all embeddings of the plan are
+            extracted; for the others only the first is.
+        reporter: receives the progress.
 
     Raises:
-        InputError: a worker of a cluster sees other files, or has other versions.
+        InputError: a cluster's worker sees other files, or has other versions.
     """
     recordings = list_recordings(corpus, all_embeddings)
     results = in_order(extract_recordings(plan, recordings, pool=pool, reporter=reporter))
@@ -173,16 +173,17 @@ def extract_recordings(
     measure: Callable[[Plan, Cut, Extracted], Measurement] | None = None,
     reporter: Reporter | None = None,
 ) -> Iterator[tuple[int, tuple[Extracted, Measurement | None]]]:
-    """Extract recordings; (index, (what became of it, its measurement)) as each is done.
+    """Extract recordings; yields (index, (outcome, measurement)) of each when it is done.
 
-    A recording on which a worker process died is "crashed", as other bad audio is: a result.
+    A recording on which a worker process died has the problem "crashed"; like bad audio, it is a
+    result, not an exception.
 
     Args:
-        measure: called on a worker after a recording was extracted, if it can be used; must be
+        measure: called on a worker for each usable recording after its extraction; must be
             importable by name (or a `partial` of such a function).
 
     Raises:
-        InputError: a worker of a cluster sees other files, or has other versions.
+        InputError: a cluster's worker sees other files, or has other versions.
     """
     pool.require_paths(plan.store, [recording.path for recording in recordings[:1]])
     pool.require_same(
@@ -190,7 +191,7 @@ def extract_recordings(
         [candidate for candidate, _ in plan.functions],
         remedy="every worker must find the same module; put its folder on the workers' PYTHONPATH",
     )
-    done, seconds = 0, 0.0
+    count, seconds = 0, 0.0
     results = map_any_order(_extract_and_measure, (plan, measure), recordings, pool=pool)
     for index, result in results:
         if isinstance(result, WorkerDied):
@@ -198,9 +199,9 @@ def extract_recordings(
             extracted, measurement = Extracted(problem=problem), None
         else:
             extracted, measurement = result
-        done, seconds = done + 1, seconds + extracted.duration
+        count, seconds = count + 1, seconds + extracted.duration
         if reporter:
-            reporter.progress(ExtractionProgress(done, len(recordings), seconds))
+            reporter.progress(ExtractionProgress(count, len(recordings), seconds))
         yield index, (extracted, measurement)
 
 

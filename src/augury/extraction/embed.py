@@ -1,9 +1,9 @@
 # SciPy has no types:
 # pyright: reportMissingTypeStubs=false
-"""Fixed-size embeddings of speech segments, with nothing trained.
+"""Fixed-size embeddings of speech segments, without training.
 
-Every function takes the frames of one recording (or of many, one after another) and the frame
-range of each segment in them, so that a segment is a view and a recording is decoded once.
+Every function takes the frames of one recording (or of many, concatenated) and the frame range of
+each segment in them, so that segments are views and a recording is decoded once.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def gaussian_downsample(
 ) -> Floats:
     """Each segment as `parts` Gaussian averages of its frames (paper, section 2).
 
-    The segment is divided into equal parts; each is a weighted mean of all the segment's frames
-    around the part's centre. A segment of fewer frames than parts, even of one, is as well defined.
+    The segment is divided into equal parts; each gives a weighted mean of all the segment's frames
+    around the part's centre. Segments with fewer frames than parts, even a single one, are allowed.
 
     Args:
         mel: (frames, bands) log-mel spectrogram.
         first: (segments,) each segment's first frame.
-        stop: (segments,) the frame after its last.
+        stop: (segments,) the frame after its last frame.
         parts: N of the paper.
         width: standard deviation of the Gaussian, as a fraction of the segment's length.
 
@@ -50,11 +50,11 @@ def released_downsample(
     width: float = 0.07,
     slope: float = 0.1,
 ) -> Floats:
-    """Gaussian downsampling as the authors' released code does it, for comparison with its numbers.
+    """Gaussian downsampling as in the authors' released code, for comparison with its numbers.
 
     Centres run from the first frame to the last instead of over the centres of parts, the standard
     deviation grows by `slope` frames per part toward the middle, and a weight is the area under the
-    Gaussian over a frame's width. `parts` must be even: their recipe is not defined otherwise.
+    Gaussian over a frame's width. `parts` must be even, as the recipe is not defined otherwise.
     Arguments and result as in `gaussian_downsample`.
     """
     if parts % 2:
@@ -67,17 +67,17 @@ def released_downsample(
 
 
 def svcca(mel: Floats, first: ArrayLike, stop: ArrayLike, *, directions: int = 20) -> Floats:
-    """Each segment as the subspace of its strongest spectral directions.
+    """Each segment as the subspace of its leading singular directions.
 
     SVCCA (Raghu et al. 2017) compares two segments by the canonical correlations of their leading
-    singular subspaces, with mel bands as the observations, which is how the paper's robustness
-    check used it. The authors averaged the correlations ρ; we average ρ², because that is the inner
-    product of the two projection matrices: with these as embeddings the cosine kernel *is* the
-    comparison, positive definite, and every engine works on it. The order of frames is lost.
+    singular subspaces, with mel bands as observations, as in the paper's robustness check. The
+    authors averaged the correlations ρ; we average ρ², the inner product of the two projection
+    matrices: with these matrices as embeddings the cosine kernel equals this similarity, is
+    positive definite, and works with every engine. The order of frames is lost.
 
     Args:
         mel, first, stop: as in `gaussian_downsample`.
-        directions: singular directions kept (fewer where a segment has fewer frames).
+        directions: number of singular directions (fewer if a segment has fewer frames).
 
     Returns:
         (segments, bands·(bands+1)/2): upper triangles of the projections, off-diagonal × √2.
@@ -123,9 +123,9 @@ def _weight_frames(
 def _by_length(
     first: ArrayLike, stop: ArrayLike, *, more: int = 0
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """(frames, indices of the segments that have so many), in blocks that bound the memory.
+    """(frames, indices of the segments with so many), in blocks that bound the memory.
 
-    `more` is how many rows of bands a segment's work needs beside its frames.
+    `more`: rows of bands that a segment needs in memory beside its frames.
     """
     lengths = np.asarray(stop) - np.asarray(first)
     order = np.argsort(lengths, kind="stable")
@@ -141,7 +141,7 @@ def _gaussian(frames: int, parts: int, width: float) -> NDArray[np.float64]:
     centres = (np.arange(parts) + 0.5) / parts
     positions = (np.arange(frames) + 0.5) / frames
     exponent = -((positions - centres[:, None]) ** 2) / (2 * width**2)
-    # A softmax over frames: a narrow Gaussian between two frames never divides 0 by 0.
+    # A softmax over frames, so that a narrow Gaussian between two frames is not 0 / 0.
     weights = np.exp(exponent - exponent.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
@@ -150,7 +150,7 @@ def _gaussian(frames: int, parts: int, width: float) -> NDArray[np.float64]:
 def _released_weights(frames: int, parts: int, width: float, slope: float) -> NDArray[np.float64]:
     centres = np.linspace(0, frames - 1, parts)
     climb = np.minimum(np.arange(parts), np.arange(parts)[::-1])
-    deviation = frames * width + slope * climb
+    sd = frames * width + slope * climb
     edges = np.arange(frames + 1) - 0.5
-    areas = np.diff(ndtr((edges - centres[:, None]) / deviation[:, None]), axis=1)
+    areas = np.diff(ndtr((edges - centres[:, None]) / sd[:, None]), axis=1)
     return areas / areas.sum(axis=1, keepdims=True)

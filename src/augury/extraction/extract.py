@@ -1,6 +1,6 @@
-"""From a recording to the store: it is read, decoded and analysed once, then remembered.
+"""From a recording to the store: it is read, decoded and analysed once; later runs reuse that.
 
-A first run and a cached one differ only in what `extract` finds already done.
+A first run and a cached one differ only in what `extract` finds in the store.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from augury.store import Store, digest
 
 @dataclass(frozen=True)
 class Extracted:
-    """What became of one recording."""
+    """The outcome of one recording's extraction."""
 
     digest: str = ""  # of the file's bytes
-    problem: tuple[str, str] | None = None  # (reason, detail): nothing of it can be used
+    problem: tuple[str, str] | None = None  # (reason, detail) if the whole recording is unusable
     seconds: dict[str, float] = field(default_factory=dict)  # time spent, by kind of work
     duration: float = 0.0  # seconds of audio
     rate: int = 0  # Hz, as recorded
 
 
 def extract(plan: Plan, recording: Recording) -> Extracted:
-    """Compute what the store lacks of one recording. Bad audio is a result, not an exception."""
+    """Compute what is not in the store of one recording. Bad audio is a result, not an error."""
     clock = _Clock()
     store = Store(plan.store)
     try:
@@ -73,7 +73,7 @@ def extract(plan: Plan, recording: Recording) -> Extracted:
             if plan.embeddings:
                 artefacts.append(_embed_segments(plan, recording, mel, duration))
                 clock.record("embedding")
-            if plan.mel:  # in half precision: exact to 0.03 dB, and half the disk
+            if plan.mel:  # in half precision: exact to 0.03 dB, in half the space
                 artefacts.append({"mel": mel.astype(np.float16)})
             names = _spectrogram_keys(plan, recording, content)
             for name, arrays in zip(names, artefacts, strict=True):
@@ -86,12 +86,12 @@ def extract(plan: Plan, recording: Recording) -> Extracted:
 
 @dataclass(frozen=True)
 class _Missing:
-    """What the store lacks of a recording."""
+    """What the store does not have of a recording."""
 
-    extractor: opensmile.Extractor | None  # None: its columns are there, or none is wanted
-    columns: dict[str, NDArray[Any]]  # openSMILE's that are there
+    extractor: opensmile.Extractor | None  # None: its columns are stored, or none is needed
+    columns: dict[str, NDArray[Any]]  # openSMILE columns that are stored
     functions: list[tuple[Candidate, str]]
-    length: tuple[float, int] | None  # seconds and Hz; None: the spectrogram's artefacts lack
+    length: tuple[float, int] | None  # seconds and Hz; None: an artefact of the spectrogram lacks
 
 
 def _find_missing(plan: Plan, recording: Recording, content: str, store: Store) -> _Missing:
@@ -110,7 +110,7 @@ def _find_missing(plan: Plan, recording: Recording, content: str, store: Store) 
 
 
 def _spectrogram_keys(plan: Plan, recording: Recording, content: str) -> list[str]:
-    """The store's names for what is computed from a recording's spectrogram."""
+    """The store's names of the artefacts computed from a recording's spectrogram."""
     names = [embedding_key(content, plan, recording)] if plan.embeddings else []
     return [*names, mel_key(content)] if plan.mel else names
 
@@ -118,7 +118,7 @@ def _spectrogram_keys(plan: Plan, recording: Recording, content: str) -> list[st
 def _decode(
     plan: Plan, recording: Recording, data: bytes, clock: _Clock
 ) -> tuple[NDArray[np.float32], int]:
-    """The signal (samples,) at 16 kHz, read-only, and the rate it was recorded at; BadAudio."""
+    """The signal (samples,) at 16 kHz, read-only, and its original rate; BadAudio if unusable."""
     signal, rate = audio.decode(data, recording.name)
     clock.record("decode")
     signal = audio.resample(signal, rate)
@@ -135,7 +135,7 @@ def _decode(
 def _call(candidate: Candidate, signal: NDArray[np.float32], recording: Recording) -> NDArray[Any]:
     try:
         return pseudolabels.call_function(candidate, signal, audio.RATE)
-    except (Exception, SystemExit) as error:  # users' functions may raise anything; the run goes on
+    except (Exception, SystemExit) as error:  # user functions may raise anything; the run continues
         detail = f"{recording.name}: {candidate.name} raised {error!r}"
         raise audio.BadAudio("function-failed", detail) from error
 
@@ -152,7 +152,7 @@ def _run_opensmile(
 def _embed_segments(
     plan: Plan, recording: Recording, mel: NDArray[np.float32], duration: float
 ) -> dict[str, NDArray[Any]]:
-    """One recording's embedding artefact: its usable segments, and what is wrong with others."""
+    """One recording's embedding artefact: problem codes, and embeddings of the usable segments."""
     problem = segment_problems(recording.start, recording.end, duration)
     edges = segment_edges(recording.start, recording.end, duration)
     start, end = (edge[problem == 0] for edge in edges)
@@ -169,9 +169,9 @@ def _embed_segments(
 
 
 class _Clock:
-    """Processor seconds spent since the last record, added up by name.
+    """Processor seconds since the last record, summed by name.
 
-    Not time by the clock: while one worker waits for the disk, another has the core.
+    Not wall time: while one worker waits for the disk, another uses the core.
     """
 
     def __init__(self) -> None:

@@ -25,8 +25,8 @@ from augury.store import Store
 class Gathered:
     """Arrays over the usable segments of a corpus, in its order."""
 
-    embeddings: list[Embeddings]  # those asked for; x[rows] is (rows, …) float32 of each
-    values: dict[str, NDArray[Any]]  # candidate → (usable, [dims]) float64; NaN: no value
+    embeddings: list[Embeddings]  # the requested ones; x[rows] is (rows, …) float32
+    values: dict[str, NDArray[Any]]  # candidate → (usable, [dims]) float64; NaN: missing
     usable: NDArray[np.bool_]  # (segments,)
     problems: list[tuple[int, str, str]]  # (index of a segment, reason, detail)
 
@@ -46,13 +46,13 @@ def gather(
 
     Args:
         extraction: from `extract_corpus`.
-        candidates: those of the plan whose values are wanted; columns of the manifest are not here.
-        which: the embeddings wanted, by their places in the plan.
-        empty: makes the arrays that hold them, of a shape.
+        candidates: candidates of the plan to read; columns of the manifest are skipped.
+        which: indices, in the plan, of the embeddings to read.
+        empty: allocates the embeddings' arrays, given a shape.
 
     Raises:
         InputError: a function's values have another shape in another recording.
-        OSError: a recording changed since it was extracted, and the store lost its values.
+        UnusableFile: a recording changed since its extraction, and its values are not in the store.
     """
     count = extraction.segments
     usable = np.zeros(count, bool)
@@ -69,15 +69,15 @@ def gather(
             extraction.plan, entry.recording, content, name, candidates
         )
         problems += entry.describe_problems(arrays["problem"])
-        good = arrays["problem"] == 0
-        rows = entry.segments[good]
+        good_rows = arrays["problem"] == 0
+        rows = entry.segments[good_rows]
         usable[rows] = True
         if not filled:
             shapes = [arrays[f"embedding{k}"].shape[1:] for k in which]
             filled = [empty((count, *shape)) for shape in shapes]
-        for k, into in zip(which, filled, strict=True):
-            into[rows] = arrays[f"embedding{k}"]
-        means = _segment_means(extraction.plan, entry, frames, candidates, good)
+        for k, target in zip(which, filled, strict=True):
+            target[rows] = arrays[f"embedding{k}"]
+        means = _segment_means(extraction.plan, entry, frames, candidates, good_rows)
         _fill(values, means, rows, count, entry.recording)
     embeddings: list[Embeddings] = list(filled)
     if not usable.all():
@@ -91,11 +91,11 @@ def _segment_means(
     entry: RecordingEntry,
     frames: dict[str, NDArray[Any]],
     candidates: Sequence[Candidate],
-    good: NDArray[np.bool_],
+    usable: NDArray[np.bool_],
 ) -> dict[str, NDArray[np.float64]]:
-    """Candidates' means over a recording's good segments: (good,) or (good, dims)."""
+    """Candidates' means over a recording's usable segments: (usable,) or (usable, dims)."""
     recording, duration = entry.recording, entry.extracted.duration
-    start, end = (edge[good] for edge in segment_edges(recording.start, recording.end, duration))
+    start, end = (edge[usable] for edge in segment_edges(recording.start, recording.end, duration))
     ranges: dict[tuple[float, float, int], tuple[Indices, Indices]] = {}
     means: dict[str, NDArray[np.float64]] = {}
     for candidate in candidates:
@@ -116,17 +116,17 @@ def _fill(
     count: int,
     recording: Recording,
 ) -> None:
-    """Put a recording's means into the arrays of the corpus; InputError for another shape."""
+    """Write a recording's means to the corpus's arrays; InputError if the shape differs."""
     for name, mean in means.items():
         if name not in values:
             values[name] = np.full((count, *mean.shape[1:]), np.nan)
-        into = values[name]
-        if mean.shape[1:] != into.shape[1:]:
+        array = values[name]
+        if mean.shape[1:] != array.shape[1:]:
             raise InputError(
                 f"{name} has values of shape {mean.shape[1:]} for {recording.name}, and of shape "
-                f"{into.shape[1:]} for an earlier recording"
+                f"{array.shape[1:]} for an earlier recording"
             )
-        into[rows] = mean
+        array[rows] = mean
 
 
 def read_or_extract(
@@ -134,10 +134,10 @@ def read_or_extract(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """One recording's artefact of that name, and the candidates' frames by source.
 
-    What was damaged, or deleted, since it was written is computed again.
+    Artefacts that were damaged or deleted are computed again.
 
     Raises:
-        UnusableFile: the recording's bytes are no longer those of `content`.
+        UnusableFile: the recording's digest is no longer `content`.
     """
     for _ in range(2):
         arrays = Store(plan.store).read(name)
@@ -146,10 +146,10 @@ def read_or_extract(
             return arrays, frames
         if extract(plan, recording).digest != content:
             raise UnusableFile(
-                f"{recording.name}: changed since this run began, and what was extracted of it is "
-                "no longer in the store; restore it, or start anew"
+                f"{recording.name}: changed since this run began, and its extracted values are no "
+                "longer in the store; restore it, or start again"
             )
-    raise RuntimeError(f"{plan.store}: what was just written there can't be read back")
+    raise RuntimeError(f"{plan.store}: an artefact that was just written can't be read back")
 
 
 def read_frames(
@@ -158,9 +158,9 @@ def read_frames(
     candidates: Sequence[Candidate],
     read: Callable[[str], dict[str, NDArray[Any]] | None] | None = None,
 ) -> dict[str, NDArray[Any]] | None:
-    """One recording's values, frame by frame, by source; None if the store lacks any.
+    """One recording's values, frame by frame, by source; None if any is not in the store.
 
-    `read` reads an artefact by its name; if not given, the store's own, which checks checksums.
+    `read` reads an artefact by its name; the default is `Store.read`, which verifies checksums.
     """
     read = read or Store(plan.store).read
     frames: dict[str, NDArray[Any]] = {}
@@ -179,14 +179,14 @@ def read_frames(
 def candidate_values(
     plan: Plan, candidate: Candidate, frames: dict[str, NDArray[Any]], duration: float
 ) -> tuple[NDArray[Any], tuple[float, float]]:
-    """A candidate's values over a recording, and when: its first frame's centre and hop, seconds.
+    """A candidate's values over a recording, and their times (centre of frame 0, hop) in seconds.
 
-    Where the plan's `unvoiced` is "published", values are as openSMILE writes them where there is
-    no voice; where it is "voiced", a column that describes the voice is NaN there.
+    If the plan's `unvoiced` is "published", unvoiced frames have openSMILE's values; if it is
+    "voiced", columns that describe the voice are NaN there.
 
     Args:
-        plan, frames: what was extracted, and what `read_frames` read of it.
-        duration: of the recording, seconds.
+        frames: from `read_frames`.
+        duration: of the recording, in seconds.
     """
     values = frames[candidate.source]
     if candidate.kind == "opensmile" and plan.unvoiced == "voiced":
@@ -197,9 +197,9 @@ def candidate_values(
 def _mask_silence(
     candidate: Candidate, values: NDArray[Any], frames: dict[str, NDArray[Any]]
 ) -> NDArray[Any]:
-    """A column that describes the voice, NaN where there is none; any other column as it is.
+    """The values, NaN in unvoiced frames if the column describes the voice.
 
-    Columns are smoothed over three frames: a frame counts if it and both its neighbours have a
+    As columns are smoothed over three frames, a frame is voiced if it and both neighbours have a
     pitch.
     """
     if not candidate.item.startswith(pseudolabels.VOICED_ONLY):

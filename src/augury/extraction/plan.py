@@ -1,4 +1,4 @@
-"""What is wanted of every recording, and the names under which the store keeps it."""
+"""What to extract from every recording, and the store's names for the results."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Embedding:
-    """How a segment becomes a fixed-size array.
+    """A kind of fixed-size representation of a segment, with its parameters.
 
     >>> Embedding("gaussian", parts=20, width=0.07)
     Embedding(kind='gaussian', parts=20, width=0.07)
     """
 
     kind: str  # "gaussian", "released" or "svcca"
-    parts: int  # N: Gaussian parts, or directions kept by svcca
-    width: float  # σ_gd, a fraction of the segment's length; of no effect on svcca
+    parts: int  # N: number of Gaussian parts, or of SVCCA's directions
+    width: float  # σ_gd, as a fraction of the segment's length; no effect on SVCCA
 
     def embed(self, mel: NDArray[Any], first: Indices, stop: Indices) -> NDArray[Any]:
-        """The embeddings (segments, …) of segments of a log-mel; see `augury.extraction.embed`."""
+        """The embeddings (segments, …) of segments of a log-mel, see `augury.extraction.embed`."""
         if self.kind == "svcca":
             return embed.svcca(mel, first, stop, directions=self.parts)
         down = embed.released_downsample if self.kind == "released" else embed.gaussian_downsample
@@ -43,15 +43,15 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is extracted of every recording, and where it is kept. Small: it travels to workers."""
+    """What to extract from every recording, and the store. Small, as it is sent to workers."""
 
     store: Path
-    embeddings: tuple[Embedding, ...]  # the first of every recording, the others where asked
+    embeddings: tuple[Embedding, ...]  # the first for all recordings, the others on request
     extractor: opensmile.Extractor | None
     functions: tuple[tuple[Candidate, str], ...]  # each with its version
     candidates: tuple[Candidate, ...] = ()
     unvoiced: str = "published"  # see `augury.extraction.gather.candidate_values`
-    mel: bool = False  # whether the log-mel itself is kept, as pretraining needs it
+    mel: bool = False  # whether the log-mel itself is stored, as pretraining needs it
 
     @classmethod
     def of(
@@ -63,9 +63,9 @@ class Plan:
         embeddings: tuple[Embedding, ...] = (),
         mel: bool = False,
     ) -> Plan:
-        """What candidates need of a recording; InputError for an unknown column or function."""
+        """The plan for some candidates; InputError for an unknown column or function."""
         columns = [(c.origin, c.item) for c in candidates if c.kind == "opensmile"]
-        if unvoiced == "voiced":  # the feature set's own pitch says which frames are voiced
+        if unvoiced == "voiced":  # the feature set's pitch shows which frames are voiced
             columns += [
                 (c.origin, pseudolabels.PITCH[c.origin])
                 for c in candidates
@@ -86,13 +86,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording and the segments to cut from it."""
+    """One recording and its segments."""
 
     path: Path
     name: str  # as the manifest wrote it
-    start: tuple[float, ...] = ()  # (segments,) seconds, NaN: from the beginning
-    end: tuple[float, ...] = ()  # (segments,) seconds, NaN: to the end
-    all_embeddings: bool = False  # whether all embeddings of the plan are wanted, or the first only
+    start: tuple[float, ...] = ()  # (segments,) seconds, NaN: the recording's beginning
+    end: tuple[float, ...] = ()  # (segments,) seconds, NaN: the recording's end
+    all_embeddings: bool = False  # whether to extract all embeddings of the plan, or the first only
 
 
 def embedding_key(content: str, plan: Plan, recording: Recording) -> str:
@@ -109,7 +109,7 @@ def embedding_key(content: str, plan: Plan, recording: Recording) -> str:
 
 
 def recording_embeddings(plan: Plan, recording: Recording) -> tuple[Embedding, ...]:
-    """The embeddings that are wanted of a recording."""
+    """The embeddings to extract from a recording."""
     return plan.embeddings if recording.all_embeddings else plan.embeddings[:1]
 
 

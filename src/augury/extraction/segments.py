@@ -1,4 +1,4 @@
-"""Segments in time and in frames: where they lie, and what is wrong with those that can't be used.
+"""Segments in time and in frames: their edges, their frames, and why some are unusable.
 
 Arrays in, arrays out; times are in seconds from the recording's beginning.
 """
@@ -14,7 +14,7 @@ from augury import audio, pseudolabels
 from augury.corpus.check import SLACK
 from augury.embeddings import Indices
 
-#: Codes of `segment_problems`: the reason, and its detail.
+#: Codes of `segment_problems`: (reason, detail).
 SEGMENT_PROBLEMS = {
     1: ("outside-recording", "lies outside its recording, which lasts {duration:.3f} s"),
     2: ("too-short", "is shorter than one analysis window, 0.025 s"),
@@ -25,7 +25,7 @@ SEGMENT_PROBLEMS = {
 def segment_edges(
     start: ArrayLike, end: ArrayLike, duration: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Starts and ends of segments inside recordings of a duration; NaN stands for the recording's.
+    """Starts and ends of segments in recordings of some duration; NaN: the recording's own edge.
 
     >>> segment_edges([np.nan, 1.0], [0.5, np.nan], 3.0)
     (array([0., 1.]), array([0.5, 3. ]))
@@ -34,7 +34,7 @@ def segment_edges(
 
 
 def segment_problems(start: ArrayLike, end: ArrayLike, duration: float) -> NDArray[np.uint8]:
-    """What is wrong with each segment of a recording: 0, or a code of `SEGMENT_PROBLEMS`.
+    """Each segment's problem: 0 for none, or a code of `SEGMENT_PROBLEMS`.
 
     >>> segment_problems([0.0, 2.0, 5.0], [1.0, 2.01, 6.0], 4.0)
     array([0, 2, 1], dtype=uint8)
@@ -49,21 +49,21 @@ def segment_problems(start: ArrayLike, end: ArrayLike, duration: float) -> NDArr
 def frame_range(
     start: NDArray[Any], end: NDArray[Any], centre: float, hop: float, frames: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The frames whose centres lie in [start, end), at least one: else the nearest.
+    """The frames with centres in [start, end), or the nearest frame if there are none.
 
     Args:
         start, end: (segments,) seconds.
         centre: seconds from the recording's beginning to the middle of frame 0.
         hop: seconds between frames.
-        frames: their number.
+        frames: number of frames.
 
     Returns:
-        (segments,) each: the first frame, and the frame after the last.
+        Two arrays (segments,): the first frame, and the frame after the last.
 
     >>> frame_range(np.array([0.0]), np.array([0.05]), 0.0125, 0.010, 100)
     (array([0]), array([4]))
     """
-    # A time written with a few decimals should not miss its frame by a rounding of the last bit.
+    # A tolerance, so that rounding does not move a time with few decimals to another frame.
     first, stop = (np.ceil((t - centre) / hop - 1e-6).astype(np.int64) for t in (start, end))
     first, stop = np.clip(first, 0, frames), np.clip(stop, 0, frames)
     nearest = np.clip(np.round(((start + end) / 2 - centre) / hop).astype(np.int64), 0, frames - 1)
@@ -72,11 +72,11 @@ def frame_range(
 
 
 def range_means(frames: NDArray[Any], first: Indices, stop: Indices) -> NDArray[np.float64]:
-    """Mean of each range of frames; frames that are not finite, or beyond 1e100, do not count.
+    """The mean of each range of frames, ignoring frames that are not finite or beyond 1e100.
 
     Args:
         frames: (frames,) or (frames, dims).
-        first, stop: (segments,) ranges, none empty.
+        first, stop: (segments,) non-empty ranges.
 
     Returns:
         (segments,) or (segments, dims) float64; NaN where no frame of the range is finite.
@@ -86,7 +86,7 @@ def range_means(frames: NDArray[Any], first: Indices, stop: Indices) -> NDArray[
     """
     frames = frames.astype(np.float64)
     finite = np.abs(frames) < pseudolabels.LARGEST  # false for NaN
-    # Every second sum is from a first to its stop; the row of zeros lets a stop be the end.
+    # Every second sum runs from a first to its stop; the row of zeros allows stops at the end.
     ranges = np.stack([first, stop], axis=1).ravel()
     zeros = np.zeros((1, *frames.shape[1:]))
     total, number = (

@@ -1,10 +1,10 @@
 # Some of matplotlib's functions have parameters without a type:
 # pyright: reportUnknownMemberType=false
-"""What every figure is drawn with: a canvas in pixels, and the way of a drawing into a page.
+"""Drawing tools of all figures: a canvas in pixels, and its conversion to SVG inside a page.
 
-A figure is drawn by matplotlib for two widths and returned as SVG. Text stays text, colours follow
-the page's light or dark scheme, and the same figure always gives the same bytes. Names come from
-users' files: none is read as mathematics or markup.
+Matplotlib draws a figure for two widths. Text stays text, colours follow the page's light or dark
+scheme, and the same figure always gives the same bytes. Names come from users' files, so none is
+interpreted as mathematics or markup.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from numpy.typing import ArrayLike
 
 from augury.report.text import plain
 
-WIDE, NARROW = 860, 328  # px: on a desk, on a phone
+WIDE, NARROW = 860, 328  # px: for a desktop, for a phone
 SIZE = 12  # px, text
 SMALL = 11  # px, the smallest text
 
-#: Stand-ins that `_inline` turns into the page's own colours, light or dark.
+#: Colours of drawings, which `_inline` replaces by the page's variables, light or dark.
 COLOURS = {
     "#1c2431": "var(--ink)",
     "#566173": "var(--muted)",
@@ -53,12 +53,12 @@ COLOURS = {
 INK, MUTED, RULE, BAND, FIRST, SECOND, THIRD, SURFACE = COLOURS
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
-Mark = tuple[str, str, str]  # matplotlib's marker, the colour inside, the colour of the edge
-Key = tuple[str, str, float, Any, Mark | None]  # what a line is: words, colour, thickness, style
-Keys = list[tuple[float, float, Key]]  # where each goes, from its left end
-ToPixels = Callable[[ArrayLike], Any]  # numbers for numbers, arrays for arrays
+Mark = tuple[str, str, str]  # matplotlib's marker, its face colour, its edge colour
+Key = tuple[str, str, float, Any, Mark | None]  # legend entry: text, colour, thickness, style, mark
+Keys = list[tuple[float, float, Key]]  # x and y of each entry's left end, and the entry
+ToPixels = Callable[[ArrayLike], Any]  # a number to a number, an array to an array
 
-Shown = TypeVar("Shown")  # what a figure is drawn of
+Shown = TypeVar("Shown")  # the data of a figure
 
 
 def both(
@@ -67,8 +67,8 @@ def both(
     """A figure for wide and narrow screens, "" if there is nothing to draw.
 
     Args:
-        name: unique in the page; ids inside the drawings start with it.
-        message: what the figure shows, for those who can't see it.
+        name: unique in the page; the prefix of all ids in the drawings.
+        message: a description of the figure, for screen readers.
     """
     drawings: list[Markup] = []
     for kind, width in (("wide", WIDE), ("narrow", NARROW)):
@@ -81,7 +81,7 @@ def both(
 
 
 class Canvas:
-    """A drawing in pixels, from the top left corner."""
+    """A drawing in pixels, with its origin at the top left."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -93,14 +93,14 @@ class Canvas:
         self.axes.set_autoscale_on(False)
 
     def add(self, collection: LineCollection | PolyCollection) -> None:
-        """Add a collection as it is."""
+        """Add a collection, unclipped."""
         collection.set_clip_on(False)
         self.axes.add_collection(collection, autolim=False)
 
     def lines(
         self, segments: Sequence[ArrayLike], colour: str, thickness: float, style: Any = "solid"
     ) -> None:
-        """Polylines, each a sequence of points; the style is matplotlib's."""
+        """Draw polylines, each a sequence of points; the style is matplotlib's."""
         if len(segments):
             self.add(
                 LineCollection(
@@ -109,12 +109,12 @@ class Canvas:
             )
 
     def marks(self, x: ArrayLike, y: ArrayLike, mark: Mark, size: float) -> None:
-        """Marks at points; those that are NaN are left out."""
+        """Draw marks at points, except where x is NaN."""
         marker, face, edge = mark
-        has = np.isfinite(np.asarray(x, float))
-        if has.any():
+        known = np.isfinite(np.asarray(x, float))
+        if known.any():
             self.axes.plot(
-                np.asarray(x)[has], np.asarray(y)[has],
+                np.asarray(x)[known], np.asarray(y)[known],
                 marker=marker, linestyle="none", markersize=size,
                 markerfacecolor=face, markeredgecolor=edge, markeredgewidth=1.5, clip_on=False,
             )  # fmt: skip
@@ -123,19 +123,19 @@ class Canvas:
         self, x: float, y: float, text: str, size: float, colour: str, *,
         ha: str = "left", va: str = "baseline", weight: str = "normal", rotation: float = 0,
     ) -> None:  # fmt: skip
-        """One line of text, taken literally."""
+        """Draw one line of text, literally."""
         self.axes.text(
             x, y, text, fontsize=size, color=colour, ha=ha, va=va, fontweight=weight,
             rotation=rotation, rotation_mode="anchor", parse_math=False, clip_on=False,
         )  # fmt: skip
 
     def upright(self, x: float, y: float, text: str, colour: str = INK, *, up: bool = True) -> None:
-        """Text that is read from below: ends (or with `up` begins) at (x, y)."""
+        """Draw text upwards, ending at (x, y), or with `up` beginning there."""
         ha = "left" if up else "right"
         self.text(x + 4, y, text, SMALL, colour, ha=ha, rotation=90)
 
     def on_cell(self, x: float, y: float, text: str, rgba: np.ndarray) -> None:
-        """A number on a coloured cell, black or white, whichever stands out."""
+        """Draw a number on a coloured cell, in black or white, whichever has more contrast."""
         linear = np.where(
             rgba[:3] <= 0.04045, rgba[:3] / 12.92, ((rgba[:3] + 0.055) / 1.055) ** 2.4
         )
@@ -145,7 +145,7 @@ class Canvas:
         )
 
     def rectangle(self, box: Box, face: str, edge: str, hatch: str = "") -> None:
-        """A filled, perhaps hatched box (left, top, right, bottom)."""
+        """Draw a filled, optionally hatched box (left, top, right, bottom)."""
         left, top, right, bottom = box
         self.axes.add_patch(
             Rectangle(
@@ -161,7 +161,7 @@ class Canvas:
         )
 
     def image(self, rgba: np.ndarray, box: Box) -> None:
-        """Cells of colours (rows, columns, 4) that fill a box."""
+        """Fill a box with coloured cells (rows, columns, 4)."""
         left, top, right, bottom = box
         self.axes.imshow(
             np.round(rgba * 255).astype(np.uint8),
@@ -170,7 +170,7 @@ class Canvas:
         )  # fmt: skip
 
     def grid(self, box: Box, columns: int, rows: int) -> None:
-        """Gaps between the cells of a box."""
+        """Draw gaps between the cells of a box."""
         left, top, right, bottom = box
         self.lines(
             [[(x, top), (x, bottom)] for x in np.linspace(left, right, columns + 1)], SURFACE, 1
@@ -182,7 +182,7 @@ class Canvas:
     def colour_bar(
         self, start: tuple[float, float], colours: Colormap, texts: Sequence[str], title: str
     ) -> None:
-        """The scale of a heat map from its top left corner; texts at its beginning, middle, end."""
+        """Draw the scale of a heat map from its top left corner; texts at its ends and middle."""
         (x, y), length = start, 200 if self.width >= WIDE else 150
         self.image(colours(np.linspace(0, 1, 64))[None], (x, y, x + length, y + 10))
         for share, ha, text in zip(
@@ -192,7 +192,7 @@ class Canvas:
         self.text(x + length + 12, y + 10, title, SMALL, MUTED)
 
     def legend(self, keys: Keys) -> None:
-        """What the lines are, where `laid_out` puts it."""
+        """Draw a legend of lines, laid out by `laid_out`."""
         for x, y, (words, colour, thickness, style, mark) in keys:
             if thickness:
                 self.lines([[(x, y - 4), (x + 24, y - 4)]], colour, thickness, style)
@@ -202,7 +202,7 @@ class Canvas:
 
 
 class Rows:
-    """A dot plot's frame: a row for each name, which is beside it or, if narrow, above it."""
+    """The frame of a dot plot: one row per name; the name is beside it or, if narrow, above it."""
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class Rows:
         muted: Sequence[bool] = (),
         gutter: int = 0,
     ) -> None:
-        """`margin`: px right of the axis. `gutter`: px left of the names, if not narrow."""
+        """`margin`: px right of the axis. `gutter`: px left of the names, unless narrow."""
         self.narrow = width < WIDE
         self.left = 10 if self.narrow else max(extent(t, SIZE) for t in labels) + 20 + gutter
         self.right = width - margin
@@ -232,7 +232,7 @@ class Rows:
                 )
 
     def axis(self, low: float, high: float, title: str, arrow: str) -> None:
-        """Ticks, grid and title; sets `at`, which turns values into x."""
+        """Draw ticks, grid and title; set `at`, which converts values to x."""
         self.at, ticks = scale(low, high, self.left + 8, self.right, 4 if self.narrow else 7)
         canvas, left = self.canvas, self.left
         canvas.lines([[(self.at(t), self.top), (self.at(t), self.bottom)] for t in ticks], RULE, 1)
@@ -244,7 +244,7 @@ class Rows:
             canvas.text(left, self.bottom + 34, arrow, SMALL, FIRST, weight="bold")
 
     def legend(self, entries: list[tuple[Mark, str]]) -> None:
-        """What the marks mean, in as many lines as are needed."""
+        """Draw a legend of marks, in as many lines as needed."""
         x, y = 8.0, 14.0
         for mark, words in entries:
             if x > 8 and x + 12 + extent(words) > self.canvas.width:
@@ -255,16 +255,16 @@ class Rows:
 
 
 def laid_out(keys: Sequence[Key], width: int) -> tuple[Keys, float]:
-    """A legend's entries in as many lines as are needed, and where they end."""
-    found: Keys = []
+    """A legend's entries with their positions, in as many lines as needed, and their bottom."""
+    placed: Keys = []
     x, y = 4.0, 14.0
     for key in keys:
         wide = 34 + extent(key[0])
         if x > 4 and x + wide > width:
             x, y = 4.0, y + 18
-        found.append((x, y, key))
+        placed.append((x, y, key))
         x += wide + 16
-    return found, y + 10
+    return placed, y + 10
 
 
 def scale(
@@ -283,7 +283,11 @@ def scale(
 
 
 def short(name: str, characters: int) -> str:
-    """The name on one line, cut to so many characters; what follows the last colon is kept."""
+    """The name on one line, shortened to so many characters; the part after the last colon stays.
+
+    >>> short("opensmile:ComParE_2016:F0final_sma", 12)
+    '…F0final_sma'
+    """
     name = " ".join("".join(c if c.isprintable() else " " for c in name).split()) or "(no name)"
     if len(name) <= characters:
         return name
@@ -295,14 +299,14 @@ def short(name: str, characters: int) -> str:
 
 
 def distinguish(names: Sequence[str], characters: int) -> list[str]:
-    """Names cut to so many characters, with a number where that makes them look alike."""
+    """Names shortened to so many characters, numbered where that makes them equal."""
     names = [short(name, characters) for name in names]
-    twice = Counter(names)
-    return [f"{n} #{k}" if twice[n] > 1 else n for k, n in enumerate(names, 1)]
+    uses = Counter(names)
+    return [f"{n} #{k}" if uses[n] > 1 else n for k, n in enumerate(names, 1)]
 
 
 def extent(text: str, size: float = SMALL) -> float:
-    """About how wide a text is, px; rather too wide."""
+    """The approximate width of a text in px; an upper estimate."""
     return size * sum(map(_advance, text))
 
 
@@ -319,11 +323,11 @@ def _advance(character: str) -> float:
 
 @contextmanager
 def drawing(salt: str) -> Generator[None]:
-    """Matplotlib as it comes, whatever the user's own defaults; ids depend on the salt alone."""
+    """Use matplotlib's default settings, whatever the user's; ids depend on the salt only."""
     with rc_context(), warnings.catch_warnings():
         rcdefaults()
         rcParams.update({"svg.fonttype": "none", "svg.hashsalt": salt, "hatch.linewidth": 0.6})
-        # The page's own font draws the text, so that glyphs missing here don't matter.
+        # The browser's font draws the text, so glyphs missing here don't matter.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*")
         yield
 
@@ -334,23 +338,23 @@ _COLOUR = re.compile('(: |fill=")(' + "|".join(COLOURS) + ")")
 
 
 def _inline(canvas: Canvas, kind: str, prefix: str, message: str) -> Markup:
-    """The drawing as an element of the page: its own ids, the page's colours, no metadata."""
+    """The drawing as an element of the page, with unique ids, the page's colours, no metadata."""
     buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    FigureCanvasSVG(canvas.figure).print_svg(buffer, metadata=nothing)
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    FigureCanvasSVG(canvas.figure).print_svg(buffer, metadata=no_metadata)
     text = buffer.getvalue()
-    text = text[text.index(">", text.index("<svg")) + 1 :]  # from matplotlib's own <svg …> on
+    text = text[text.index(">", text.index("<svg")) + 1 :]  # after matplotlib's own <svg …>
     text = re.sub(
         r"<metadata>.*?</metadata>|<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.S
     )
 
     def tidy(tag: re.Match[str]) -> str:
         plain_tag = _NO_ID.sub("<g", tag[0])
-        for before in (' id="', 'href="#', "url(#"):
-            plain_tag = plain_tag.replace(before, before + prefix)
-        return _COLOUR.sub(lambda found: found[1] + COLOURS[found[2]], plain_tag)
+        for reference in (' id="', 'href="#', "url(#"):
+            plain_tag = plain_tag.replace(reference, reference + prefix)
+        return _COLOUR.sub(lambda match: match[1] + COLOURS[match[2]], plain_tag)
 
-    # Wide ones shrink with the window; narrow ones grow, and rather scroll than become too small.
+    # Wide drawings shrink with the window; narrow ones grow, and scroll instead of shrinking.
     least = canvas.width if kind == "narrow" or canvas.width > WIDE else 0
     most = canvas.width if kind == "wide" else round(canvas.width * 1.3)
     opening = (

@@ -1,4 +1,4 @@
-"""Reports in HTML: one file each, that needs no network and no script."""
+"""Reports in HTML: one file each, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from augury.report import text
 
 
 def render_template(package: str, template: str, **values: Any) -> str:
-    """A template of a package with its gaps filled; markup in the values is escaped.
+    """Render a package's template with values; markup in the values is escaped.
 
-    Templates may include those of `augury.report`, and call `augury.report.text` as `text`. In a
-    template of Markdown, which HTML's escapes would spoil, nothing is escaped.
+    Templates may include those of `augury.report`, and call `augury.report.text` as `text`. In
+    Markdown templates (.md.j2) nothing is escaped, as HTML's escapes are wrong there.
     """
     return _environment(package, template.endswith(".md.j2")).get_template(template).render(values)
 
 
 @cache
 def _environment(package: str, markdown: bool) -> Environment:
-    """Where a package's templates come from; it keeps those that it has compiled."""
+    """The Jinja environment of a package's templates; cached, with its compiled templates."""
     folders = (resources.files(package), resources.files("augury.report"))
 
     def source(name: str) -> str | None:

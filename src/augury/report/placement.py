@@ -1,4 +1,4 @@
-"""Where labels of points go, so that they don't overlap."""
+"""Placement of points' labels without overlaps."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from augury.report.canvas import Box, extent
 def place_labels(
     px: np.ndarray, py: np.ndarray, labels: list[str], frame: Box
 ) -> list[tuple[float, float, bool, str]]:
-    """Where each label goes, (x, y, whether a leader is needed, alignment), without overlaps.
+    """Each label's position: (x, y, whether a leader line is needed, alignment), without overlaps.
 
-    Greedy: near places are tried first. A label for which there is no room goes where it
-    overlaps least.
+    Greedy: near positions are tried first. A label without space goes where it overlaps least.
     """
     left, top, right, bottom = frame
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in zip(px, py, strict=True)]
+    boxes = [(x - 6, y - 6, x + 6, y + 6) for x, y in zip(px, py, strict=True)]
     offsets = [(9, 0, "left"), (-9, 0, "right"), (0, -13, "center"), (0, 14, "center")]
-    for far in (18, 30, 44, 60):
+    for distance in (18, 30, 44, 60):
         offsets += [
-            (far * dx, far * dy, "left" if dx > 0 else "right")
+            (distance * dx, distance * dy, "left" if dx > 0 else "right")
             for dx, dy in ((0.6, -0.8), (0.6, 0.8), (-0.6, -0.8), (-0.6, 0.8))
         ]
     places: list[tuple[float, float, bool, str]] = []
@@ -31,10 +30,10 @@ def place_labels(
             start = x + dx - {"left": 0, "center": wide / 2, "right": wide}[ha]
             box = (start, y + dy - 8, start + wide, y + dy + 8)
             outside = max(left - box[0], box[2] - right - 8, top - 14 - box[1], box[3] - bottom, 0)
-            options.append((outside * 100 + sum(_overlap(box, t) for t in taken), k, box))
+            options.append((outside * 100 + sum(_overlap(box, t) for t in boxes), k, box))
         _, k, box = min(options)
         dx, dy, ha = offsets[k]
-        taken.append(box)
+        boxes.append(box)
         places.append((x + dx, y + dy, k > 3, ha))
     return places
 
