@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("own_store")
 
 
 @pytest.fixture
-def spoken(tmp_path):
+def manifests(tmp_path):
     """Manifests of sentences and of tones, and settings of a random encoder."""
     (tmp_path / "tiny.toml").write_text(toy.preset(epochs=2, longest=3.0, dropout=0.2))
     return toy.sentences(tmp_path)
@@ -42,19 +42,21 @@ def spoken(tmp_path):
 
 def run(manifest, encoders="mel", name="out", **choices):
     folder = manifest.parent
-    given = {
+    defaults = {
         "label": "phone", "jobs": 1, "seeds": 1, "epochs": 6, "batch_seconds": 10.0,
         "longest": 3.0, "learning_rate": 0.01, "random_encoder": str(folder / "tiny.toml"),
     }  # fmt: skip
     task = choices.pop("task", "classify")
-    return evaluate(task, read_corpus(manifest), encoders, out=folder / name, **(given | choices))
+    return evaluate(
+        task, read_corpus(manifest), encoders, out=folder / name, **(defaults | choices)
+    )
 
 
 @pytest.fixture
-def encoder(spoken):
-    folder = spoken[0].parent
+def encoder(manifests):
+    folder = manifests[0].parent
     pretrain(
-        read_corpus(spoken[0]), ["toy:level"], out=folder / "encoder",
+        read_corpus(manifests[0]), ["toy:level"], out=folder / "encoder",
         preset=folder / "tiny.toml", jobs=1,
     )  # fmt: skip
     return folder / "encoder"
@@ -64,55 +66,55 @@ def weights(folder, name="mel-frozen", seed=0):
     return (folder / "runs" / name / f"seed{seed}" / "model.safetensors").read_bytes()
 
 
-def test_a_folder_that_says_all(spoken, encoder):
-    found = run(spoken[1], ["mel", "random", encoder], seeds=2)
-    folder = spoken[1].parent / "out"
+def test_the_results_folder_is_complete(manifests, encoder):
+    evaluation = run(manifests[1], ["mel", "random", encoder], seeds=2)
+    folder = manifests[1].parent / "out"
     assert {path.name for path in folder.iterdir()} == {
         "quarantine.csv", "report.html", "results.csv", "results.json", "runs", "state",
     }  # fmt: skip
-    assert Evaluation.read(folder) == found
-    assert [(one.name, one.pseudo_labels) for one in found.models] == [
+    assert Evaluation.read(folder) == evaluation
+    assert [(model.name, model.pseudo_labels) for model in evaluation.models] == [
         ("mel", None), ("random", None), ("encoder", ("toy:level",)),
     ]  # fmt: skip
-    assert [one.baseline for one in found.models] == [True, True, False]
-    by = {one.name: one for one in found.models}
-    assert by["mel"].mean < 0.2  # of .67 by chance
+    assert [model.baseline for model in evaluation.models] == [True, True, False]
+    by_name = {model.name: model for model in evaluation.models}
+    assert by_name["mel"].mean < 0.2  # of .67 by chance
     assert (
-        by["mel"].outcomes[0].score != by["mel"].outcomes[1].score
-        or by["mel"].standard_deviation == 0
+        by_name["mel"].outcomes[0].score != by_name["mel"].outcomes[1].score
+        or by_name["mel"].standard_deviation == 0
     )
-    assert found.data["test"] == {"segments": 18, "hours": 0.0015, "speakers": 1}
-    assert found.data["left_out"] == {}
+    assert evaluation.data["test"] == {"segments": 18, "hours": 0.0015, "speakers": 1}
+    assert evaluation.data["left_out"] == {}
     rows = list(csv.DictReader((folder / "results.csv").open()))
     assert [(row["encoder"], row["seed"]) for row in rows] == [
         (name, seed) for name in ("mel", "random", "encoder") for seed in "01"
     ]
-    for one in found.models:
-        for outcome in one.outcomes:
+    for model in evaluation.models:
+        for outcome in model.outcomes:
             assert sum(map(sum, outcome.confusion.counts)) == 18
             assert outcome.about["seconds"] > 0
             assert len(outcome.history) == 6
 
 
-def test_two_runs_with_one_seed_are_identical(spoken):
+def test_two_runs_with_one_seed_are_identical(manifests):
     for name in ("a", "b"):
-        run(spoken[1], name=name)
-    assert weights(spoken[1].parent / "a") == weights(spoken[1].parent / "b")
+        run(manifests[1], name=name)
+    assert weights(manifests[1].parent / "a") == weights(manifests[1].parent / "b")
 
 
-def test_finished_runs_are_read_and_others_added(spoken, monkeypatch):
-    first = run(spoken[1], seeds=1)
+def test_finished_runs_are_read_and_others_added(manifests, monkeypatch):
+    first = run(manifests[1], seeds=1)
     monkeypatch.setattr("augury.downstream.run.TrainingLoop", None)  # must not be called
-    again = run(spoken[1], seeds=1)
+    again = run(manifests[1], seeds=1)
     assert again == first
     monkeypatch.undo()
-    both = run(spoken[1], "random", seeds=1, name="out")
-    assert [one.name for one in both.models] == ["mel", "random"]
+    both = run(manifests[1], "random", seeds=1, name="out")
+    assert [model.name for model in both.models] == ["mel", "random"]
     assert both.models[0] == first.models[0]
 
 
-def test_stopped_it_goes_on_to_the_same_bytes(spoken):
-    whole = run(spoken[1], ["random"], name="whole", cache=False, folds=2)
+def test_a_stopped_evaluation_resumes_to_the_same_bytes(manifests):
+    whole = run(manifests[1], ["random"], name="whole", cache=False, folds=2)
 
     def stop(moment):
         if moment.step == stop.at:
@@ -121,7 +123,7 @@ def test_stopped_it_goes_on_to_the_same_bytes(spoken):
     for stop.at in (3, 1):  # in the first fold, and in the second
         with pytest.raises(Stopped):
             run(
-                spoken[1],
+                manifests[1],
                 ["random"],
                 name="stopped",
                 cache=False,
@@ -129,81 +131,81 @@ def test_stopped_it_goes_on_to_the_same_bytes(spoken):
                 reporter=Recorder(on_training=stop),
             )
         stop.at = None
-    again = run(spoken[1], ["random"], name="stopped", cache=False, folds=2)
+    again = run(manifests[1], ["random"], name="stopped", cache=False, folds=2)
     assert again.models[0].outcomes[0].score == whole.models[0].outcomes[0].score
     for name in ("model-0.safetensors", "model-1.safetensors"):
-        one, other = (
-            (spoken[1].parent / where / "runs/random-frozen/seed0" / name).read_bytes()
+        ours, theirs = (
+            (manifests[1].parent / where / "runs/random-frozen/seed0" / name).read_bytes()
             for where in ("whole", "stopped")
         )
-        assert one == other
+        assert ours == theirs
 
 
-def test_frozen_means_frozen(spoken, encoder):
+def test_a_frozen_encoder_does_not_change(manifests, encoder):
     before = {k: v.clone() for k, v in load_encoder(encoder).state_dict().items()}
-    kept = {}
+    outcomes = {}
     for cache in (True, False):
         name = f"cache-{cache}"
-        kept[cache] = run(spoken[1], encoder, name=name, cache=cache).models[0].outcomes[0]
+        outcomes[cache] = run(manifests[1], encoder, name=name, cache=cache).models[0].outcomes[0]
         if not cache:  # the encoder is in the model, and has not changed: no batch's statistics
             from safetensors.torch import load
 
-            state = load(weights(spoken[1].parent / name, "encoder-frozen"))
+            state = load(weights(manifests[1].parent / name, "encoder-frozen"))
             for key, value in before.items():
                 assert torch.equal(state[f"encoder.{key}"], value), key
     # Cached features are in half precision.
-    for one, other in zip(kept[True].history, kept[False].history, strict=True):
-        for part in ("cross_entropy", "error"):
-            assert one["training"][part] == pytest.approx(other["training"][part], abs=2e-2)
+    for cached, computed in zip(outcomes[True].history, outcomes[False].history, strict=True):
+        for loss in ("cross_entropy", "error"):
+            assert cached["training"][loss] == pytest.approx(computed["training"][loss], abs=2e-2)
 
 
 def test_a_frozen_encoder_has_no_dropout(encoder):
-    class Nothing(torch.nn.Module):
+    class NoHead(torch.nn.Module):
         pass
 
-    inside = load_encoder(encoder)
-    model = DownstreamModel(Nothing(), np.zeros(16), np.ones(16), inside, frozen=True).train()
-    assert not any(one.training for one in model.encoder.modules())
-    assert not any(one.requires_grad for one in model.encoder.parameters())
-    tuned = DownstreamModel(Nothing(), np.zeros(16), np.ones(16), inside, frozen=False).train()
-    assert all(one.training for one in tuned.encoder.modules())
-    assert all(one.requires_grad for one in tuned.encoder.parameters())
+    loaded = load_encoder(encoder)
+    model = DownstreamModel(NoHead(), np.zeros(16), np.ones(16), loaded, frozen=True).train()
+    assert not any(module.training for module in model.encoder.modules())
+    assert not any(parameter.requires_grad for parameter in model.encoder.parameters())
+    finetuned = DownstreamModel(NoHead(), np.zeros(16), np.ones(16), loaded, frozen=False).train()
+    assert all(module.training for module in finetuned.encoder.modules())
+    assert all(parameter.requires_grad for parameter in finetuned.encoder.parameters())
 
 
-def test_finetuning_trains_the_encoder_along(spoken, encoder):
+def test_finetuning_changes_the_encoder(manifests, encoder):
     from safetensors.torch import load
 
-    found = run(spoken[1], ["mel", encoder], mode="finetune", encoder_rate=0.05)
-    assert [(one.name, one.mode) for one in found.models] == [
+    evaluation = run(manifests[1], ["mel", encoder], mode="finetune", encoder_rate=0.05)
+    assert [(model.name, model.mode) for model in evaluation.models] == [
         ("mel", "frozen"), ("encoder", "finetune"),
     ]  # fmt: skip
-    state = load(weights(spoken[1].parent / "out", "encoder-finetune"))
+    state = load(weights(manifests[1].parent / "out", "encoder-finetune"))
     before = load_encoder(encoder).state_dict()
     changed = [k for k, v in before.items() if not torch.equal(state[f"encoder.{k}"], v)]
     assert "dense.0.weight" in changed
     assert {"mean", "deviation"}.isdisjoint(changed)
     # A folder holds what was frozen beside what was not.
-    both = run(spoken[1], ["mel", encoder], mode="frozen", encoder_rate=0.05)
-    assert [(one.name, one.mode) for one in both.models] == [
+    both = run(manifests[1], ["mel", encoder], mode="frozen", encoder_rate=0.05)
+    assert [(model.name, model.mode) for model in both.models] == [
         ("mel", "frozen"), ("encoder", "finetune"), ("encoder", "frozen"),
     ]  # fmt: skip
 
 
-def test_folds_test_every_segment_once(spoken):
-    found = run(spoken[1], folds=3)
-    outcome = found.models[0].outcomes[0]
+def test_folds_test_every_segment_once(manifests):
+    evaluation = run(manifests[1], folds=3)
+    outcome = evaluation.models[0].outcomes[0]
     assert sum(map(sum, outcome.confusion.counts)) == 108
-    assert found.data["test"]["speakers"] == 6
+    assert evaluation.data["test"]["speakers"] == 6
     assert outcome.interval is not None
     assert outcome.interval[0] <= outcome.score <= outcome.interval[1]
 
 
-def test_another_evaluation_in_the_folder_is_refused(spoken, encoder):
-    run(spoken[1], encoder)
+def test_another_evaluation_in_the_folder_is_refused(manifests, encoder):
+    run(manifests[1], encoder)
     with pytest.raises(ValueError, match=r"holds another evaluation: epochs 3, not 6 there"):
-        run(spoken[1], epochs=3)
+        run(manifests[1], epochs=3)
     with pytest.raises(ValueError, match=r"holds another evaluation: task asr, not classify"):
-        run(spoken[0], task="asr", label="text")
+        run(manifests[0], task="asr", label="text")
     path = encoder / "model.safetensors"
     from safetensors.torch import load, save
 
@@ -211,51 +213,58 @@ def test_another_evaluation_in_the_folder_is_refused(spoken, encoder):
     state["encoder.dense.0.bias"] += 1
     path.write_bytes(save(state))
     with pytest.raises(ValueError, match="perhaps the encoder encoder has changed since"):
-        run(spoken[1], encoder)
-    (spoken[1].parent / "out/results.json").write_text("{}")
+        run(manifests[1], encoder)
+    (manifests[1].parent / "out/results.json").write_text("{}")
     with pytest.raises(ValueError, match=r"not a results\.json of this version"):
-        run(spoken[1], encoder)
+        run(manifests[1], encoder)
 
 
 # ------------------------------------------------------------------------------- a user's own task
 
 
 @dataclass(frozen=True)
-class MineSettings(ClassifySettings):
+class LouderSettings(ClassifySettings):
     """One more choice."""
 
     louder: float = 1.0
 
 
-class Mine(Classify):
+class LouderClassify(Classify):
     """A task of the user's, which is another's with another head."""
 
-    Settings: ClassVar = MineSettings
+    Settings: ClassVar = LouderSettings
 
     def head(self, width):
-        made = super().head(width)
-        made.layers[-1].weight.data *= self.settings.louder
-        return made
+        probe = super().head(width)
+        probe.layers[-1].weight.data *= self.settings.louder
+        return probe
 
 
-def test_a_task_of_ones_own(spoken, tmp_path, monkeypatch):
-    (tmp_path / "mine.toml").write_text("louder = 2.0\n")
-    found = run(spoken[1], task="downstream.test_evaluate:Mine", preset=tmp_path / "mine.toml")
-    assert found.task == "downstream.test_evaluate:Mine"
-    assert found.settings["louder"] == 2.0
-    assert found.models[0].mean < 0.2
+def test_a_users_own_task(manifests, tmp_path, monkeypatch):
+    (tmp_path / "louder.toml").write_text("louder = 2.0\n")
+    evaluation = run(
+        manifests[1],
+        task="downstream.test_evaluate:LouderClassify",
+        preset=tmp_path / "louder.toml",
+    )
+    assert evaluation.task == "downstream.test_evaluate:LouderClassify"
+    assert evaluation.settings["louder"] == 2.0
+    assert evaluation.models[0].mean < 0.2
     assert (
-        run(spoken[1], task="downstream.test_evaluate:Mine", name="own").settings["louder"] == 1.0
+        run(manifests[1], task="downstream.test_evaluate:LouderClassify", name="own").settings[
+            "louder"
+        ]
+        == 1.0
     )
     monkeypatch.setattr("augury.downstream.tasks.task.source_version", lambda *_: "as edited")
     with pytest.raises(ValueError, match=r"holds another evaluation: data\.code as edited, not"):
-        run(spoken[1], task="downstream.test_evaluate:Mine", name="own")
+        run(manifests[1], task="downstream.test_evaluate:LouderClassify", name="own")
 
 
 # --------------------------------------------------------------------------------- what is refused
 
 
-def test_what_can_not_be_is_told(spoken, tmp_path):
+def test_wrong_arguments_and_corpora_are_refused(manifests, tmp_path):
     for choices, message in (
         ({"task": "vad"}, "no such task; there are asr, speaker, classify, or your own"),
         ({"task": "nowhere:Task"}, "nowhere:Task: .*PYTHONPATH"),
@@ -273,89 +282,97 @@ def test_what_can_not_be_is_told(spoken, tmp_path):
         ({"batch_seconds": 1.0}, "less than the longest stretch"),
     ):
         with pytest.raises(ValueError, match=message):
-            run(spoken[1], name="no", **choices)
-    lines = spoken[1].read_text().splitlines()
-    spoken[1].write_text("\n".join(line.replace(",low,", ",,") for line in lines))
-    found = run(spoken[1], name="empty", max_bad=0.6)
-    assert found.data["left_out"]["no-label"] == sum(",low," in line for line in lines)
+            run(manifests[1], name="no", **choices)
+    lines = manifests[1].read_text().splitlines()
+    manifests[1].write_text("\n".join(line.replace(",low,", ",,") for line in lines))
+    evaluation = run(manifests[1], name="empty", max_bad=0.6)
+    assert evaluation.data["left_out"]["no-label"] == sum(",low," in line for line in lines)
     with pytest.raises(ValueError, match=r"can't be used \(\d+ no-label\)"):
-        run(spoken[1], name="empty2")
-    spoken[1].write_text("path,phone\n../elsewhere.wav,a\n")
+        run(manifests[1], name="empty2")
+    manifests[1].write_text("path,phone\n../elsewhere.wav,a\n")
     with pytest.raises(ValueError, match=r"1 of 1 segments can't be used.*elsewhere"):
-        run(spoken[1], name="outside")
-    assert "elsewhere" in (spoken[1].parent / "outside/quarantine.csv").read_text()
+        run(manifests[1], name="outside")
+    assert "elsewhere" in (manifests[1].parent / "outside/quarantine.csv").read_text()
 
 
-def test_a_file_in_place_of_a_folder_is_the_users_error(spoken):
-    out = spoken[1].parent / "out"
+def test_a_file_in_place_of_a_folder_is_the_users_error(manifests):
+    out = manifests[1].parent / "out"
     out.mkdir()
     (out / "runs").write_text("")
     with pytest.raises(UnusableFile, match="runs"):
-        run(spoken[1])
+        run(manifests[1])
 
 
-def test_broken_recordings_are_named(spoken):
-    (spoken[1].parent / "s0-0.wav").write_bytes(b"no sound")
-    found = run(spoken[1])
-    assert sum(found.data["left_out"].values()) == 3
-    text = (spoken[1].parent / "out/quarantine.csv").read_text()
+def test_broken_recordings_are_reported(manifests):
+    (manifests[1].parent / "s0-0.wav").write_bytes(b"no sound")
+    evaluation = run(manifests[1])
+    assert sum(evaluation.data["left_out"].values()) == 3
+    text = (manifests[1].parent / "out/quarantine.csv").read_text()
     assert text.count("s0-0.wav") >= 3
     with pytest.raises(ValueError, match=r"more than the 0% allowed"):
-        run(spoken[1], name="strict", max_bad=0.0)
-    assert "s0-0.wav" in (spoken[1].parent / "strict/quarantine.csv").read_text()
+        run(manifests[1], name="strict", max_bad=0.0)
+    assert "s0-0.wav" in (manifests[1].parent / "strict/quarantine.csv").read_text()
 
 
 # --------------------------------------------------------------------------- torchrun, command line
 
 
-def test_two_processes_train_as_one(spoken):
+def test_two_processes_train_as_one(manifests):
     """gloo on two CPU processes: the scores of one process, to rounding; and what it writes."""
-    folder = spoken[1].parent
+    folder = manifests[1].parent
     common = [
-        "evaluate", "classify", str(spoken[1]), "--label", "phone", "--encoder", "random",
+        "evaluate", "classify", str(manifests[1]), "--label", "phone", "--encoder", "random",
         "--seeds", "1", "--epochs", "3", "--jobs", "1", "--device", "cpu", "--set",
         "batch_seconds=10.0", "--set", "longest=3.0",
         "--set", f"random_encoder={folder / 'tiny.toml'}",
     ]  # fmt: skip
-    one = [sys.executable, "-m", "augury", *common, "--out", str(folder / "one")]
-    two = [
+    single = [sys.executable, "-m", "augury", *common, "--out", str(folder / "single")]
+    double = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "augury", *common, "--out", str(folder / "two"),
+        "-m", "augury", *common, "--out", str(folder / "double"),
     ]  # fmt: skip
-    for command in (one, two):
+    for command in (single, double):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("report:") == 1
-    found = [Evaluation.read(folder / name) for name in ("one", "two")]
-    for ours, theirs in zip(*(one.models[0].outcomes[0].history for one in found), strict=True):
-        for kind in ("training", "validation"):
-            for part in ("cross_entropy", "error"):
+    evaluations = [Evaluation.read(folder / name) for name in ("single", "double")]
+    for ours, theirs in zip(
+        *(evaluation.models[0].outcomes[0].history for evaluation in evaluations), strict=True
+    ):
+        for split in ("training", "validation"):
+            for loss in ("cross_entropy", "error"):
                 # Sums in another order; batch norm of two processes by sums of squares.
-                assert ours[kind][part] == pytest.approx(theirs[kind][part], rel=1e-4)
+                assert ours[split][loss] == pytest.approx(theirs[split][loss], rel=1e-4)
 
 
-def test_the_command_line(spoken, encoder):
-    folder = spoken[1].parent
+def test_the_command_line(manifests, encoder):
+    folder = manifests[1].parent
 
     def call(*words):
         return CliRunner().invoke(app, ["evaluate", *words])
 
     common = ["--label", "phone", "--seeds", "2", "--jobs", "1", "--out", str(folder / "cli")]
-    found = call("classify", str(spoken[1]), *common, "--epochs", "2", "--encoder", "mel",
+    result = call("classify", str(manifests[1]), *common, "--epochs", "2", "--encoder", "mel",
                  "--encoder", str(encoder), "--set", "hidden=8")  # fmt: skip
-    assert found.exit_code == 0, found.output
-    assert "lower is better" in found.output
-    assert "encoder" in found.output
+    assert result.exit_code == 0, result.output
+    assert "lower is better" in result.output
+    assert "encoder" in result.output
     assert json.loads((folder / "cli/results.json").read_text())["settings"]["hidden"] == 8
     for words, message in (
-        (("asr", str(spoken[0])), "say with --label"),
-        (("classify", str(spoken[1]), "--label", "phone", "--set", "hidden"), "write NAME=VALUE"),
+        (("asr", str(manifests[0])), "say with --label"),
         (
-            ("classify", str(spoken[1]), "--label", "phone", "--set", "hiden=1"),
+            ("classify", str(manifests[1]), "--label", "phone", "--set", "hidden"),
+            "write NAME=VALUE",
+        ),
+        (
+            ("classify", str(manifests[1]), "--label", "phone", "--set", "hiden=1"),
             "did you mean hidden",
         ),
-        (("classify", str(spoken[1]), "--label", "phone", "--mode", "thaw"), "must be frozen or"),
+        (
+            ("classify", str(manifests[1]), "--label", "phone", "--mode", "thaw"),
+            "must be frozen or",
+        ),
     ):
-        found = call(*words, "--out", str(folder / "no"))
-        assert found.exit_code == 2, found.output
-        assert message in found.output.replace("\n", " ")
+        result = call(*words, "--out", str(folder / "no"))
+        assert result.exit_code == 2, result.output
+        assert message in result.output.replace("\n", " ")

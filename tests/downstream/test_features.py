@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch")
 from augury.downstream.features import CONTEXT, Stretches, cut_stretches, plan_batches, read_batch  # noqa: E402
 
 
-def cut(recording, first, frames, whole, *, part=None, longest=1000, separate=False):
-    part = np.array(part or ["train"] * len(recording), object)
-    given = (np.array(one) for one in (recording, first, frames))
-    order, rows = cut_stretches(*given, part, np.array(whole), longest=longest, separate=separate)
+def cut(recording, first, frames, whole, *, split=None, longest=1000, separate=False):
+    split = np.array(split or ["train"] * len(recording), object)
+    arrays = (np.array(values) for values in (recording, first, frames))
+    order, rows = cut_stretches(*arrays, split, np.array(whole), longest=longest, separate=separate)
     return order.tolist(), rows.tolist()
 
 
@@ -23,7 +23,7 @@ def test_a_short_recording_is_one_stretch():
     assert rows == [[0, 0, 100, 0, 2], [1, 0, 40, 2, 3]]
 
 
-def test_a_long_one_is_cut_between_segments():
+def test_a_long_recording_is_cut_between_segments():
     first = [100, 200, 900, 1500]
     order, rows = cut([0] * 4, first, [50] * 4, [5000], longest=500)
     assert order == [0, 1, 2, 3]
@@ -36,9 +36,9 @@ def test_a_long_one_is_cut_between_segments():
     assert rows == [[0, 4930, 70, 0, 1]]  # nothing beyond its end
 
 
-def test_parts_and_single_segments_are_kept_apart():
-    part = ["train", "test", "train"]
-    order, rows = cut([0, 0, 0], [0, 10, 20], [10] * 3, [30], part=part)
+def test_splits_and_separate_segments_have_their_own_stretches():
+    split = ["train", "test", "train"]
+    order, rows = cut([0, 0, 0], [0, 10, 20], [10] * 3, [30], split=split)
     assert [[order[k] for k in range(*row[3:])] for row in rows] == [[1], [0, 2]]
     _, rows = cut([0, 0], [0, 10], [10, 15], [30], separate=True)
     assert rows == [[0, 0, 10, 0, 1], [0, 10, 15, 1, 2]]
@@ -48,14 +48,14 @@ def test_every_segment_lies_in_its_stretch():
     rng = np.random.default_rng(0)
     recording = rng.integers(0, 5, 200)
     first, frames = rng.integers(0, 3000, 200), rng.integers(1, 300, 200)
-    part = rng.choice(["train", "test"], 200).astype(object)
+    split = rng.choice(["train", "test"], 200).astype(object)
     whole = np.full(5, 3400)
-    order, rows = cut_stretches(recording, first, frames, part, whole, longest=600, separate=False)
+    order, rows = cut_stretches(recording, first, frames, split, whole, longest=600, separate=False)
     assert sorted(order.tolist()) == list(range(200))
     for r, begin, count, a, b in rows.tolist():
         inside = order[a:b]
         assert (recording[inside] == r).all()
-        assert len(set(part[inside])) == 1
+        assert len(set(split[inside])) == 1
         assert (first[inside] >= begin).all()
         assert (first[inside] + frames[inside] <= begin + count).all()
         assert 0 <= begin
@@ -75,7 +75,7 @@ class Ramp:
         return np.stack([100 * stretch + t, -t], axis=1)
 
 
-def made():
+def make_stretches():
     frames = np.array([6, 3, 9])
     clips = SimpleNamespace(frames=frames)
     stretches = Stretches(
@@ -86,7 +86,7 @@ def made():
 
 
 def test_a_batch_by_hand():
-    stretches, source = made()
+    stretches, source = make_stretches()
     plan = np.array([[2, 2, 4], [0, 0, 6]])  # four frames of the third from its third on
     batch = read_batch(source, stretches, lambda places: {"p": torch.tensor(places)}, plan)
     assert batch.lengths.tolist() == [4, 6]
@@ -98,8 +98,8 @@ def test_a_batch_by_hand():
     assert (batch.first.tolist(), batch.stop.tolist()) == ([0, 0, 2], [4, 2, 6])
 
 
-def test_plans():
-    stretches, _ = made()
+def test_every_stretch_is_planned_and_crops_are_random():
+    stretches, _ = make_stretches()
     everything = np.arange(3)
     for plan in (
         plan_batches(stretches, everything, 20),

@@ -18,25 +18,25 @@ def model(*scores):
     return Model("f0", "frozen", ("F0",), tuple(Outcome(k, s) for k, s in enumerate(scores)))
 
 
-def test_mean_deviation_and_interval_over_seeds():
-    one = model(0.10, 0.12, 0.17)
-    assert one.mean == pytest.approx(0.13)
-    assert one.standard_deviation == pytest.approx(np.std([0.10, 0.12, 0.17], ddof=1))
+def test_mean_standard_deviation_and_interval_over_seeds():
+    several = model(0.10, 0.12, 0.17)
+    assert several.mean == pytest.approx(0.13)
+    assert several.standard_deviation == pytest.approx(np.std([0.10, 0.12, 0.17], ddof=1))
     expected = ttest_1samp([0.10, 0.12, 0.17], 0).confidence_interval(0.95)
-    assert one.interval == pytest.approx((expected.low, expected.high))
-    assert one.median_outcome.score == 0.12
+    assert several.interval == pytest.approx((expected.low, expected.high))
+    assert several.median_outcome.score == 0.12
     single = model(0.2)
     assert (single.mean, single.standard_deviation, single.interval) == (0.2, None, None)
     assert model(0.3, 0.1).median_outcome.score == 0.1
 
 
-def test_who_is_a_baseline():
+def test_which_models_are_baselines():
     assert Model("mel", "frozen").baseline
     assert Model("reconstruction", "frozen", ()).baseline
     assert not model().baseline
 
 
-def test_it_comes_back_as_it_was_written(tmp_path):
+def test_reading_what_was_written(tmp_path):
     outcome = Outcome(
         0, 0.25, (0.1, 0.4), {"accuracy": 0.75}, {"same gender": 0.3},
         Confusion(("a", ""), ((3, 1), (0, 0))), ((1.0, 0.0), (0.0, 1.0)),
@@ -44,14 +44,14 @@ def test_it_comes_back_as_it_was_written(tmp_path):
         ({"epoch": 1, "training": {"loss": 1.0}, "validation": {"loss": 2.0}},),
         {"best_epoch": 1, "seconds": 2.0, "parameters": 3},
     )  # fmt: skip
-    made = Evaluation(
+    evaluation = Evaluation(
         "classify", Metric("error", "share of segments whose class is wrong", 0.9), {"epochs": 1},
         {"manifest": "m.csv", "left_out": {}},
         (Model("mel", "frozen", None, (outcome,)), model(0.1)), {"augury": "0"}, ("odd",),
     )  # fmt: skip
-    made.write(tmp_path)
-    assert Evaluation.read(tmp_path) == made
-    assert [one.name for one in made.models_by_error()] == ["f0", "mel"]
+    evaluation.write(tmp_path)
+    assert Evaluation.read(tmp_path) == evaluation
+    assert [model.name for model in evaluation.models_by_error()] == ["f0", "mel"]
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert lines[0] == "task,encoder,mode,seed,error,low,high,best_epoch,seconds,parameters"
     assert lines[1] == "classify,mel,frozen,0,0.25,0.1,0.4,1,2.0,3"

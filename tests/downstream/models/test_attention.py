@@ -22,10 +22,10 @@ def seeded():
 
 def decoder(symbols=SYMBOLS, **choices):
     sizes = {"units": 6, "embedding": 3, "attention": 4, "channels": 2, "kernel": 5}
-    made = AttentionDecoder(WIDTH, symbols, end=0, **(sizes | choices)).double().eval()
-    for one in made.parameters():  # large enough that outputs differ
-        one.data.normal_(0, 0.8)
-    return made
+    model = AttentionDecoder(WIDTH, symbols, end=0, **(sizes | choices)).double().eval()
+    for parameter in model.parameters():  # large enough that outputs differ
+        parameter.data.normal_(0, 0.8)
+    return model
 
 
 def utterances(lengths, frames=None):
@@ -39,7 +39,7 @@ def utterances(lengths, frames=None):
     return encoded, lengths, log_probs
 
 
-def stepped(model, encoded, symbols):
+def decoder_log_probs(model, encoded, symbols):
     """Log probabilities of symbols, and of the end after them, one step at a time."""
     speech, state = model.start(encoded[None], torch.tensor([len(encoded)]))
     total, last = [], 0
@@ -50,17 +50,17 @@ def stepped(model, encoded, symbols):
     return total
 
 
-def by_ctc(log_probs, symbols):
+def ctc_log_prob(log_probs, symbols):
     """The log probability of all alignments that collapse to the symbols."""
     total = 0.0
     for alignment in itertools.product(range(SYMBOLS), repeat=len(log_probs)):
-        merged = [one for one, _ in itertools.groupby(alignment)]
-        if [one for one in merged if one] == list(symbols):
+        merged = [symbol for symbol, _ in itertools.groupby(alignment)]
+        if [symbol for symbol in merged if symbol] == list(symbols):
             total += math.exp(sum(float(log_probs[t, s]) for t, s in enumerate(alignment)))
     return math.log(total) if total else -math.inf
 
 
-def test_attention_looks_inside_only():
+def test_attention_weights_are_zero_in_the_padding():
     model = decoder()
     encoded, lengths, _ = utterances([6, 2, 1])
     speech, state = model.start(encoded, lengths)
@@ -73,13 +73,15 @@ def test_attention_looks_inside_only():
         assert state.weights[2, 0, 0] == 1
 
 
-def test_the_loss_is_what_steps_add_up_to():
+def test_the_loss_equals_the_sum_over_steps():
     model = decoder()
     encoded, lengths, _ = utterances([6, 4])
     targets, counts = torch.tensor([[1, 3, 2], [2, 9, 9]]), torch.tensor([3, 1])
     targets[1, 1:] = 3  # anything
     loss, count = model.loss(encoded, lengths, targets, counts, smoothing=0.0)
-    expected = sum(stepped(model, encoded[0], [1, 3, 2])) + sum(stepped(model, encoded[1][:4], [2]))
+    expected = sum(decoder_log_probs(model, encoded[0], [1, 3, 2])) + sum(
+        decoder_log_probs(model, encoded[1][:4], [2])
+    )
     assert int(count) == 6
     assert loss.item() == pytest.approx(-expected, rel=1e-12)
 
@@ -104,73 +106,81 @@ def test_padding_changes_nothing():
     wider = torch.nn.functional.pad(encoded, (0, 0, 0, 4), value=0.0)
     for name in ("loss", "search"):
         if name == "loss":
-            one, other = (model.loss(x, lengths, targets, counts)[0] for x in (encoded, wider))
-            torch.testing.assert_close(one, other, rtol=1e-12, atol=0)
+            expected, padded = (
+                model.loss(x, lengths, targets, counts)[0] for x in (encoded, wider)
+            )
+            torch.testing.assert_close(padded, expected, rtol=1e-12, atol=0)
         else:
             far = torch.nn.functional.pad(log_probs, (0, 0, 0, 4), value=5.0)
-            one = joint_search(model, encoded, lengths, log_probs, beam=3)
-            other = joint_search(model, wider, lengths, far, beam=3)
-            assert [[h.symbols for h in u] for u in one] == [[h.symbols for h in u] for u in other]
+            expected = joint_search(model, encoded, lengths, log_probs, beam=3)
+            padded = joint_search(model, wider, lengths, far, beam=3)
+            assert [[h.symbols for h in u] for u in expected] == [
+                [h.symbols for h in u] for u in padded
+            ]
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_a_batch_is_each_utterance_alone(weight):
+def test_a_batch_equals_single_utterances(weight):
     model = decoder()
     encoded, lengths, log_probs = utterances([7, 1, 4, 6])
     ctc = log_probs if weight else None
-    found = joint_search(model, encoded, lengths, ctc, beam=4, ctc_weight=weight)
+    beams = joint_search(model, encoded, lengths, ctc, beam=4, ctc_weight=weight)
     for k, n in enumerate(lengths.tolist()):
         (alone,) = joint_search(
             model, encoded[k : k + 1, :n], lengths[k : k + 1],
             log_probs[k : k + 1, :n] if weight else None, beam=4, ctc_weight=weight,
         )  # fmt: skip
-        assert [one.symbols for one in found[k]] == [one.symbols for one in alone]
-        for one, other in zip(found[k], alone, strict=True):
-            assert one.log_prob == pytest.approx(other.log_prob, abs=1e-9)
+        assert [hypothesis.symbols for hypothesis in beams[k]] == [
+            hypothesis.symbols for hypothesis in alone
+        ]
+        for hypothesis, expected in zip(beams[k], alone, strict=True):
+            assert hypothesis.log_prob == pytest.approx(expected.log_prob, abs=1e-9)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
-def test_a_wide_beam_finds_what_exhaustive_search_does(weight):
+def test_a_wide_beam_equals_exhaustive_search(weight):
     model = decoder()
     encoded, lengths, log_probs = utterances([3, 2])
-    found = joint_search(
+    beams = joint_search(
         model, encoded, lengths, log_probs, beam=SYMBOLS**3 + 40, ctc_weight=weight
     )
     for k, n in enumerate(lengths.tolist()):
         expected = {}
         for size in range(n + 1):
             for symbols in itertools.product(range(1, SYMBOLS), repeat=size):
-                own = sum(stepped(model, encoded[k, :n], symbols))
-                ctc = by_ctc(log_probs[k, :n], symbols) if weight else 0.0
-                score = ctc if weight == 1 else (1 - weight) * own + weight * ctc
+                by_decoder = sum(decoder_log_probs(model, encoded[k, :n], symbols))
+                ctc = ctc_log_prob(log_probs[k, :n], symbols) if weight else 0.0
+                score = ctc if weight == 1 else (1 - weight) * by_decoder + weight * ctc
                 if score > -math.inf:
                     expected[symbols] = score
-        assert {tuple(one.symbols) for one in found[k]} == set(expected)
+        assert {tuple(hypothesis.symbols) for hypothesis in beams[k]} == set(expected)
         best = max(expected, key=lambda symbols: expected[symbols])
-        assert tuple(found[k][0].symbols) == best
-        for one in found[k]:
-            assert one.log_prob == pytest.approx(expected[tuple(one.symbols)], abs=1e-9)
+        assert tuple(beams[k][0].symbols) == best
+        for hypothesis in beams[k]:
+            assert hypothesis.log_prob == pytest.approx(
+                expected[tuple(hypothesis.symbols)], abs=1e-9
+            )
 
 
-def test_a_narrow_beam_is_ordered_and_never_above_the_truth():
+def test_a_narrow_beam_is_sorted_with_true_scores():
     model = decoder()
     encoded, lengths, log_probs = utterances([4])
-    (found,) = joint_search(model, encoded, lengths, log_probs, beam=2, ctc_weight=0.3)
-    scores = [one.log_prob for one in found]
-    assert len(found) <= 2
+    (hypotheses,) = joint_search(model, encoded, lengths, log_probs, beam=2, ctc_weight=0.3)
+    scores = [hypothesis.log_prob for hypothesis in hypotheses]
+    assert len(hypotheses) <= 2
     assert scores == sorted(scores, reverse=True)
-    for one in found:
-        own = sum(stepped(model, encoded[0], one.symbols))
-        truth = 0.7 * own + 0.3 * by_ctc(log_probs[0], one.symbols)
-        assert one.log_prob == pytest.approx(truth, abs=1e-9)
+    for hypothesis in hypotheses:
+        by_decoder = sum(decoder_log_probs(model, encoded[0], hypothesis.symbols))
+        truth = 0.7 * by_decoder + 0.3 * ctc_log_prob(log_probs[0], hypothesis.symbols)
+        assert hypothesis.log_prob == pytest.approx(truth, abs=1e-9)
 
 
 def test_gradients_reach_every_parameter():
     model = decoder().train()
     encoded, lengths, _ = utterances([5, 3])
     model.loss(encoded, lengths, torch.tensor([[1, 2], [3, 1]]), torch.tensor([2, 2]))[0].backward()
-    for name, one in model.named_parameters():
-        assert one.grad.abs().sum() > 0, name
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.abs().sum() > 0, name
 
 
 def test_it_learns_to_copy():
@@ -189,9 +199,12 @@ def test_it_learns_to_copy():
         loss, count = model.loss(encoded, lengths, targets, counts, smoothing=0.0)
         (loss / count).backward()
         optimiser.step()
-    found = joint_search(model.eval(), encoded, lengths, None, beam=2, ctc_weight=0.0)
+    beams = joint_search(model.eval(), encoded, lengths, None, beam=2, ctc_weight=0.0)
     assert float(loss / count) < 0.1  # log 6 = 1.8 by guessing
-    right = [one[0].symbols == wanted for one, wanted in zip(found, targets.tolist(), strict=True)]
+    right = [
+        hypotheses[0].symbols == target
+        for hypotheses, target in zip(beams, targets.tolist(), strict=True)
+    ]
     assert sum(right) >= 14
 
 

@@ -45,7 +45,7 @@ def test_gradients_reach_every_parameter():
             assert parameter.grad.abs().sum() > 0, name
 
 
-def test_the_papers_sizes():
+def test_parameters_of_the_papers_model():
     model = XVector(80, 1211, SpeakerSettings.of("paper", "speaker"))
     assert [layer.out_channels for layer in model.layers] == [512, 512, 512, 512, 1500]
     assert model.embedding.in_features == 3000

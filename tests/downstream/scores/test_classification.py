@@ -8,7 +8,7 @@ from augury.downstream.scores import classification
 import oracles_metrics
 
 
-def test_classification_by_hand():
+def test_all_by_hand():
     truth, predicted = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 3, 3]
     assert classification.confusion(truth, predicted, 4).tolist() == [
         [2, 1, 0, 0],
@@ -22,7 +22,7 @@ def test_classification_by_hand():
     assert classification.macro_f1(truth, predicted) == pytest.approx(1.3 / 4, rel=1e-15)
 
 
-def test_classification_against_loops():
+def test_all_equal_plain_loops():
     rng = np.random.default_rng(2)
     for _ in range(200):
         n, classes = rng.integers(2, 12), int(rng.integers(2, 5))
@@ -56,7 +56,7 @@ def test_renaming_classes_changes_no_rate():
 
 
 @pytest.mark.parametrize("rate", [classification.balanced_accuracy, classification.macro_f1])
-def test_one_class_has_no_balance(rate):
+def test_a_single_class_is_refused(rate):
     with pytest.raises(
         ValueError, match=r"all 3 points are of class 4, for which .* has no meaning"
     ):
@@ -64,7 +64,7 @@ def test_one_class_has_no_balance(rate):
     assert classification.accuracy([4, 4, 4], [4, 4, 5]) == 2 / 3
 
 
-def test_labels_that_are_none_are_refused():
+def test_invalid_codes_are_refused():
     with pytest.raises(ValueError, match="truth is float64, but integer codes"):
         classification.accuracy([0.0, 1.0], [0, 1])
     with pytest.raises(ValueError, match="2 points have a truth, but 1 are predicted"):

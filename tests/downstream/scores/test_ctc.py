@@ -13,22 +13,22 @@ from augury.downstream.scores import ctc  # noqa: E402
 CLOSE = {"rtol": 0, "atol": 1e-10}
 
 
-def drawn(seed, *shape, scale=2.0, dtype=torch.float64):
+def draw_log_probs(seed, *shape, scale=2.0, dtype=torch.float64):
     """Log probabilities of frames of shape (…, symbols)."""
     rng = torch.Generator().manual_seed(seed)
     return (scale * torch.randn(shape, generator=rng, dtype=dtype)).log_softmax(-1)
 
 
-def with_zeros(seed, *shape):
+def draw_with_zeros(seed, *shape):
     """The same, with half of all symbols impossible, but the likeliest of each frame."""
-    log_probs = drawn(seed, *shape)
+    log_probs = draw_log_probs(seed, *shape)
     rng = torch.Generator().manual_seed(seed)
     zero = torch.rand(shape, generator=rng) < 0.5
     zero &= log_probs < log_probs.amax(-1, keepdim=True)
     return log_probs.masked_fill(zero, -math.inf).log_softmax(-1)
 
 
-def every(log_probs, blank=0):
+def all_outputs(log_probs, blank=0):
     """Output → probability, from all alignments of frames (frames, symbols)."""
     frames = log_probs.exp().tolist()
     terms = defaultdict(list)
@@ -36,10 +36,10 @@ def every(log_probs, blank=0):
         merged = [symbol for symbol, _ in itertools.groupby(alignment)]
         output = tuple(symbol for symbol in merged if symbol != blank)
         terms[output].append(math.prod(f[s] for f, s in zip(frames, alignment, strict=True)))
-    return {output: math.fsum(some) for output, some in terms.items()}
+    return {output: math.fsum(probabilities) for output, probabilities in terms.items()}
 
 
-def beginning(outputs, prefix):
+def prefix_probability(outputs, prefix):
     """Log probability of the outputs that begin with a prefix."""
     return log(math.fsum(p for o, p in outputs.items() if o[: len(prefix)] == prefix))
 
@@ -52,7 +52,7 @@ def whole(log_probs):
     return torch.full((len(log_probs),), log_probs.shape[1])
 
 
-def walked(scorer, hypothesis):
+def extend_to(scorer, hypothesis):
     """Scores (symbols,) of a scorer of one utterance after a hypothesis."""
     prefixes = scorer.empty()
     for symbol in hypothesis:
@@ -62,12 +62,14 @@ def walked(scorer, hypothesis):
 
 def search(log_probs, beam, blank=0):
     """{output: log probability} of one utterance (frames, symbols)."""
-    (found,) = ctc.prefix_beam_search(
+    (hypotheses,) = ctc.prefix_beam_search(
         log_probs[None], torch.tensor([len(log_probs)]), beam=beam, blank=blank
     )
-    assert [h.log_prob for h in found] == sorted((h.log_prob for h in found), reverse=True)
-    outputs = {tuple(h.symbols): h.log_prob for h in found}
-    assert len(outputs) == len(found)  # none twice
+    assert [h.log_prob for h in hypotheses] == sorted(
+        (h.log_prob for h in hypotheses), reverse=True
+    )
+    outputs = {tuple(h.symbols): h.log_prob for h in hypotheses}
+    assert len(outputs) == len(hypotheses)  # none twice
     return outputs
 
 
@@ -94,23 +96,23 @@ def test_two_frames_by_hand():
     log_probs = torch.tensor([0.6, 0.4], dtype=torch.float64).log().expand(1, 2, 2)
     lengths = torch.tensor([2])
     assert ctc.greedy_search(log_probs, lengths) == [[]]
-    (found,) = ctc.prefix_beam_search(log_probs, lengths, beam=2)
-    assert [h.symbols for h in found] == [[1], []]
+    (hypotheses,) = ctc.prefix_beam_search(log_probs, lengths, beam=2)
+    assert [h.symbols for h in hypotheses] == [[1], []]
     # Rounding of a few logarithms, here and below.
-    assert [math.exp(h.log_prob) for h in found] == pytest.approx([0.64, 0.36], rel=1e-14)
+    assert [math.exp(h.log_prob) for h in hypotheses] == pytest.approx([0.64, 0.36], rel=1e-14)
     scorer = ctc.PrefixScorer(log_probs, lengths, end=0)
-    assert walked(scorer, []).exp().tolist() == pytest.approx([0.36, 0.64], rel=1e-14)
-    assert walked(scorer, [1]).exp().tolist() == pytest.approx([0.64, 0], rel=1e-14)
+    assert extend_to(scorer, []).exp().tolist() == pytest.approx([0.36, 0.64], rel=1e-14)
+    assert extend_to(scorer, [1]).exp().tolist() == pytest.approx([0.64, 0], rel=1e-14)
 
 
 def test_empty_hypothesis_best():
     log_probs = torch.tensor([0.9, 0.1], dtype=torch.float64).log().expand(1, 3, 2)
-    (found,) = ctc.prefix_beam_search(log_probs, torch.tensor([3]), beam=1)
-    assert [h.symbols for h in found] == [[]]
-    assert math.exp(found[0].log_prob) == pytest.approx(0.729, rel=1e-14)
+    (hypotheses,) = ctc.prefix_beam_search(log_probs, torch.tensor([3]), beam=1)
+    assert [h.symbols for h in hypotheses] == [[]]
+    assert math.exp(hypotheses[0].log_prob) == pytest.approx(0.729, rel=1e-14)
 
 
-def test_repeated_symbols_take_a_blank_between():
+def test_repeated_symbols_need_a_blank_between():
     # a, blank, a: certain. Without the blank it is one a.
     for best, output in (([1, 0, 1], [1, 1]), ([1, 1, 1], [1])):
         log_probs = torch.nn.functional.one_hot(torch.tensor([best]), 3).double().log()
@@ -118,36 +120,36 @@ def test_repeated_symbols_take_a_blank_between():
         assert ctc.greedy_search(log_probs, lengths) == [output]
         assert ctc.prefix_beam_search(log_probs, lengths) == [[ctc.Hypothesis(output, 0.0)]]
         scorer = ctc.PrefixScorer(log_probs, lengths, end=0)
-        assert walked(scorer, output).tolist() == [0, -math.inf, -math.inf]
+        assert extend_to(scorer, output).tolist() == [0, -math.inf, -math.inf]
 
 
 # ------------------------------------------------------------------------------- oracles
 
 
 @pytest.mark.parametrize(("frames", "symbols", "blank"), TINY)
-@pytest.mark.parametrize("draw", [drawn, with_zeros])
-def test_wide_search_finds_everything(frames, symbols, blank, draw):
+@pytest.mark.parametrize("draw", [draw_log_probs, draw_with_zeros])
+def test_wide_search_is_exact(frames, symbols, blank, draw):
     for seed in range(3):
         log_probs = draw(seed, frames, symbols)
-        expected = {o: math.log(p) for o, p in every(log_probs, blank).items() if p}
-        found = search(log_probs, 2 * symbols**frames, blank)  # with places left over
-        assert found.keys() == expected.keys()
+        expected = {o: math.log(p) for o, p in all_outputs(log_probs, blank).items() if p}
+        outputs = search(log_probs, 2 * symbols**frames, blank)  # with places left over
+        assert outputs.keys() == expected.keys()
         for output, log_prob in expected.items():
-            assert found[output] == pytest.approx(log_prob, rel=0, abs=CLOSE["atol"])
+            assert outputs[output] == pytest.approx(log_prob, rel=0, abs=CLOSE["atol"])
 
 
 @pytest.mark.parametrize(("frames", "symbols", "blank"), TINY)
-@pytest.mark.parametrize("draw", [drawn, with_zeros])
+@pytest.mark.parametrize("draw", [draw_log_probs, draw_with_zeros])
 def test_scores_of_every_hypothesis(frames, symbols, blank, draw):
     log_probs = draw(7, frames, symbols)
-    outputs = every(log_probs, blank)
+    outputs = all_outputs(log_probs, blank)
     scorer = ctc.PrefixScorer(log_probs[None], torch.tensor([frames]), blank=blank, end=blank)
     letters = [s for s in range(symbols) if s != blank]
     prefixes, hypotheses = scorer.empty(), [()]
     for _ in range(frames + 2):  # on to hypotheses that no utterance as short can hold
         expected = [
             [
-                log(outputs.get(h, 0)) if s == blank else beginning(outputs, (*h, s))
+                log(outputs.get(h, 0)) if s == blank else prefix_probability(outputs, (*h, s))
                 for s in range(symbols)
             ]
             for h in hypotheses
@@ -162,7 +164,7 @@ def test_scores_of_every_hypothesis(frames, symbols, blank, draw):
 
 
 def test_against_ctc_loss():
-    log_probs = drawn(3, 4, 30, 6)
+    log_probs = draw_log_probs(3, 4, 30, 6)
     lengths = torch.tensor([30, 21, 12, 6])
     targets = [[1, 2, 3, 4, 5], [2, 2, 2], [5, 5, 1, 1, 5, 3], [4]]
     sizes = torch.tensor([len(t) for t in targets])
@@ -176,14 +178,14 @@ def test_against_ctc_loss():
     # Sums over 30 frames, of logarithms below 100.
     for x, n, target, expected in zip(log_probs, lengths, targets, loss, strict=True):
         scorer = ctc.PrefixScorer(x[None], n[None], end=0)
-        assert float(walked(scorer, target)[0]) == pytest.approx(-float(expected), rel=1e-12)
+        assert float(extend_to(scorer, target)[0]) == pytest.approx(-float(expected), rel=1e-12)
 
 
 def test_search_against_ctc_loss():
     # What a beam that is wide for its utterance finds has all its alignments.
-    log_probs = drawn(4, 1, 12, 3, scale=4.0)
-    (found,) = ctc.prefix_beam_search(log_probs, torch.tensor([12]), beam=800)
-    best = found[0]
+    log_probs = draw_log_probs(4, 1, 12, 3, scale=4.0)
+    (hypotheses,) = ctc.prefix_beam_search(log_probs, torch.tensor([12]), beam=800)
+    best = hypotheses[0]
     loss = torch.nn.functional.ctc_loss(
         log_probs.transpose(0, 1),
         torch.tensor([best.symbols]),
@@ -197,40 +199,40 @@ def test_search_against_ctc_loss():
 
 def plain_search(log_probs, beam):
     """Hannun's search over a dict of prefixes, in probabilities: slow and short."""
-    kept = {(): (1.0, 0.0)}
+    prefixes = {(): (1.0, 0.0)}
     for frame in log_probs.exp().tolist():
         following = defaultdict(lambda: [0.0, 0.0])
-        for prefix, (blank, symbol) in kept.items():
+        for prefix, (blank, symbol) in prefixes.items():
             following[prefix][0] += (blank + symbol) * frame[0]
             if prefix:
                 following[prefix][1] += symbol * frame[prefix[-1]]
             for s, p in enumerate(frame[1:], 1):
                 following[(*prefix, s)][1] += p * (blank + symbol * (prefix[-1:] != (s,)))
         best = sorted(following.items(), key=lambda item: -sum(item[1]))[:beam]
-        kept = {prefix: (b, s) for prefix, (b, s) in best if b + s}
-    return {prefix: math.log(b + s) for prefix, (b, s) in kept.items()}
+        prefixes = {prefix: (b, s) for prefix, (b, s) in best if b + s}
+    return {prefix: math.log(b + s) for prefix, (b, s) in prefixes.items()}
 
 
 @pytest.mark.parametrize("beam", [1, 2, 3, 5, 8, 16])
-@pytest.mark.parametrize("draw", [drawn, with_zeros])
-def test_narrow_search_against_a_dict(beam, draw):
+@pytest.mark.parametrize("draw", [draw_log_probs, draw_with_zeros])
+def test_narrow_search_equals_one_in_dicts(beam, draw):
     # Prefixes leave the beam and come back while longer ones stay: here they have to be recognised.
     # With two symbols and few frames there are fewer prefixes than places for a while.
     for seed, shape in itertools.product(range(6), [(25, 3), (25, 4), (25, 6), (8, 2)]):
         log_probs = draw(seed, *shape)
-        expected, found = plain_search(log_probs, beam), search(log_probs, beam)
-        assert found.keys() == expected.keys()
+        expected, outputs = plain_search(log_probs, beam), search(log_probs, beam)
+        assert outputs.keys() == expected.keys()
         for prefix, log_prob in expected.items():
-            assert found[prefix] == pytest.approx(log_prob, rel=1e-12)  # 25 frames' rounding
+            assert outputs[prefix] == pytest.approx(log_prob, rel=1e-12)  # 25 frames' rounding
 
 
 # ---------------------------------------------------------------------------------- laws
 
 
-def test_narrow_beam_never_better():
+def test_a_narrow_beam_is_never_better():
     for seed in range(20):
-        log_probs = drawn(seed, 5, 4, scale=1.0)
-        exact = every(log_probs)
+        log_probs = draw_log_probs(seed, 5, 4, scale=1.0)
+        exact = all_outputs(log_probs)
         best = math.log(max(exact.values()))
         for beam in (1, 2, 3, 8):
             for output, log_prob in search(log_probs, beam).items():
@@ -239,9 +241,9 @@ def test_narrow_beam_never_better():
                 assert log_prob <= best + CLOSE["atol"]
 
 
-def test_scores_share_out_their_prefix():
+def test_scores_sum_to_that_of_their_prefix():
     """What begins with a hypothesis is the hypothesis or goes on with one of the symbols."""
-    log_probs = drawn(5, 1, 40, 8)
+    log_probs = draw_log_probs(5, 1, 40, 8)
     scorer = ctc.PrefixScorer(log_probs, whole(log_probs), end=0)
     prefixes, expected = scorer.empty(), 0.0
     for symbol in (3, 3, 1, 7, 7, 7, 2):
@@ -256,25 +258,25 @@ LENGTHS = torch.tensor([20, 1, 13, 0, 6])
 
 
 def test_batched_equals_one_by_one():
-    log_probs = drawn(6, 5, 20, 5)
+    log_probs = draw_log_probs(6, 5, 20, 5)
     for x, n in zip(log_probs, LENGTHS, strict=True):
         x[n:] = math.nan  # frames beyond may hold anything
     greedy = ctc.greedy_search(log_probs, LENGTHS)
-    found = ctc.prefix_beam_search(log_probs, LENGTHS, beam=4)
-    assert (greedy[3], found[3]) == ([], [ctc.Hypothesis([], 0.0)])  # of no frames
+    hypotheses = ctc.prefix_beam_search(log_probs, LENGTHS, beam=4)
+    assert (greedy[3], hypotheses[3]) == ([], [ctc.Hypothesis([], 0.0)])  # of no frames
     for i, n in enumerate(LENGTHS):
         alone = log_probs[i : i + 1, :n], LENGTHS[i : i + 1]
         assert ctc.greedy_search(*alone) == [greedy[i]]
         (expected,) = ctc.prefix_beam_search(*alone, beam=4)
-        assert [h.symbols for h in found[i]] == [h.symbols for h in expected]
+        assert [h.symbols for h in hypotheses[i]] == [h.symbols for h in expected]
         # log and exp round differently where they are vectorised, and where a few are left over.
-        assert [h.log_prob for h in found[i]] == pytest.approx(
+        assert [h.log_prob for h in hypotheses[i]] == pytest.approx(
             [h.log_prob for h in expected], rel=1e-12
         )
 
 
 def test_batched_scores_equal_one_by_one():
-    log_probs = drawn(8, 5, 20, 5)
+    log_probs = draw_log_probs(8, 5, 20, 5)
     for x, n in zip(log_probs, LENGTHS, strict=True):
         x[n:] = math.nan
     rng = torch.Generator().manual_seed(0)
@@ -294,13 +296,13 @@ def test_batched_scores_equal_one_by_one():
 
     together = list(scores(slice(None)))
     for i in range(5):
-        for expected, found in zip(scores(slice(i, i + 1)), together, strict=True):
+        for expected, batched in zip(scores(slice(i, i + 1)), together, strict=True):
             # As above, and sums of more or fewer zeros are taken in another order.
-            torch.testing.assert_close(found[i : i + 1], expected, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(batched[i : i + 1], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_single_precision():
-    log_probs = drawn(9, 2, 300, 30, scale=4.0, dtype=torch.float32)
+    log_probs = draw_log_probs(9, 2, 300, 30, scale=4.0, dtype=torch.float32)
     lengths = torch.tensor([300, 150])
     for narrow, wide in zip(
         ctc.prefix_beam_search(log_probs, lengths),
@@ -315,27 +317,27 @@ def test_single_precision():
 
 
 def test_one_frame():
-    log_probs = drawn(10, 1, 1, 4)
-    found = search(log_probs[0], 9)
-    assert found.keys() == {(), (1,), (2,), (3,)}
+    log_probs = draw_log_probs(10, 1, 1, 4)
+    outputs = search(log_probs[0], 9)
+    assert outputs.keys() == {(), (1,), (2,), (3,)}
     scorer = ctc.PrefixScorer(log_probs, torch.tensor([1]), end=0)
-    torch.testing.assert_close(walked(scorer, []), log_probs[0, 0], **CLOSE)
+    torch.testing.assert_close(extend_to(scorer, []), log_probs[0, 0], **CLOSE)
 
 
 def test_hypothesis_longer_than_its_utterance():
-    log_probs = drawn(11, 1, 3, 4)
+    log_probs = draw_log_probs(11, 1, 3, 4)
     scorer = ctc.PrefixScorer(log_probs, torch.tensor([2]), end=3)
-    assert walked(scorer, [1, 2]).isneginf().tolist() == [True, True, True, False]
-    assert walked(scorer, [1, 1]).isneginf().all()  # takes three frames
-    assert walked(scorer, [1, 2, 1]).isneginf().all()
-    assert walked(scorer, [1, 2, 1, 1]).isneginf().all()
+    assert extend_to(scorer, [1, 2]).isneginf().tolist() == [True, True, True, False]
+    assert extend_to(scorer, [1, 1]).isneginf().all()  # takes three frames
+    assert extend_to(scorer, [1, 2, 1]).isneginf().all()
+    assert extend_to(scorer, [1, 2, 1, 1]).isneginf().all()
 
 
 def test_nothing_follows_the_end():
-    log_probs = drawn(12, 1, 6, 4)
+    log_probs = draw_log_probs(12, 1, 6, 4)
     scorer = ctc.PrefixScorer(log_probs, torch.tensor([6]), end=3)
     for hypothesis in ([3], [1, 3], [1, 0], [1, 3, 2], [0, 0]):
-        assert walked(scorer, hypothesis).isneginf().all()
+        assert extend_to(scorer, hypothesis).isneginf().all()
 
 
 def test_all_impossible():
@@ -343,28 +345,28 @@ def test_all_impossible():
     lengths = torch.tensor([3])
     assert ctc.prefix_beam_search(log_probs, lengths) == [[]]
     scorer = ctc.PrefixScorer(log_probs, lengths, end=0)
-    assert walked(scorer, []).isneginf().all()
-    assert walked(scorer, [1, 1]).isneginf().all()
+    assert extend_to(scorer, []).isneginf().all()
+    assert extend_to(scorer, [1, 1]).isneginf().all()
 
 
-def test_symbols_that_fit_where_the_hypothesis_hardly_does():
+def test_scores_of_very_different_scale():
     """A prefix of probability e^-3000, where a shared scale would have lost it."""
     log_probs = torch.full((1, 4, 3), -math.inf, dtype=torch.float64)
     log_probs[0, :, 1] = torch.tensor([0.0, -1000, -1000, -1000])
     log_probs[0, 3, 2] = -1000.0  # only after three frames of 1
     scorer = ctc.PrefixScorer(log_probs, torch.tensor([4]), end=0)
-    assert walked(scorer, [1]).tolist() == [-3000, -math.inf, -3000]
+    assert extend_to(scorer, [1]).tolist() == [-3000, -math.inf, -3000]
 
 
 def test_gradients_are_not_kept():
-    log_probs = drawn(13, 1, 4, 3).requires_grad_()
+    log_probs = draw_log_probs(13, 1, 4, 3).requires_grad_()
     scorer = ctc.PrefixScorer(log_probs, torch.tensor([4]), end=0)
-    assert not walked(scorer, [1]).requires_grad
+    assert not extend_to(scorer, [1]).requires_grad
     assert ctc.prefix_beam_search(log_probs, torch.tensor([4]))
 
 
 def test_errors():
-    log_probs = drawn(14, 2, 4, 3)
+    log_probs = draw_log_probs(14, 2, 4, 3)
     with pytest.raises(ValueError, match=r"lengths has shape \(1,\), but there are 2 utterances"):
         ctc.greedy_search(log_probs, torch.tensor([4]))
     with pytest.raises(ValueError, match="2 to 5 frames, but there are 4"):

@@ -55,7 +55,7 @@ def test_det_by_hand():
 # ------------------------------------------------------------------------------- oracles
 
 
-def drawn(rng):
+def draw_scores(rng):
     """A few trials, of few values so that many tie, or of many."""
     a, b = rng.integers(1, 9, 2)
     values = rng.integers(0, rng.choice([1, 3, 6, 50]), a + b, endpoint=True) + 0.0
@@ -65,7 +65,7 @@ def drawn(rng):
 def test_against_every_threshold():
     rng = np.random.default_rng(0)
     for _ in range(500):
-        targets, nontargets = drawn(rng)
+        targets, nontargets = draw_scores(rng)
         rate, threshold = oracles_metrics.eer(targets.tolist(), nontargets.tolist())
         assert metrics.eer(targets, nontargets) == EqualError(float(rate), threshold)
         p, miss, alarm = rng.uniform(0.01, 0.99), *rng.uniform(0.1, 10, 2)
@@ -76,10 +76,10 @@ def test_against_every_threshold():
         assert dcf == pytest.approx(expected, rel=1e-14)  # a handful of roundings
 
 
-def test_det_loses_nothing_and_holds_only_corners():
+def test_det_has_all_corners_and_nothing_else():
     rng = np.random.default_rng(1)
     for _ in range(300):
-        targets, nontargets = drawn(rng)
+        targets, nontargets = draw_scores(rng)
         alarms, misses = metrics.det(targets, nontargets)
         curve = [(float(f), float(m)) for _, m, f in oracles_metrics.points(targets, nontargets)]
         corners = list(zip(alarms, misses, strict=True))
@@ -97,7 +97,7 @@ def test_det_loses_nothing_and_holds_only_corners():
 # ---------------------------------------------------------------------------------- laws
 
 
-def test_verification_knows_only_the_order_of_scores():
+def test_rates_depend_on_the_order_of_scores_only():
     rng = np.random.default_rng(3)
     targets, nontargets = rng.standard_normal(300) + 1, rng.standard_normal(500)
     as_is = metrics.eer(targets, nontargets)
@@ -109,10 +109,10 @@ def test_verification_knows_only_the_order_of_scores():
     assert metrics.min_dcf(*permuted) == metrics.min_dcf(targets, nontargets)
 
 
-def test_negated_scores_swap_the_roles_and_turn_the_rate_around():
+def test_negated_scores_swap_the_kinds_or_give_one_minus_the_rate():
     rng = np.random.default_rng(4)
     for _ in range(200):
-        targets, nontargets = drawn(rng)
+        targets, nontargets = draw_scores(rng)
         rate = metrics.eer(targets, nontargets).rate
         assert metrics.eer(-nontargets, -targets).rate == rate
         assert metrics.eer(-targets, -nontargets).rate == pytest.approx(1 - rate, abs=1e-15)
@@ -125,26 +125,26 @@ def test_negated_scores_swap_the_roles_and_turn_the_rate_around():
         )
 
 
-def test_min_dcf_is_never_worse_than_deciding_unheard():
+def test_min_dcf_is_between_0_and_1():
     rng = np.random.default_rng(5)
     for _ in range(300):
         p, costs = rng.uniform(0.001, 0.999), rng.uniform(0.1, 10, 2)
-        found = metrics.min_dcf(
-            *drawn(rng), p_target=p, cost_miss=costs[0], cost_false_alarm=costs[1]
+        cost = metrics.min_dcf(
+            *draw_scores(rng), p_target=p, cost_miss=costs[0], cost_false_alarm=costs[1]
         )
-        assert 0 <= found <= 1
+        assert 0 <= cost <= 1
 
 
 def test_the_threshold_gives_the_rate():
     rng = np.random.default_rng(6)
     targets, nontargets = rng.standard_normal(1000) + 2, rng.standard_normal(1500)
-    found = metrics.eer(targets, nontargets)
+    result = metrics.eer(targets, nontargets)
     # No ties: one trial more or less is all between the rates there and the crossing.
-    assert (targets < found.threshold).mean() == pytest.approx(found.rate, abs=1 / 1000)
-    assert (nontargets >= found.threshold).mean() == pytest.approx(found.rate, abs=1 / 1500)
+    assert (targets < result.threshold).mean() == pytest.approx(result.rate, abs=1 / 1000)
+    assert (nontargets >= result.threshold).mean() == pytest.approx(result.rate, abs=1 / 1500)
 
 
-def test_of_two_normals_the_eer_is_known():
+def test_eer_of_two_normal_distributions():
     rng = np.random.default_rng(7)
     targets, nontargets = rng.standard_normal(200_000) + 2, rng.standard_normal(200_000)
     # Φ(−1); its standard error is sqrt(.1587 · .8413 / 200,000 / 2) = .0006: four of them.
@@ -166,47 +166,47 @@ def trials(speakers, utterances, rng):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_replicate_is_the_eer_of_trials_copied_out(seed):
+def test_a_replicate_is_the_eer_of_repeated_trials(seed):
     scores, is_target, enrol, test = trials(5, 3, np.random.default_rng(0))
     scores = scores.round(1)  # some tie
-    found = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=1, seed=seed)
+    interval = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=1, seed=seed)
     copies = np.random.default_rng(seed).multinomial(5, np.full(5, 1 / 5))
     people = [(s, copy) for s in range(5) for copy in range(copies[s])]
     targets, nontargets = [], []
     for (s, i), (t, j) in itertools.product(people, people):
-        of = scores[(enrol == s) & (test == t)]
+        between = scores[(enrol == s) & (test == t)]
         if (s, i) == (t, j):
-            targets.extend(of)
+            targets.extend(between)
         elif s != t:  # between two copies of one there is no trial
-            nontargets.extend(of)
+            nontargets.extend(between)
     rate, _ = oracles_metrics.eer(targets, nontargets)
-    assert found.low == found.high == float(rate)
-    assert found.rate == metrics.eer(scores[is_target], scores[~is_target]).rate
+    assert interval.low == interval.high == float(rate)
+    assert interval.rate == metrics.eer(scores[is_target], scores[~is_target]).rate
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
+def test_intervals_have_their_nominal_coverage():
     """Not so those of as many independent trials."""
     rng = np.random.default_rng(1)
     truth = np.mean(
         [metrics.eer(s[y], s[~y]).rate for s, y, *_ in (trials(15, 10, rng) for _ in range(300))]
     )
-    held, naive = 0, 0
+    covered, naive = 0, 0
     for _ in range(60):
         scores, is_target, enrol, test = trials(15, 10, rng)
-        found = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=200, seed=0)
-        held += found.low <= truth <= found.high
+        interval = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=200, seed=0)
+        covered += interval.low <= truth <= interval.high
         deviation = math.sqrt(truth * (1 - truth) / is_target.sum())
-        naive += abs(found.rate - truth) < 1.96 * deviation
+        naive += abs(interval.rate - truth) < 1.96 * deviation
     # Of 60 at 95 %: below 52 in less than 1 % of draws. Measured on 150, 95 % and 69 %.
-    assert held >= 52
+    assert covered >= 52
     assert naive < 52
 
 
-def test_bootstrap_says_the_same_for_the_same_seed_any_names_and_any_order():
+def test_bootstrap_is_invariant_under_names_and_order():
     rng = np.random.default_rng(2)
     scores, is_target, enrol, test = trials(8, 3, rng)
-    found = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=50, seed=1)
-    assert 0 <= found.low <= found.rate <= found.high <= 1
+    interval = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=50, seed=1)
+    assert 0 <= interval.low <= interval.rate <= interval.high <= 1
     names = np.array(["ada", "bea", "cy", "dee", "eve", "fay", "gus", "hal"])
     order = rng.permutation(len(scores))
     again = metrics.bootstrap_eer(
@@ -217,36 +217,36 @@ def test_bootstrap_says_the_same_for_the_same_seed_any_names_and_any_order():
         replicates=50,
         seed=1,
     )
-    assert again == found
+    assert again == interval
     other = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=50, seed=2)
-    assert (other.low, other.high) != (found.low, found.high)
+    assert (other.low, other.high) != (interval.low, interval.high)
 
 
 def test_the_interval_is_the_middle_share_of_the_replicates():
     scores, is_target, enrol, test = trials(8, 3, np.random.default_rng(2))
     rng, rates = np.random.default_rng(5), []
     for _ in range(101):
-        drawn = rng.multinomial(8, np.full(8, 1 / 8))
-        copies = np.where(is_target, drawn[enrol], drawn[enrol] * drawn[test])
+        times = rng.multinomial(8, np.full(8, 1 / 8))
+        copies = np.where(is_target, times[enrol], times[enrol] * times[test])
         of_targets, of_others = (np.repeat(scores[m], copies[m]) for m in (is_target, ~is_target))
         rates.append(metrics.eer(of_targets, of_others).rate)
-    found = metrics.bootstrap_eer(
+    interval = metrics.bootstrap_eer(
         scores, is_target, enrol, test, replicates=101, seed=5, level=0.8
     )  # fmt: skip
-    assert (found.low, found.high) == pytest.approx(np.quantile(rates, [0.1, 0.9]))
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(rates, [0.1, 0.9]))
 
 
 def test_replicates_without_trials_of_both_kinds_are_counted():
     scores, is_target, enrol, test = trials(2, 3, np.random.default_rng(3))
-    found = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=400, seed=0)
+    interval = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=400, seed=0)
     # Both draws of one speaker in half of them: no nontargets. Four standard errors of 10.
-    assert abs(found.undefined - 200) < 40
+    assert abs(interval.undefined - 200) < 40
 
 
 # ----------------------------------------------------------------------------- odd cases
 
 
-def test_infinite_scores_are_in_order():
+def test_infinite_scores_are_allowed():
     inf = float("inf")
     assert metrics.eer([1, inf], [-inf, 0]).rate == 0
     assert metrics.eer([-inf, inf], [-inf, inf]).rate == 0.5
@@ -254,7 +254,7 @@ def test_infinite_scores_are_in_order():
 
 
 @pytest.mark.parametrize("rate", [metrics.eer, metrics.min_dcf, metrics.det])
-def test_scores_that_are_none_are_refused(rate):
+def test_invalid_scores_are_refused(rate):
     with pytest.raises(ValueError, match=r"nontargets: 1 of 2 are NaN; leave those trials out"):
         rate([1.0], [0.0, np.nan])
     with pytest.raises(ValueError, match="targets: there are none"):
@@ -263,7 +263,7 @@ def test_scores_that_are_none_are_refused(rate):
         rate([[1.0]], [0.0])
 
 
-def test_costs_that_are_none_are_refused():
+def test_invalid_costs_are_refused():
     for p_target in (0, 1):
         with pytest.raises(ValueError, match=f"p_target is {p_target}, but it is a probability"):
             metrics.min_dcf([1], [0], p_target=p_target)
@@ -298,7 +298,7 @@ def test_trial_lists_that_contradict_themselves_are_refused():
 # ------------------------------------------------------------------------- rates of whole groups
 
 
-def test_interval_of_a_rate_holds_it_and_shrinks():
+def test_interval_of_a_rate_contains_it_and_shrinks():
     rng = np.random.default_rng(0)
     wide = None
     for groups in (10, 160):
@@ -310,18 +310,18 @@ def test_interval_of_a_rate_holds_it_and_shrinks():
         wide = high - low
 
 
-def test_interval_of_a_rate_as_a_plain_loop():
-    errors, of, group = [1, 0, 2, 5], [4, 3, 5, 9], ["a", "b", "a", "c"]
-    drawn = np.random.default_rng(3).multinomial(3, np.full(3, 1 / 3), 200)
+def test_interval_of_a_rate_equals_a_plain_loop():
+    errors, counts, group = [1, 0, 2, 5], [4, 3, 5, 9], ["a", "b", "a", "c"]
+    times = np.random.default_rng(3).multinomial(3, np.full(3, 1 / 3), 200)
     rates = []
-    for a, b, c in drawn:
+    for a, b, c in times:
         rates.append((3 * a + 0 * b + 5 * c) / (9 * a + 3 * b + 9 * c))
     expected = np.quantile(rates, [0.05, 0.95])
-    found = metrics.bootstrap_rate(errors, of, group, replicates=200, seed=3, level=0.9)
-    assert found == pytest.approx(expected)
+    interval = metrics.bootstrap_rate(errors, counts, group, replicates=200, seed=3, level=0.9)
+    assert interval == pytest.approx(expected)
 
 
-def test_interval_of_a_rate_of_nothing():
+def test_interval_of_a_rate_without_tokens_is_refused():
     assert metrics.bootstrap_rate([1, 1], [2, 2], ["a", "b"], seed=0) == (0.5, 0.5)
     with pytest.raises(ValueError, match="no group has any token"):
         metrics.bootstrap_rate([0], [0], ["a"], seed=0)

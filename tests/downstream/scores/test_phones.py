@@ -63,7 +63,7 @@ def test_each_of_the_61_is_in_the_table_once():
 
 
 @pytest.mark.parametrize(("to", "renamed"), [(48, RENAMED_48), (39, RENAMED_39)])
-def test_as_published(to, renamed):
+def test_folding_as_published(to, renamed):
     expected = [renamed.get(phone, phone) for phone in TIMIT if phone != "q"]
     assert fold(TIMIT, to=to) == expected
     assert len(set(expected)) == to
@@ -92,7 +92,7 @@ def test_folding_again_changes_nothing(first, merge):
     assert fold(once, merge_silences=merge) == fold(TIMIT, merge_silences=merge)
 
 
-def test_silences_in_a_row_are_one_only_if_asked_for():
+def test_silences_are_merged_only_if_asked_for():
     phones = ["h#", "q", "h#", "tcl", "t", "tcl", "pau", "epi", "q", "q"]
     assert fold(phones) == ["sil", "sil", "sil", "t", "sil", "sil", "sil"]
     assert fold(phones, merge_silences=True) == ["sil", "t", "sil"]
@@ -100,18 +100,18 @@ def test_silences_in_a_row_are_one_only_if_asked_for():
     assert fold(["s", "s", "pau"], merge_silences=True) == ["s", "s", "sil"]
 
 
-def test_arpabet_loses_its_stress_and_case():
+def test_arpabet_without_stress_and_case():
     assert arpabet("HH AH0 L OW1\tSIL  ao2 AX-H\n") == ["hh", "ah", "l", "ow", "sil", "ao", "ax-h"]
     assert arpabet("") == []
     assert len(set(arpabet(CMU))) == 39
     assert set(fold(arpabet(CMU))) == set(fold(TIMIT)) - {"dx", "sil"}
 
 
-def test_nothing_and_only_q_are_nothing():
+def test_no_phones_and_only_q_give_no_phones():
     assert fold([]) == fold(["q"]) == []
 
 
-def test_unknown_phones_are_named():
+def test_unknown_phones_are_refused():
     with pytest.raises(ValueError, match=r"'AH0' is none of TIMIT's 61 phones.* by arpabet\(\)"):
         fold(["aa", "AH0"])
     with pytest.raises(ValueError, match=r"'\+nsn\+' is none .* leave it out or rename it"):

@@ -15,12 +15,12 @@ def model(dims, seed=0):
     return Plda(rng.standard_normal(dims), a @ a.T / dims, b @ b.T / dims)
 
 
-def drawn(of, counts, seed=0):
+def draw_vectors(plda, counts, seed=0):
     """Vectors of the model, `counts` of each speaker."""
     rng = np.random.default_rng(seed)
-    y = rng.multivariate_normal(of.mean, of.B, len(counts))
+    y = rng.multivariate_normal(plda.mean, plda.B, len(counts))
     speaker = np.repeat(np.arange(len(counts)), counts)
-    noise = rng.multivariate_normal(np.zeros(len(of.W)), of.W, len(speaker))
+    noise = rng.multivariate_normal(np.zeros(len(plda.W)), plda.W, len(speaker))
     return y[speaker] + noise, speaker
 
 
@@ -31,11 +31,11 @@ def five_of_many():
     return Plda(np.zeros(120), mixed.T @ B @ mixed, mixed.T @ mixed)
 
 
-def joint(of, x):
+def joint_log_density(plda, x):
     """Log density of the vectors (n, dims) of one speaker, as one stacked Gaussian."""
     n = len(x)
-    covariance = np.kron(np.ones((n, n)), of.B) + block_diag(*[of.W] * n)
-    return multivariate_normal(np.tile(of.mean, n), covariance).logpdf(x.ravel())
+    covariance = np.kron(np.ones((n, n)), plda.B) + block_diag(*[plda.W] * n)
+    return multivariate_normal(np.tile(plda.mean, n), covariance).logpdf(x.ravel())
 
 
 # ------------------------------------------------------------------------- length, cosines
@@ -64,23 +64,23 @@ def test_lda_by_hand():
 
 
 def test_lda_of_two_speakers_is_fishers_discriminant():
-    x, speaker = drawn(model(5), [40, 25])
+    x, speaker = draw_vectors(model(5), [40, 25])
     matrix, _ = plda.lda(x, speaker, dims=1)
-    one, two = x[speaker == 0], x[speaker == 1]
-    within = 40 * np.cov(one.T, bias=True) + 25 * np.cov(two.T, bias=True)
-    expected = np.linalg.solve(within, one.mean(axis=0) - two.mean(axis=0))
+    first, second = x[speaker == 0], x[speaker == 1]
+    within = 40 * np.cov(first.T, bias=True) + 25 * np.cov(second.T, bias=True)
+    expected = np.linalg.solve(within, first.mean(axis=0) - second.mean(axis=0))
     expected *= np.linalg.norm(matrix) / np.linalg.norm(expected)
     # Two solutions of systems with a condition number of 26.
     assert np.allclose(np.abs(matrix[:, 0]), np.abs(expected), rtol=1e-11)
 
 
-def test_lda_maximises_the_ratio_with_unit_spread_within():
-    x, speaker = drawn(model(6), [5, 9, 3, 8, 6])
+def test_lda_maximises_the_ratio_with_unit_variance_within():
+    x, speaker = draw_vectors(model(6), [5, 9, 3, 8, 6])
     matrix, mean = plda.lda(x, speaker, dims=4)
 
     def spreads(projected):
-        of = [projected[speaker == s] for s in range(5)]
-        within = sum(len(p) * np.cov(p.T, bias=True) for p in of) / len(x)
+        by_speaker = [projected[speaker == s] for s in range(5)]
+        within = sum(len(p) * np.cov(p.T, bias=True) for p in by_speaker) / len(x)
         return within, np.cov(projected.T, bias=True) - within
 
     within, between = spreads((x - mean) @ matrix)
@@ -93,8 +93,8 @@ def test_lda_maximises_the_ratio_with_unit_spread_within():
         assert other[0, 0] / within[0, 0] <= between[0, 0]
 
 
-def test_lda_projects_the_same_from_any_affine_map_of_the_space():
-    x, speaker = drawn(model(5), [6, 4, 9, 7])
+def test_lda_is_invariant_under_affine_maps():
+    x, speaker = draw_vectors(model(5), [6, 4, 9, 7])
     matrix, mean = plda.lda(x, speaker, dims=3)
     map_ = np.random.default_rng(1).standard_normal((5, 5))
     mapped = x @ map_ * 1e6 + 30
@@ -103,8 +103,8 @@ def test_lda_projects_the_same_from_any_affine_map_of_the_space():
     assert np.allclose(np.abs((mapped - centre) @ other), np.abs((x - mean) @ matrix), atol=1e-10)
 
 
-def test_lda_depends_neither_on_order_nor_on_names():
-    x, speaker = drawn(model(4), [6, 4, 9])
+def test_lda_is_invariant_under_order_and_names():
+    x, speaker = draw_vectors(model(4), [6, 4, 9])
     matrix, _ = plda.lda(x, speaker, dims=2)
     order = np.random.default_rng(0).permutation(len(x))
     other, _ = plda.lda(x[order], np.array(["c", "a", "b"])[speaker[order]], dims=2)
@@ -112,11 +112,11 @@ def test_lda_depends_neither_on_order_nor_on_names():
     assert (matrix[np.abs(matrix * x.std(axis=0)[:, None]).argmax(axis=0), [0, 1]] > 0).all()
 
 
-def test_lda_of_fewer_vectors_than_features_still_separates_new_ones():
+def test_lda_of_fewer_vectors_than_features_separates_new_vectors():
     truth = five_of_many()
-    x, speaker = drawn(truth, [5] * 20)  # 80 degrees of freedom within
+    x, speaker = draw_vectors(truth, [5] * 20)  # 80 degrees of freedom within
     matrix, mean = plda.lda(x, speaker, dims=5)
-    new, who = drawn(truth, [20] * 20, seed=1)
+    new, who = draw_vectors(truth, [20] * 20, seed=1)
 
     def ratio(p):
         means = np.stack([p[who == s].mean(axis=0) for s in range(20)])
@@ -127,7 +127,7 @@ def test_lda_of_fewer_vectors_than_features_still_separates_new_ones():
     assert ratio(new) < 0.3
 
 
-def test_the_share_shrunk_is_ledoit_and_wolfs():
+def test_shrinkage_equals_ledoit_and_wolf():
     residual = np.random.default_rng(0).standard_normal((7, 10)) * np.arange(1, 11)
     S = residual.T @ residual / 7
     even = np.trace(S) / 10 * np.eye(10)
@@ -139,8 +139,8 @@ def test_the_share_shrunk_is_ledoit_and_wolfs():
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e9 + 0.1])
-def test_lda_gives_a_constant_feature_no_weight(constant):
-    x, speaker = drawn(model(4), [6, 4, 9])
+def test_a_constant_feature_has_weight_zero_in_lda(constant):
+    x, speaker = draw_vectors(model(4), [6, 4, 9])
     matrix, _ = plda.lda(x, speaker, dims=2)
     other, mean = plda.lda(np.insert(x, 2, constant, axis=1), speaker, dims=2)
     assert np.allclose(other, np.insert(matrix, 2, 0, axis=0), rtol=1e-12)  # but for summation
@@ -148,19 +148,19 @@ def test_lda_gives_a_constant_feature_no_weight(constant):
 
 
 def test_lda_of_collinear_and_of_tiny_features_is_finite():
-    x, speaker = drawn(model(4), [6, 4, 9])
+    x, speaker = draw_vectors(model(4), [6, 4, 9])
     for odd in (np.c_[x, x[:, 0]], np.c_[x, speaker], np.c_[x, 1e-200 * x[:, :1]]):
         matrix, mean = plda.lda(odd, speaker, dims=2)
         assert np.isfinite((odd - mean) @ matrix).all()
 
 
-def test_lda_of_speakers_whose_vectors_all_differ_alike():
+def test_lda_of_equal_residuals_is_finite():
     x = np.array([[0, 1], [0, -1], [3, 1], [3, -1.0]])  # one direction within, another between
     matrix, _ = plda.lda(x, [0, 0, 1, 1], dims=1)
     assert abs(matrix[0, 0]) > 1e3 * abs(matrix[1, 0])
 
 
-def test_lda_says_what_it_cannot_do():
+def test_impossible_lda_is_refused():
     x = np.random.default_rng(0).standard_normal((6, 4))
     with pytest.raises(ValueError, match=r"3 dims are asked of 3 speakers and 4 .* ask for 1 to 2"):
         plda.lda(x, [0, 0, 1, 1, 2, 2], dims=3)
@@ -178,8 +178,8 @@ def test_lda_says_what_it_cannot_do():
 def test_a_score_by_hand():
     # B = W = 1: the pair has covariance [[2, 1], [1, 2]] if of one speaker, 2·I if of two. At
     # (1, 1): log(2 / sqrt 3) − (2/3 − 1)/2.
-    one = Plda(np.zeros(1), np.eye(1), np.eye(1))
-    assert one.score([[1.0]], [[1.0]])[0, 0] == pytest.approx(
+    plda = Plda(np.zeros(1), np.eye(1), np.eye(1))
+    assert plda.score([[1.0]], [[1.0]])[0, 0] == pytest.approx(
         math.log(4 / 3) / 2 + 1 / 6, rel=1e-14
     )
     # Without a difference between speakers nothing tells them apart.
@@ -188,48 +188,58 @@ def test_a_score_by_hand():
 
 
 def test_scores_are_ratios_of_gaussian_densities():
-    of = model(6)
-    x, _ = drawn(of, [1] * 9)
-    scores = of.score(x[:4], x[4:])
+    plda = model(6)
+    x, _ = draw_vectors(plda, [1] * 9)
+    scores = plda.score(x[:4], x[4:])
     assert scores.shape == (4, 5)
     for i in range(4):
         for j in range(5):
             pair = x[[i, 4 + j]]
-            expected = joint(of, pair) - joint(of, pair[:1]) - joint(of, pair[1:])
+            expected = (
+                joint_log_density(plda, pair)
+                - joint_log_density(plda, pair[:1])
+                - joint_log_density(plda, pair[1:])
+            )
             assert scores[i, j] == pytest.approx(expected, abs=1e-8)  # log densities below 100
 
 
 def test_scores_of_several_enrolled_vectors():
-    of = model(4)
-    x, _ = drawn(of, [3, 1, 5, 2])
+    plda = model(4)
+    x, _ = draw_vectors(plda, [3, 1, 5, 2])
     enrolled, test = [x[:3], x[3:4], x[4:9]], x[9:]
     means = np.stack([e.mean(axis=0) for e in enrolled])
-    scores = of.score(means, test, counts=[3, 1, 5])
+    scores = plda.score(means, test, counts=[3, 1, 5])
     for i, e in enumerate(enrolled):
         for j in range(2):
             t = test[j : j + 1]
-            expected = joint(of, np.concatenate([e, t])) - joint(of, e) - joint(of, t)
+            expected = (
+                joint_log_density(plda, np.concatenate([e, t]))
+                - joint_log_density(plda, e)
+                - joint_log_density(plda, t)
+            )
             assert scores[i, j] == pytest.approx(expected, abs=1e-8)  # as above
-    same = of.score(means, test, counts=3)
+    same = plda.score(means, test, counts=3)
     assert np.allclose(same[0], scores[0], rtol=1e-12)  # the same sums, otherwise arranged
-    assert np.allclose(of.score(means, test), of.score(means, test, counts=[1, 1, 1]), rtol=1e-12)
+    assert np.allclose(
+        plda.score(means, test), plda.score(means, test, counts=[1, 1, 1]), rtol=1e-12
+    )
 
 
-def test_scores_are_symmetric_and_survive_affine_maps():
-    of = model(5)
-    x, _ = drawn(of, [1] * 8)
-    scores = of.score(x[:3], x[3:])
-    assert np.allclose(of.score(x[3:], x[:3]).T, scores, atol=1e-12)  # sums of order 10
+def test_scores_are_symmetric_and_invariant_under_affine_maps():
+    plda = model(5)
+    x, _ = draw_vectors(plda, [1] * 8)
+    scores = plda.score(x[:3], x[3:])
+    assert np.allclose(plda.score(x[3:], x[:3]).T, scores, atol=1e-12)  # sums of order 10
     map_ = 1e3 * np.random.default_rng(2).standard_normal((5, 5))
-    mapped = Plda(of.mean @ map_ + 7, map_.T @ of.B @ map_, map_.T @ of.W @ map_)
+    mapped = Plda(plda.mean @ map_ + 7, map_.T @ plda.B @ map_, map_.T @ plda.W @ map_)
     # The map's condition number, 44, is squared in the covariances.
     assert np.allclose(mapped.score(x[:3] @ map_ + 7, x[3:] @ map_ + 7), scores, atol=1e-9)
 
 
 def test_scores_are_calibrated_on_their_own_model():
-    of = Plda(np.zeros(2), np.eye(2), 2 * np.eye(2))
-    x, _ = drawn(of, [2] * 2000)
-    same = of.score(x[::2], x[1::2])
+    plda = Plda(np.zeros(2), np.eye(2), 2 * np.eye(2))
+    x, _ = draw_vectors(plda, [2] * 2000)
+    same = plda.score(x[::2], x[1::2])
     targets, nontargets = np.diag(same), same[~np.eye(2000, dtype=bool)]
     # A nontarget's likelihood ratio is 1 on average, and so is the inverse of a target's. Over 25
     # draws their means deviated by .0003 and .016: four times that.
@@ -240,72 +250,78 @@ def test_scores_are_calibrated_on_their_own_model():
 # ------------------------------------------------------------------------------------ PLDA: fit
 
 
-def test_the_likelihood_is_that_of_stacked_gaussians():
-    of = model(4)
-    x, speaker = drawn(of, [1, 4, 2, 3])
-    expected = sum(joint(of, x[speaker == s]) for s in range(4))
-    assert of.log_likelihood(x, speaker) == pytest.approx(expected, rel=1e-11)  # sums of order 100
-    assert of.log_likelihood(x[:1], [0]) == pytest.approx(joint(of, x[:1]), rel=1e-11)
+def test_the_likelihood_equals_that_of_stacked_gaussians():
+    plda = model(4)
+    x, speaker = draw_vectors(plda, [1, 4, 2, 3])
+    expected = sum(joint_log_density(plda, x[speaker == s]) for s in range(4))
+    assert plda.log_likelihood(x, speaker) == pytest.approx(
+        expected, rel=1e-11
+    )  # sums of order 100
+    assert plda.log_likelihood(x[:1], [0]) == pytest.approx(
+        joint_log_density(plda, x[:1]), rel=1e-11
+    )
 
 
 @pytest.mark.parametrize("counts", [[4] * 12, [1, 2, 9, 1, 3, 6], [2, 15]])
 def test_em_never_lowers_the_likelihood(counts):
-    x, speaker = drawn(model(3), counts, seed=3)
-    found = [Plda.fit(x, speaker, iterations=i) for i in range(30)]
-    likelihood = [m.log_likelihood(x, speaker) for m in found]
-    direct = [sum(joint(m, x[speaker == s]) for s in range(len(counts))) for m in found]
+    x, speaker = draw_vectors(model(3), counts, seed=3)
+    fitted = [Plda.fit(x, speaker, iterations=i) for i in range(30)]
+    likelihood = [m.log_likelihood(x, speaker) for m in fitted]
+    direct = [
+        sum(joint_log_density(m, x[speaker == s]) for s in range(len(counts))) for m in fitted
+    ]
     # Computed twice, to rounding of sums of order 100.
     assert np.allclose(likelihood, direct, rtol=1e-10)
     assert np.diff(likelihood).min() > -1e-10
     assert likelihood[-1] > likelihood[0]
 
 
-def test_em_ends_at_the_closed_form_of_equal_counts():
-    of = model(3, seed=1)
-    x, speaker = drawn(Plda(of.mean, 20 * of.B, of.W), [5] * 60)
-    found = Plda.fit(x, speaker, iterations=100)
+def test_em_converges_to_the_closed_form_of_equal_counts():
+    plda = model(3, seed=1)
+    x, speaker = draw_vectors(Plda(plda.mean, 20 * plda.B, plda.W), [5] * 60)
+    fitted = Plda.fit(x, speaker, iterations=100)
     means = np.stack([x[speaker == s].mean(axis=0) for s in range(60)])
     W = (x - means[speaker]).T @ (x - means[speaker]) / (60 * 4)
     B = np.cov(means.T, bias=True) - W / 5
     assert np.linalg.eigvalsh(B).min() > 0  # or the closed form is not the maximum
     # Converged: what is left is rounding, measured 2e-14. (Where B is near 0, EM is slow.)
-    assert np.allclose(found.W, W, atol=1e-12)
-    assert np.allclose(found.B, B, atol=1e-12)
-    assert np.allclose(found.mean, x.mean(axis=0), atol=1e-12)
+    assert np.allclose(fitted.W, W, atol=1e-12)
+    assert np.allclose(fitted.B, B, atol=1e-12)
+    assert np.allclose(fitted.mean, x.mean(axis=0), atol=1e-12)
 
 
-def test_em_finds_the_model_that_drew_the_vectors():
-    of = model(3, seed=2)
-    x, speaker = drawn(of, np.arange(4000) % 7 + 1)
-    found = Plda.fit(x, speaker, iterations=50)
+def test_em_recovers_the_true_model():
+    plda = model(3, seed=2)
+    x, speaker = draw_vectors(plda, np.arange(4000) % 7 + 1)
+    fitted = Plda.fit(x, speaker, iterations=50)
     # A variance estimated from n draws has a standard error of sqrt(2/n): 2.2 % of B + W or less
     # for B from the 4,000 speakers, 1.3 % of W from 12,000 residuals; four of them.
-    deviation = np.sqrt(np.diag(of.B + of.W))
-    assert (np.abs(found.B - of.B) < 0.09 * np.outer(deviation, deviation)).all()
-    deviation = np.sqrt(np.diag(of.W))
-    assert (np.abs(found.W - of.W) < 0.052 * np.outer(deviation, deviation)).all()
+    deviation = np.sqrt(np.diag(plda.B + plda.W))
+    assert (np.abs(fitted.B - plda.B) < 0.09 * np.outer(deviation, deviation)).all()
+    deviation = np.sqrt(np.diag(plda.W))
+    assert (np.abs(fitted.W - plda.W) < 0.052 * np.outer(deviation, deviation)).all()
 
 
 def test_fitting_commutes_with_affine_maps():
-    x, speaker = drawn(model(4), [3, 5, 2, 8, 4, 4])
-    found = Plda.fit(x, speaker)
+    x, speaker = draw_vectors(model(4), [3, 5, 2, 8, 4, 4])
+    fitted = Plda.fit(x, speaker)
     map_ = np.random.default_rng(2).standard_normal((4, 4))
     mapped = Plda.fit(x @ map_ - 5, speaker)
     # The map's condition number, 11, squared, through twenty iterations.
-    assert np.allclose(mapped.B, map_.T @ found.B @ map_, rtol=1e-8, atol=1e-10)
-    assert np.allclose(mapped.W, map_.T @ found.W @ map_, rtol=1e-8, atol=1e-10)
-    assert np.allclose(mapped.mean, found.mean @ map_ - 5, rtol=1e-9)
+    assert np.allclose(mapped.B, map_.T @ fitted.B @ map_, rtol=1e-8, atol=1e-10)
+    assert np.allclose(mapped.W, map_.T @ fitted.W @ map_, rtol=1e-8, atol=1e-10)
+    assert np.allclose(mapped.mean, fitted.mean @ map_ - 5, rtol=1e-9)
 
 
 def test_fewer_speakers_than_dimensions():
-    x, speaker = drawn(model(6), [9, 8, 7])
-    found = Plda.fit(x, speaker)
-    assert np.linalg.matrix_rank(found.B, tol=1e-9) == 2
-    assert np.isfinite(found.score(x, x)).all()
+    x, speaker = draw_vectors(model(6), [9, 8, 7])
+    fitted = Plda.fit(x, speaker)
+    assert np.linalg.matrix_rank(fitted.B, tol=1e-9) == 2
+    assert np.isfinite(fitted.score(x, x)).all()
 
 
-def test_after_lda_fewer_vectors_than_dimensions_are_no_obstacle():
-    x, speaker = drawn(five_of_many(), [5] * 20)
+def test_plda_after_lda_of_fewer_vectors_than_dimensions():
+    x, speaker = draw_vectors(five_of_many(), [5] * 20)
     with pytest.raises(ValueError, match=r"100 vectors vary in 80 of 120 .*lda, at most 80 dims"):
         Plda.fit(x, speaker)
     matrix, mean = plda.lda(x, speaker, dims=5)
@@ -313,8 +329,8 @@ def test_after_lda_fewer_vectors_than_dimensions_are_no_obstacle():
     assert np.isfinite(Plda.fit(projected, speaker).score(projected, projected)).all()
 
 
-def test_plda_says_what_it_cannot_learn_from():
-    x, speaker = drawn(model(4), [6, 4, 9])
+def test_vectors_that_plda_cannot_be_fitted_to_are_refused():
+    x, speaker = draw_vectors(model(4), [6, 4, 9])
     with pytest.raises(ValueError, match=r"there is 1 speaker, .* add recordings of others"):
         Plda.fit(x, np.zeros(len(x), int))
     with pytest.raises(ValueError, match="each of 19 speakers has one vector"):

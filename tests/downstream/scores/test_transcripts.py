@@ -15,7 +15,7 @@ jiwer = pytest.importorskip("jiwer")
 TOKENS = ["a", "b", "c", "d e", " "]  # few, so that alignments tie; some hold spaces
 
 
-def drawn(seed: int, utterances: int = 300) -> tuple[list[list[str]], list[list[str]]]:
+def draw_transcripts(seed: int, utterances: int = 300) -> tuple[list[list[str]], list[list[str]]]:
     """References and hypotheses of 0 to 7 tokens."""
     rng = np.random.default_rng(seed)
 
@@ -28,10 +28,10 @@ def drawn(seed: int, utterances: int = 300) -> tuple[list[list[str]], list[list[
 def distance(reference: list[str], hypothesis: list[str]) -> int:
     """Levenshtein's, row by row."""
     row = list(range(len(hypothesis) + 1))
-    for i, of in enumerate(reference, 1):
+    for i, token in enumerate(reference, 1):
         above, row = row, [i]
-        for j, to in enumerate(hypothesis, 1):
-            row.append(min(above[j - 1] + (of != to), above[j] + 1, row[j - 1] + 1))
+        for j, other in enumerate(hypothesis, 1):
+            row.append(min(above[j - 1] + (token != other), above[j] + 1, row[j - 1] + 1))
     return row[-1]
 
 
@@ -39,21 +39,21 @@ def best(reference: list[str], hypothesis: list[str]) -> set[tuple[int, int, int
     """Insertions, deletions and substitutions of each alignment with the fewest errors."""
 
     @cache
-    def of(i: int, j: int) -> frozenset[tuple[int, int, int]]:
+    def counts_up_to(i: int, j: int) -> frozenset[tuple[int, int, int]]:
         if not i and not j:
             return frozenset([(0, 0, 0)])
         ways = set()
         if j:
-            ways |= {(a + 1, b, c) for a, b, c in of(i, j - 1)}
+            ways |= {(a + 1, b, c) for a, b, c in counts_up_to(i, j - 1)}
         if i:
-            ways |= {(a, b + 1, c) for a, b, c in of(i - 1, j)}
+            ways |= {(a, b + 1, c) for a, b, c in counts_up_to(i - 1, j)}
         if i and j:
             wrong = reference[i - 1] != hypothesis[j - 1]
-            ways |= {(a, b, c + wrong) for a, b, c in of(i - 1, j - 1)}
+            ways |= {(a, b, c + wrong) for a, b, c in counts_up_to(i - 1, j - 1)}
         least = min(map(sum, ways))
         return frozenset(way for way in ways if sum(way) == least)
 
-    return set(of(len(reference), len(hypothesis)))
+    return set(counts_up_to(len(reference), len(hypothesis)))
 
 
 def counts(errors: Errors | ErrorRate) -> tuple[int, int, int]:
@@ -64,16 +64,21 @@ def counts(errors: Errors | ErrorRate) -> tuple[int, int, int]:
 
 
 def test_worked_by_hand():
-    found = error_rate(
+    result = error_rate(
         [["sil", "dh", "ih", "s", "sil"], ["k", "ae", "t"]],
         [["sil", "d", "ih", "sil"], ["k", "ae", "ae", "t"]],
     )
     # dh for d, s left out; ae twice: 3 errors in 8 phones.
-    assert found.rate == 3 / 8
-    assert (found.insertions, found.deletions, found.substitutions, found.length) == (1, 1, 1, 8)
-    assert found.utterances == (Errors(0, 1, 1, 5), Errors(1, 0, 0, 3))
-    assert found.utterances[0].total == 2
-    assert found.confusions == {
+    assert result.rate == 3 / 8
+    assert (result.insertions, result.deletions, result.substitutions, result.length) == (
+        1,
+        1,
+        1,
+        8,
+    )
+    assert result.utterances == (Errors(0, 1, 1, 5), Errors(1, 0, 0, 3))
+    assert result.utterances[0].total == 2
+    assert result.confusions == {
         ("sil", "sil"): 2,
         ("dh", "d"): 1,
         ("ih", "ih"): 1,
@@ -91,7 +96,7 @@ def test_words_and_characters_are_lists_of_tokens_too():
     assert error_rate([list("kitten")], [list("sitting")]).utterances == (Errors(1, 0, 2, 6),)
 
 
-def test_the_rate_is_of_the_corpus_and_not_the_mean_of_utterances():
+def test_the_rate_is_of_the_corpus_not_the_mean_of_utterances():
     assert error_rate([["a"], ["a", "b", "c"]], [["b"], ["a", "b", "c"]]).rate == 1 / 4
 
 
@@ -99,27 +104,29 @@ def test_the_rate_is_of_the_corpus_and_not_the_mean_of_utterances():
 
 
 def test_against_plain_dynamic_programming():
-    references, hypotheses = drawn(0)
-    found = error_rate(references, hypotheses)
-    for reference, hypothesis, errors in zip(references, hypotheses, found.utterances, strict=True):
+    references, hypotheses = draw_transcripts(0)
+    result = error_rate(references, hypotheses)
+    for reference, hypothesis, errors in zip(
+        references, hypotheses, result.utterances, strict=True
+    ):
         assert errors.total == distance(reference, hypothesis)
         assert counts(errors) in best(reference, hypothesis)
         assert errors.length == len(reference)
-    assert found.rate == sum(map(distance, references, hypotheses)) / sum(map(len, references))
+    assert result.rate == sum(map(distance, references, hypotheses)) / sum(map(len, references))
 
 
 def test_against_jiwer_on_strings():
     references, hypotheses = (
         [[token.strip() or "f" for token in tokens if token != "d e"] for tokens in side]
-        for side in drawn(1)
+        for side in draw_transcripts(1)
     )
-    found = error_rate(references, hypotheses)
+    result = error_rate(references, hypotheses)
     raw = jiwer.process_words(
         [" ".join(tokens) for tokens in references], [" ".join(tokens) for tokens in hypotheses]
     )
-    assert counts(found) == (raw.insertions, raw.deletions, raw.substitutions)
-    assert found.rate == raw.wer
-    right = sum(n for (of, to), n in found.confusions.items() if of == to)
+    assert counts(result) == (raw.insertions, raw.deletions, raw.substitutions)
+    assert result.rate == raw.wer
+    right = sum(n for (true, recognised), n in result.confusions.items() if true == recognised)
     assert right == raw.hits
 
 
@@ -128,11 +135,11 @@ def test_against_jiwer_on_strings():
 
 def test_swapping_the_sides_swaps_insertions_and_deletions():
     """Where only one division is least; where several are, jiwer's choice may be another."""
-    references, hypotheses = drawn(2)
-    there = error_rate(references, hypotheses).utterances
+    references, hypotheses = draw_transcripts(2)
+    forth = error_rate(references, hypotheses).utterances
     back = error_rate(hypotheses, references).utterances
     unique = 0
-    for reference, hypothesis, a, b in zip(references, hypotheses, there, back, strict=True):
+    for reference, hypothesis, a, b in zip(references, hypotheses, forth, back, strict=True):
         assert a.total == b.total
         assert a.insertions - a.deletions == b.deletions - b.insertions
         if len(best(reference, hypothesis)) == 1:
@@ -141,74 +148,76 @@ def test_swapping_the_sides_swaps_insertions_and_deletions():
     assert unique > 100  # of 300: the law is not empty
 
 
-def test_the_order_of_utterances_changes_only_theirs():
-    references, hypotheses = drawn(3)
-    found = error_rate(references, hypotheses)
+def test_reordering_utterances_reorders_their_errors_only():
+    references, hypotheses = draw_transcripts(3)
+    result = error_rate(references, hypotheses)
     order = np.random.default_rng(0).permutation(len(references)).tolist()
     permuted = error_rate([references[i] for i in order], [hypotheses[i] for i in order])
-    expected = replace(found, utterances=tuple(found.utterances[i] for i in order))
+    expected = replace(result, utterances=tuple(result.utterances[i] for i in order))
     assert permuted == expected
 
 
 def test_renaming_tokens_renames_confusions_only():
-    references, hypotheses = drawn(4)
+    references, hypotheses = draw_transcripts(4)
     name = dict(zip(TOKENS, ["é", "b b", "\n", "日本", "A"], strict=True))
-    found = error_rate(references, hypotheses)
+    result = error_rate(references, hypotheses)
     renamed = error_rate(
         [[name[t] for t in tokens] for tokens in references],
         [[name[t] for t in tokens] for tokens in hypotheses],
     )
     name[""] = ""
-    confusions = {(name[of], name[to]): n for (of, to), n in found.confusions.items()}
-    assert renamed == replace(found, confusions=confusions)
+    confusions = {
+        (name[true], name[recognised]): n for (true, recognised), n in result.confusions.items()
+    }
+    assert renamed == replace(result, confusions=confusions)
 
 
 def test_confusions_add_up_to_tokens_and_errors():
-    references, hypotheses = drawn(5)
-    found = error_rate(references, hypotheses)
-    of, to = Counter(), Counter()
-    for (first, second), n in found.confusions.items():
-        of[first] += n
-        to[second] += n
-    insertions, deletions = of.pop(""), to.pop("")
-    assert of == Counter(token for tokens in references for token in tokens)
-    assert to == Counter(token for tokens in hypotheses for token in tokens)
-    assert (insertions, deletions) == (found.insertions, found.deletions)
-    totals = [counts(errors) for errors in found.utterances]
-    assert counts(found) == tuple(map(sum, zip(*totals, strict=True)))
+    references, hypotheses = draw_transcripts(5)
+    result = error_rate(references, hypotheses)
+    true, recognised = Counter(), Counter()
+    for (first, second), n in result.confusions.items():
+        true[first] += n
+        recognised[second] += n
+    insertions, deletions = true.pop(""), recognised.pop("")
+    assert true == Counter(token for tokens in references for token in tokens)
+    assert recognised == Counter(token for tokens in hypotheses for token in tokens)
+    assert (insertions, deletions) == (result.insertions, result.deletions)
+    totals = [counts(errors) for errors in result.utterances]
+    assert counts(result) == tuple(map(sum, zip(*totals, strict=True)))
 
 
 # ------------------------------------------------------------------------- odd cases
 
 
 def test_one_side_empty():
-    found = error_rate([["a", "b"], [], []], [[], ["c", "c", "c"], []])
-    assert found.utterances == (Errors(0, 2, 0, 2), Errors(3, 0, 0, 0), Errors(0, 0, 0, 0))
-    assert found.rate == 5 / 2  # above 1: insertions have no bound
-    assert found.confusions == {("a", ""): 1, ("b", ""): 1, ("", "c"): 3}
+    result = error_rate([["a", "b"], [], []], [[], ["c", "c", "c"], []])
+    assert result.utterances == (Errors(0, 2, 0, 2), Errors(3, 0, 0, 0), Errors(0, 0, 0, 0))
+    assert result.rate == 5 / 2  # above 1: insertions have no bound
+    assert result.confusions == {("a", ""): 1, ("b", ""): 1, ("", "c"): 3}
 
 
-def test_alike_is_without_error():
-    references, _ = drawn(6)
-    found = error_rate(references, references)
-    assert found.rate == 0
-    assert all(of == to for of, to in found.confusions)
+def test_equal_transcripts_have_no_error():
+    references, _ = draw_transcripts(6)
+    result = error_rate(references, references)
+    assert result.rate == 0
+    assert all(true == recognised for true, recognised in result.confusions)
 
 
-def test_tokens_are_taken_as_they_are():
-    found = error_rate([("New York", " ", "A")], [("New", "York", "a")])  # tuples do too
-    assert counts(found.utterances[0]) == (0, 0, 3)
+def test_tokens_are_compared_unchanged():
+    result = error_rate([("New York", " ", "A")], [("New", "York", "a")])  # tuples do too
+    assert counts(result.utterances[0]) == (0, 0, 3)
     assert error_rate([["a b"]], [["a b"]]).rate == 0
     assert error_rate([["a "]], [["a"]]).rate == 1
 
 
 @pytest.mark.parametrize("references", [[], [[]], [[], []]])
-def test_without_any_reference_token_there_is_no_rate(references):
+def test_references_without_tokens_are_refused(references):
     with pytest.raises(ValueError, match=rf"no token in any of {len(references)} references"):
         error_rate(references, [["a"]] * len(references))
 
 
-def test_what_is_no_list_of_tokens_is_refused():
+def test_anything_but_lists_of_tokens_is_refused():
     with pytest.raises(ValueError, match=r"2 references, but 1 hypotheses; give one of each"):
         error_rate([["a"], ["b"]], [["a"]])
     with pytest.raises(ValueError, match=r"reference 1 is the string 'the cat'.*\.split\(\)"):

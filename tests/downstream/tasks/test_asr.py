@@ -26,22 +26,24 @@ def own_store(tmp_path, monkeypatch):
 
 
 def run(manifest, name="out", **choices):
-    given = {
+    defaults = {
         **SIZES, "label": "text", "epochs": 12, "batch_seconds": 5.0, "longest": 3.0, "jobs": 1,
         "seeds": 1, "learning_rate": 0.01, "max_bad": 0.2,
     }  # fmt: skip
     corpus = read_corpus(manifest)
-    return evaluate("asr", corpus, out=manifest.parent / name, **(given | choices))
+    return evaluate("asr", corpus, out=manifest.parent / name, **(defaults | choices))
 
 
 # What never looks has 1, or .67 by guessing. Measured with two seeds: .36 and .36 by CTC, which
 # takes longer to find out where symbols are, .03 and .00 with attention.
 @pytest.mark.parametrize(("decoder", "most"), [("ctc", 0.5), ("attention", 0.2)])
-def test_sentences_of_tones_are_recognised(tmp_path, decoder, most):
+def test_tone_sentences_are_recognised(tmp_path, decoder, most):
     whole, _ = toy.sentences(tmp_path, speakers=6, each=12)
-    found = run(whole, decoder=decoder, epochs=20, batch_seconds=4.0, time_pool=5, dense_layers=0)
-    outcome = found.models[0].outcomes[0]
-    assert found.metric.name == "PER"
+    evaluation = run(
+        whole, decoder=decoder, epochs=20, batch_seconds=4.0, time_pool=5, dense_layers=0
+    )
+    outcome = evaluation.models[0].outcomes[0]
+    assert evaluation.metric.name == "PER"
     assert outcome.score < most
     parts = sum(outcome.scores[kind] for kind in ("substitutions", "deletions", "insertions"))
     assert parts == pytest.approx(outcome.score)
@@ -58,16 +60,16 @@ def test_rows_of_phones_are_joined_to_transcripts(tmp_path):
     whole, tones = toy.sentences(tmp_path)
     lines = tones.read_text().splitlines()
     tones.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")  # in any order
-    found = join_rows(read_corpus(tones), "phone")
+    joined = join_rows(read_corpus(tones), "phone")
     expected = read_corpus(whole)
     texts = dict(zip(expected.names, expected.label("text").tolist(), strict=True))
-    assert dict(zip(found.names, found.label("phone").tolist(), strict=True)) == texts
-    assert np.isnan(found.start).all()
-    one, other = (
+    assert dict(zip(joined.names, joined.label("phone").tolist(), strict=True)) == texts
+    assert np.isnan(joined.start).all()
+    from_transcripts, from_rows = (
         run(path, name=path.stem, label=label, joined=path is tones, epochs=1)
         for path, label in ((whole, "text"), (tones, "phone"))
     )
-    assert one.data["train"] == other.data["train"]
+    assert from_rows.data["train"] == from_transcripts.data["train"]
 
 
 def test_symbols():
@@ -103,22 +105,24 @@ def test_transcripts_that_are_empty_unknown_or_too_long(tmp_path):
     lines[trained[1]] = lines[trained[1]].rsplit(",", 1)[0] + "," + "low " * 40  # for 0.9 s
     lines[tests[0]] = lines[tests[0]].rsplit(",", 1)[0] + ",low odd"
     whole.write_text("\n".join(lines) + "\n")
-    found = run(whole, name="odd", epochs=1, exclude=("hum",))
-    assert found.data["left_out"] == {"no-label": 1, "too-short-for-transcript": 1}
-    assert "'odd' is 1 times in the test transcripts, but never in training" in found.warnings[0]
-    assert "no transcript has 'hum', which is to be excluded" in found.warnings
+    evaluation = run(whole, name="odd", epochs=1, exclude=("hum",))
+    assert evaluation.data["left_out"] == {"no-label": 1, "too-short-for-transcript": 1}
+    assert (
+        "'odd' is 1 times in the test transcripts, but never in training" in evaluation.warnings[0]
+    )
+    assert "no transcript has 'hum', which is to be excluded" in evaluation.warnings
     text = (tmp_path / "odd/quarantine.csv").read_text()
     assert "too few for CTC" in text
 
 
-def test_phones_that_can_not_be_folded_are_named(tmp_path):
+def test_phones_that_cannot_be_folded_are_reported(tmp_path):
     whole, _ = toy.sentences(tmp_path)
     text = whole.read_text().replace("low", "aa").replace("middle", "iy").replace("high", "s")
     lines = text.splitlines()
     lines[3] = lines[3].rsplit(",", 1)[0] + ",aa foo s"
     whole.write_text("\n".join(lines) + "\n")
-    found = run(whole, fold="timit39", epochs=1)
-    assert found.data["left_out"] == {"unknown-symbol": 1}
+    evaluation = run(whole, fold="timit39", epochs=1)
+    assert evaluation.data["left_out"] == {"unknown-symbol": 1}
     assert "'foo' is none of TIMIT's 61 phones" in (tmp_path / "out/quarantine.csv").read_text()
 
 
@@ -133,8 +137,8 @@ def held_out(manifest):
     from augury.downstream.splits import assign_splits
 
     corpus = read_corpus(manifest)
-    part = assign_splits(corpus, AsrSettings(label="text"), known_speakers=False)
-    return set(corpus.label("speaker")[part == "test"].tolist())
+    split = assign_splits(corpus, AsrSettings(label="text"), known_speakers=False)
+    return set(corpus.label("speaker")[split == "test"].tolist())
 
 
 def test_too_short_counts_repeated_symbols(tmp_path):
@@ -143,24 +147,24 @@ def test_too_short_counts_repeated_symbols(tmp_path):
     corpus = read_corpus(whole)
     corpus.columns["text"][:] = ["a b", "a a", "a b a"]
     settings = AsrSettings(label="text", time_pool=2)
-    part = np.array(["train", "train", "test"], object)
-    task = Asr(settings, corpus, part, np.array([4, 4, 5]))
+    split = np.array(["train", "train", "test"], object)
+    task = Asr(settings, corpus, split, np.array([4, 4, 5]))
     assert [place for place, *_ in task.untrainable()] == [
         1
     ]  # 3 wanted, 2 there; of the third all 3
 
 
-def test_timit_as_published_on_its_sample(tmp_path, shared_data):
+def test_timit_sample_with_official_splits(tmp_path, shared_data):
     """The rules on real sentences with hand-made alignments; nothing is learned in an epoch."""
     from augury.corpus.read import read_corpus as read
 
     corpus = read(shared_data / "timit_sample", level="utterance")
-    found = evaluate(
+    evaluation = evaluate(
         "asr", corpus, out=tmp_path / "out", label="phones", fold="timit39", epochs=1, seeds=1,
         jobs=1, folds=2, decoder="ctc",
     )  # fmt: skip
-    outcome = found.models[0].outcomes[0]
-    assert found.data["test"]["segments"] == 160
+    outcome = evaluation.models[0].outcomes[0]
+    assert evaluation.data["test"]["segments"] == 160
     assert set(outcome.confusion.labels) <= {*FOLDED, ""}
     assert outcome.about["utterances"] == 160
 

@@ -1,6 +1,7 @@
 """Speaker verification: trials, embeddings, and what comes of them on voices of the tests' own."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -31,69 +32,68 @@ def own_store(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------ trials
 
 
-def made(speakers=8, each=6, count=400, gender=True, per_recording=1):
+def draw_trials(speakers=8, each=6, count=400, gender=True, per_recording=1):
     speaker = np.array([f"s{k}" for k in range(speakers) for _ in range(each)], object)
     places = np.arange(100, 100 + len(speaker))
     genders = np.full(100 + len(speaker), "", object)
-    genders[places] = [("f", "m")[int(one[1:]) % 2] for one in speaker]
-    of = dict(zip(places.tolist(), speaker.tolist(), strict=True))
+    genders[places] = [("f", "m")[int(name[1:]) % 2] for name in speaker]
+    speaker_of = dict(zip(places.tolist(), speaker.tolist(), strict=True))
     recording = np.arange(100 + len(speaker)) // per_recording
-    found = make_trials(places, speaker, recording, genders if gender else None, count)
-    return found, of, genders
+    trials = make_trials(places, speaker, recording, genders if gender else None, count)
+    return trials, speaker_of, genders
 
 
-def test_trials_are_balanced_and_each_is_one_of_its_kind():
-    found, of, gender = made(count=240)
-    pairs = list(zip(found.enrol.tolist(), found.test.tolist(), strict=True))
-    own = np.array([of[a] == of[b] for a, b in pairs])
-    assert (own == found.is_target).all()
-    assert own.sum() == 120
-    assert (
-        len({frozenset(pair) for pair in pairs}) == len(pairs) == 240
-    )  # none twice or with itself
-    per = [sum(of[a] == name for (a, _), t in zip(pairs, own, strict=True) if t) for name in
-           sorted(set(of.values()))]  # fmt: skip
-    assert per == [15] * 8
+def test_trials_are_balanced_and_of_the_right_kind():
+    trials, speaker_of, gender = draw_trials(count=240)
+    pairs = list(zip(trials.enrol.tolist(), trials.test.tolist(), strict=True))
+    is_target = np.array([speaker_of[a] == speaker_of[b] for a, b in pairs])
+    assert (is_target == trials.is_target).all()
+    assert is_target.sum() == 120
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs) == 240  # no pair twice
+    counts = Counter(speaker_of[a] for (a, _), same in zip(pairs, is_target, strict=True) if same)
+    assert list(counts.values()) == [15] * 8
     same = np.array([gender[a] == gender[b] for a, b in pairs])
-    assert same[~own].sum() == 60
+    assert same[~is_target].sum() == 60
     counts = {}
-    for (a, b), target in zip(pairs, own, strict=True):
+    for (a, b), target in zip(pairs, is_target, strict=True):
         if not target:
-            both = frozenset((of[a], of[b]))
-            counts[both] = counts.get(both, 0) + 1
+            speakers = frozenset((speaker_of[a], speaker_of[b]))
+            counts[speakers] = counts.get(speakers, 0) + 1
     assert len(counts) == 28  # all pairs of speakers
     assert max(counts.values()) - min(counts.values()) <= 2
 
 
 def test_trials_are_the_same_on_every_run():
-    one, other = made()[0], made()[0]
-    assert np.array_equal(one.enrol, other.enrol)
-    assert np.array_equal(one.test, other.test)
+    first, second = draw_trials()[0], draw_trials()[0]
+    assert np.array_equal(first.enrol, second.enrol)
+    assert np.array_equal(first.test, second.test)
 
 
-def test_where_there_are_fewer_trials_all_are_taken():
-    found, _, _ = made(speakers=2, each=3, count=1000, gender=False)
-    assert (found.is_target.sum(), (~found.is_target).sum()) == (6, 9)
+def test_all_trials_are_used_if_there_are_too_few():
+    trials, _, _ = draw_trials(speakers=2, each=3, count=1000, gender=False)
+    assert (trials.is_target.sum(), (~trials.is_target).sum()) == (6, 9)
     with pytest.raises(ValueError, match="has 1 speakers and 4 segments, too few to make trials"):
-        made(speakers=1, each=4)
+        draw_trials(speakers=1, each=4)
     with pytest.raises(ValueError, match="too few to make trials"):
-        made(speakers=4, each=1)
+        draw_trials(speakers=4, each=1)
 
 
 def test_no_trial_is_within_a_recording():
-    found, _, _ = made(speakers=2, each=6, count=1000, per_recording=2)  # 100 // 2: none is cut
-    assert not (found.enrol // 2 == found.test // 2).any()
-    assert (found.is_target.sum(), (~found.is_target).sum()) == (2 * (15 - 3), 36)
+    trials, _, _ = draw_trials(
+        speakers=2, each=6, count=1000, per_recording=2
+    )  # 100 // 2: none is cut
+    assert not (trials.enrol // 2 == trials.test // 2).any()
+    assert (trials.is_target.sum(), (~trials.is_target).sum()) == (2 * (15 - 3), 36)
     with pytest.raises(ValueError, match="two recordings of one speaker"):
-        made(speakers=2, each=2, per_recording=2)
+        draw_trials(speakers=2, each=2, per_recording=2)
 
 
-def test_of_many_pairs_few_are_drawn_and_none_twice(monkeypatch):
+def test_large_groups_are_sampled_without_repetition(monkeypatch):
     monkeypatch.setattr(speakers, "MANY", 10)
-    found, of, _ = made(count=240)
-    pairs = list(zip(found.enrol.tolist(), found.test.tolist(), strict=True))
+    trials, speaker_of, _ = draw_trials(count=240)
+    pairs = list(zip(trials.enrol.tolist(), trials.test.tolist(), strict=True))
     assert len({frozenset(pair) for pair in pairs}) == 240
-    assert [of[a] == of[b] for a, b in pairs] == found.is_target.tolist()
+    assert [speaker_of[a] == speaker_of[b] for a, b in pairs] == trials.is_target.tolist()
 
 
 # -------------------------------------------------------------------------------------- the network
@@ -102,7 +102,7 @@ def test_of_many_pairs_few_are_drawn_and_none_twice(monkeypatch):
 # ------------------------------------------------------------------------------------------ scores
 
 
-def test_scores_of_listed_pairs_are_those_of_the_whole_table():
+def test_plda_scores_of_trials_equal_those_of_all_pairs():
     rng = np.random.default_rng(0)
     speaker = np.repeat(np.arange(12), 6)
     centres = rng.normal(size=(12, 7))
@@ -110,25 +110,25 @@ def test_scores_of_listed_pairs_are_those_of_the_whole_table():
     test = rng.normal(size=(300, 7))
     pairs = np.array(list(itertools.islice(itertools.product(range(0, 300, 7), range(300)), 900)))
     pairs = pairs[rng.permutation(len(pairs))]
-    found = _plda(train, speaker, test, pairs[:, 0], pairs[:, 1], rank=5)
+    ratios = _plda(train, speaker, test, pairs[:, 0], pairs[:, 1], rank=5)
     matrix, mean = plda.lda(train, speaker, dims=5)
     a, b = (plda.normalise_length((x - mean) @ matrix) for x in (train, test))
     table = plda.Plda.fit(a, speaker).score(b, b)
-    np.testing.assert_allclose(found, table[pairs[:, 0], pairs[:, 1]], rtol=1e-12)
+    np.testing.assert_allclose(ratios, table[pairs[:, 0], pairs[:, 1]], rtol=1e-12)
 
 
 def run(folder, corpus, name="out", **choices):
-    given = {
+    defaults = {
         **SIZES, "epochs": 25, "batch_seconds": 6.0, "longest": 3.0, "crop": 0.6, "jobs": 1,
         "seeds": 1, "made": 200, "learning_rate": 0.01, "rank": 3,
     }  # fmt: skip
-    return evaluate("speaker", corpus, out=folder / name, **(given | choices))
+    return evaluate("speaker", corpus, out=folder / name, **(defaults | choices))
 
 
-def test_speakers_of_the_tests_own_are_told_apart(tmp_path):
+def test_unseen_speakers_are_verified(tmp_path):
     corpus = read_corpus(toy.sentences(tmp_path, speakers=15, each=5)[0])
-    found = run(tmp_path, corpus)
-    outcome = found.models[0].outcomes[0]
+    evaluation = run(tmp_path, corpus)
+    outcome = evaluation.models[0].outcomes[0]
     assert outcome.score < 0.25  # by chance .5
     assert "same gender" in outcome.groups
     assert {"EER cosine", "EER PLDA", "minDCF 0.01 PLDA", "minDCF 0.05 cosine"} <= set(
@@ -165,13 +165,13 @@ def test_the_official_list_of_trials(tmp_path):
     ]
     path = tmp_path / "veri_test.txt"
     path.write_text("\n".join(lines) + "\n")
-    found = run(tmp_path, corpus, trials=str(path), epochs=2)
-    assert found.data["test"] == {"segments": 8, "hours": 0.0017, "speakers": 2}
-    assert found.warnings == ()
-    assert found.models[0].outcomes[0].interval is None  # of two speakers it would say nothing
+    evaluation = run(tmp_path, corpus, trials=str(path), epochs=2)
+    assert evaluation.data["test"] == {"segments": 8, "hours": 0.0017, "speakers": 2}
+    assert evaluation.warnings == ()
+    assert evaluation.models[0].outcomes[0].interval is None  # of two speakers it would say nothing
     path.write_text("\n".join([*lines, "0 id10270/video0/00000.wav id10309/x/00001.wav"]) + "\n")
-    found = run(tmp_path, corpus, name="absent", trials=str(path), epochs=2)
-    assert "1 of 5 trials are left out" in found.warnings[0]
+    evaluation = run(tmp_path, corpus, name="absent", trials=str(path), epochs=2)
+    assert "1 of 5 trials are left out" in evaluation.warnings[0]
     path.write_text("1 id10300/x/00000.wav id10300/y/00001.wav\n")
     with pytest.raises(ValueError, match="the corpus has none of the recordings in these trials"):
         run(tmp_path, corpus, name="none", trials=str(path))
@@ -183,7 +183,7 @@ def test_the_official_list_of_trials(tmp_path):
         run(tmp_path, corpus, name="bad", trials=str(path))
 
 
-def test_settings_that_can_not_be():
+def test_impossible_settings_are_refused():
     with pytest.raises(ValueError, match="each have one number a layer"):
         SpeakerSettings(channels=(3,), kernels=(3, 1), dilations=(1,))
     with pytest.raises(ValueError, match="folds is not for speakers"):
