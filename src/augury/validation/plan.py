@@ -70,8 +70,7 @@ def read_corpora(recipe: Recipe) -> RecipeCorpora:
             read[manifest, level] = corpus, describe_corpus(corpus, manifest, level)
         return read[manifest, level]
 
-    tasks: dict[str, JobCorpus] = {}
-    ranked: dict[str, JobCorpus] = {}
+    tasks, ranked = {}, {}
     for task in recipe.tasks:
         corpus, tasks[task.name] = read_once(task.manifest, task.level)
         labelled, ranked[task.name] = read_once(task.rank.manifest, task.rank.level)
