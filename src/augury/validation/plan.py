@@ -81,7 +81,7 @@ def read_corpora(recipe: Recipe) -> RecipeCorpora:
             assign_splits(corpus, settings, known_speakers=task_class.known_speakers)
         except TooManyBad:  # raised as it is: it lists the bad rows
             raise
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"tasks.{task.name}: {error}") from error
         if listed := task.settings.get("trials"):  # its content counts, not its path
             with explain_os_errors(listed):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from augury import compute, pseudolabels
+from augury.errors import InputError
 from augury.extraction.corpus import PACKAGES
 from augury.extraction.plan import Embedding
 from augury.provenance import versions
@@ -291,7 +292,7 @@ def _extract(
         if job.read_result(options.store) is None:
             run_pretraining(job, job.folder(options.store), prepare_only=True, **resources)
             write_result(options.store, job, {})
-    except ValueError as error:  # of one candidate: the jobs that need it will fail
+    except InputError as error:  # of one candidate: the jobs that need it will fail
         reporter.message(f"not all could be extracted at once: {error}")
 
 

@@ -29,6 +29,7 @@ from augury.downstream.segments import describe, error_interval, sound_uri, with
 from augury.downstream.settings import AsrSettings
 from augury.downstream.splits import TEST, TRAIN
 from augury.downstream.tasks.task import Head, Predict, Task
+from augury.errors import InputError
 
 UNITS = {"phones": "PER", "characters": "CER", "words": "WER"}
 #: Number of the worst utterances that the report shows.
@@ -145,7 +146,7 @@ class Asr(Task):
             try:
                 reason, detail = "no-label", "nothing is left of its transcript"
                 good[i] = bool(settings.tokens(text))
-            except ValueError as error:  # a phone that can't be folded
+            except InputError as error:  # a phone that can't be folded
                 good[i], reason, detail = False, "unknown-symbol", str(error)
             if not good[i]:
                 detail = f"{describe(labelled, i)}: {detail}"
