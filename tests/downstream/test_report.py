@@ -37,12 +37,12 @@ PHONES = ("aa", "ae", "b", "d", "iy", "s", "sh", "z")
 
 
 def history(epochs: int, level: float) -> tuple[dict[str, Any], ...]:
-    found = []
+    entries = []
     for epoch in range(1, epochs + 1):
         loss = level * (1 + 6 / epoch) + 0.02 * epoch
-        parts = {"loss": loss, "error": loss / 8}
-        found.append({"epoch": epoch, "training": parts, "validation": parts})
-    return tuple(found)
+        values = {"loss": loss, "error": loss / 8}
+        entries.append({"epoch": epoch, "training": values, "validation": values})
+    return tuple(entries)
 
 
 def curve(
@@ -77,8 +77,8 @@ def model(
     mode: str = "frozen",
     **more: Any,
 ) -> Model:
-    found = tuple(outcome(score, seed, **more) for seed, score in enumerate(scores))
-    return Model(name, mode, labels, found)
+    outcomes = tuple(outcome(score, seed, **more) for seed, score in enumerate(scores))
+    return Model(name, mode, labels, outcomes)
 
 
 def mel(*scores: float, **more: Any) -> Model:
@@ -90,7 +90,7 @@ def random(*scores: float, **more: Any) -> Model:
 
 
 def evaluation(*models: Model, metric: Metric = EER, **more: Any) -> Evaluation:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "task": "speaker",
         "settings": {"label": "speaker", "mode": "frozen", "channels": [128, 384], "crop": 2.0},
         "data": {
@@ -103,14 +103,14 @@ def evaluation(*models: Model, metric: Metric = EER, **more: Any) -> Evaluation:
         },
         "versions": {"python": "3.11.7", "torch": "2.6.0"},
     }
-    return Evaluation(metric=metric, models=models, **given | more)
+    return Evaluation(metric=metric, models=models, **defaults | more)
 
 
 def verification() -> Evaluation:
-    """Three models and seeds, with DET curves, groups, further scores and trials gone wrong."""
+    """Three models and seeds, with DET curves, groups, further scores and the worst trials."""
 
-    def scored(name: str, rates: Sequence[float], labels: tuple[str, ...] | None) -> Model:
-        found = [
+    def verified_model(name: str, rates: Sequence[float], labels: tuple[str, ...] | None) -> Model:
+        outcomes = [
             outcome(
                 rate,
                 seed,
@@ -130,17 +130,17 @@ def verification() -> Evaluation:
             )
             for seed, rate in enumerate(rates)
         ]
-        return Model(name, "frozen", labels, tuple(found))
+        return Model(name, "frozen", labels, tuple(outcomes))
 
     return evaluation(
-        scored("f0", (0.087, 0.091, 0.095), ("F0final_sma", "loudness")),
-        scored("mel", (0.052, 0.054, 0.056), None),
-        scored("random", (0.151, 0.139, 0.166), None),
+        verified_model("f0", (0.087, 0.091, 0.095), ("F0final_sma", "loudness")),
+        verified_model("mel", (0.052, 0.054, 0.056), None),
+        verified_model("random", (0.151, 0.139, 0.166), None),
     )
 
 
 def recognition(labels: Sequence[str] = (*PHONES, "")) -> Evaluation:
-    """Phones with insertions and deletions; encoders frozen and trained along."""
+    """Phones with insertions and deletions; encoders frozen and finetuned."""
     worst = (
         Mistake("dr1/fcjf0/sa1.wav", "17 errors in 12", "sh iy hh ae d", "s iy d aa b b", SOUND),
         Mistake("dr1/fcjf0/sx2.wav at 2.35 s", "9 errors in 12", "", "s " * 90, "https://x/y.ogg"),
@@ -157,22 +157,22 @@ def recognition(labels: Sequence[str] = (*PHONES, "")) -> Evaluation:
         random(1.61, 1.7, 1.66, mode="finetune", **more),
         metric=Metric("PER", "error rate of phones"),
         task="asr",
-        warnings=("'zh' is 3 times in the transcripts tested on, but never trained on",),
+        warnings=("'zh' is 3 times in the test transcripts, but never in training",),
     )
 
 
 def many() -> Evaluation:
     rng = np.random.default_rng(0)
-    found = [
+    encoders = [
         model(f"run{k}_{'x' * 60}", *(0.1 + 0.004 * k + 0.005 * rng.random(3)).tolist(),
                   mode=("frozen", "finetune")[k % 2], det=curve(0.1 + 0.004 * k))
         for k in range(27)
     ]  # fmt: skip
-    return evaluation(*found, mel(0.15, 0.16), random(0.3, 0.31), model("rec", 0.2, labels=()))
+    return evaluation(*encoders, mel(0.15, 0.16), random(0.3, 0.31), model("rec", 0.2, labels=()))
 
 
 def hostile() -> Evaluation:
-    one = outcome(
+    worst = outcome(
         0.1, scores={HOSTILE: 0.5}, groups={HOSTILE: 0.2}, det=curve(0.1),
         confusion=confusion([HOSTILE, RTL, "x" * 300, ""]),
         mistakes=(Mistake(HOSTILE, HOSTILE, HOSTILE, HOSTILE, 'javascript:alert("x")'),
@@ -180,9 +180,9 @@ def hostile() -> Evaluation:
                Mistake("\udcff\x00", "x", audio="data:text/html,<script>x</script>")),
     )  # fmt: skip
     return evaluation(
-        Model(HOSTILE, HOSTILE, (HOSTILE,), (one,)),
-        Model(RTL, "frozen", (RTL,), (one,)),
-        Model("x" * 300, "frozen", None, (one,)),
+        Model(HOSTILE, HOSTILE, (HOSTILE,), (worst,)),
+        Model(RTL, "frozen", (RTL,), (worst,)),
+        Model("x" * 300, "frozen", None, (worst,)),
         metric=Metric(HOSTILE, HOSTILE, 0.11),
         task=HOSTILE,
         settings={HOSTILE: HOSTILE, "label": HOSTILE},
@@ -194,8 +194,8 @@ def hostile() -> Evaluation:
 
 def bare() -> Evaluation:
     """Nothing but what must be there."""
-    one = Model("f0", "frozen", ("f0",), (Outcome(0, 0.25),))
-    return Evaluation("own:Task", Metric("error", ""), {}, {}, (one,))
+    encoder = Model("f0", "frozen", ("f0",), (Outcome(0, 0.25),))
+    return Evaluation("own:Task", Metric("error", ""), {}, {}, (encoder,))
 
 
 def odd() -> Evaluation:
@@ -229,9 +229,9 @@ CASES = {
 
 @pytest.fixture(params=CASES, scope="module")
 def case(request: pytest.FixtureRequest) -> tuple[Evaluation, str, Page]:
-    found = CASES[request.param]()
-    source = render(found)
-    return found, source, Page(source)
+    example = CASES[request.param]()
+    source = render(example)
+    return example, source, Page(source)
 
 
 # ------------------------------------------------------------------------------------ the page
@@ -251,7 +251,7 @@ def test_nothing_is_fetched_or_run(case: tuple[Evaluation, str, Page]) -> None:
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:" in source
 
 
-def test_undefined_values_are_never_printed(case: tuple[Evaluation, str, Page]) -> None:
+def test_undefined_values_are_not_shown(case: tuple[Evaluation, str, Page]) -> None:
     _, source, page = case
     assert not re.search(r"\b(nan|inf|None|True|False)\b", page.text)
     assert not re.search(r"\bnan\b", source, flags=re.IGNORECASE)
@@ -262,11 +262,11 @@ def test_ids_are_unique_and_all_references_resolve(case: tuple[Evaluation, str, 
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     used = {(a.get("xlink:href") or "")[1:] for tag, a in page.tags if tag == "use"}
-    drawn = set(re.findall(r"url\(#([^)]*)\)", source)) - {"b"}  # b: the hostile name's
-    assert used | drawn <= set(ids)
+    referenced = set(re.findall(r"url\(#([^)]*)\)", source)) - {"b"}  # b: the hostile name's
+    assert used | referenced <= set(ids)
 
 
-def test_figures_say_what_they_are_in_large_enough_text(case: tuple[Evaluation, str, Page]) -> None:
+def test_figures_have_titles_and_large_enough_text(case: tuple[Evaluation, str, Page]) -> None:
     _, source, page = case
     drawings = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert all(a["role"] == "img" and a["aria-label"] for a in drawings)
@@ -290,7 +290,7 @@ def test_figures_say_what_they_are_in_large_enough_text(case: tuple[Evaluation, 
         ("nothing yet", ["scores", "training", "reproduce"]),
     ],
 )
-def test_sections_are_those_there_is_something_for(name: str, wanted: list[str]) -> None:
+def test_sections_without_content_are_left_out(name: str, wanted: list[str]) -> None:
     page = Page(render(CASES[name]()))
     assert [a.get("id") for tag, a in page.tags if tag == "section"] == wanted
 
@@ -302,12 +302,12 @@ def test_the_same_evaluation_gives_the_same_bytes(name: str) -> None:
         assert render(CASES[name]()) == first
 
 
-def test_the_page_of_what_was_read_is_that_of_what_was_written(tmp_path: Path) -> None:
-    found = verification()
-    found.write(tmp_path)
-    assert write_report(found, tmp_path).read_text("utf-8") == render(found)
-    assert render(Evaluation.read(tmp_path)) == render(found)
-    assert json.loads(json.dumps(asdict(found)))["task"] == "speaker"
+def test_reading_and_rendering_gives_the_written_page(tmp_path: Path) -> None:
+    written = verification()
+    written.write(tmp_path)
+    assert write_report(written, tmp_path).read_text("utf-8") == render(written)
+    assert render(Evaluation.read(tmp_path)) == render(written)
+    assert json.loads(json.dumps(asdict(written)))["task"] == "speaker"
 
 
 def test_hostile_names_are_inert() -> None:
@@ -321,7 +321,7 @@ def test_hostile_names_are_inert() -> None:
     assert (players[0]["src"] or "").startswith("data:audio/ogg,")
 
 
-def test_names_from_right_to_left_keep_to_themselves() -> None:
+def test_right_to_left_names_are_isolated() -> None:
     assert wording.isolate("f0, ä 語") == "f0, ä 語"
     assert wording.isolate(RTL) == f"\u2068{RTL}\u2069"
     assert f"\u2068{RTL}\u2069" in Page(render(hostile())).text
@@ -331,8 +331,8 @@ def test_names_from_right_to_left_keep_to_themselves() -> None:
     "name", ["", " ", "a\nb", "語" * 40, "x" * 300, "\x00", "…", "🎤", "\udcff"]
 )
 def test_any_name_can_be_shown(name: str) -> None:
-    one = model(name, 0.1, labels=(name,), confusion=confusion([name, "b"]))
-    page = render(evaluation(one, model(name, 0.2, mode=name), metric=Metric(name, name)))
+    encoder = model(name, 0.1, labels=(name,), confusion=confusion([name, "b"]))
+    page = render(evaluation(encoder, model(name, 0.2, mode=name), metric=Metric(name, name)))
     assert page.endswith("</html>")
     page.encode()
 
@@ -343,7 +343,7 @@ def test_only_sound_is_played() -> None:
     assert "controls" in dict(next(a for tag, a in page.tags if tag == "audio"))
 
 
-def test_what_is_missing_is_left_out() -> None:
+def test_missing_values_are_left_out() -> None:
     text = Page(render(bare())).text
     for words in ("left out", "Manifest", "Speakers", "Best epoch", "95 % interval"):
         assert words not in text
@@ -355,28 +355,28 @@ def test_the_table_has_the_numbers() -> None:
     text = Page(render(verification())).text
     row = re.search(r"pretrained on F0final_sma and loudness\s+(.*?)\nrandom", text, re.S)
     assert row
-    # Mean; deviation; mean ± 4.3027 · 0.4 / √3, with 2 degrees of freedom; the typical seed's own.
+    # Mean; standard deviation; mean ± 4.3027 · 0.4 / √3 (2 degrees of freedom); the median seed's.
     assert row[1].split("\n")[:5] == ["9.1", "0.4", "8.1 to 10.1", "7.3 to 11.4", "3"]
     assert row[1].endswith("does not help131,200 1 min")
     further = text[text.index("Further scores") :]
     assert re.search(r"loudness\s+12\.7 %9\.1 %0\.546", further)  # a cost is no share
     groups = text[text.index("EER by group") :]
     assert re.search(r"loudness\s+10\.9 %6\.4 %", groups)
-    for part in ("12,403", "26.3 h", "1,211", "4,874", "no-label", "2.6.0", "ab" * 32):
-        assert part in text
+    for number in ("12,403", "26.3 h", "1,211", "4,874", "no-label", "2.6.0", "ab" * 32):
+        assert number in text
 
 
-def test_facts_hold_no_folder() -> None:
+def test_facts_do_not_show_folders() -> None:
     text = Page(render(verification())).text
     assert "Speaker recognition on voxceleb.csv" in text
     assert text.count("/home/somebody") == 1  # how it was made
 
 
 def test_small_rates_have_two_digits() -> None:
-    found = Comparison.of(evaluation(mel(0.0123)))
-    assert found.percent(0.0123) == "1.23 %"
-    assert found.percent(None) == found.percent(math.nan) == "–"
-    assert found.span((-0.01, 0.02)) == "0.00 to 2.00"  # no rate is below 0
+    comparison = Comparison.of(evaluation(mel(0.0123)))
+    assert comparison.percent(0.0123) == "1.23 %"
+    assert comparison.percent(None) == comparison.percent(math.nan) == "–"
+    assert comparison.span((-0.01, 0.02)) == "0.00 to 2.00"  # no rate is below 0
 
 
 # ------------------------------------------------------------------------------------ the verdict
@@ -397,7 +397,7 @@ def test_verdict_of_an_encoder_worse_than_log_mel() -> None:
     )
 
 
-def test_verdict_of_one_better_than_all() -> None:
+def test_verdict_of_an_encoder_better_than_all_baselines() -> None:
     text = verdict(model("f0", *LOW, mode="finetune"), mel(*MIDDLE), random(*HIGH))
     assert text == (
         "The encoder f0 (finetuned) has an EER of 5.1 % (3 seeds, 4.9 to 5.3), log-mel 9.1 % "
@@ -420,7 +420,7 @@ def test_verdict_of_single_seeds_is_not_settled() -> None:
     assert text.endswith("not settled, as one seed does not tell how much the score depends on it.")
 
 
-def test_verdict_without_one_side() -> None:
+def test_verdict_without_baselines_or_encoders() -> None:
     assert "no baseline (log-mel, a random encoder, or one pretrained on reconstruction" in verdict(
         model("f0", *LOW)
     )
@@ -430,7 +430,7 @@ def test_verdict_without_one_side() -> None:
     assert verdict() == "No run has finished yet: there is no score."
 
 
-def test_verdict_of_several_names_the_best() -> None:
+def test_verdict_of_several_encoders_names_the_best() -> None:
     text = verdict(model("f0", *MIDDLE), model("f1", *LOW), mel(*HIGH))
     assert text.startswith("Of 2 encoders f1 is best, with an EER of 5.1 %")
     assert text.endswith("it helps.")
@@ -438,13 +438,13 @@ def test_verdict_of_several_names_the_best() -> None:
     assert text.startswith("Of 2 encoders and modes f1 (finetuned) is best, with an EER of 5.1 %")
 
 
-def test_verdict_doubts_what_other_speakers_could_undo() -> None:
-    one, other = model("f0", 0.09, 0.0901, 0.0902), mel(0.1, 0.1001, 0.1002)
-    assert verdict(one, other).endswith(
+def test_verdict_warns_if_intervals_over_speakers_overlap() -> None:
+    encoder, baseline = model("f0", 0.09, 0.0901, 0.0902), mel(0.1, 0.1001, 0.1002)
+    assert verdict(encoder, baseline).endswith(
         "it helps. With other test speakers this might differ: the intervals over speakers overlap."
     )
-    one, other = model("f0", 0.1, 0.1001, 0.1002), mel(0.09, 0.0901, 0.0902)
-    assert verdict(one, other).endswith(
+    encoder, baseline = model("f0", 0.1, 0.1001, 0.1002), mel(0.09, 0.0901, 0.0902)
+    assert verdict(encoder, baseline).endswith(
         "it does not help. With other test speakers this might differ: the intervals over speakers "
         "overlap."
     )
@@ -457,15 +457,15 @@ def test_articles(name: str, article: str) -> None:
     assert wording._article(name) == article
 
 
-def test_warnings_are_listed_with_those_of_the_scores() -> None:
-    found = wording.warnings(Comparison.of(odd()))
-    assert found == [
+def test_warnings_about_scores_are_added_to_the_evaluations() -> None:
+    warnings = wording.warnings(Comparison.of(odd()))
+    assert warnings == [
         "No better than guessing (50.0 %): the random encoder.",
         "random encoder: 4 batches had a loss or gradient that was not finite, and did not "
         "change the weights.",
         "No score of the encoder f1 and the encoder f2.",
     ]
-    assert "'zh' is 3 times in the transcripts" in Page(render(recognition())).text
+    assert "'zh' is 3 times in the test transcripts" in Page(render(recognition())).text
     assert "No warnings." in Page(render(verification())).text
 
 
@@ -479,8 +479,8 @@ def test_the_subject_is_the_best_encoder() -> None:
 
 
 def test_confusions_are_listed_by_their_number() -> None:
-    found = Confusion(("a", "b", ""), ((8, 2, 0), (5, 0, 5), (1, 0, 0)))
-    assert wording.confusion_rows(found) == [
+    table = Confusion(("a", "b", ""), ((8, 2, 0), (5, 0, 5), (1, 0, 0)))
+    assert wording.confusion_rows(table) == [
         ("b", "a", 5, "50.0 %"),
         ("b", "nothing (deleted)", 5, "50.0 %"),
         ("a", "b", 2, "20.0 %"),
@@ -488,7 +488,7 @@ def test_confusions_are_listed_by_their_number() -> None:
     ]
 
 
-def test_many_classes_are_a_longer_list() -> None:
+def test_many_classes_are_listed_instead_of_drawn() -> None:
     for name, drawings, rows in (("many classes", 4, 20), ("39 phones", 6, 10)):
         page = Page(render(CASES[name]()))
         assert len([1 for tag, _ in page.tags if tag == "svg"]) == drawings
@@ -497,9 +497,9 @@ def test_many_classes_are_a_longer_list() -> None:
     assert "61 classes are too many to draw" in Page(render(CASES["many classes"]())).text
 
 
-def test_nothing_confused_is_said() -> None:
-    found = evaluation(model("f0", 0.0, confusion=Confusion(("a", "b"), ((3, 0), (0, 4)))))
-    assert "Nothing was confused." in Page(render(found)).text
+def test_a_perfect_score_has_no_confusions() -> None:
+    perfect = evaluation(model("f0", 0.0, confusion=Confusion(("a", "b"), ((3, 0), (0, 4)))))
+    assert "Nothing was confused." in Page(render(perfect)).text
 
 
 # ------------------------------------------------------------------------------------ the figures
@@ -522,25 +522,25 @@ def test_det_curves_go_through_their_corners() -> None:
     assert max(map(max, piece)) <= figures.HIGH
 
 
-def test_equal_error_is_where_the_curve_meets_the_diagonal() -> None:
+def test_equal_error_is_where_the_curve_crosses_the_diagonal() -> None:
     rng = np.random.default_rng(3)
     targets, others = rng.normal(1.5, 1, 90), rng.normal(0, 1, 130)
     rate = metrics.eer(targets, others).rate
     assert figures._equal_error(*metrics.det(targets, others)) == pytest.approx(rate, abs=1e-12)
 
 
-def test_curves_outside_the_frame_are_named() -> None:
+def test_curves_outside_the_frame_are_listed() -> None:
     comparison = Comparison.of(odd())
-    assert [one.name for one in figures.outside(comparison)] == ["f0"]
+    assert [model.name for model in figures.outside(comparison)] == ["f0"]
     assert "Not in the frame: the encoder f0." in Page(render(odd())).text
 
 
 @pytest.mark.parametrize(("score", "near"), [(0.45, 0.5), (0.05, None)])
 def test_chance_is_drawn_where_it_is_near(score: float, near: float | None) -> None:
-    found = evaluation(mel(score))
-    assert Comparison.of(found).near_chance == near
-    assert ("far outside the axis" in render(found)) == (near is None)
-    assert Comparison.of(replace(found, metric=Metric("PER", "x"))).near_chance is None
+    shown = evaluation(mel(score))
+    assert Comparison.of(shown).near_chance == near
+    assert ("far outside the axis" in render(shown)) == (near is None)
+    assert Comparison.of(replace(shown, metric=Metric("PER", "x"))).near_chance is None
 
 
 def test_only_the_best_lines_stand_out() -> None:

@@ -28,3 +28,12 @@ def test_the_kernel_is_exact_for_large_close_values(dims):
     z = 1e8 + np.random.default_rng(0).integers(0, 4, (9, dims)) / 4
     expected = np.exp(-np.square(z[:, None] - z[None]).sum(axis=2) / (2 * 0.5**2))
     assert np.allclose(kernels.label_kernel(z, width=0.5), expected, rtol=1e-14)
+
+
+def test_the_median_distance_of_vectors_leaves_out_pairs_that_are_equal():
+    corners = np.array([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0], [0.0, 10.0]])
+    # 0 once, 5 and 10 twice each, and from (3, 4) to (0, 10) √45 once.
+    assert kernels.median_distance(corners) == pytest.approx(np.sqrt(45))
+    assert kernels.median_distance(np.ones((5, 2))) == 1.0  # none differ
+    assert kernels.median_distance(np.ones((5, 1))) == 1.0
+    assert kernels.median_distance(np.zeros((1, 2))) == 1.0

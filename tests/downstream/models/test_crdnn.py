@@ -114,7 +114,7 @@ def test_dropout_masks_are_the_same_at_all_frames():
     layer = LiGRU(3, 200, dropout=0.5)
     x, lengths = torch.randn(30, 2, 3), torch.tensor([30, 30])
     never = (run_layer(layer, x, lengths) == 0).all(0)  # (batch, 2 * units)
-    assert (abs(never.float().mean(1) - 0.5) < 0.15).all()  # 400 units: six deviations
+    assert (abs(never.float().mean(1) - 0.5) < 0.15).all()  # 400 units: six standard deviations
     forwards, backwards = never.chunk(2, dim=-1)
     assert not torch.equal(never[0], never[1])
     assert not torch.equal(forwards, backwards)

@@ -260,7 +260,7 @@ LENGTHS = torch.tensor([20, 1, 13, 0, 6])
 def test_batched_equals_one_by_one():
     log_probs = draw_log_probs(6, 5, 20, 5)
     for x, n in zip(log_probs, LENGTHS, strict=True):
-        x[n:] = math.nan  # frames beyond may hold anything
+        x[n:] = math.nan  # values in the padding have no effect
     greedy = ctc.greedy_search(log_probs, LENGTHS)
     hypotheses = ctc.prefix_beam_search(log_probs, LENGTHS, beam=4)
     assert (greedy[3], hypotheses[3]) == ([], [ctc.Hypothesis([], 0.0)])  # of no frames

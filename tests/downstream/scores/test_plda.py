@@ -296,10 +296,10 @@ def test_em_recovers_the_true_model():
     fitted = Plda.fit(x, speaker, iterations=50)
     # A variance estimated from n draws has a standard error of sqrt(2/n): 2.2 % of B + W or less
     # for B from the 4,000 speakers, 1.3 % of W from 12,000 residuals; four of them.
-    deviation = np.sqrt(np.diag(plda.B + plda.W))
-    assert (np.abs(fitted.B - plda.B) < 0.09 * np.outer(deviation, deviation)).all()
-    deviation = np.sqrt(np.diag(plda.W))
-    assert (np.abs(fitted.W - plda.W) < 0.052 * np.outer(deviation, deviation)).all()
+    std = np.sqrt(np.diag(plda.B + plda.W))
+    assert (np.abs(fitted.B - plda.B) < 0.09 * np.outer(std, std)).all()
+    std = np.sqrt(np.diag(plda.W))
+    assert (np.abs(fitted.W - plda.W) < 0.052 * np.outer(std, std)).all()
 
 
 def test_fitting_commutes_with_affine_maps():

@@ -151,7 +151,7 @@ def test_too_short_counts_repeated_symbols(tmp_path):
     task = Asr(settings, corpus, split, np.array([4, 4, 5]))
     assert [place for place, *_ in task.untrainable()] == [
         1
-    ]  # 3 wanted, 2 there; of the third all 3
+    ]  # the first needs 3 and has 2; the third has all 3
 
 
 def test_timit_sample_with_official_splits(tmp_path, shared_data):

@@ -18,7 +18,7 @@ def make_batch(row, first, stop, lengths, **targets):
 
 
 def plain_pooling(x, parts):
-    """Mean and deviation of (frames, width) in so many parts."""
+    """Mean and standard deviation of (frames, width) in equal parts."""
     pooled = []
     for k in range(parts):
         begin = k * len(x) // parts

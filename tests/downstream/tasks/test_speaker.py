@@ -1,4 +1,4 @@
-"""Speaker verification: trials, embeddings, and what comes of them on voices of the tests' own."""
+"""Speaker verification: trials, scores, and the whole task on synthetic voices."""
 
 import itertools
 from collections import Counter
