@@ -5,6 +5,7 @@ import pytest
 
 from augury import embeddings, hsic
 from augury.embeddings import OnDevice, Scratch, Selected, Stored
+from augury.errors import UnusableFile
 
 
 @pytest.fixture
@@ -97,6 +98,25 @@ def test_scratch_files_live_as_long_as_the_block(monkeypatch, tmp_path):
         )
         assert isinstance(scratch.empty((5, 2), shared=False), np.memmap)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scratch_folder_that_cannot_be_written_names_its_file(monkeypatch, tmp_path):
+    (tmp_path / "store").touch()
+    with (
+        Scratch(tmp_path / "store") as scratch,
+        pytest.raises(UnusableFile, match=r"store/scratch-.*: can't be used: Not a directory"),
+    ):
+        scratch.empty((5, 2), shared=True)
+
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(embeddings.os, "posix_fallocate", full)
+    with (
+        Scratch(tmp_path) as scratch,
+        pytest.raises(UnusableFile, match=r"scratch-.*: can't be used: No space left"),
+    ):
+        scratch.empty((5, 2), shared=True)
 
 
 def test_a_device_that_is_not_there_is_an_error():

@@ -4,6 +4,7 @@ import stat
 import numpy as np
 import pytest
 
+from augury.errors import UnusableFile
 from augury.store import Store, key, write_atomically
 
 ARRAYS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.zeros(0, np.uint8)}
@@ -95,3 +96,11 @@ def test_mapped_arrays_are_those_written(tmp_path):
         with path.open("r+b") as file:
             file.truncate(length)
         assert store.memory_map("x" * 64) is None
+
+
+def test_an_artefact_that_cannot_be_opened_names_its_file(tmp_path):
+    store = Store(tmp_path)
+    store.path("x" * 64).mkdir(parents=True)
+    for read in (store.read, store.memory_map):
+        with pytest.raises(UnusableFile, match=f"{'x' * 64}: can't be used: Is a directory"):
+            read("x" * 64)

@@ -1,7 +1,7 @@
-"""Embeddings that are too large to copy or to hold in memory: they need only len(x) and x[rows].
+"""Embeddings that are too large to copy or to keep in memory: they need only len(x) and x[rows].
 
-NumPy arrays will do. The classes here are for what they can't do: some rows of an array without a
-copy, a file of which only the rows in use are in memory, and rows on a GPU.
+NumPy arrays are embeddings, too. The classes here do what arrays can't: select rows without a copy,
+read rows of a file without keeping it in memory, and return rows on a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Indices = NDArray[np.int64]
 
 
 class Embeddings(Protocol):
-    """Embeddings of any kind: an array, or a source of one for any rows.
+    """Embeddings of any kind: an array, or an object that returns any rows as an array.
 
     >>> import numpy as np
     >>> x: Embeddings = Selected(np.eye(3), np.array([2, 0]))
@@ -44,14 +44,14 @@ class Embeddings(Protocol):
 
 @dataclass(frozen=True)
 class Selected:
-    """Some rows of embeddings, in an order of their own."""
+    """Some rows of embeddings, in any order."""
 
     x: Embeddings
     index: Indices
 
     @classmethod
     def of(cls, x: Embeddings, index: Indices) -> Embeddings:
-        """Of an array or another selection; x itself where that is the same."""
+        """Rows of an array or of another selection; x itself if they are all of its rows."""
         if len(index) == len(x) and (index == np.arange(len(x))).all():
             return x
         return cls(x.x, x.index[index]) if isinstance(x, cls) else cls(x, index)
@@ -64,15 +64,15 @@ class Selected:
         return self.x[self.index[rows]]
 
 
-#: Bytes of a file's mapped pages after which they are released.
+#: Mapped pages of a file are released after this many bytes.
 MAPPED = 1e9
 
 
 class Stored:
-    """A .npy file, read some rows at a time.
+    """A .npy file of which only the requested rows are read.
 
-    No more of it is in memory than is asked for, and 1 GB; a memory map would keep every page it
-    ever touched. Pickled, it is only its path.
+    At most 1 GB of it stays in memory; a plain memory map would keep every page that was read.
+    Pickling keeps only the path.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +127,7 @@ class OnDevice:
 
     @staticmethod
     def check(device: str) -> None:
-        """InputError unless there is such a device."""
+        """Raise InputError if the device is not available."""
         try:
             import torch
         except ImportError as error:
@@ -150,7 +150,7 @@ class OnDevice:
 
 
 class Scratch:
-    """A folder for embeddings that are too large for memory, or are for a cluster's workers too."""
+    """A folder for embeddings that are too large for memory, or that a cluster's workers read."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
@@ -158,31 +158,35 @@ class Scratch:
         self._copies: list[tuple[Selected, Embeddings]] = []
 
     def __enter__(self) -> Scratch:
-        for left in self._store.glob(f"scratch-{platform.node()}-*"):  # by runs that were killed
-            process = left.name.split("-")[-2]
+        for folder in self._store.glob(f"scratch-{platform.node()}-*"):  # of killed runs
+            process = folder.name.split("-")[-2]
             if not (process.isdigit() and psutil.pid_exists(int(process))):
-                shutil.rmtree(left, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
         return self
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def empty(self, shape: tuple[int, ...], *, shared: bool) -> NDArray[np.float32]:
-        """An array of a shape, in a file where it has to be."""
+        """An uninitialised array; in a file if it is `shared` or large.
+
+        Raises:
+            UnusableFile: the file can't be written: no permission, or no space.
+        """
         size = 4 * math.prod(shape)
         if not shared and size < psutil.virtual_memory().available / 2:
             return np.empty(shape, np.float32)
         with explain_os_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{secrets.token_hex(8)}.npy"
-        array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-        if hasattr(os, "posix_fallocate"):  # a full disk is to be an error here, not a crash later
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, array.offset + size)
+            path = self._folder / f"{secrets.token_hex(8)}.npy"
+            array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a crash later
+                with path.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, array.offset + size)
         return array
 
     def rows(self, x: Embeddings) -> Embeddings:
-        """A source of x's rows that reads its file, if it has one, rather than mapped pages."""
+        """The same rows, read from x's file if it is memory-mapped."""
         if isinstance(x, Selected):
             return Selected(self.rows(x.x), x.index)
         if not isinstance(x, np.memmap):
@@ -191,7 +195,7 @@ class Scratch:
         return Stored(Path(str(x.filename)))
 
     def whole(self, x: Embeddings) -> Embeddings:
-        """A selection as a file of its own, so that workers are sent only a path."""
+        """A selection copied to a file of its own, so that workers receive only its path."""
         if not isinstance(x, Selected):
             return x
         for selection, copy in self._copies:

@@ -1,9 +1,9 @@
-"""Computed arrays on disk: addressed by what they were computed from, checksummed, written whole.
+"""Computed arrays on disk: addressed by their inputs, checksummed, and written atomically.
 
 An artefact is named by a digest of its inputs (audio content, function, version, settings), so a
-second run finds it and a changed input misses it. It is a safetensors payload behind its own
+second run finds it, and a run with other inputs does not. It is a safetensors payload after its
 BLAKE2b checksum, written to a temporary name, synced and renamed: after a kill or a full disk a
-file is there whole or not at all, and one that was damaged later is recognised and made anew.
+file is complete or absent, and one that was damaged later is recognised and computed again.
 """
 
 from __future__ import annotations
@@ -28,41 +28,52 @@ from safetensors.numpy import load, save
 from augury.errors import MissingFile, UnusableFile, explain_os_errors
 
 _DIGEST = 32  # bytes
-#: Names that safetensors has for the types of arrays that are mapped.
+#: Array types that can be memory-mapped, by their names in safetensors.
 _TYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I64": np.int64}
 
 
 def digest(data: bytes) -> str:
-    """BLAKE2b of some bytes, as 64 hexadecimal digits."""
+    """BLAKE2b of some bytes, as 64 hexadecimal digits.
+
+    >>> digest(b"augury")[:8]
+    '124327dc'
+    """
     return hashlib.blake2b(data, digest_size=_DIGEST).hexdigest()
 
 
 def key(*parts: object) -> str:
-    """The name of what is computed from `parts` (anything JSON can write, in that order)."""
+    """The name of an artefact computed from `parts` (anything JSON can write, in this order)."""
     return digest(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())
 
 
-def source_version(what: Any, module: str) -> str:
-    """A digest of the file that a function or class is defined in: edited, it is another."""
+def source_version(definition: Any, module: str) -> str:
+    """A digest of the file that defines a function or class; it changes with every edit."""
     try:
-        file = inspect.getsourcefile(what)
-    except TypeError:  # a callable object: the module it is named in will do
+        file = inspect.getsourcefile(definition)
+    except TypeError:  # a callable object: take the module that names it
         file = getattr(sys.modules[module], "__file__", None)
     return digest(Path(file).read_bytes())[:16] if file else "no-source"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artefacts. Several processes may read and write it at once."""
+    """A folder of artefacts. Several processes may read and write it at once.
+
+    >>> store = Store(Path("store"))
+    >>> name = key("F0", {"window": 0.025})
+    >>> store.write(name, {"values": np.array([1.0, 2.0])})
+    >>> store.read(name)["values"].tolist()
+    [1.0, 2.0]
+    """
 
     root: Path
 
     def path(self, name: str) -> Path:
-        """Where the artefact of that name lies."""
+        """The file of an artefact."""
         return self.root / name[:2] / name
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of an artefact; None if it is not there or was damaged."""
+        """The arrays of an artefact; None if it does not exist or is damaged."""
         path = self.path(name)
         try:
             with explain_os_errors(path):
@@ -72,32 +83,34 @@ class Store:
         return unpack(data)
 
     def memory_map(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of an artefact, read from disk only where they are looked at.
+        """The arrays of an artefact as memory maps; None if it does not exist or is damaged.
 
-        Their checksum is not: this is for what was read whole before.
+        The checksum is not verified: use this for artefacts that `read` has read before.
         """
         path = self.path(name)
         try:
-            with path.open("rb") as file:
+            with explain_os_errors(path), path.open("rb") as file:
                 file.seek(_DIGEST)
                 (length,) = struct.unpack("<Q", file.read(8))
                 header = json.loads(file.read(length))
             arrays: dict[str, np.ndarray] = {}
-            for array, one in header.items():
-                begin = _DIGEST + 8 + length + one["data_offsets"][0]
-                kind, shape = _TYPES[one["dtype"]], tuple(one["shape"])
+            for array, entry in header.items():
+                begin = _DIGEST + 8 + length + entry["data_offsets"][0]
+                kind, shape = _TYPES[entry["dtype"]], tuple(entry["shape"])
                 arrays[array] = np.memmap(path, kind, "r", begin, shape)
             return arrays
-        except (FileNotFoundError, struct.error, ValueError, KeyError):
+        except UnusableFile:  # an InputError, and so a ValueError, but not a damaged artefact
+            raise
+        except (MissingFile, struct.error, ValueError, KeyError):
             return None
 
     def write(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays under a name, replacing what was there."""
+        """Write the arrays of an artefact, replacing any earlier ones."""
         write_atomically(self.path(name), pack(arrays))
 
 
 def default_store() -> Path:
-    """Where extracted values are kept unless told otherwise: AUGURY_STORE, or the user's cache."""
+    """The folder of the store if none is given: AUGURY_STORE, or in the user's cache folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("AUGURY_STORE") or Path(cache) / "augury")
 
@@ -109,7 +122,11 @@ def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack(data: bytes) -> dict[str, np.ndarray] | None:
-    """What was `packed`; None if it was damaged since."""
+    """The arrays of `pack`'s output; None if it is damaged.
+
+    >>> unpack(pack({"a": np.array([1, 2])}))["a"].tolist(), unpack(b"damaged")
+    ([1, 2], None)
+    """
     payload = memoryview(data)[_DIGEST:]
     if hashlib.blake2b(payload, digest_size=_DIGEST).digest() != data[:_DIGEST]:
         return None
@@ -120,13 +137,13 @@ def unpack(data: bytes) -> dict[str, np.ndarray] | None:
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a file, whole or not at all, and its folder where there is none.
+    """Write a file, completely or not at all, and create its folder if needed.
 
     Raises:
-        UnusableFile: it can't be written there: no permission, no room, a file in a folder's place.
+        UnusableFile: it can't be written: no permission, no space, a file in a folder's place.
     """
     if isinstance(data, str):
-        # File names need not be UTF-8; what can't be written as such is written escaped.
+        # File names need not be UTF-8; other bytes are written escaped.
         data = data.encode(errors="backslashreplace")
     temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}")
     try:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augury.audio import BadAudio, decode, header, log_mel
+from augury.errors import MissingFile, UnusableFile
 
 from conftest import tone
 
@@ -79,9 +80,9 @@ def test_mono_is_the_mean_of_the_channels():
     np.testing.assert_array_equal(signal, (left + right) / 2)
 
 
-def test_long_files_are_decoded_in_pieces(monkeypatch):
+def test_long_files_are_decoded_in_blocks(monkeypatch):
     whole, _ = decode(encoded("flac"), "x")
-    monkeypatch.setattr("augury.audio.decoding._PIECE", 1000)
+    monkeypatch.setattr("augury.audio.decoding._BLOCK", 1000)
     np.testing.assert_array_equal(decode(encoded("flac"), "x")[0], whole)
 
 
@@ -210,12 +211,19 @@ def test_bad_audio_crosses_processes():
 
 
 def test_header_decodes_nothing(tones: Path):
-    found = header(tones / "deep" / "c.flac")
-    assert (found.rate, found.channels, found.frames) == (16_000, 1, 16_000)
-    assert (found.seconds, found.format) == (1.0, "FLAC PCM_16")
+    flac = header(tones / "deep" / "c.flac")
+    assert (flac.rate, flac.channels, flac.frames) == (16_000, 1, 16_000)
+    assert (flac.seconds, flac.format) == (1.0, "FLAC PCM_16")
     (tones / "cut.wav").write_bytes(encoded("wav")[:-1])
     with pytest.raises(BadAudio, match=r"cut\.wav: cut off"):
         header(tones / "cut.wav")
+
+
+def test_header_names_a_file_that_cannot_be_opened(tones: Path):
+    with pytest.raises(MissingFile, match=r"none\.wav: there is no such file"):
+        header(tones / "none.wav")
+    with pytest.raises(UnusableFile, match="deep: can't be used: Is a directory"):
+        header(tones / "deep")
 
 
 def test_real_speech_is_read(shared_data):

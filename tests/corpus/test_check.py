@@ -12,22 +12,22 @@ from manifests import manifest
 
 
 def test_check_counts(three):
-    found = check(three)
-    assert (found.rows, found.segments, found.recordings) == (3, 3, 2)
-    assert found.hours == pytest.approx(2 / 3600)  # 0.5 + 1 + 0.5 s; sums of a few floats
-    assert found.recorded_hours == pytest.approx(2 / 3600)
-    assert found.durations["min"] == 0.5
-    assert found.durations["max"] == 1.0
-    assert found.rates == {16_000: 2}
-    assert found.channels == {1: 2}
-    assert found.formats == {"WAV PCM_16": 2}
-    assert found.problems == {}
-    phone, speaker = found.labels
+    summary = check(three)
+    assert (summary.rows, summary.segments, summary.recordings) == (3, 3, 2)
+    assert summary.hours == pytest.approx(2 / 3600)  # 0.5 + 1 + 0.5 s; sums of a few floats
+    assert summary.recorded_hours == pytest.approx(2 / 3600)
+    assert summary.durations["min"] == 0.5
+    assert summary.durations["max"] == 1.0
+    assert summary.rates == {16_000: 2}
+    assert summary.channels == {1: 2}
+    assert summary.formats == {"WAV PCM_16": 2}
+    assert summary.problems == {}
+    phone, speaker = summary.labels
     assert (phone.classes, phone.singletons, phone.absent) == (2, 1, 0)
     assert phone.top == (("aa", 2), ("iy", 1))
     assert phone.smallest == ("iy", 1)
     assert (speaker.classes, speaker.absent) == (2, 1)
-    assert json.loads(json.dumps(found.to_dict()))["rates"] == {"16000": 2}
+    assert json.loads(json.dumps(summary.to_dict()))["rates"] == {"16000": 2}
 
 
 def test_check_finds_bad_audio_and_times(tones):
@@ -40,8 +40,8 @@ def test_check_finds_bad_audio_and_times(tones):
         "cut.wav,0.1,0.2\nsilent.wav,,\nnone.wav,,\n"
     )
     corpus = read_corpus(manifest(tones, text))
-    found = check(corpus)
-    assert [(r.row, r.reason) for r in found.rejected] == [
+    summary = check(corpus)
+    assert [(r.row, r.reason) for r in summary.rejected] == [
         (2, "outside-recording"),
         (3, "outside-recording"),
         (4, "empty-file"),
@@ -49,17 +49,17 @@ def test_check_finds_bad_audio_and_times(tones):
         (6, "truncated"),
         (8, "missing-file"),
     ]
-    assert found.segments + len(found.rejected) == found.rows == 8
-    assert next(iter(found.problems.items())) == ("outside-recording", 2)
-    assert "1 s long" in found.rejected[0].detail
+    assert summary.segments + len(summary.rejected) == summary.rows == 8
+    assert next(iter(summary.problems.items())) == ("outside-recording", 2)
+    assert "1 s long" in summary.rejected[0].detail
     assert check(corpus, decode=True).problems["silent"] == 1
 
 
 def test_check_of_nothing_usable(tones):
-    found = check(read_corpus(manifest(tones, "path,phone\nx.wav,aa\n")))
-    assert (found.rows, found.segments, found.hours, found.durations) == (1, 0, 0.0, {})
-    assert found.labels[0].smallest is None
-    json.dumps(found.to_dict())
+    summary = check(read_corpus(manifest(tones, "path,phone\nx.wav,aa\n")))
+    assert (summary.rows, summary.segments, summary.hours, summary.durations) == (1, 0, 0.0, {})
+    assert summary.labels[0].smallest is None
+    json.dumps(summary.to_dict())
 
 
 def test_check_survives_a_file_that_vanished(three, tones):

@@ -23,7 +23,7 @@ def test_equal_labels_are_one_object(tones):
 
 
 @pytest.mark.parametrize(
-    ("row", "reason", "said"),
+    ("row", "reason", "message"),
     [
         (",0,1,aa", "missing-path", "no path is given"),
         ("a.wav,x,1,aa", "bad-time", "the start 'x'"),
@@ -47,7 +47,7 @@ def test_equal_labels_are_one_object(tones):
         ("a.wav,0,1,aa,bb", "bad-row", "5 cells"),
     ],
 )
-def test_a_bad_row_is_rejected_and_the_rest_kept(tmp_path, row, reason, said):
+def test_a_bad_row_is_rejected_and_the_rest_kept(tmp_path, row, reason, message):
     folder = tmp_path / "corpus"
     (folder / "deep").mkdir(parents=True)
     for path in (folder / "a.wav", tmp_path / "outside.wav"):
@@ -58,7 +58,7 @@ def test_a_bad_row_is_rejected_and_the_rest_kept(tmp_path, row, reason, said):
     text = f"path,start,end,phone\na.wav,0,0.1,aa\n{row}\na.wav,0.1,0.2,aa\n"
     corpus = read_corpus(manifest(folder, text))
     assert reasons(corpus) == [(2, reason)]
-    assert said in corpus.rejected[0].detail
+    assert message in corpus.rejected[0].detail
     assert corpus.rejected[0].detail.startswith("m.csv, row 2: ")
     np.testing.assert_array_equal(corpus.rows, [1, 3])
     assert corpus.names == ("a.wav",)
@@ -76,7 +76,7 @@ def test_allow_outside(tmp_path):
     assert len(allowed) == 2
 
 
-def test_an_absolute_path_inside_is_no_outsider(tones):
+def test_an_absolute_path_inside_the_folder_is_accepted(tones):
     corpus = read_corpus(manifest(tones, f"path\n{tones / 'a.wav'}\n"))
     assert corpus.recordings == (tones / "a.wav",)
 
@@ -92,13 +92,13 @@ def test_duplicates_are_rejected_however_written(tones):
     )
     corpus = read_corpus(manifest(tones, text))
     assert reasons(corpus) == [(3, "duplicate"), (4, "duplicate")]
-    plain, unlike = corpus.rejected
-    assert "row 1;" in plain.detail
-    assert "row 1, but with another phone and speaker;" in unlike.detail
+    same_labels, other_labels = corpus.rejected
+    assert "row 1;" in same_labels.detail
+    assert "row 1, but with another phone and speaker;" in other_labels.detail
     np.testing.assert_array_equal(corpus.rows, [1, 2, 5])
 
 
-def test_a_refused_row_is_no_first_of_duplicates(tones):
+def test_a_row_rejected_before_has_no_duplicates(tones):
     corpus = read_corpus(manifest(tones, "path,start\nx.wav,0\nx.wav,0\na.wav,0\n"))
     assert reasons(corpus) == [(1, "missing-file"), (2, "missing-file")]
 
@@ -120,7 +120,7 @@ times = st.floats(0, 1e4).map(lambda t: t or 0.0)
     ),
     column=nasty.filter(lambda c: c not in ("", "path", "start", "end", "other")),
 )
-def test_any_text_comes_back(tones, rows, column):
+def test_any_text_is_read_back(tones, rows, column):
     lines = [{"path": p, "start": s, column: x, "other": y} for p, s, x, y in rows]
     text = "\n".join(map(json.dumps, lines))
     corpus = read_corpus(manifest(tones, text, "m.jsonl"))
@@ -136,10 +136,10 @@ def test_any_text_comes_back(tones, rows, column):
 
 
 def test_recordings_elsewhere_are_written_absolutely(three, tmp_path):
-    other = tmp_path / "new" / "copy.csv"
-    write_manifest(three, other)
-    assert read_corpus(other, allow_outside=True).recordings == three.recordings
-    assert [r.reason for r in read_corpus(other).rejected] == ["outside-folder"] * 3
+    path = tmp_path / "new" / "copy.csv"
+    write_manifest(three, path)
+    assert read_corpus(path, allow_outside=True).recordings == three.recordings
+    assert [r.reason for r in read_corpus(path).rejected] == ["outside-folder"] * 3
 
 
 def test_a_failed_write_leaves_the_old_file(three, tones):

@@ -67,12 +67,12 @@ def test_the_same_corpus_from_every_format(tones, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
-def test_a_byte_order_mark_is_passed_over(tones, suffix):
+def test_a_byte_order_mark_is_ignored(tones, suffix):
     text = '{"path": "a.wav"}' if suffix == "jsonl" else "path\r\na.wav\r\n"
     assert len(read_corpus(put(tones, f"m.{suffix}", "\ufeff" + text))) == 1
 
 
-def test_quotes_are_text_in_tsv_and_quotes_in_csv(tones):
+def test_quotes_are_text_in_tsv_and_quoting_in_csv(tones):
     tsv = read_corpus(put(tones, "m.tsv", 'path\ttext\na.wav\t"so\nb.wav\tit" is\n'))
     assert tsv.label("text").tolist() == ['"so', 'it" is']
     table = read_corpus(put(tones, "m.csv", 'path,text\na.wav,"so, ""it"" is\nnow"\n'))
@@ -97,7 +97,7 @@ def test_json_rows_may_lack_keys(tones):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("m.csv", "", "the manifest is empty"),
         ("m.csv", "\n\n", "only blank lines"),
@@ -119,9 +119,9 @@ def test_json_rows_may_lack_keys(tones):
         ("m.parquet", "PAR1 and nonsense", "can't be read as Parquet"),
     ],
 )
-def test_a_manifest_that_cannot_be_read(tones, name, text, said):
+def test_a_manifest_that_cannot_be_read(tones, name, text, message):
     source = put(tones, name, text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_corpus(source)
 
 
@@ -130,7 +130,7 @@ def test_a_manifest_that_is_not_there(tmp_path):
         read_corpus(tmp_path / "m.csv")
 
 
-def test_a_folder_that_is_no_corpus(tmp_path):
+def test_a_folder_without_recordings_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"neither wav\.scp"):
         read_corpus(tmp_path)
 
@@ -222,7 +222,7 @@ def test_an_empty_kaldi_folder(tones):
         ("data/TRAIN/DR1/FCJF0/SA1.wav", "data/TRAIN/DR1/FCJF0/SA1.PHN"),
     ],
 )
-def test_timit_as_ldc_has_it(tmp_path, sound, phones):
+def test_timit_in_the_layout_of_the_ldc(tmp_path, sound, phones):
     put(tmp_path, phones, "0 2200 h#\n2200 4280 SH\n")
     put(tmp_path, phones[:-3] + "TXT", "0 4280 She had.\n")
     with (tmp_path / sound).open("wb") as file:
@@ -296,17 +296,17 @@ def timit_tree(folder: Path, utterances=TREE) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("split", "wanted"),
+    ("split", "expected"),
     [
         ("core", {"mdab0_sx49": "test", "faks0_si943": "dev", "msjs1_si869": ""}),
         ("complete", {"mdab0_sx49": "test", "faks0_si943": "test", "msjs1_si869": "test"}),
     ],
 )
-def test_timit_splits_without_sa(tmp_path, split, wanted):
+def test_timit_splits_without_sa(tmp_path, split, expected):
     corpus = timit.read(timit_tree(tmp_path), level="utterance", split=split)
-    found = dict(zip(corpus.label("id"), corpus.label("split"), strict=True))
+    splits = dict(zip(corpus.label("id"), corpus.label("split"), strict=True))
     sa = {"fcjf0_sa1": "", "mdab0_sa1": "", "faks0_sa1": "", "msjs1_sa2": ""}
-    assert found == sa | {"fcjf0_si648": "train", "fcjf0_sx37": "train"} | wanted
+    assert splits == sa | {"fcjf0_si648": "train", "fcjf0_sx37": "train"} | expected
 
 
 def test_timit_split_by_folders(tmp_path):
@@ -334,15 +334,15 @@ def test_timit_lists_are_as_published():
 
 def test_prepare_timit(tmp_path):
     folder = timit_tree(tmp_path / "timit")
-    done = prepare("timit", folder, tmp_path / "m.csv", split="complete")
-    assert {one.name: (one.found, one.published) for one in done.counts} == {
+    prepared = prepare("timit", folder, tmp_path / "m.csv", split="complete")
+    assert {count.name: (count.found, count.published) for count in prepared.counts} == {
         "train utterances": (2, 3_696),  # of four phones
         "train speakers": (1, 462),
         "test utterances": (3, 1_344),
         "test speakers": (3, 168),
     }
-    again = read_corpus(done.manifest)
-    assert again.label("phone").tolist() == ["h#", "sh"] * 9
+    written = read_corpus(prepared.manifest)
+    assert written.label("phone").tolist() == ["h#", "sh"] * 9
     with pytest.raises(ValueError, match="has 'core', 'complete', 'folders'"):
         prepare("timit", folder, tmp_path / "m.csv", split="test")
 

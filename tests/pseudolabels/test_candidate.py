@@ -13,7 +13,7 @@ smile = pytest.importorskip("opensmile", reason="the extra `opensmile` is not in
 
 
 def stock(feature_set, signal):
-    """What the stock configuration gives, through the package's own wrapper."""
+    """The values of the stock configuration, by the package's own wrapper."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         level = smile.FeatureLevel.LowLevelDescriptors
@@ -40,29 +40,29 @@ def voice(seconds=1.3, seed=0):
 
 
 @pytest.mark.parametrize("feature_set", ["GeMAPSv01b", "eGeMAPSv02", "ComParE_2016"])
-def test_every_column_asked_alone_equals_the_stock_set_to_the_last_bit(feature_set):
+def test_every_single_column_equals_the_stock_set_to_the_last_bit(feature_set):
     signals = [voice(), voice(0.2, 1), tone(300, 0.06), tone(900, 0.5) * 3.4]
     expected = [stock(feature_set, signal) for signal in signals]
     for column in opensmile.descriptor_names(feature_set):
         plan = opensmile.extractor([(feature_set, column)])
         for signal, table in zip(signals, expected, strict=True):
-            (found,) = opensmile.extract(plan, signal).values()
-            assert np.array_equal(found, table[column].to_numpy(), equal_nan=True), column
+            (values,) = opensmile.extract(plan, signal).values()
+            assert np.array_equal(values, table[column].to_numpy(), equal_nan=True), column
 
 
 def test_the_seven_together_equal_the_stock_sets_on_real_speech(speech):
-    asked = [tuple(source.split(":")[1:]) for source in SEVEN.values()]
-    plan = opensmile.extractor(asked)
+    columns = [tuple(source.split(":")[1:]) for source in SEVEN.values()]
+    plan = opensmile.extractor(columns)
     for signal in speech:
-        found = opensmile.extract(plan, signal)
+        values = opensmile.extract(plan, signal)
         for feature_set in ("GeMAPSv01b", "ComParE_2016"):
             table = stock(feature_set, signal)
-            for one, column in asked:
-                if one == feature_set:
-                    assert np.array_equal(found[f"{one}:{column}"], table[column].to_numpy())
+            for owner, column in columns:
+                if owner == feature_set:
+                    assert np.array_equal(values[f"{owner}:{column}"], table[column].to_numpy())
 
 
-def test_a_recording_after_another_gives_what_it_gives_alone():
+def test_values_do_not_depend_on_the_recording_before():
     plan = opensmile.extractor([("ComParE_2016", "F0final_sma"), ("GeMAPSv01b", "Loudness_sma3")])
     first = opensmile.extract(plan, voice())
     opensmile.extract(plan, tone(700, 2.0))
@@ -70,7 +70,7 @@ def test_a_recording_after_another_gives_what_it_gives_alone():
     assert all(np.array_equal(first[c], again[c]) for c in plan.columns)
 
 
-def test_less_than_a_window_has_no_frame():
+def test_a_signal_shorter_than_a_window_has_no_frames():
     plan = opensmile.extractor([("ComParE_2016", "pcm_zcr_sma")])
     assert opensmile.extract(plan, tone(300, 0.0599))["ComParE_2016:pcm_zcr_sma"].shape == (0,)
 
@@ -99,7 +99,7 @@ def test_columns_are_timed_by_their_own_window():
     assert opensmile.extractor([("ComParE_2016", "pcm_zcr_sma")]).centres == (0.03,)
 
 
-def test_only_what_is_needed_is_run():
+def test_only_needed_components_are_run():
     graph = smile_graph.read_graph(opensmile._config_path("ComParE_2016"))
     plan = opensmile.extractor([("ComParE_2016", "pcm_RMSenergy_sma")])
     assert plan.config.count(".type=") < len(graph) / 2
@@ -108,7 +108,7 @@ def test_only_what_is_needed_is_run():
     assert both.config.count("cFramer") == 2 * 2  # one of 20 ms, one of 60 ms, each named twice
 
 
-def test_unknown_names_say_what_there_is():
+def test_errors_of_unknown_names_list_the_known_ones():
     with pytest.raises(ValueError, match=r"did you mean F0\?"):
         pseudolabels.parse_candidate("f0")
     with pytest.raises(ValueError, match="did you mean pcm_zcr_sma"):

@@ -21,18 +21,20 @@ import soundfile
 
 from augury.audio.containers import BadAudio, check_container, truncation
 from augury.audio.spectrum import Signal
+from augury.errors import explain_os_errors
 
-_RATES = (4_000, 192_000)  # Hz, lowest and highest believed
+_RATES = (4_000, 192_000)  # Hz, lowest and highest accepted
 _MAX_HOURS = 6.0  # hours
 _CHANNELS = 32
-_PIECE = 1 << 22  # samples of all channels decoded at a time
-#: Times full scale: integers written as floats pass, what would overflow later does not.
+_BLOCK = 1 << 22  # samples of all channels decoded at a time
+#: Largest accepted amplitude, in full scales: integers written as floats pass, but not values that
+#: would overflow later.
 _MAX_AMPLITUDE = 1e6
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a recording's header says of it."""
+    """The content of a recording's header."""
 
     rate: int  # Hz
     channels: int
@@ -46,20 +48,28 @@ class Header:
 
 
 def decode(data: bytes, name: str, *, max_hours: float = _MAX_HOURS) -> tuple[Signal, int]:
-    """A file's bytes as a mono signal (samples,), the mean of its channels, and its rate in Hz.
+    """A file's content as a mono signal (samples,), the mean of its channels, and its rate in Hz.
 
-    Reads WAV, FLAC, Ogg Vorbis and Opus, MP3 and NIST SPHERE. `name` is for messages; `longest` is
-    in hours. Float files may go beyond -1..1: nothing is clipped.
+    Reads WAV, FLAC, Ogg Vorbis and Opus, MP3 and NIST SPHERE. `name` is used in messages. Samples
+    of float files may lie outside -1..1; nothing is clipped. A truncated MP3 without a Xing header
+    is not recognised, as nothing in it states its length.
 
-    BadAudio says why not: "empty-file", "unsupported-format", "unreadable", "bad-rate",
-    "no-samples", "too-long", "too-many-channels", "truncated", "not-finite", "too-loud", "silent".
-    An MP3 without a Xing header doesn't say how long it is: one cut off is not recognised.
+    Raises:
+        BadAudio: unusable; its `reason` is "empty-file", "unsupported-format", "unreadable",
+            "bad-rate", "no-samples", "too-long", "too-many-channels", "truncated", "not-finite",
+            "too-loud" or "silent".
+
+    >>> file = io.BytesIO()
+    >>> soundfile.write(file, np.array([[0.5, -0.5], [0.25, 0.5]]), 8000, format="WAV")
+    >>> signal, rate = decode(file.getvalue(), "stereo.wav")
+    >>> signal.round(3).tolist(), rate
+    ([0.0, 0.375], 8000)
     """
     with _defer_interrupts(), _open(io.BytesIO(data), len(data), name, max_hours) as sound:
         signal = _decode_mono(sound, name)
-        wanted, rate = sound.frames, sound.samplerate
-    if len(signal) < wanted:
-        raise truncation(name, f"only {len(signal)} of the {wanted} samples its header gives")
+        expected, rate = sound.frames, sound.samplerate
+    if len(signal) < expected:
+        raise truncation(name, f"only {len(signal)} of the {expected} samples its header gives")
     low, high = signal.min(), signal.max()  # NaN and infinity survive into one of them
     if not (np.isfinite(low) and np.isfinite(high)):
         raise BadAudio("not-finite", f"{name}: holds NaN or infinite samples; export it again")
@@ -76,10 +86,10 @@ def decode(data: bytes, name: str, *, max_hours: float = _MAX_HOURS) -> tuple[Si
 
 @contextmanager
 def _defer_interrupts() -> Generator[None]:
-    """Ctrl-C waits until the end of this block.
+    """Defer Ctrl-C to the end of the block.
 
-    libsndfile reads through callbacks, and an interrupt raised in one is swallowed there: the file
-    would seem truncated and the run go on.
+    libsndfile reads through callbacks and swallows an interrupt raised in one: the file would seem
+    truncated, and the run would continue.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # interrupts are raised in the main thread only
@@ -95,8 +105,17 @@ def _defer_interrupts() -> Generator[None]:
 
 
 def header(path: Path, name: str | None = None, *, max_hours: float = _MAX_HOURS) -> Header:
-    """What a recording's header says, decoding nothing; BadAudio and OSError for what it shows."""
-    with path.open("rb") as file:
+    """The content of a recording's header, checked but without decoding the recording.
+
+    Raises:
+        BadAudio: the header shows that the file is unusable, see `decode`.
+        MissingFile, UnusableFile: the file can't be opened.
+
+    >>> soundfile.write("a.wav", np.zeros((16000, 2)), 16000)
+    >>> header(Path("a.wav"))
+    Header(rate=16000, channels=2, frames=16000, format='WAV PCM_16')
+    """
+    with explain_os_errors(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         with _open(file, size, name or str(path), max_hours) as sound:
             kind = f"{sound.format} {sound.subtype}"
@@ -104,27 +123,27 @@ def header(path: Path, name: str | None = None, *, max_hours: float = _MAX_HOURS
 
 
 def _decode_mono(sound: soundfile.SoundFile, name: str) -> Signal:
-    """All samples (samples,), decoded in pieces: memory grows with what is there, not claimed."""
-    piece = _PIECE // sound.channels
-    pieces: list[Signal] = []
+    """All samples (samples,), read in blocks: memory follows the data, not the header's claim."""
+    block_size = _BLOCK // sound.channels
+    blocks: list[Signal] = []
     count = 0
     while count < sound.frames:
         try:
-            samples = sound.read(piece, dtype="float32", always_2d=True)
+            samples = sound.read(block_size, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError) as error:
             raise _read_failure(name, error) from error
         if len(samples) == 0:
             break
         mono = samples[:, 0] if sound.channels == 1 else samples.mean(axis=1)
-        pieces.append(cast(Signal, mono))
+        blocks.append(cast(Signal, mono))
         count += len(samples)
-    if not pieces:
+    if not blocks:
         raise truncation(name, f"none of the {sound.frames} samples its header gives")
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _open(file: BinaryIO, size: int, name: str, max_hours: float) -> soundfile.SoundFile:
-    """The sound in a file of `size` bytes, its header checked and bounded."""
+    """The sound file in `file` of `size` bytes, with its header checked."""
     if size == 0:
         raise BadAudio("empty-file", f"{name}: has 0 bytes; copy or download it again")
     check_container(file, size, name)
@@ -159,7 +178,7 @@ def _check_header(sound: soundfile.SoundFile, name: str, max_hours: float) -> No
         raise BadAudio(
             "no-samples", f"{name}: a header and no samples; export it again or leave it out"
         )
-    if sound.frames >= 1 << 62:  # libsndfile's way of saying unknown
+    if sound.frames >= 1 << 62:  # libsndfile's value for an unknown length
         raise BadAudio(
             "unreadable", f"{name}: its header does not say how long it is; encode it again"
         )
@@ -173,8 +192,8 @@ def _check_header(sound: soundfile.SoundFile, name: str, max_hours: float) -> No
 
 
 def _read_failure(name: str, error: Exception) -> BadAudio:
-    said = re.sub(r"<_io\.\w+ object at \w+>", "it", str(error)).strip().rstrip(".")
+    message = re.sub(r"<_io\.\w+ object at \w+>", "it", str(error)).strip().rstrip(".")
     return BadAudio(
         "unreadable",
-        f"{name}: libsndfile can't read it ({said}); copy, download or encode it again",
+        f"{name}: libsndfile can't read it ({message}); copy, download or encode it again",
     )

@@ -14,21 +14,25 @@ from scipy import fft
 
 from augury.errors import InputError
 
-RATE = 16_000  # Hz, what every estimator works at
-WINDOW = 0.025  # seconds of signal behind one spectrum
-HOP = 0.010  # seconds from one spectrum to the next
-BANDS = 80  # of the mel scale, the paper's
+RATE = 16_000  # Hz, of all embeddings
+WINDOW = 0.025  # seconds of signal per spectrum
+HOP = 0.010  # seconds between spectra
+BANDS = 80  # mel bands, as in the paper
 FLOOR = 1e-10  # power: -100 dB
 _FRAMES = 512  # spectra computed at a time, so that they stay in the cache
 
 Signal = NDArray[np.float32]
 
 
-def resample(signal: Signal, rate: int, wanted: int = RATE) -> Signal:
-    """The signal (samples,) at another rate; itself where the rate is already right."""
-    if rate == wanted:
+def resample(signal: Signal, rate: int, new_rate: int = RATE) -> Signal:
+    """The signal (samples,) at another rate; the same array if the rates are equal.
+
+    >>> resample(np.zeros(8000, np.float32), 8000).shape
+    (16000,)
+    """
+    if rate == new_rate:
         return signal
-    return soxr.resample(signal, rate, wanted, quality="HQ")
+    return soxr.resample(signal, rate, new_rate, quality="HQ")
 
 
 def log_mel(
@@ -39,13 +43,17 @@ def log_mel(
     window: float = WINDOW,
     hop: float = HOP,
 ) -> NDArray[np.float32]:
-    """Log-mel spectrogram: (frames, bands) float32 dB, at least -100, with no normalisation.
+    """Log-mel spectrogram: (frames, bands) float32 dB, at least -100, without normalisation.
 
-    Hann window, power spectrum with no zero padding, triangles evenly spaced in mel (HTK's
-    formula) from 0 to half the rate. Frame i starts at sample i * hop, with no padding at the
-    edges: there are 1 + (samples - window) // hop of them, frame i centred at
-    window/2 + i * hop.
+    Hann window, power spectrum without zero padding, triangular filters evenly spaced in mel (HTK's
+    formula) from 0 to half the rate. Frame i starts at sample i * hop, without padding at the
+    edges: there are 1 + (samples - window) // hop frames, frame i centred at window/2 + i * hop.
     InputError if the signal is shorter than one window.
+
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    >>> mel = log_mel(tone)
+    >>> mel.shape, int(mel[0].argmax())  # the band of 1 kHz
+    ((98, 80), 28)
     """
     width, step = round(window * rate), round(hop * rate)
     if len(signal) < width:
@@ -70,14 +78,14 @@ def log_mel(
 
 @cache
 def cepstral_basis(bands: int, count: int) -> NDArray[np.float32]:
-    """(bands, count): log-mel @ this is its first MFCCs, an orthonormal DCT (type 2)."""
+    """(bands, count): an orthonormal DCT (type 2); log-mel @ this is the first `count` MFCCs."""
     return _read_only(np.asarray(fft.dct(np.eye(bands), axis=1, norm="ortho"))[:, :count])
 
 
 def window_and_filters(
     rate: int, bands: int, window: float = WINDOW
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What `log_mel` computes with: its window (samples,) and its mel filters (bins, bands)."""
+    """The window (samples,) and the mel filters (bins, bands) of `log_mel`."""
     width = round(window * rate)
     return _hann(width), _mel_filters(rate, width, bands)
 
@@ -89,7 +97,7 @@ def _hann(width: int) -> NDArray[np.float32]:
 
 @cache
 def _mel_filters(rate: int, width: int, bands: int) -> NDArray[np.float32]:
-    """Triangles (bins, bands) of height 1, straight in Hz between points evenly spaced in mel."""
+    """Triangles (bins, bands) of height 1, linear in Hz between points evenly spaced in mel."""
     top = float(2595 * np.log10(1 + rate / 2 / 700))
     points = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # Hz
     left, centre, right = points[:-2], points[1:-1], points[2:]

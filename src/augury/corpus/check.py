@@ -1,4 +1,4 @@
-"""What a corpus holds and what is wrong with it, audio included."""
+"""What a corpus contains, and which rows are unusable, audio included."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from augury import audio
 from augury.corpus.corpus import Corpus, Rejected, Texts
 
-#: Transcripts are rounded, and lossy files are some samples longer or shorter than their source:
-#: a segment may end this much (seconds) after its recording.
+#: A segment may end this many seconds after its recording: times in transcripts are rounded, and
+#: lossy files are a few samples longer or shorter than their source.
 SLACK = 0.05
 
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """How one label column's classes are filled."""
+    """The classes of one label column, and their sizes."""
 
     column: str
     classes: int
-    absent: int  # segments with no label here
+    absent: int  # segments without a label in this column
     singletons: int  # classes of a single segment
     top: tuple[tuple[str, int], ...]  # the largest classes and their segments, largest first
     smallest: tuple[str, int] | None
@@ -32,14 +32,14 @@ class LabelColumn:
 
 @dataclass(frozen=True)
 class Check:
-    """What a corpus holds and what is wrong with it: segments + rejected = rows."""
+    """A summary of a corpus; segments + rejected = rows."""
 
     source: str
     rows: int
-    segments: int  # usable ones; what follows describes these alone
+    segments: int  # usable segments; all fields down to `formats` describe these only
     recordings: int
-    hours: float  # of segments
-    recorded_hours: float  # of the recordings that they are cut from
+    hours: float  # total length of the segments
+    recorded_hours: float  # total length of their recordings
     durations: dict[str, float]  # segment seconds: "min", "5 %", "median", "95 %", "max"
     labels: tuple[LabelColumn, ...]
     rates: dict[int, int]  # Hz: recordings
@@ -49,70 +49,83 @@ class Check:
     rejected: tuple[Rejected, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON can write it (its keys become text)."""
+        """The fields as JSON can write them (it turns the keys of `rates` and so on into text)."""
         return asdict(self)
 
 
 def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
-    """What a corpus holds, and every row that can't be used, audio included.
+    """Summarise a corpus and list every unusable row, audio included.
 
-    Reads every recording's header; with `decode`, decodes every recording too, which alone finds
-    silent, non-finite and some damaged ones. `top` is how many classes a label column lists.
+    Reads the header of every recording. `decode` also decodes every recording; only that finds
+    silent, non-finite and some damaged ones. `top`: number of classes listed for each label column.
 
-    >>> check(augury.read_corpus(demo)).rates  # doctest: +SKIP
-    {8000: 480}
+    >>> import augury
+    >>> from pathlib import Path
+    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
+    >>> summary = check(augury.read_corpus(manifest), top=2)
+    >>> summary.rates, summary.labels[0].top
+    ({8000: 480}, (('george', 80), ('jackson', 80)))
     """
     headers, faults = _headers(corpus, decode)
     length = np.array([h.seconds if h else 0.0 for h in headers], np.float64)[corpus.recording]
-    begin = np.nan_to_num(corpus.start)
     end = np.where(np.isnan(corpus.end), length, corpus.end)
-    sound = np.array([h is not None for h in headers], bool)[corpus.recording]
-    inside = (begin < length) & (end <= length + SLACK)
+    seconds = np.minimum(end, length) - np.nan_to_num(corpus.start)
+    readable = np.array([h is not None for h in headers], bool)[corpus.recording]
+    inside = (np.nan_to_num(corpus.start) < length) & (end <= length + SLACK)
+    long_enough = seconds >= audio.WINDOW - 1e-9
     new = [
-        corpus.reject(i, faults[corpus.recording[i]].reason, faults[corpus.recording[i]].detail)
-        for i in np.flatnonzero(~sound).tolist()
+        *(_unreadable(corpus, i, faults) for i in np.flatnonzero(~readable).tolist()),
+        *(_outside(corpus, i, end, length) for i in np.flatnonzero(readable & ~inside).tolist()),
+        *(
+            _too_short(corpus, i, seconds)
+            for i in np.flatnonzero(readable & inside & ~long_enough).tolist()
+        ),
     ]
-    new += [
-        corpus.reject(
-            i,
-            "outside-recording",
-            f"{corpus.names[corpus.recording[i]]}: the segment runs from {begin[i]:g} to "
-            f"{end[i]:g} s, but the recording is {length[i]:g} s long; correct the times",
-        )
-        for i in np.flatnonzero(sound & ~inside).tolist()
-    ]
-    seconds = np.minimum(end, length) - begin
-    short = sound & inside & (seconds < audio.WINDOW - 1e-9)
-    new += [
-        corpus.reject(
-            i,
-            "too-short",
-            f"{corpus.names[corpus.recording[i]]}: a segment of {seconds[i]:.4f} s, shorter than "
-            f"one analysis window, {audio.WINDOW} s; it can't be ranked",
-        )
-        for i in np.flatnonzero(short).tolist()
-    ]
-    good = sound & inside & ~short
+    keep = readable & inside & long_enough
     rejected = tuple(sorted([*corpus.rejected, *new], key=lambda r: r.row))
-    usable = corpus.select(good)
-    seconds = seconds[good]
-    used: list[int] = np.unique(corpus.recording[good]).tolist()
-    found = [h for i in used if (h := headers[i])]
+    usable = corpus.select(keep)
+    seconds = seconds[keep]
+    used: list[int] = np.unique(corpus.recording[keep]).tolist()
+    known = [h for i in used if (h := headers[i])]
     return Check(
         source=str(corpus.source),
         rows=len(corpus) + len(corpus.rejected),
         segments=len(usable),
         recordings=len(usable.recordings),
         hours=float(seconds.sum() / 3600),
-        recorded_hours=sum(h.seconds for h in found) / 3600,
+        recorded_hours=sum(h.seconds for h in known) / 3600,
         durations=_quantiles(seconds),
         labels=tuple(_describe_labels(column, v, top) for column, v in usable.columns.items()),
-        rates=dict(sorted(Counter(h.rate for h in found).items())),
-        channels=dict(sorted(Counter(h.channels for h in found).items())),
-        formats=_by_count(h.format for h in found),
+        rates=dict(sorted(Counter(h.rate for h in known).items())),
+        channels=dict(sorted(Counter(h.channels for h in known).items())),
+        formats=_by_count(h.format for h in known),
         problems=_by_count(r.reason for r in rejected),
         rejected=rejected,
     )
+
+
+def _unreadable(corpus: Corpus, i: int, faults: dict[int, audio.BadAudio]) -> Rejected:
+    fault = faults[int(corpus.recording[i])]
+    return corpus.reject(i, fault.reason, fault.detail)
+
+
+def _outside(
+    corpus: Corpus, i: int, end: NDArray[np.float64], length: NDArray[np.float64]
+) -> Rejected:
+    detail = (
+        f"{corpus.names[corpus.recording[i]]}: the segment runs from "
+        f"{np.nan_to_num(corpus.start[i]):g} to {end[i]:g} s, but the recording is {length[i]:g} s "
+        "long; correct the times"
+    )
+    return corpus.reject(i, "outside-recording", detail)
+
+
+def _too_short(corpus: Corpus, i: int, seconds: NDArray[np.float64]) -> Rejected:
+    detail = (
+        f"{corpus.names[corpus.recording[i]]}: a segment of {seconds[i]:.4f} s, shorter than one "
+        f"analysis window, {audio.WINDOW} s; it can't be ranked"
+    )
+    return corpus.reject(i, "too-short", detail)
 
 
 def _headers(
@@ -126,13 +139,12 @@ def _headers(
             headers.append(audio.header(path, name))
             if decode:
                 audio.decode(path.read_bytes(), name)
-        except (audio.BadAudio, OSError) as error:
+        except audio.BadAudio as error:
             headers[i:] = [None]
-            faults[i] = (
-                error
-                if isinstance(error, audio.BadAudio)
-                else audio.BadAudio("unreadable", f"{name}: {error}; see that it can be opened")
-            )
+            faults[i] = error
+        except OSError as error:
+            headers[i:] = [None]
+            faults[i] = audio.BadAudio("unreadable", f"{name}: {error}; make sure it can be opened")
     return headers, faults
 
 

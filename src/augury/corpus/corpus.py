@@ -1,7 +1,7 @@
-"""A corpus: labelled segments of recordings, held in columns.
+"""A corpus: labelled segments of recordings, stored in columns.
 
-A corpus may have millions of segments, so they are not objects: columns are arrays, and a `Segment`
-is made only when the corpus is iterated over.
+A corpus may have millions of segments, so columns are arrays, and `Segment` objects are created
+only while iterating.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from numpy.typing import ArrayLike, NDArray
 from augury.errors import InputError, did_you_mean
 from augury.store import digest, key
 
-Texts = NDArray[np.object_]  # of str; equal ones are one object
+Texts = NDArray[np.object_]  # of str; equal strings are one object
 
 
 @dataclass(frozen=True)
 class Rejected:
     """A row that can't be used, and why."""
 
-    row: int  # 1-based data row of the manifest, or line of the file named; 0 where there is none
+    row: (
+        int  # 1-based data row of the manifest, or line of the file that `detail` names; 0: neither
+    )
     path: str  # as written in the manifest
     start: float | None  # seconds
     end: float | None  # seconds
-    reason: str  # a stable kind in one word, such as "missing-file"
-    detail: str  # a sentence for people
+    reason: str  # a fixed identifier, such as "missing-file"
+    detail: str  # a sentence for the user
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Segment:
     """A labelled stretch of a recording."""
 
     path: Path
-    start: float | None  # seconds from the recording's beginning; None: the beginning itself
+    start: float | None  # seconds; None: the recording's beginning
     end: float | None  # seconds; None: the recording's end
     labels: dict[str, str]
 
@@ -55,17 +57,17 @@ class Corpus:
     """
 
     source: Path  # the manifest, or the folder that was read
-    recordings: tuple[Path, ...]  # absolute, each once, in order of first appearance
-    names: tuple[str, ...]  # the same as first written in the manifest
-    recording: NDArray[np.int64]  # (n,) which recording each segment is cut from
+    recordings: tuple[Path, ...]  # absolute, without repetition, in order of first appearance
+    names: tuple[str, ...]  # of the recordings, as first written in the manifest
+    recording: NDArray[np.int64]  # (n,) index of each segment's recording
     start: NDArray[np.float64]  # (n,) seconds, NaN: the recording's beginning
     end: NDArray[np.float64]  # (n,) seconds, NaN: the recording's end
     columns: dict[str, Texts]  # each (n,); "": absent
     rows: NDArray[np.int64]  # (n,) row of the manifest, 1-based; 0 where there is none
-    rejected: tuple[Rejected, ...]  # rows refused while reading
+    rejected: tuple[Rejected, ...]  # rows rejected while reading
     allow_outside: bool = False  # whether recordings outside the source's folder were accepted
-    level: str | None = None  # of TIMIT, as `read_corpus` was given it
-    kept: NDArray[np.int64] | None = None  # (n,) places among the segments as read; None: all
+    level: str | None = None  # the argument of `read_corpus`, for TIMIT
+    kept: NDArray[np.int64] | None = None  # (n,) indices among the segments read; None: all
 
     def __len__(self) -> int:
         return len(self.recording)
@@ -79,9 +81,9 @@ class Corpus:
             )
 
     def select(self, keep: ArrayLike) -> Corpus:
-        """The segments that `keep` (n,) is true for, or those at its indices, in that order.
+        """The segments of a boolean mask (n,) or of indices, in their order.
 
-        Recordings no longer used are dropped; what was rejected while reading stays on record.
+        Recordings without segments are dropped; `rejected` stays.
         """
         chosen = np.asarray(keep)
         if chosen.dtype == bool and chosen.shape != (len(self),):
@@ -107,34 +109,34 @@ class Corpus:
         )
 
     def in_split(self, split: str) -> NDArray[np.bool_]:
-        """Which segments (n,) are of a split; InputError if none is."""
+        """Mask (n,) of the segments of a split; InputError if there are none."""
         splits = self.label("split")
-        found = np.asarray(splits == split, bool)
-        if not found.any():
-            there = ", ".join(sorted(set(map(str, splits))))
-            raise InputError(f"no segment is of split {split!r}; there are {there}")
-        return found
+        mask = np.asarray(splits == split, bool)
+        if not mask.any():
+            names = ", ".join(sorted(set(map(str, splits))))
+            raise InputError(f"no segment is of split {split!r}; there are {names}")
+        return mask
 
     def by_recording(self) -> list[NDArray[np.int64]]:
-        """The segments of each recording, in order."""
+        """The indices of each recording's segments, in order."""
         order = np.argsort(self.recording, kind="stable")
         counts = np.bincount(self.recording, minlength=len(self.recordings))
         return np.split(order, np.cumsum(counts)[:-1])
 
     def reject(self, segment: int, reason: str, detail: str) -> Rejected:
-        """A segment of this corpus that turned out not to be usable."""
+        """A `Rejected` for a segment of this corpus."""
         name = self.names[int(self.recording[segment])]
         start, end = seconds_or_none(self.start[segment]), seconds_or_none(self.end[segment])
         return Rejected(int(self.rows[segment]), name, start, end, reason, detail)
 
     def digest(self, *columns: str) -> str:
-        """A digest of the segments: their recordings' names, their times, and these columns."""
+        """A digest of the segments: their recordings' names, their times, and `columns`."""
         spans = np.stack([self.start, self.end]).tobytes()
         parts = [list(self.names), self.recording.tolist(), digest(spans)]
         return key(*parts, *(list(self.label(column)) for column in columns))
 
     def label(self, column: str) -> Texts:
-        """A label column (n,) of str; ValueError, with the nearest name, if there is none."""
+        """A label column (n,) of str; InputError, with the nearest name, if there is none."""
         try:
             return self.columns[column]
         except KeyError:
@@ -146,7 +148,7 @@ class Corpus:
 
 
 class TooManyBad(InputError):
-    """More segments can't be used than was allowed; `rejected` names them."""
+    """A larger share of unusable segments than allowed; `rejected` lists them."""
 
     def __init__(self, message: str, rejected: tuple[Rejected, ...]) -> None:
         super().__init__(message)
@@ -157,13 +159,13 @@ class TooManyBad(InputError):
 
 
 def refuse_too_many(rejected: tuple[Rejected, ...], kept: int, max_bad: float) -> None:
-    """Raises TooManyBad where more than that share was rejected, or nothing was kept."""
+    """Raise TooManyBad if a larger share than `max_bad` was rejected, or no segment is left."""
     total = kept + len(rejected)
     if not total:
         raise InputError("there is no segment")
     if len(rejected) <= max_bad * total and kept:
         return
-    reasons = Counter(one.reason for one in rejected)
+    reasons = Counter(row.reason for row in rejected)
     counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     enough = -(-len(rejected) * 100 // total) / 100
     hint = f"; --max-bad {enough:g} (in a recipe, max_bad) would go on without them" if kept else ""
@@ -179,7 +181,7 @@ def refuse_too_many(rejected: tuple[Rejected, ...], kept: int, max_bad: float) -
 def _by_first_appearance(
     recording: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The recordings used, in order of first appearance, and each segment's place among them."""
+    """The recordings in use, in order of first appearance, and each segment's index among them."""
     used, first, place = np.unique(recording, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty(len(used), np.int64)
@@ -188,5 +190,5 @@ def _by_first_appearance(
 
 
 def seconds_or_none(value: float) -> float | None:
-    """A time in seconds; None where it is NaN, which stands for the recording's start or end."""
+    """A time in seconds; None for NaN, which stands for the recording's beginning or end."""
     return None if np.isnan(value) else float(value)

@@ -1,4 +1,4 @@
-"""From the rows that a reader found to a corpus, and from a corpus to a manifest."""
+"""From the rows of a reader to a corpus, and from a corpus to a manifest."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def assemble(
     rejected: Iterable[Rejected] = (),
     allow_outside: bool = False,
 ) -> Corpus:
-    """A corpus from what a reader found, one item a row in each sequence.
+    """A corpus from the rows of a reader; each sequence has one item per row.
 
-    A row that can't be used is rejected with its reason: "missing-path", "bad-time",
-    "end-before-start", "bad-path", "outside-folder", "missing-file", "not-a-file", "duplicate".
-    `paths` are relative to `folder`, and must stay in it unless `allow_outside`. Empty text, or
-    None, in `starts` and `ends` stands for the recording's own beginning and end.
+    An unusable row is rejected with a reason: "missing-path", "bad-time", "end-before-start",
+    "bad-path", "outside-folder", "missing-file", "not-a-file", "duplicate". `paths` are relative to
+    `folder`, and must lie in it unless `allow_outside`. Empty text, or None, in `starts` and `ends`
+    stands for the recording's beginning and end.
     """
     count = len(paths)
     refused: dict[int, tuple[str, str]] = {}  # index: reason, detail
@@ -43,11 +43,11 @@ def assemble(
     usable = np.ones(count, bool)
     usable[list(refused)] = False
     for later, first in _duplicates(recording, np.nan_to_num(start), end, usable):
-        unlike = [c for c, values in columns.items() if values[later] != values[first]]
-        differing = f", but with another {' and '.join(unlike)}" if unlike else ""
+        different = [c for c, values in columns.items() if values[later] != values[first]]
+        difference = f", but with another {' and '.join(different)}" if different else ""
         refused[later] = (
             "duplicate",
-            f"the same segment of the same recording as row {rows[first]}{differing}; "
+            f"the same segment of the same recording as row {rows[first]}{difference}; "
             "keep one of them",
         )
         usable[later] = False
@@ -78,10 +78,10 @@ def assemble(
 
 
 def write_manifest(corpus: Corpus, path: Path | str) -> None:
-    """Writes the corpus as a CSV manifest, there whole or not at all, that reads back the same.
+    """Write the corpus as a CSV manifest, atomically; `read_corpus` reads the same segments.
 
-    Recordings inside the manifest's folder are written relative to it, others absolutely: to read
-    those back takes `allow_outside`.
+    Paths of recordings in the manifest's folder are written relative to it, others absolutely;
+    reading the latter needs `allow_outside`.
     """
     path = Path(path)
     folder = path.parent.resolve()
@@ -98,7 +98,7 @@ def write_manifest(corpus: Corpus, path: Path | str) -> None:
 
 
 def write_quarantine(rejected: Iterable[Rejected], path: Path | str) -> None:
-    """Writes rejected rows as CSV (row,path,start,end,reason,detail), whole or not at all."""
+    """Write rejected rows as CSV (row,path,start,end,reason,detail), atomically."""
     lines = (
         (str(r.row), r.path, _format_seconds(r.start), _format_seconds(r.end), r.reason, r.detail)
         for r in rejected
@@ -108,11 +108,11 @@ def write_quarantine(rejected: Iterable[Rejected], path: Path | str) -> None:
 
 def _parse_seconds(
     cells: Sequence[str | float | None] | None,
-    what: str,
+    column: str,
     count: int,
     refused: dict[int, tuple[str, str]],
 ) -> NDArray[np.float64]:
-    """Times (count,) in seconds, NaN where absent; what is no time is refused as "bad-time"."""
+    """Times (count,) in seconds, NaN where absent; anything else is rejected as "bad-time"."""
     seconds = np.full(count, np.nan)
     for i, cell in enumerate(cells or ()):
         if cell is None or cell == "":
@@ -128,7 +128,7 @@ def _parse_seconds(
                 i,
                 (
                     "bad-time",
-                    f"the {what} {cell!r} is not a time; give seconds from the recording's "
+                    f"the {column} {cell!r} is not a time; give seconds from the recording's "
                     "beginning, 0 or more, or nothing",
                 ),
             )
@@ -138,7 +138,7 @@ def _parse_seconds(
 def _refuse_ends_before_starts(
     start: NDArray[np.float64], end: NDArray[np.float64], refused: dict[int, tuple[str, str]]
 ) -> None:
-    """Refuses rows that end at or before their start as "end-before-start"."""
+    """Reject rows that end at or before their start as "end-before-start"."""
     begin = np.nan_to_num(start)
     for i in np.flatnonzero(end <= begin).tolist():
         detail = (
@@ -154,7 +154,7 @@ def _duplicates(
     end: NDArray[np.float64],
     usable: NDArray[np.bool_],
 ) -> Iterator[tuple[int, int]]:
-    """Usable rows that cut the same stretch as an earlier one: (row, the earliest)."""
+    """Usable rows that repeat the segment of an earlier row: (row, the first such row)."""
     rows = np.flatnonzero(usable)
     keys = np.stack([np.nan_to_num(end[rows], nan=-1), start[rows], recording[rows]])
     order = np.lexsort(keys)  # stable: equal keys stay in the manifest's order
@@ -167,7 +167,7 @@ def _duplicates(
 
 
 def _intern(values: Sequence[str]) -> Texts:
-    """The texts (n,) as an object array in which equal ones are one object."""
+    """The texts (n,) as an object array in which equal strings are one object."""
     once: dict[str, str] = {}
     array = np.empty(len(values), object)
     array[:] = [once.setdefault(value, value) for value in values]

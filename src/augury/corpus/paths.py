@@ -1,4 +1,4 @@
-"""The files that a manifest's paths mean, links followed, and kept inside the manifest's folder."""
+"""A manifest's paths resolved: links followed, and refused where they leave its folder."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from numpy.typing import NDArray
 def resolve_paths(
     paths: Sequence[str], folder: Path, allow_outside: bool, refused: dict[int, tuple[str, str]]
 ) -> tuple[list[str], list[str], NDArray[np.int64]]:
-    """Recordings, their names, and each row's recording; -1 for rows refused because of theirs."""
+    """Recordings, their names, and each row's recording; -1 for rows with an unusable path."""
     base = os.path.realpath(folder)
-    folders: dict[str, str] = {}  # as written: resolved, so that each is resolved once
-    known: dict[str, int | tuple[str, str]] = {}  # as written: recording, or reason and detail
-    numbers: dict[str, int] = {}  # resolved path: recording
+    folders: dict[str, str] = {}  # folder as written → resolved; a cache
+    known: dict[str, int | tuple[str, str]] = {}  # path as written → recording, or (reason, detail)
+    numbers: dict[str, int] = {}  # resolved path → recording
     names: list[str] = []
     recording = np.full(len(paths), -1, np.int64)
     for i, path in enumerate(paths):
-        found = known.get(path)
-        if found is None:
+        target = known.get(path)
+        if target is None:
             resolved = _resolve(path, base, folders, allow_outside)
             if isinstance(resolved, str):
-                found = numbers.setdefault(resolved, len(numbers))
-                if found == len(names):
+                target = numbers.setdefault(resolved, len(numbers))
+                if target == len(names):
                     names.append(path)
             else:
-                found = resolved
-            known[path] = found
-        if isinstance(found, int):
-            recording[i] = found
+                target = resolved
+            known[path] = target
+        if isinstance(target, int):
+            recording[i] = target
         else:
-            refused.setdefault(i, found)
+            refused.setdefault(i, target)
     return list(numbers), names, recording
 
 
 def _resolve(
     path: str, base: str, folders: dict[str, str], allow_outside: bool
 ) -> str | tuple[str, str]:
-    """The file that a path written in a manifest means, or (reason, detail) why there is none."""
+    """The absolute path of a manifest's path, or (reason, detail) why it is unusable."""
     if not path:
         return "missing-path", "no path is given; name the recording"
     try:
         full, status = _follow(path, base, folders)
     except FileNotFoundError:
         full, status = os.path.realpath(os.path.join(base, path)), None
-    except (ValueError, OSError, RuntimeError) as error:  # NUL, too long, a circle of links
+    except (ValueError, OSError, RuntimeError) as error:  # NUL, too long, circular links
         return "bad-path", f"{path!r} can't be a path here ({error}); correct it"
     if not allow_outside and full != base and not full.startswith(base.rstrip(os.sep) + os.sep):
         return (
@@ -60,12 +60,12 @@ def _resolve(
     if status is None:
         return "missing-file", f"there is no file {full}; restore it or leave the row out"
     if not stat.S_ISREG(status.st_mode):
-        return "not-a-file", f"{full} is no ordinary file; name an audio file"
+        return "not-a-file", f"{full} is not a regular file; name an audio file"
     return full
 
 
 def _follow(path: str, base: str, folders: dict[str, str]) -> tuple[str, os.stat_result]:
-    """The path with every link and `..` followed, and what is there."""
+    """The path with all links and `..` resolved, and the status of its file."""
     head, tail = os.path.split(os.path.join(base, path))
     if head not in folders:
         folders[head] = os.path.realpath(head)

@@ -1,4 +1,4 @@
-"""Readers: one file per kind of source, each giving a `Corpus`."""
+"""Read a corpus from any known source, and prepare manifests of published corpora."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
     "voxceleb",
 ]
 
-#: What `prepare` reads.
+#: The corpora that `prepare` reads.
 CORPORA = ("timit", "voxceleb1", "common_voice")
 
 
@@ -40,9 +40,9 @@ def read_corpus(
     A folder is a Kaldi data folder, VoxCeleb1, a language of Common Voice, a TIMIT tree, or else
     recordings without labels.
 
-    A row that can't be used is in the corpus's `rejected`, with its reason. A source that can't be
-    read at all raises InputError, one that is not there MissingFile. Recordings outside the
-    source's folder are refused unless `allow_outside`. `level`, "phone" or "utterance", is TIMIT's.
+    Unusable rows are in the corpus's `rejected`, with their reasons. A source that can't be read
+    raises InputError, one that does not exist MissingFile. Recordings outside the source's folder
+    are rejected unless `allow_outside`. `level`, "phone" or "utterance", is for TIMIT only.
 
     >>> import augury
     >>> from pathlib import Path
@@ -57,7 +57,7 @@ def read_corpus(
             raise MissingFile(f"{source}: there is no such manifest or folder; check the path")
         if level is not None and not is_timit(source):
             raise InputError(
-                f"{source}: level={level!r} is for TIMIT, which this is not; leave it out"
+                f"{source}: level={level!r} is for TIMIT, and this is not TIMIT; leave it out"
             )
         corpus = _read(source, allow_outside, level)
     return replace(corpus, allow_outside=allow_outside, level=level, kept=None)
@@ -78,14 +78,14 @@ def is_timit(source: Path) -> bool:
     """Whether a source is a TIMIT tree, which can be read by phone or by utterance."""
     if not source.is_dir():
         return False
-    # These are asked first, as they need not look into every folder.
+    # The others first: they need not search the whole tree.
     others = any(reader.recognises(source) for reader in (kaldi, voxceleb, common_voice))
     return not others and timit.recognises(source)
 
 
 @dataclass(frozen=True)
 class SplitCount:
-    """How much of a published split was found."""
+    """The size of a split as read, and as published."""
 
     name: str  # "dev utterances"
     found: int
@@ -94,12 +94,12 @@ class SplitCount:
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """A published corpus that was read and written as a manifest."""
+    """A published corpus, and the manifest written of it."""
 
     corpus: Corpus
-    counts: tuple[SplitCount, ...]  # none where no published ones are known
+    counts: tuple[SplitCount, ...]  # empty where the published sizes are unknown
     manifest: Path
-    quarantine: Path  # what can't be used, and why
+    quarantine: Path  # lists the unusable segments with reasons
 
 
 def prepare(
@@ -112,25 +112,37 @@ def prepare(
     stats: Path | str | None = None,
     allow_outside: bool = False,
 ) -> PreparedCorpus:
-    """Read a published corpus, one of `CORPORA`, from its own layout and write its manifest (.csv).
+    """Read a published corpus, one of `CORPORA`, in its original layout; write its manifest (.csv).
 
-    `split` says which published split the column `split` holds: TIMIT's "core" (default),
-    "complete" or "folders", VoxCeleb1's "verification" (default) or "identification". `level`:
-    TIMIT's "phone" (default) or "utterance". `stats`: the statistics of a release of Common Voice,
-    see `common_voice.published_counts`. Segments that can't be used are listed beside the manifest,
-    in NAME.quarantine.csv. InputError for a choice that the corpus does not have, or where no
-    segment can be used; MissingFile where `root` is not there.
+    Args:
+        split: which published split the column `split` contains: TIMIT's "core" (default),
+            "complete" or "folders", VoxCeleb1's "verification" (default) or "identification".
+        level: TIMIT's "phone" (default) or "utterance".
+        stats: the statistics of a release of Common Voice, see `common_voice.published_counts`.
+
+    Unusable segments are listed beside the manifest, in NAME.quarantine.csv.
+
+    Raises:
+        InputError: an option that the corpus does not have, or no usable segment.
+        MissingFile: `root` does not exist.
+
+    >>> import numpy, soundfile
+    >>> (folder := Path("timit/TRAIN/DR1/FCJF0")).mkdir(parents=True)
+    >>> soundfile.write(folder / "SX1.WAV", numpy.zeros(16000), 16000)
+    >>> _ = (folder / "SX1.PHN").write_text("0 2000 h#\\n2000 5000 sh\\n")
+    >>> prepare("timit", "timit", "timit.csv").corpus.label("phone").tolist()
+    ['h#', 'sh']
     """
     root, out = Path(root), Path(out)
     if name not in CORPORA:
-        raise InputError(f"{name!r} is no corpus known here; there are {', '.join(CORPORA)}")
-    for option, value, whose in (
+        raise InputError(f"{name!r} is not a known corpus; there are {', '.join(CORPORA)}")
+    for option, value, corpora in (
         ("level", level, ("timit",)),
         ("split", split, ("timit", "voxceleb1")),
         ("stats", stats, ("common_voice",)),
     ):
-        if value is not None and name not in whose:
-            raise InputError(f"{option}={value!r} is for {' and '.join(whose)}; leave it out")
+        if value is not None and name not in corpora:
+            raise InputError(f"{option}={value!r} is for {' and '.join(corpora)}; leave it out")
     if out.suffix.lower() != ".csv":
         raise InputError(f"{out}: the manifest is CSV; give it a name that ends in .csv")
     if not root.exists():
@@ -157,7 +169,7 @@ def _read_archive(
     stats: Path | str | None,
     allow_outside: bool,
 ) -> tuple[Corpus, tuple[SplitCount, ...]]:
-    """A published corpus, and how much of each of its splits was found."""
+    """A published corpus, and the sizes of its splits."""
     with explain_os_errors(root):
         if name == "timit":
             split, level = split or "core", level or "phone"
@@ -175,13 +187,13 @@ def _read_archive(
 def _counts(
     corpus: Corpus, published: Mapping[str, tuple[int, int | None]]
 ) -> tuple[SplitCount, ...]:
-    """Utterances, and speakers where they are published, of each split."""
+    """Numbers of utterances, and of speakers where published, of each split."""
     counts: list[SplitCount] = []
     for split, (utterances, speakers) in published.items():
         of_split = corpus.label("split") == split
-        found = len(set(corpus.recording[of_split].tolist()))
-        counts.append(SplitCount(f"{split} utterances", found, utterances))
+        count = len(set(corpus.recording[of_split].tolist()))
+        counts.append(SplitCount(f"{split} utterances", count, utterances))
         if speakers is not None:
-            found = len(set(corpus.label("speaker")[of_split].tolist()))
-            counts.append(SplitCount(f"{split} speakers", found, speakers))
+            count = len(set(corpus.label("speaker")[of_split].tolist()))
+            counts.append(SplitCount(f"{split} speakers", count, speakers))
     return tuple(counts)

@@ -4,8 +4,8 @@ A candidate is named in one of four ways:
 
 - one of the paper's seven (`F0`, `loudness`, …; `SEVEN`), from openSMILE;
 - `opensmile:SET:COLUMN`, any low-level descriptor of an openSMILE feature set;
-- `own:NAME`, one of ours, under this package's own licence, or `module:function`, one of yours:
-  `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spread over the recording;
+- `own:NAME`, a function of Augury, under its own licence, or `module:function`, one of yours:
+  `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording;
 - `column:NAME`, a column of the manifest: numbers, or categories where it holds anything else.
 """
 
@@ -35,18 +35,18 @@ SEVEN = {
     "log_hnr": "opensmile:ComParE_2016:logHNR_sma",
 }
 
-#: Beginnings of the openSMILE columns that mean nothing where there is no voice.
+#: Prefixes of the openSMILE columns that are undefined in unvoiced frames.
 VOICED_ONLY = (
     "F0", "logHNR", "HNRdBACF", "jitter", "shimmer", "logRelF0",
     "F1amplitude", "F2amplitude", "F3amplitude",
 )  # fmt: skip
-#: Each feature set's pitch, 0 where there is no voice.
+#: Each feature set's pitch column, 0 in unvoiced frames.
 PITCH = {
     "ComParE_2016": "F0final_sma",
     "GeMAPSv01b": "F0semitoneFrom27.5Hz_sma3nz",
     "eGeMAPSv02": "F0semitoneFrom27.5Hz_sma3nz",
 }
-#: A value beyond this is no value: squares of it would overflow.
+#: Larger values count as missing: their squares would overflow.
 LARGEST = 1e100
 
 
@@ -59,19 +59,23 @@ class Candidate:
     'opensmile:ComParE_2016:F0final_sma'
     """
 
-    name: str  # as asked for
+    name: str  # as the user wrote it
     kind: str  # "opensmile", "function" or "column"
     origin: str  # feature set, module, or "" for a column
     item: str  # openSMILE column, function, or manifest column
 
     @property
     def source(self) -> str:
-        """The full name: kind, place and column or function."""
+        """The full name: kind, origin and item."""
         return ":".join(part for part in (self.kind, self.origin, self.item) if part)
 
 
 def parse_candidate(name: str) -> Candidate:
-    """What a candidate's name stands for; InputError if it stands for nothing."""
+    """The candidate of a name; InputError, with the nearest name, if there is none.
+
+    >>> parse_candidate("F0")
+    Candidate(name='F0', kind='opensmile', origin='ComParE_2016', item='F0final_sma')
+    """
     kind, _, rest = SEVEN.get(name, name).partition(":")
     if kind == "opensmile":
         feature_set, _, column = rest.partition(":")
@@ -91,7 +95,7 @@ def parse_candidate(name: str) -> Candidate:
             "" if kind.removesuffix(".py") == kind else f"; write {kind.removesuffix('.py')}:{rest}"
         )
         if hint or not all(part.isidentifier() for part in kind.split(".")):
-            raise InputError(f"{name}: {kind} is no module's name{hint}")
+            raise InputError(f"{name}: {kind} is not a module name{hint}")
         return Candidate(name, "function", kind, rest)
     raise InputError(
         f"{name}: no such candidate; there are {', '.join(SEVEN)}, or opensmile:SET:COLUMN, "
@@ -100,53 +104,62 @@ def parse_candidate(name: str) -> Candidate:
 
 
 def parse_candidates(names: Sequence[str]) -> list[Candidate]:
-    """Several candidates, each once; InputError if there are none or two are the same.
+    """The candidates of several names; InputError if there are none or two are the same.
 
     >>> [candidate.kind for candidate in parse_candidates(["F0", "own:rms", "column:age"])]
     ['opensmile', 'function', 'column']
     """
-    found = [parse_candidate(name.strip()) for name in names if name.strip()]
-    if not found:
+    candidates = [parse_candidate(name.strip()) for name in names if name.strip()]
+    if not candidates:
         raise InputError("no candidate was given")
-    sources = [one.source for one in found]
-    for one in found:
-        if sources.count(one.source) > 1:
-            same = ", ".join(other.name for other in found if other.source == one.source)
+    sources = [candidate.source for candidate in candidates]
+    for candidate in candidates:
+        if sources.count(candidate.source) > 1:
+            same = ", ".join(twin.name for twin in candidates if twin.source == candidate.source)
             raise InputError(f"{same} are the same candidate; give it once")
-    return found
+    return candidates
 
 
 def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """The packages that compute some candidates' values, beside those that all of Augury needs."""
-    return ("opensmile",) if any(one.kind == "opensmile" for one in candidates) else ()
+    """The packages needed to compute some candidates' values, beside Augury's own requirements."""
+    return ("opensmile",) if any(candidate.kind == "opensmile" for candidate in candidates) else ()
 
 
-def load_function(one: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
-    """The function of a `module:function` candidate; InputError saying what could not be found."""
-    if str(Path.cwd()) not in sys.path:  # as `python -m` does: a module beside the manifest works
+def load_function(candidate: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
+    """The function of a `module:function` candidate; InputError if it can't be imported."""
+    if str(Path.cwd()) not in sys.path:  # like `python -m`, to find modules in the current folder
         sys.path.insert(0, str(Path.cwd()))
     try:
-        module = importlib.import_module(one.origin)
-    except (Exception, SystemExit) as error:  # theirs: anything may happen when it is run
-        raise InputError(f"{one.name}: module {one.origin} can't be imported: {error!r}") from error
-    function = getattr(module, one.item, None)
+        module = importlib.import_module(candidate.origin)
+    except (Exception, SystemExit) as error:  # user code may raise anything
+        raise InputError(
+            f"{candidate.name}: module {candidate.origin} can't be imported: {error!r}"
+        ) from error
+    function = getattr(module, candidate.item, None)
     if not callable(function):
-        raise InputError(f"{one.name}: module {one.origin} has no function {one.item}")
+        raise InputError(
+            f"{candidate.name}: module {candidate.origin} has no function {candidate.item}"
+        )
     return cast(Callable[[np.ndarray, int], np.ndarray], function)
 
 
-def function_version(one: Candidate) -> str:
-    """A digest of the file a function is defined in: edited, it is computed anew."""
-    return source_version(load_function(one), one.origin)
+def function_version(candidate: Candidate) -> str:
+    """A digest of the file that defines a function: its values are recomputed after an edit."""
+    return source_version(load_function(candidate), candidate.origin)
 
 
-def call_function(one: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
-    """A function candidate's values over a recording: (frames,) or (frames, dims) float64."""
-    found = load_function(one)(signal, rate)
-    values = np.ma.filled(found, np.nan) if np.ma.isMaskedArray(found) else np.asarray(found)
+def call_function(candidate: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
+    """A function candidate's values over a recording: (frames,) or (frames, dims) float64.
+
+    >>> square = np.sign(np.sin(np.arange(16000)))
+    >>> call_function(parse_candidate("own:rms"), square, 16000).round(2)[:3].tolist()
+    [1.0, 1.0, 1.0]
+    """
+    output = load_function(candidate)(signal, rate)
+    values = np.ma.filled(output, np.nan) if np.ma.isMaskedArray(output) else np.asarray(output)
     if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or not values.size:
         raise InputError(
-            f"{one.name} returned an array of shape {values.shape} and type {values.dtype}; "
+            f"{candidate.name} returned an array of shape {values.shape} and type {values.dtype}; "
             "it should return numbers, (frames,) or (frames, dims), with at least one frame"
         )
     return values.astype(np.float64)

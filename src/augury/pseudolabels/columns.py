@@ -12,48 +12,47 @@ from augury.corpus.corpus import Corpus
 from augury.errors import InputError
 from augury.pseudolabels.candidate import LARGEST, Candidate
 
-#: More categories than this are rather names, each on a row or two.
+#: A column with more different texts holds names, not categories.
 MOST_CATEGORIES = 1000
 
 
 def columns(corpus: Corpus, chosen: Sequence[Candidate]) -> dict[str, NDArray[Any]]:
     """Values (segments,) of those candidates that are columns: numbers, or codes of categories.
 
-    Numbers are NaN, and codes -1, where a cell is empty; a number beyond 1e100 counts as none.
-    Codes follow the categories' order, see `categories`.
+    Empty cells are NaN, or the code -1; numbers beyond 1e100 are NaN. Codes index `categories`.
     """
-    found: dict[str, NDArray[Any]] = {}
-    for one in chosen:
-        if one.kind != "column":
+    values_of: dict[str, NDArray[Any]] = {}
+    for candidate in chosen:
+        if candidate.kind != "column":
             continue
-        text = corpus.label(one.item)
+        text = corpus.label(candidate.item)
         numbers = [_as_number(cell) for cell in text]
         filled = text != ""
         known = np.array([number is not None for number in numbers])
         if known.sum() == filled.sum():
             values = np.array(numbers, np.float64)  # None, an empty cell, becomes NaN
             large = ~(np.abs(values) < LARGEST)
-            found[one.name] = np.where(large, np.nan, values)
+            values_of[candidate.name] = np.where(large, np.nan, values)
         elif known.sum() >= 0.9 * filled.sum():
             row = int(np.flatnonzero(filled & ~known)[0])
             raise InputError(
-                f"{one.name}: row {corpus.rows[row]} holds {text[row]!r} where nearly all rows "
-                "hold numbers; correct or empty it"
+                f"{candidate.name}: row {corpus.rows[row]} holds {text[row]!r} where nearly "
+                "all rows hold numbers; correct or empty it"
             )
         else:
             codes = np.unique(text, return_inverse=True)[1]
             if codes.max() >= MOST_CATEGORIES:
                 raise InputError(
-                    f"{one.name} has {codes.max() + 1:,} different texts, more than the "
+                    f"{candidate.name} has {codes.max() + 1:,} different texts, more than the "
                     f"{MOST_CATEGORIES:,} that categories may have"
                 )
-            found[one.name] = np.where(filled, codes, -1).astype(np.int64)
-    return found
+            values_of[candidate.name] = np.where(filled, codes, -1).astype(np.int64)
+    return values_of
 
 
-def categories(corpus: Corpus, one: Candidate) -> tuple[str, ...]:
-    """The texts of a column in the order of their codes; an empty one among them is no category."""
-    return tuple(np.unique(corpus.label(one.item)).tolist())
+def categories(corpus: Corpus, candidate: Candidate) -> tuple[str, ...]:
+    """The texts of a column in the order of their codes; "" may be among them."""
+    return tuple(np.unique(corpus.label(candidate.item)).tolist())
 
 
 def _as_number(cell: str) -> float | None:

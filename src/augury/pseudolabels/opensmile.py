@@ -1,8 +1,8 @@
 # openSMILE has no types:
 # pyright: reportMissingTypeStubs=false
-"""openSMILE's low-level descriptors: only those asked for, over whole recordings.
+"""openSMILE's low-level descriptors: only the requested ones, over whole recordings.
 
-openSMILE's licence is free for research and private use only, features computed with it included.
+openSMILE is free for research and private use only, and so are features computed with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LICENCE = (
 )
 RATE = 16000
 HOP = 0.010  # seconds between frames
-SHORTEST = 0.060  # seconds; a shorter recording has no frame
+SHORTEST = 0.060  # seconds; a shorter recording has no frames
 
 _SETS = {
     "GeMAPSv01b": "gemaps/v01b/GeMAPSv01b.conf",
@@ -39,26 +39,26 @@ _SETS = {
 
 @dataclass(frozen=True)
 class Extractor:
-    """What openSMILE is to run for some columns. Small and plain: it travels to workers."""
+    """An openSMILE configuration for some columns. Small, as it is sent to workers."""
 
     config: str  # configuration text
     columns: tuple[str, ...]  # "SET:COLUMN"
-    elements: tuple[int, ...]  # each column's place in the output
+    elements: tuple[int, ...]  # each column's index in the output
     centres: tuple[float, ...]  # seconds from the recording's start to the middle of frame 0
 
 
 def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
-    """How to compute columns, each (feature set, column name); InputError for an unknown one."""
+    """An extractor of columns, each (feature set, column name); InputError for an unknown one."""
     graphs: list[smile_graph.Graph] = []
     places: list[tuple[str, dict[str, tuple[str, float]]]] = []
     for feature_set in dict.fromkeys(feature_set for feature_set, _ in columns):
         graph = smile_graph.read_graph(_config_path(feature_set))
-        asked = [column for one, column in columns if one == feature_set]
-        for column in asked:
+        own_columns = [column for owner, column in columns if owner == feature_set]
+        for column in own_columns:
             if column not in descriptor_names(feature_set):
                 raise InputError(_unknown_column(feature_set, column))
         kept, found = smile_graph.subgraph(
-            graph, asked, lambda level, s=feature_set: list(_fields(s, level))
+            graph, own_columns, lambda level, s=feature_set: list(_fields(s, level))
         )
         graphs.append(kept)
         places.append((feature_set, found))
@@ -70,28 +70,28 @@ def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
     }
     final = list(dict.fromkeys(level for level, _ in levels.values()))
     config = smile_graph.config_text(merged, final)
-    # The same element name can come out of two feature sets: count places level by level.
+    # Two feature sets can have elements of the same name: look names up level by level.
     offsets = 0
     elements: dict[tuple[str, str], int] = {}
     for level in final:
         inside = _config_fields(smile_graph.config_text(merged, [level]))
-        for asked, (place, _) in levels.items():
+        for column, (place, _) in levels.items():
             if place == level:
-                elements[asked] = offsets + inside.index(asked[1])
+                elements[column] = offsets + inside.index(column[1])
         offsets += len(inside)
     return Extractor(
         config,
-        tuple(":".join(asked) for asked in columns),
-        tuple(elements[asked] for asked in columns),
-        # Frames of 60 ms are centred 30 ms after their start, frames of 20 ms 10 ms, yet both are
-        # numbered alike: a column's time is that of the window it was computed from.
-        tuple(levels[asked][1] / 2 for asked in columns),
+        tuple(":".join(column) for column in columns),
+        tuple(elements[column] for column in columns),
+        # Frames of 60 ms are centred 30 ms after their start and frames of 20 ms 10 ms, but both
+        # are numbered alike: the centre of frame 0 follows from the column's window.
+        tuple(levels[column][1] / 2 for column in columns),
     )
 
 
 @cache
 def version() -> str:
-    """The installed openSMILE's version, found without importing it."""
+    """The version of the installed openSMILE, read without importing it."""
     return metadata.version("opensmile")
 
 
@@ -108,16 +108,16 @@ def extract(plan: Extractor, signal: NDArray[np.floating]) -> dict[str, NDArray[
         signal: (samples,) at 16 kHz, full scale ±1.
 
     Returns:
-        Column → (frames,) float32, every 10 ms; the same values as the stock configuration gives,
-        to the last bit. No frames if the recording is shorter than 60 ms.
+        Column → (frames,) float32, every 10 ms; bit-identical to the stock configuration. No
+        frames if the recording is shorter than 60 ms.
     """
-    # Every stock column ends one smoothed frame after the last whole 60 ms window; columns of 20 ms
-    # windows, cut out alone, would go on.
+    # In the stock configuration every column ends one smoothed frame after the last whole 60 ms
+    # window; columns of 20 ms windows alone would have more frames.
     spare = len(signal) - round(SHORTEST * RATE)
     if spare < 0:
         return {column: np.empty(0, np.float32) for column in plan.columns}
     frames = 2 + spare // round(HOP * RATE)
-    # +1.0 would wrap to −32768 in openSMILE's 16 bits and double the zero crossing rate.
+    # +1.0 would wrap to −32768 in 16 bits and double the zero-crossing rate.
     clipped = np.clip(signal, -1.0, 32767 / 32768)
     samples = (clipped * np.float32(32768)).astype(np.int16)
     rows: list[NDArray[np.float32]] = []
@@ -132,7 +132,7 @@ def extract(plan: Extractor, signal: NDArray[np.floating]) -> dict[str, NDArray[
     smile.external_audio_source_set_eoi("source")
     smile.run()
     smile.reset()
-    smile._callbacks.clear()  # else they gather, one recording's values each
+    smile._callbacks.clear()  # else each recording's values stay in memory
     if len(rows) < frames:
         raise RuntimeError(f"openSMILE gave {len(rows)} frames where {frames} were expected")
     values = np.stack(rows[:frames])
@@ -141,7 +141,7 @@ def extract(plan: Extractor, signal: NDArray[np.floating]) -> dict[str, NDArray[
 
 @cache
 def _cached_instance(config: str) -> Any:
-    """An openSMILE ready to run, kept by the process: setting it up costs a short file's time."""
+    """An initialised openSMILE, cached: initialisation takes as long as a short file."""
     return _start(config, {})
 
 
@@ -160,7 +160,7 @@ def _start(config: str | Path, options: dict[str, object]) -> Any:
 
 @cache
 def _fields(feature_set: str, level: str) -> tuple[str, ...]:
-    """The element names of a level of a stock configuration, asked of openSMILE itself."""
+    """The element names of a level of a stock configuration, as openSMILE reports them."""
     shared = _config_path(feature_set).parents[0]
     while not (shared / "shared").is_dir():
         shared = shared.parent
@@ -183,9 +183,9 @@ def _config_fields(config: str) -> tuple[str, ...]:
 
 def _elements(smile: Any, sink: str) -> tuple[str, ...]:
     count = smile.external_sink_get_num_elements(sink)
-    found = tuple(smile.external_sink_get_element_name(sink, k) for k in range(count))
+    names = tuple(smile.external_sink_get_element_name(sink, k) for k in range(count))
     smile.free()
-    return found
+    return names
 
 
 def _config_path(feature_set: str) -> Path:

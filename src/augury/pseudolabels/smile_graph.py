@@ -1,8 +1,8 @@
-"""openSMILE's stock component graphs, cut down to what the asked columns need.
+"""openSMILE's stock component graphs, pruned to the requested columns.
 
-openSMILE's licence forbids shipping its configuration files, so nothing of them is kept here: the
-user's own installed copy is read at run time, followed back from the asked columns to the waveform,
-and written out again without the rest. Components that both feature sets share are run once.
+openSMILE's licence forbids shipping its configuration files, so none of them is part of Augury: the
+user's installed copy is read at run time, the components between the requested columns and the
+waveform are kept, and a new configuration is written. Feature sets share equal components.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _lines(config: Path, defaults: dict[str, str]) -> Iterable[str]:
             if option and default:
                 defaults[option] = default
             target = plain or (defaults.get(option) if option else None)
-            # The source and the sink ({?}) are ours; functionals are never asked for.
+            # The source and the sink ({?}) are replaced; functionals are never requested.
             if target and target != "?" and ".func." not in target:
                 yield from _lines(config.parent / target, defaults)
         else:
@@ -87,7 +87,7 @@ def _lines(config: Path, defaults: dict[str, str]) -> Iterable[str]:
 
 
 def window_seconds(graph: Graph, level: str) -> float:
-    """The longest analysis window, in seconds, on the way from the waveform to a level."""
+    """The longest analysis window, in seconds, between the waveform and a level."""
     component = graph.get(level)
     if component is None:
         return 0.0
@@ -98,26 +98,26 @@ def window_seconds(graph: Graph, level: str) -> float:
 def subgraph(
     graph: Graph, columns: list[str], fields: Callable[[str], list[str]]
 ) -> tuple[Graph, dict[str, tuple[str, float]]]:
-    """The part of a stock graph that gives `columns`, and where each of them is found.
+    """The part of a stock graph that computes `columns`, and the level of each of them.
 
     Args:
         graph: a stock graph whose level `lld` joins all low-level descriptors.
         columns: names of elements of `lld`.
-        fields: the element names of a level (openSMILE itself is asked).
+        fields: level → its element names, as openSMILE reports them.
 
     Returns:
-        The graph without the rest, and for each column the level that carries it and the window
-        (seconds) that its frames are cut with.
+        The pruned graph, and for each column its level and the analysis window (seconds) of its
+        frames.
     """
     kept: Graph = {}
     places: dict[str, tuple[str, float]] = {}
     for final in graph["lld"].reads:
-        asked = [column for column in columns if column in fields(final)]
-        if not asked:
+        carried = [column for column in columns if column in fields(final)]
+        if not carried:
             continue
         smoother = graph[final]
-        kept[final] = _prune_smoother(graph, smoother, asked, fields, kept)
-        for column in asked:
+        kept[final] = _prune_smoother(graph, smoother, carried, fields, kept)
+        for column in carried:
             source = _source(smoother, column, fields)
             places[column] = (final, window_seconds(graph, source))
     pending = [level for component in kept.values() for level in component.reads]
@@ -132,23 +132,23 @@ def subgraph(
 def _prune_smoother(
     graph: Graph,
     smoother: Component,
-    asked: list[str],
+    columns: list[str],
     fields: Callable[[str], list[str]],
     kept: Graph,
 ) -> Component:
-    """The smoother with only the readers that carry the asked columns."""
-    reads = _required_readers(graph, smoother, {_source(smoother, c, fields) for c in asked})
+    """The smoother with only the readers that carry the columns."""
+    reads = _required_readers(graph, smoother, {_source(smoother, c, fields) for c in columns})
     for level in reads:
         if graph[level].type == "cDataSelector":
-            kept[level] = _prune_selector(graph, graph[level], asked, fields)
+            kept[level] = _prune_selector(graph, graph[level], columns, fields)
     return smoother.replacing(reader__dmLevel=";".join(reads))
 
 
 def _prune_selector(
-    graph: Graph, selector: Component, asked: list[str], fields: Callable[[str], list[str]]
+    graph: Graph, selector: Component, columns: list[str], fields: Callable[[str], list[str]]
 ) -> Component:
     old, new = _split(selector.get("selected")), _split(selector.get("newNames"))
-    pairs = [(a, b) for a, b in zip(old, new, strict=True) if any(_is(c, b) for c in asked)]
+    pairs = [(a, b) for a, b in zip(old, new, strict=True) if any(_is(c, b) for c in columns)]
     carrying = {r for r in selector.reads if any(a in fields(r) for a, _ in pairs)}
     return selector.replacing(
         reader__dmLevel=";".join(_required_readers(graph, selector, carrying)),
@@ -158,11 +158,11 @@ def _prune_selector(
 
 
 def _required_readers(graph: Graph, component: Component, carrying: set[str]) -> list[str]:
-    """The readers that carry what is asked, and those that decide where the frames end.
+    """The readers that carry the columns, and those that determine the last frame.
 
-    A component with several readers ends with the shortest of them. Without any of the longest
-    window, or without the jitter component, which ends before its own window would, it would see
-    frames that the stock graph does not have, and its last values change.
+    A component ends with the shortest of its readers. Without a reader of the longest window, or
+    without the jitter component, which ends earlier than its window, it would have more frames than
+    in the stock graph, and different last values.
     """
     carrying = carrying | {r for r in component.reads if graph[r].type == "cPitchJitter"}
     longest = max(window_seconds(graph, level) for level in component.reads)
@@ -173,7 +173,7 @@ def _required_readers(graph: Graph, component: Component, carrying: set[str]) ->
 
 
 def _source(smoother: Component, column: str, fields: Callable[[str], list[str]]) -> str:
-    """The level among a smoother's readers whose element, smoothed, is `column`."""
+    """The reader of a smoother with the element that becomes `column` when smoothed."""
     for level in smoother.reads:
         if any(_is(column, name) for name in fields(level)):
             return level
@@ -197,10 +197,10 @@ def _ancestors(graph: Graph, level: str) -> set[str]:
 
 
 def merge(graphs: list[Graph]) -> tuple[Graph, list[dict[str, str]]]:
-    """One graph out of several, components that are the same run once.
+    """One graph from several, in which equal components are run once.
 
     Returns:
-        The graph, its levels renamed, and for each given graph its old level names → new ones.
+        The graph, with renamed levels, and for each input graph its old level names → new ones.
     """
     merged: Graph = {}
     known: dict[Component, str] = {}
@@ -229,22 +229,22 @@ def merge(graphs: list[Graph]) -> tuple[Graph, list[dict[str, str]]]:
 
 
 def _in_order(graph: Graph) -> list[str]:
-    """Levels, each after those it is made from."""
-    done: list[str] = []
+    """Levels in topological order: each after those it reads."""
+    ordered: list[str] = []
 
     def visit(level: str) -> None:
-        if level in graph and level not in done:
+        if level in graph and level not in ordered:
             for read in graph[level].reads:
                 visit(read)
-            done.append(level)
+            ordered.append(level)
 
     for level in graph:
         visit(level)
-    return done
+    return ordered
 
 
 def config_text(graph: Graph, final: list[str]) -> str:
-    """The graph as openSMILE configuration text: audio pushed in, `final` levels joined and out."""
+    """The graph as openSMILE configuration text, from an external source to the `final` levels."""
     joined = Component(
         "cVectorConcat",
         (

@@ -1,6 +1,6 @@
 """Common Voice, release 6.1 and later: one language's folder, with clips/ and its .tsv files.
 
-A clip is in several of these (train, dev and test are parts of validated): it is one row here.
+The files overlap (train, dev and test are parts of validated), but a clip is one row of the corpus.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from augury.corpus.corpus import Corpus, Rejected
 from augury.corpus.manifest import assemble
 from augury.errors import InputError
 
-#: The most specific first: the first that lists a clip is its split. What is held out comes before
-#: train, so that a clip that is in both by mistake is not trained on.
+#: A clip's split is the first of these that lists it. Test and dev come before train, so that a
+#: clip that is in both by mistake is not trained on.
 SPLITS = ("test", "dev", "train", "validated", "invalidated", "other")
 
 #: Clips of each .tsv in release 6.1 (cv-corpus-6.1-2020-12-11.json of common-voice/cv-dataset).
-#: Other releases and languages: `published` reads that repository's file.
+#: For other releases and languages `published_counts` reads that repository's files.
 PUBLISHED = {
     "en": {
         "train": 564_337, "dev": 16_164, "test": 16_164,
@@ -40,7 +40,7 @@ PUBLISHED = {
     },
 }  # fmt: skip
 
-#: Label columns and what the files call them.
+#: Label columns, and their names in the files.
 _COLUMNS = {
     "speaker": ("client_id",),
     "text": ("sentence",),
@@ -60,15 +60,15 @@ def recognises(folder: Path) -> bool:
 
 
 def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
-    """A corpus of clips, each whole and once, from those of the six .tsv files that are there.
+    """A corpus of whole clips, without repetition, from those of the six .tsv files that exist.
 
-    Label columns: speaker, text, age, gender, accent, locale and split, which is the most specific
-    file that lists the clip (`SPLITS`). Paths are relative to clips/. Rejected reasons beside
-    `assemble`'s: "bad-row", whose row is the line in the file that its detail names.
+    Label columns: speaker, text, age, gender, accent, locale and split, the first of `SPLITS` that
+    lists the clip. Paths are relative to clips/. Reasons for rejection, beside those of `assemble`:
+    "bad-row", whose row is the line of the file that its detail names.
     """
     clips = folder / "clips"
-    there = [split for split in SPLITS if (folder / f"{split}.tsv").is_file()]
-    if not there or not clips.is_dir():
+    splits = [split for split in SPLITS if (folder / f"{split}.tsv").is_file()]
+    if not splits or not clips.is_dir():
         raise InputError(
             f"{folder}: not a language of Common Voice, which has clips/ and {SPLITS[0]}.tsv, "
             f"{', '.join(f'{split}.tsv' for split in SPLITS[1:])}, or some of them; give the "
@@ -77,8 +77,8 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
     rejected: list[Rejected] = []
     paths: list[str] = []
     columns: dict[str, list[str]] = {column: [] for column in (*_COLUMNS, "split")}
-    listed: set[str] = set()  # in the files before
-    for split in there:
+    listed: set[str] = set()  # in earlier files
+    for split in splits:
         rows = _rows(folder / f"{split}.tsv", rejected)
         rows = [row for row in rows if row[0] not in listed]
         listed.update(row[0] for row in rows)
@@ -95,10 +95,10 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
 
 
 def published_counts(corpus: Corpus, stats: Path | None = None) -> dict[str, int]:
-    """How many clips each split should have; {} where that is not known.
+    """The published number of clips of each split; {} where it is not known.
 
-    `stats` is the release's JSON file of github.com/common-voice/cv-dataset; without it, release
-    6.1 of a few languages is known by the folder's name.
+    `stats` is the release's JSON file of github.com/common-voice/cv-dataset. Without it, only the
+    numbers of release 6.1 in a few languages are known, recognised by the folder's name.
     """
     names: list[str] = corpus.label("locale").tolist()
     locales = Counter(names).most_common(1)
@@ -116,8 +116,8 @@ def published_counts(corpus: Corpus, stats: Path | None = None) -> dict[str, int
 
 def _buckets(stats: Path, locale: str) -> dict[str, int]:
     try:
-        found = json.loads(stats.read_bytes())["locales"][locale]["buckets"]
-        return {split: int(found[split]) for split in SPLITS}
+        buckets = json.loads(stats.read_bytes())["locales"][locale]["buckets"]
+        return {split: int(buckets[split]) for split in SPLITS}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{stats}: not the statistics of a release that has {locale!r} ({error!r}); download "
@@ -126,9 +126,9 @@ def _buckets(stats: Path, locale: str) -> dict[str, int]:
 
 
 def _rows(file: Path, rejected: list[Rejected]) -> list[tuple[str, ...]]:
-    """The path and label columns of each good line; quotes are text like any other.
+    """The path and label columns of each valid line; quotes have no special meaning.
 
-    Lines end at a line feed only: sentences hold other marks that Python takes for line ends.
+    Only line feeds end lines: sentences contain other characters that Python splits lines at.
     """
     rows: dict[str, tuple[str, ...]] = {}
     once: dict[str, str] = {}
@@ -152,7 +152,7 @@ def _rows(file: Path, rejected: list[Rejected]) -> list[tuple[str, ...]]:
                     fault = f"{len(cells)} cells, but the header has {width}; correct the line"
                     rejected.append(_bad_line(file, number, "", fault))
                 continue
-            cells.append("")  # where a column is that the header lacks
+            cells.append("")  # the value of columns that the header lacks
             path, *labels = cells_of(cells)
             if path in rows:
                 fault = f"{path} is listed before; keep one of the lines"

@@ -1,4 +1,4 @@
-"""Kaldi data folders: wav.scp, and where they are there segments, utt2spk, text, spk2gender."""
+"""Kaldi data folders: wav.scp, and optionally segments, utt2spk, text and spk2gender."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from augury.errors import InputError
 
 
 def recognises(folder: Path) -> bool:
-    """Whether a folder is Kaldi's."""
+    """Whether a folder is a Kaldi data folder."""
     return (folder / "wav.scp").is_file()
 
 
 def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
-    """A corpus of the utterances in `segments`, or else of `wav.scp`'s recordings.
+    """A corpus of the utterances in `segments`, or of the recordings in `wav.scp` without it.
 
-    Label columns: id, and speaker, text, gender where utt2spk, text, spk2gender are there. Paths
-    are relative to the folder. A command ("sox ... |") is refused, never run. `utt2dur` is not
-    read. Rejected reasons beside `assemble`'s: "bad-row", "pipe-command", "archive", "unknown-
-    recording"; rows are lines of `segments`, or of wav.scp without it.
+    Label columns: id, and speaker, text, gender if utt2spk, text, spk2gender exist. Paths are
+    relative to the folder. A command ("sox ... |") is rejected, never run. `utt2dur` is not read.
+    Reasons for rejection, beside those of `assemble`: "bad-row", "pipe-command", "archive",
+    "unknown-recording"; rows are lines of `segments`, or of wav.scp without it.
     """
     rejected: list[Rejected] = []
     recordings = {key: (line, path) for line, key, path in _pairs(folder, "wav.scp", rejected)}
@@ -37,17 +37,17 @@ def read(folder: Path, *, allow_outside: bool = False) -> Corpus:
         path = recordings.get(recording, (0, None))[1]
         fault = _fault(recording, path)
         if path is None or fault:
-            where = "segments" if cut else "wav.scp"
+            file = "segments" if cut else "wav.scp"
             reason, detail = fault or ("", "")
             rejected.append(
-                Rejected(line, path or "", None, None, reason, f"{where}, line {line}: {detail}")
+                Rejected(line, path or "", None, None, reason, f"{file}, line {line}: {detail}")
             )
             continue
         rows.append(line)
         ids.append(key)
         paths.append(path)
         starts.append(start)
-        ends.append("" if end == "-1" else end)  # Kaldi's word for the recording's end
+        ends.append("" if end == "-1" else end)  # the recording's end
     if not rows and not rejected:
         raise InputError(f"{folder}: wav.scp or segments is empty; write a line for each utterance")
 
@@ -96,7 +96,7 @@ def _fault(recording: str, path: str | None) -> tuple[str, str] | None:
 
 
 def _segments(folder: Path, rejected: list[Rejected]) -> Iterator[tuple[int, str, str, str, str]]:
-    """Line, utterance, recording, start and end of each good line of `segments`."""
+    """Line number, utterance, recording, start and end of each valid line of `segments`."""
     for line, text in _lines(folder / "segments"):
         cells = text.split()
         if len(cells) == 4:
@@ -108,22 +108,22 @@ def _segments(folder: Path, rejected: list[Rejected]) -> Iterator[tuple[int, str
 
 
 def _pairs(folder: Path, name: str, rejected: list[Rejected]) -> Iterator[tuple[int, str, str]]:
-    """Line, first word and the rest of each good line."""
-    seen: set[str] = set()
+    """Line number, first word and rest of each valid line."""
+    keys: set[str] = set()
     for line, text in _lines(folder / name):
         key, *rest = text.split(maxsplit=1)
         if not rest:
             rejected.append(_bad_line(name, line, text, "a name and its value"))
-        elif key in seen:
+        elif key in keys:
             rejected.append(_bad_line(name, line, text, f"{key!r} once, but it is there before"))
         else:
-            seen.add(key)
+            keys.add(key)
             yield line, key, rest[0].rstrip()
 
 
-def _bad_line(name: str, line: int, text: str, wanted: str) -> Rejected:
+def _bad_line(name: str, line: int, text: str, expected: str) -> Rejected:
     short = text if len(text) <= 80 else text[:80] + "…"
-    detail = f"{name}, line {line}: {short!r}, but {wanted} is wanted; correct the line"
+    detail = f"{name}, line {line}: {short!r}, but {expected} is wanted; correct the line"
     return Rejected(line, "", None, None, "bad-row", detail)
 
 

@@ -1,7 +1,7 @@
-"""Manifests: CSV, TSV, JSON Lines and Parquet, one segment a row.
+"""Manifests: CSV, TSV, JSON Lines and Parquet, one segment per row.
 
-Columns: `path`, relative to the manifest's folder; `start` and `end` in seconds, which may be
-left out; every other column is a label column.
+Columns: `path`, relative to the manifest's folder; `start` and `end` in seconds, both optional;
+every other column is a label column.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Table:
-    """What a manifest holds: columns of equal length, each row's number, and rows refused."""
+    """The content of a manifest: columns of equal length, row numbers, and rejected rows."""
 
     columns: Mapping[str, Sequence[Any]]
     rows: Sequence[int]
@@ -34,7 +34,7 @@ class _Table:
 
 
 def read(manifest: Path, *, allow_outside: bool = False) -> Corpus:
-    """A corpus from a manifest whose suffix says its format; errors as `read_corpus`."""
+    """A corpus from a manifest in the format of its suffix; errors as in `read_corpus`."""
     parse = SUFFIXES.get(manifest.suffix.lower())
     if parse is None:
         raise InputError(
@@ -68,7 +68,7 @@ def _csv(manifest: Path) -> _Table:
 
 
 def _tsv(manifest: Path) -> _Table:
-    """Tab-separated: quotes are text like any other, as Common Voice has them."""
+    """Tab-separated values, in which quotes have no special meaning, as in Common Voice."""
     reader = csv.reader(_lines(manifest), delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     return _parse_lines(manifest, reader)
 
@@ -113,7 +113,7 @@ def _wrong_cell_count(manifest: Path, row: int, line: list[str], header: list[st
 
 
 def _json_lines(manifest: Path) -> _Table:
-    found: list[dict[str, object]] = []
+    entries: list[dict[str, object]] = []
     names: dict[str, None] = {}
     for number, line in enumerate(_lines(manifest), 1):
         if not line.strip():
@@ -129,9 +129,9 @@ def _json_lines(manifest: Path) -> _Table:
                 f"{manifest}: line {number} is a {type(entry).__name__}, not an object; write "
                 'lines like {"path": "a.wav", "speaker": "anna"}'
             )
-        found.append(cast("dict[str, object]", entry))
-        names.update(dict.fromkeys(found[-1]))
-    columns = {name: [_json_text(entry.get(name)) for entry in found] for name in names}
+        entries.append(cast("dict[str, object]", entry))
+        names.update(dict.fromkeys(entries[-1]))
+    columns = {name: [_json_text(entry.get(name)) for entry in entries] for name in names}
     for name, values in columns.items():
         for row, value in enumerate(values, 1):
             if not _encodable(value):
@@ -139,7 +139,7 @@ def _json_lines(manifest: Path) -> _Table:
                     f"{manifest}: row {row}, {name!r}: half of a surrogate pair, which is no text; "
                     "correct it"
                 )
-    return _Table(columns, range(1, len(found) + 1))
+    return _Table(columns, range(1, len(entries) + 1))
 
 
 def _json_text(value: object) -> str:
@@ -180,7 +180,7 @@ def _text(value: object) -> str:
 
 
 def _lines(manifest: Path) -> io.StringIO:
-    """The manifest's text, line by line, without its byte order mark."""
+    """The lines of the manifest, without a byte order mark."""
     try:
         return io.StringIO(manifest.read_bytes().decode("utf-8-sig"), newline="")
     except UnicodeDecodeError as error:
@@ -202,9 +202,11 @@ def _check_columns(manifest: Path, names: Sequence[str]) -> None:
             f"{manifest}: column {list(names).index('') + 1} has no name; name it or leave it out "
             "(pandas: index=False)"
         )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(f"{manifest}: the column {twice[0]!r} is there twice; rename one of them")
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"{manifest}: the column {repeated[0]!r} is there twice; rename one of them"
+        )
 
 
 SUFFIXES: dict[str, Callable[[Path], _Table]] = {

@@ -1,13 +1,13 @@
 """TIMIT, by phones or by utterances.
 
-Reads the tree as LDC has it (TRAIN/DR1/FCJF0/SA1.WAV beside SA1.PHN, in either case, .WAV.wav
-too) and the flat one of NLTK's sample (dr1-fvmh0/sa1.wav beside sa1.phn). Its splits:
+Reads the LDC's tree (TRAIN/DR1/FCJF0/SA1.WAV beside SA1.PHN, in upper or lower case, also .WAV.wav)
+and the flat one of NLTK's sample (dr1-fvmh0/sa1.wav beside sa1.phn). Its splits:
 
-    core      as phone recognition is published: train, dev and test are those of 462 speakers, of
-              50, and of the 24 of NIST's core test set; SA sentences, which all speakers read, and
-              the other 94 of TEST are in none
+    core      as in published phone recognition: train, dev and test have 462 speakers, 50, and the
+              24 of NIST's core test set; SA sentences, which all speakers read, and the other 94
+              speakers of TEST are in none
     complete  train, and all of TEST's 168 speakers; SA sentences are in none
-    folders   what lies in TRAIN and in TEST, SA sentences too
+    folders   everything in TRAIN and in TEST, SA sentences included
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from augury.errors import InputError
 
 RATE = 16_000  # Hz: .phn and .wrd files count samples at this rate
 
-#: Utterances and speakers of each split. A speaker read ten sentences, two of them SA, which NIST
-#: left out of both test sets for being in the training material, too (TIMIT's testset.doc).
+#: Utterances and speakers of each split. Each speaker read ten sentences, two of them SA, which
+#: NIST excludes from both test sets, as they are in the training data, too (TIMIT's testset.doc).
 PUBLISHED = {
     "core": {"train": (3_696, 462), "dev": (400, 50), "test": (192, 24)},
     "complete": {"train": (3_696, 462), "test": (1_344, 168)},
@@ -60,7 +60,7 @@ class _Utterance:
 
 
 def recognises(folder: Path) -> bool:
-    """Whether a folder has TIMIT's phone files somewhere inside."""
+    """Whether there are TIMIT's phone files anywhere in a folder."""
     return any(name.lower().endswith(".phn") for _, _, names in os.walk(folder) for name in names)
 
 
@@ -70,9 +70,10 @@ def read(
     """A corpus of phones, or with level="utterance" of whole sentences.
 
     Label columns: phone (or phones and text, of the whole sentence), then speaker, region,
-    sentence, sex, split ("train", "dev", "test", "" in none; see above what `split` may be) and id,
-    all in lower case. A phone's row is its line in its .phn file, an utterance's 0; one with a bad
-    line there is refused whole. Rejected reasons beside `assemble`'s: "bad-row", "missing-labels".
+    sentence, sex, split ("train", "dev", "test", or "" for none; `split` is one of those above) and
+    id, all in lower case. A phone's row is its line in its .phn file, an utterance's row is 0; an
+    utterance with a bad line is rejected. Reasons for rejection, beside those of `assemble`:
+    "bad-row", "missing-labels".
     """
     if level not in ("phone", "utterance"):
         raise InputError(f"level={level!r}, but TIMIT has 'phone' and 'utterance'")
@@ -89,10 +90,10 @@ def read(
         if utterance.audio is None or (level == "phone" and utterance.phones is None):
             rejected.append(_missing_file(folder, utterance))
             continue
-        found, bad = _phones(folder, utterance)
+        phones, bad = _phones(folder, utterance)
         rejected += bad
         if level == "phone":
-            for line, start, end, phone in found:
+            for line, start, end, phone in phones:
                 rows.append(line)
                 paths.append(utterance.audio)
                 starts.append(start)
@@ -101,7 +102,7 @@ def read(
         elif not bad:
             rows.append(0)
             paths.append(utterance.audio)
-            columns["phones"].append(" ".join(phone for *_, phone in found))
+            columns["phones"].append(" ".join(phone for *_, phone in phones))
             columns["text"].append(_text(utterance.text))
         for column, label in utterance.labels.items():
             columns[column].extend([label] * (len(paths) - len(columns[column])))
@@ -121,10 +122,10 @@ def read(
 
 
 def _utterances(folder: Path, split: str) -> Iterator[_Utterance]:
-    """Every sentence of the tree, in the order of the paths."""
+    """Every sentence of the tree, in the order of paths."""
     for place, folders, names in os.walk(folder):
         folders.sort(key=str.lower)
-        here = Path(place)
+        path = Path(place)
         sentences: dict[str, dict[str, str]] = {}
         for name in sorted(names):
             stem, _, kind = name.lower().partition(".")
@@ -135,16 +136,16 @@ def _utterances(folder: Path, split: str) -> Iterator[_Utterance]:
             phones, text = files.get("phn"), files.get("txt")
             if sound or phones:
                 yield _Utterance(
-                    (here / sound).relative_to(folder).as_posix() if sound else None,
-                    here / phones if phones else None,
-                    here / text if text else None,
-                    _labels(here, stem, split),
+                    (path / sound).relative_to(folder).as_posix() if sound else None,
+                    path / phones if phones else None,
+                    path / text if text else None,
+                    _labels(path, stem, split),
                 )
 
 
-def _labels(here: Path, sentence: str, split: str) -> dict[str, str]:
-    """What the folders say: .../train/dr1/fcjf0, or .../dr1-fcjf0."""
-    *above, last = (part.lower() for part in here.absolute().parts)
+def _labels(path: Path, sentence: str, split: str) -> dict[str, str]:
+    """The labels in the names of folders: .../train/dr1/fcjf0, or .../dr1-fcjf0."""
+    *above, last = (part.lower() for part in path.absolute().parts)
     region, _, speaker = last.rpartition("-")
     region = region or (above.pop() if above else "")
     part = above[-1] if above and above[-1] in ("train", "test") else ""
@@ -159,14 +160,14 @@ def _labels(here: Path, sentence: str, split: str) -> dict[str, str]:
 
 
 def _split(speaker: str, sentence: str, part: str, split: str) -> str:
-    """What an utterance in TRAIN or TEST (`part`, "" where the tree doesn't say) belongs to."""
+    """The split of an utterance in TRAIN or TEST (`part`; "" if the tree does not show it)."""
     if split == "folders":
         return part
     if sentence.startswith("sa"):
         return ""
     if split == "complete":
         return part
-    # By name first: a test speaker who was put in TRAIN is not to be trained on.
+    # By name first: a test speaker found in TRAIN must not be trained on.
     if speaker in _CORE_TEST:
         return "test"
     if speaker in _DEV:
@@ -177,24 +178,24 @@ def _split(speaker: str, sentence: str, part: str, split: str) -> str:
 def _phones(
     folder: Path, utterance: _Utterance
 ) -> tuple[list[tuple[int, float, float, str]], list[Rejected]]:
-    """Line, start and end in seconds, and phone of each good line of the .phn file; the others."""
-    good: list[tuple[int, float, float, str]] = []
+    """The valid lines of the .phn file (line, start and end in seconds, phone), and the others."""
+    phones: list[tuple[int, float, float, str]] = []
     bad: list[Rejected] = []
     if utterance.phones is None or utterance.audio is None:
-        return good, bad
+        return phones, bad
     name = utterance.phones.relative_to(folder).as_posix()
     lines = utterance.phones.read_text("utf-8", errors="replace").splitlines()
     for line, text in enumerate(lines, 1):
         cells = re.fullmatch(r"\s*(\d{1,12})\s+(\d{1,12})\s+(\S+)\s*", text, re.ASCII)
         if cells:
-            good.append((line, int(cells[1]) / RATE, int(cells[2]) / RATE, cells[3].lower()))
+            phones.append((line, int(cells[1]) / RATE, int(cells[2]) / RATE, cells[3].lower()))
         elif text.strip():
             detail = (
                 f"{name}, line {line}: {text[:80]!r}, but first sample, last sample and phone "
                 "are wanted; correct the line"
             )
             bad.append(Rejected(line, utterance.audio, None, None, "bad-row", detail))
-    return good, bad
+    return phones, bad
 
 
 def _missing_file(folder: Path, utterance: _Utterance) -> Rejected:
@@ -208,8 +209,8 @@ def _missing_file(folder: Path, utterance: _Utterance) -> Rejected:
 
 
 def _text(file: Path | None) -> str:
-    """The sentence in a .txt file, which begins with its first and last sample; "" if none."""
+    """The sentence in a .txt file, after its first and last sample; "" without a file."""
     if file is None:
         return ""
-    found = re.match(r"\s*\d+\s+\d+\s+(.+)", file.read_text("utf-8", errors="replace"))
-    return found[1].strip() if found else ""
+    match = re.match(r"\s*\d+\s+\d+\s+(.+)", file.read_text("utf-8", errors="replace"))
+    return match[1].strip() if match else ""

@@ -1,7 +1,7 @@
-"""VoxCeleb1 as its archives unpack, and its lists of trials.
+"""VoxCeleb1 as unpacked from its archives, and its lists of trials.
 
-Recordings lie in wav/, or dev/wav/ and test/wav/, as id10001/VIDEO/00001.wav. Read where they are
-there: vox1_meta.csv (gender, nationality, Set) and iden_split.txt (identification).
+Recordings are in wav/, or dev/wav/ and test/wav/, as id10001/VIDEO/00001.wav. Optional files:
+vox1_meta.csv (gender, nationality, Set) and iden_split.txt (identification).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from augury.corpus.corpus import Corpus, Rejected
 from augury.corpus.manifest import assemble
 from augury.errors import InputError, explain_os_errors
 
-#: Where recordings may lie, and the part of the corpus that the place stands for.
+#: Folders with recordings, and the split that each of them stands for.
 FOLDERS = {
     "wav": "",
     "dev/wav": "dev",
@@ -29,8 +29,8 @@ FOLDERS = {
 }
 META, IDENTIFICATION = "vox1_meta.csv", "iden_split.txt"
 #: Utterances and speakers of each split, as PaddleSpeech's examples/voxceleb (verification) and
-#: yangwang825/vox1-iden-full on Hugging Face quote VoxCeleb's page; both add up to its 153,516 of
-#: 1,251. The 148,642 are of the 1,211 speakers for development alone.
+#: yangwang825/vox1-iden-full on Hugging Face quote VoxCeleb's page; both add up to its 153,516
+#: utterances of 1,251 speakers. The 148,642 are those of the 1,211 development speakers.
 PUBLISHED = {
     "verification": {"dev": (148_642, 1_211), "test": (4_874, 40)},
     "identification": {"train": (138_361, 1_251), "dev": (6_904, 1_251), "test": (8_251, 1_251)},
@@ -44,29 +44,31 @@ _SETS = {"1": "train", "2": "dev", "3": "test"}
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """Pairs of recordings, each of one speaker or of two."""
+    """Trials of speaker verification: pairs of recordings."""
 
     is_target: NDArray[np.bool_]  # (n,) whether both are of the same speaker
     enrol: np.ndarray  # (n,) of str: "id10270/x6uYqmx31kE/00001.wav"
     test: np.ndarray  # (n,) of str
-    usable: NDArray[np.bool_]  # (n,) whether the corpus has both; all true where none was given
-    absent: tuple[str, ...]  # recordings that the corpus lacks, each once, in the list's order
+    usable: NDArray[np.bool_]  # (n,) whether the corpus has both recordings; all true without one
+    absent: tuple[str, ...]  # recordings that the corpus lacks, without repetition, in order
 
 
 def recognises(folder: Path) -> bool:
-    """Whether a folder has VoxCeleb's speakers (id10001) where its archives put them."""
-    return any(_SPEAKER.fullmatch(one.name) for top in FOLDERS for one in _entries(folder / top))
+    """Whether a folder has speakers (id10001) where VoxCeleb's archives put them."""
+    return any(
+        _SPEAKER.fullmatch(entry.name) for top in FOLDERS for entry in _entries(folder / top)
+    )
 
 
 def read(folder: Path, *, allow_outside: bool = False, split: str = "verification") -> Corpus:
-    """A corpus of utterances, each whole.
+    """A corpus of whole utterances.
 
-    Label columns: speaker, video, split ("dev", "test"), gender and nationality where vox1_meta.csv
-    is there, and identification ("train", "dev", "test") where iden_split.txt is; with
-    split="identification" `split` is the latter. A speaker's split is vox1_meta.csv's Set, or else
-    the folder's (dev/wav, test/wav), or else by the number: id10270 to id10309, whose names begin
-    with E, are the 40 test speakers. Rejected reasons beside `assemble`'s: "bad-row" (lines of
-    those two files), "bad-place". VoxCeleb2 (m4a) raises ValueError.
+    Label columns: speaker, video, split ("dev", "test"), with vox1_meta.csv gender and nationality,
+    and with iden_split.txt identification ("train", "dev", "test"); with split="identification" the
+    column split is the latter. A speaker's split is vox1_meta.csv's Set, or else that of the folder
+    (dev/wav, test/wav), or else follows from the number: id10270 to id10309, whose names begin with
+    E, are the 40 test speakers. Reasons for rejection, beside those of `assemble`: "bad-row" (lines
+    of those two files), "bad-place". VoxCeleb2 (m4a) raises InputError.
     """
     if split not in PUBLISHED:
         raise InputError(f"split={split!r}, but VoxCeleb1 has 'verification' and 'identification'")
@@ -118,12 +120,12 @@ def read(folder: Path, *, allow_outside: bool = False, split: str = "verificatio
 def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
     """The trials of a list such as veri_test.txt: lines "1 idA/VIDEO/x.wav idB/VIDEO/y.wav".
 
-    With `corpus`, says which trials it has no recordings for, and recordings may also be named as
-    its manifest does. A list with any other line raises InputError that names the first.
+    With `corpus`, `usable` and `absent` say which recordings it lacks, and lines may also name
+    recordings as its manifest does. Any other line raises InputError.
 
     >>> from pathlib import Path
-    >>> one, two = "id10270/x6uYqmx31kE/00001.wav", "id10271/8jEAjG6SegY/00008.wav"
-    >>> _ = Path("trials.txt").write_text(f"0 {one} {two}")
+    >>> enrol, test = "id10270/x6uYqmx31kE/00001.wav", "id10271/8jEAjG6SegY/00008.wav"
+    >>> _ = Path("trials.txt").write_text(f"0 {enrol} {test}")
     >>> read_trials("trials.txt").is_target.tolist()
     [False]
     """
@@ -132,9 +134,9 @@ def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
     pairs: list[tuple[str, str, str]] = []
     bad: list[tuple[int, str]] = []
     for number, line in _lines(path):
-        found = _TRIAL.fullmatch(line)
-        if found and all(one in written or _NAME.fullmatch(one) for one in found.groups()[1:]):
-            pairs.append((found[1], found[2], found[3]))
+        match = _TRIAL.fullmatch(line)
+        if match and all(name in written or _NAME.fullmatch(name) for name in match.groups()[1:]):
+            pairs.append((match[1], match[2], match[3]))
         else:
             bad.append((number, line))
     if bad:
@@ -150,17 +152,17 @@ def read_trials(path: Path | str, corpus: Corpus | None = None) -> Trials:
     is_target, enrol, test = (np.array(column, object) for column in zip(*pairs, strict=True))
     usable, absent = np.ones(len(pairs), bool), ()
     if corpus is not None:
-        there = written | {"/".join(recording.parts[-3:]) for recording in corpus.recordings}
-        usable = np.array([one in there and other in there for _, one, other in pairs])
-        named = dict.fromkeys(name for _, *both in pairs for name in both)
-        absent = tuple(name for name in named if name not in there)
+        known = written | {"/".join(recording.parts[-3:]) for recording in corpus.recordings}
+        usable = np.array([first in known and second in known for _, first, second in pairs])
+        named = dict.fromkeys(name for _, *names in pairs for name in names)
+        absent = tuple(name for name in named if name not in known)
     return Trials(is_target == "1", enrol, test, usable, absent)
 
 
 def _utterances(folder: Path, rejected: list[Rejected]) -> Iterator[tuple[str, str]]:
-    """The place and name (id10001/VIDEO/00001.wav) of every recording, in order.
+    """The folder and name (id10001/VIDEO/00001.wav) of every recording, in order.
 
-    Links to folders are followed, but only to where a speaker or a video can be.
+    Links to folders are followed only where a speaker or a video is expected.
     """
     if any((folder / part / "aac").is_dir() for part in ("", "dev", "test")):
         raise _voxceleb2_error(folder)
@@ -183,7 +185,7 @@ def _utterances(folder: Path, rejected: list[Rejected]) -> Iterator[tuple[str, s
 
 
 def _check_place(folder: Path, entry: os.DirEntry[str], rejected: list[Rejected]) -> None:
-    """Rejects a recording, or a folder, that lies where a speaker or a video should."""
+    """Reject a recording, or a folder, in the place of a speaker or a video."""
     if entry.is_dir() or entry.name.lower().endswith(".wav"):
         name = Path(entry.path).relative_to(folder).as_posix()
         detail = f"{name}: not where VoxCeleb1 has it, wav/id10001/VIDEO/00001.wav; move it there"
@@ -197,22 +199,22 @@ def _voxceleb2_error(path: Path) -> InputError:
 
 
 def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
-    """What a folder holds, by name, but for hidden files; nothing where there is no such folder."""
+    """The entries of a folder by name, without hidden files; [] if there is no such folder."""
     try:
-        with os.scandir(folder) as found:
-            return sorted((e for e in found if e.name[0] != "."), key=lambda entry: entry.name)
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if e.name[0] != "."), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def _split_by_number(speaker: str) -> str:
     if not "id10001" <= speaker <= "id11251":
-        return ""  # VoxCeleb2 counts from id00012 to id09272
+        return ""  # VoxCeleb2 has id00012 to id09272
     return "test" if "id10270" <= speaker <= "id10309" else "dev"
 
 
 def _meta(folder: Path, rejected: list[Rejected]) -> dict[str, tuple[str, str, str]] | None:
-    """Gender, nationality and set of each speaker; None where there is no such file."""
+    """Gender, nationality and set of each speaker; None without the file."""
     file = folder / META
     if not file.is_file():
         return None
@@ -225,39 +227,39 @@ def _meta(folder: Path, rejected: list[Rejected]) -> dict[str, tuple[str, str, s
             "download it again (VoxCeleb2's is vox2_meta.csv)"
         )
     places = [header.index(name) for name in _COLUMNS]
-    found: dict[str, tuple[str, str, str]] = {}
+    speakers: dict[str, tuple[str, str, str]] = {}
     for number, line in lines:
         cells = [cell.strip() for cell in line.split("\t")]
         speaker, *rest = [cells[p] for p in places] if len(cells) == len(header) else [""]
         if not _SPEAKER.fullmatch(speaker) or rest[2] not in ("dev", "test"):
-            wanted = f"{len(header)} cells, a speaker such as id10001 and the set dev or test"
-            rejected.append(_bad_line(file, number, line, f"{wanted} are"))
-        elif speaker in found:
+            expected = f"{len(header)} cells, a speaker such as id10001 and the set dev or test"
+            rejected.append(_bad_line(file, number, line, f"{expected} are"))
+        elif speaker in speakers:
             rejected.append(_bad_line(file, number, line, "each speaker once is"))
         else:
-            found[speaker] = (rest[0], rest[1], rest[2])
-    return found
+            speakers[speaker] = (rest[0], rest[1], rest[2])
+    return speakers
 
 
 def _identification(folder: Path, rejected: list[Rejected]) -> dict[str, str] | None:
-    """The identification split of each utterance; None where there is no such file."""
+    """The identification split of each utterance; None without the file."""
     file = folder / IDENTIFICATION
     if not file.is_file():
         return None
-    found: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for number, line in _lines(file):
         mark, _, name = line.partition(" ")
         name = name.strip()
         if mark not in _SETS or not _NAME.fullmatch(name):
-            wanted = "1, 2 or 3 and id10001/VIDEO/00001.wav are"
-            rejected.append(_bad_line(file, number, line, wanted))
-        elif found.setdefault(name, _SETS[mark]) != _SETS[mark]:
+            expected = "1, 2 or 3 and id10001/VIDEO/00001.wav are"
+            rejected.append(_bad_line(file, number, line, expected))
+        elif splits.setdefault(name, _SETS[mark]) != _SETS[mark]:
             rejected.append(_bad_line(file, number, line, "one split for an utterance is"))
-    return found
+    return splits
 
 
-def _bad_line(file: Path, number: int, line: str, wanted: str) -> Rejected:
-    detail = f"{file.name}, line {number}: {_short(line)}, but {wanted} wanted; correct the line"
+def _bad_line(file: Path, number: int, line: str, expected: str) -> Rejected:
+    detail = f"{file.name}, line {number}: {_short(line)}, but {expected} wanted; correct the line"
     return Rejected(number, "", None, None, "bad-row", detail)
 
 
