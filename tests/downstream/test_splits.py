@@ -131,9 +131,9 @@ def test_one_of_two_speakers_is_held_out_but_never_the_only_one(make_corpus):
 
 
 def test_settings_that_contradict_each_other():
-    with pytest.raises(ValueError, match="folds takes two or more"):
+    with pytest.raises(ValueError, match="folds is 1, but must be 0"):
         EvaluateSettings(label="x", folds=1)
-    with pytest.raises(ValueError, match="says itself what is tested on"):
+    with pytest.raises(ValueError, match="folds and test can't be combined"):
         EvaluateSettings(label="x", folds=3, test="test")
     with pytest.raises(ValueError, match="mode is 'froze', but must be frozen or finetune"):
         EvaluateSettings(label="x", mode="froze")

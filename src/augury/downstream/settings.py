@@ -29,16 +29,16 @@ class EvaluateSettings(Settings):
     ] = "frozen"
     train: Annotated[str, setting("split to train on")] = ""
     validation: Annotated[
-        str, setting("split, or share of what there is to train on, to choose the epoch by")
+        str, setting("split, or share of the training data, to choose the best epoch by")
     ] = ""
     test: Annotated[str, setting("split, or share of the speakers, to test on")] = ""
     folds: Annotated[
         int,
-        setting("test on each of so many folds of the speakers in turn", 0, 1000),
+        setting("number of folds of the speakers, each tested on in turn; 0: none", 0, 1000),
     ] = 0
     shared_speakers: Annotated[bool, setting("let speakers be in both train and test")] = False
     exclude: Annotated[
-        tuple[str, ...], setting("a label, or a symbol of transcripts, to leave out")
+        tuple[str, ...], setting("a label, or a symbol of transcripts, to exclude")
     ] = ()
     epochs: Annotated[int, setting("passes over the data", 1, 100_000)] = 10
     batch_seconds: Annotated[
@@ -49,7 +49,7 @@ class EvaluateSettings(Settings):
         setting("stretches that are longer are left out of training", 0.05, 3600, unit="seconds"),
     ] = 20.0
     learning_rate: Annotated[
-        float, setting("of Adam, for what is on top of the encoder", 1e-12, 1e3)
+        float, setting("of Adam, for the model on top of the encoder", 1e-12, 1e3)
     ] = 1e-3
     encoder_rate: Annotated[
         float, setting("of SGD with momentum, for an encoder that is finetuned", 1e-12, 1e3)
@@ -65,14 +65,14 @@ class EvaluateSettings(Settings):
     ] = 0
     max_bad: Annotated[float, setting("share of segments that may be unusable", 0, 1)] = 0.05
     max_skipped: Annotated[
-        int, setting("batches not finite that are skipped before the run stops", 0, 10**9)
+        int, setting("most batches with a loss that is not finite, before the run stops", 0, 10**9)
     ] = 20
     centred: Annotated[
-        bool, setting("take the mean over the stretch (a recording, mostly) off the features")
+        bool, setting("subtract the mean over each stretch (mostly a recording) from the features")
     ] = False
     cache: Annotated[bool, setting("compute a frozen encoder's features once and keep them")] = True
     random_encoder: Annotated[
-        str, setting("preset of pretraining with a random encoder's sizes")
+        str, setting("preset of pretraining that gives the sizes of a random encoder")
     ] = "small"
 
     def check(self) -> None:
@@ -82,18 +82,22 @@ class EvaluateSettings(Settings):
                 f"batch_seconds is {self.batch_seconds:g}, less than the longest stretch of "
                 f"{self.longest:g} s; raise it, or lower longest"
             )
-        if self.folds == 1 or (self.folds and self.test):
-            raise InputError("folds takes two or more, and says itself what is tested on")
+        if self.folds == 1:
+            raise InputError("folds is 1, but must be 0 (none) or at least 2")
+        if self.folds and self.test:
+            raise InputError(
+                "folds and test can't be combined, as both say what is tested on; leave one out"
+            )
 
     @classmethod
     def of(cls, preset: str | Path, task: str, **choices: Any) -> Self:
-        """A task's preset ("paper", "small", or a TOML file), with other choices in its place.
+        """The settings of a task's preset ("paper", "small", or a TOML file), changed by `choices`.
 
-        A task of one's own has no presets but its defaults, unless a file is named.
+        A user's own task has no presets: "small" stands for its defaults.
         """
-        own = ":" in task and preset == "small"
-        given = {} if own else read_preset(preset, task)
-        return cls.from_choices(given | choices)
+        is_own = ":" in task and preset == "small"
+        values = {} if is_own else read_preset(preset, task)
+        return cls.from_choices(values | choices)
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class AsrSettings(EvaluateSettings):
         setting("fold phones to TIMIT's 39 or 48"),
     ] = ""
     merge_silences: Annotated[
-        bool, setting("when folding, silences in a row are one, as in SpeechBrain")
+        bool, setting("when folding, merge neighbouring silences, as in SpeechBrain")
     ] = True
     joined: Annotated[
         bool, setting("rows are phones; a recording's rows, in order, are its transcript")
@@ -126,7 +130,8 @@ class AsrSettings(EvaluateSettings):
     convolutions: Annotated[int, setting("convolutions in a block", 1, 10)] = 2
     pools: Annotated[Sizes, setting("neighbouring features merged after each block")] = (2, 2)
     projection: Annotated[
-        int, setting("dimensions of the features where there are no blocks; 0: theirs", 0, 100_000)
+        int,
+        setting("units that features are projected to if there are no blocks; 0: none", 0, 100_000),
     ] = 0
     time_pool: Annotated[int, setting("neighbouring frames merged", 1, 100)] = 2
     recurrent: Annotated[Literal["ligru", "lstm"], setting("kind of recurrent layers")] = "ligru"
@@ -136,12 +141,14 @@ class AsrSettings(EvaluateSettings):
     dimensions: Annotated[int, setting("units of a dense layer", 1, 100_000)] = 512
     dropout: Annotated[float, setting("share of values dropped in training", 0, 0.95)] = 0.15
     decoder_units: Annotated[int, setting("units of the decoder", 1, 10_000)] = 256
-    embedding: Annotated[int, setting("dimensions of a symbol", 1, 10_000)] = 128
-    attention: Annotated[int, setting("dimensions in which the decoder compares", 1, 10_000)] = 256
-    ctc_weight: Annotated[float, setting("of CTC in the loss; the rest: decoder", 0, 1)] = 0.2
-    smoothing: Annotated[float, setting("of the decoder's labels", 0, 0.95)] = 0.1
+    embedding: Annotated[int, setting("dimensions of a symbol's embedding", 1, 10_000)] = 128
+    attention: Annotated[int, setting("dimensions in which attention compares", 1, 10_000)] = 256
+    ctc_weight: Annotated[
+        float, setting("weight of CTC in the loss; the rest is the decoder's", 0, 1)
+    ] = 0.2
+    smoothing: Annotated[float, setting("label smoothing of the decoder", 0, 0.95)] = 0.1
     beam: Annotated[int, setting("hypotheses kept in the search", 1, 10_000)] = 16
-    beam_ctc_weight: Annotated[float, setting("of CTC in the search", 0, 1)] = 0.2
+    beam_ctc_weight: Annotated[float, setting("weight of CTC in the search", 0, 1)] = 0.2
 
     def check(self) -> None:
         """Raise InputError where settings do not go together."""
@@ -195,19 +202,23 @@ class SpeakerSettings(EvaluateSettings):
     ] = "plda"
     rank: Annotated[int, setting("dimensions of LDA, at most", 1, 10_000)] = 100
     trials: Annotated[
-        str, setting("a list of trials such as VoxCeleb's; by default made of the test recordings")
+        str,
+        setting("a list of trials such as VoxCeleb's; by default drawn from the test recordings"),
     ] = ""
-    made: Annotated[int, setting("trials that are made, half of them of one speaker", 2, 10**9)] = (
-        30_000
-    )
+    made: Annotated[
+        int, setting("number of trials to draw, half of them of one speaker", 2, 10**9)
+    ] = 30_000
 
     def check(self) -> None:
         """Raise InputError where settings do not go together."""
         super().check()
         if self.folds:
-            raise InputError("folds is not for speakers: embeddings of two models don't compare")
+            raise InputError(
+                "folds is not for the task speaker, as embeddings of different models can't be "
+                "compared; leave it out"
+            )
         if not len(self.channels) == len(self.kernels) == len(self.dilations) > 0:
-            raise InputError("channels, kernels and dilations each have one number a layer")
+            raise InputError("channels, kernels and dilations must have one number for each layer")
 
 
 @dataclass(frozen=True)

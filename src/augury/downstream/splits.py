@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +20,7 @@ _VALIDATION, _SHARES = ("validation", "valid", "dev"), {TEST: "0.2", VALIDATION:
 
 def assign_splits(
     corpus: Corpus, settings: EvaluateSettings, *, known_speakers: bool, fold: int = 0
-) -> NDArray:
+) -> NDArray[Any]:
     """The split of each segment (n,) of str: "train", "validation", "test", or "" for none.
 
     If the corpus has a column `split`, its "train", "validation" (or "valid" or "dev") and "test"
@@ -76,7 +78,9 @@ def assign_splits(
     return split
 
 
-def _hold_out(split: NDArray, corpus: Corpus, value: str, name: str, groups: NDArray) -> None:
+def _hold_out(
+    split: NDArray[Any], corpus: Corpus, value: str, name: str, groups: NDArray[Any]
+) -> None:
     """Assign segments to the split `name`, in place.
 
     They are those of the corpus's split `value`, or, if that is a number, this share of the groups
@@ -110,7 +114,7 @@ def _share(value: str, name: str) -> float | None:
     return share
 
 
-def _refuse_shared_speakers(speakers: NDArray, split: NDArray) -> None:
+def _refuse_shared_speakers(speakers: NDArray[Any], split: NDArray[Any]) -> None:
     tested = set(speakers[split == TEST].tolist()) - {""}
     shared = sorted(set(speakers[split == TRAIN].tolist()) & tested)
     if shared:

@@ -1,3 +1,5 @@
+# Of some of torch's functions parameters have no type:
+# pyright: reportUnknownMemberType=false
 """Checkpoints: everything that the rest of a training run depends on, written atomically.
 
 Tensors and plain values only, with a checksum; no pickle. The previous checkpoint is kept, too.
@@ -74,7 +76,8 @@ def load(
             f"{file}: damaged since it was written; delete it, and the run goes on from the "
             "checkpoint before, or from the beginning where there is none"
         )
-    written_key, about = None, {}
+    written_key: str | None = None
+    about: dict[str, Any] = {}
     with suppress(KeyError, ValueError):  # undamaged, but perhaps not a checkpoint
         written_key, about = json.loads(arrays.pop("about").tobytes())
     if written_key != key:

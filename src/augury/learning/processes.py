@@ -1,3 +1,5 @@
+# Of some of torch's functions parameters have no type:
+# pyright: reportUnknownMemberType=false
 """Processes that train a model together, as `torchrun` starts them, or this process alone."""
 
 from __future__ import annotations

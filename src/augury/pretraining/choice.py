@@ -111,7 +111,7 @@ def read_weights(text: str) -> dict[str, float]:
             raise
         except (UnicodeDecodeError, ValueError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: not a JSON object of names and numbers") from error
-    weights = {}
+    weights: dict[str, float] = {}
     for part in text.split(","):
         name, _, number = part.rpartition("=")
         if name.strip() in weights:

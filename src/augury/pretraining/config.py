@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -82,11 +82,12 @@ def differences(settings: dict[str, Any], other: dict[str, Any], within: str = "
     >>> differences({"epochs": 3}, {"epochs": 10})
     ['epochs 3, not 10']
     """
-    differing = []
+    differing: list[str] = []
     for name in sorted({*settings, *other}):
         a, b = settings.get(name), other.get(name)
         if isinstance(a, dict) and isinstance(b, dict):
-            differing += differences(a, b, f"{within}{name}.")
+            inner = cast(dict[str, Any], a), cast(dict[str, Any], b)
+            differing += differences(*inner, f"{within}{name}.")
         elif a != b:
             differing.append(f"{within}{name} {_show(a)}, not {_show(b)}")
     return differing

@@ -289,7 +289,7 @@ def speed(config: Config) -> str:
 
 def warnings(config: Config, run: LossCurves) -> list[str]:
     """Warnings that the reader should not miss, a text each."""
-    texts = []
+    texts: list[str] = []
     if not run.held_out:
         texts.append("No validation: training losses do not show whether the encoder overfits.")
     idle = [worker.name for worker in run.workers if worker.remark]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from augury.errors import InputError, MissingFile, UnusableFile, explain_os_errors
 from augury.pretraining.config import NAME, Config, read_config
@@ -66,6 +66,7 @@ class Pretrained:
             raise
         except ValueError as error:
             raise InputError(f"{path}: not JSON ({error}); restore it") from error
-        if not isinstance(history, list) or len(history) != config.result.get("epochs"):
+        epochs = cast(list[Any], history) if isinstance(history, list) else []
+        if not isinstance(history, list) or len(epochs) != config.result.get("epochs"):
             raise InputError(f"{path}: not the history of this run; restore it, or pretrain again")
-        return cls(folder, config, history)
+        return cls(folder, config, epochs)

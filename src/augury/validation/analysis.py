@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,7 +170,7 @@ class Analysis:
         try:
             with explain_os_errors(path):
                 plain = json.loads(path.read_text("utf-8"))
-            errors = []
+            errors: list[TaskErrors] = []
             for row in map(_tuples, plain["task_errors"]):
                 row["errors"] = np.array(row["errors"], np.float64)
                 errors.append(TaskErrors(**row))
@@ -287,7 +287,7 @@ def _gate(measured: TaskErrors, rows: Sequence[Measurement], recipe: Recipe) -> 
     place = None
     if recipe.useless in measured.candidates and len(measured.candidates) > 1:
         mean = measured.mean
-        own = mean[measured.candidates.index(recipe.useless)]
+        own = float(mean[measured.candidates.index(recipe.useless)])
         place = float(np.mean(np.delete(mean, measured.candidates.index(recipe.useless)) < own))
         if place < LAST:
             reasons.append(
@@ -313,7 +313,7 @@ def _verdicts(
         return []
     mean = np.nanmean(errors, axis=1)
     ends = statistics.bootstrap_spearman(values, errors, seed=0)
-    verdicts = []
+    verdicts: list[Verdict] = []
     for name, value, interval in zip(names, values, ends, strict=True):
         rho, tau = statistics.spearman(value, mean), statistics.kendall(value, mean)
         low, high = interval or (None, None)
@@ -330,7 +330,7 @@ def _verdicts(
 
 def _confirmations(verdicts: Sequence[Verdict]) -> list[Confirmation]:
     """Each task left out in turn: the best estimator on the others, tried on the one left out."""
-    confirmations = []
+    confirmations: list[Confirmation] = []
     for regime in dict.fromkeys(verdict.regime for verdict in verdicts):
         of_regime = [v for v in verdicts if v.regime == regime and v.spearman is not None]
         tasks = list(dict.fromkeys(v.task for v in of_regime))
@@ -356,7 +356,7 @@ def _confirmations(verdicts: Sequence[Verdict]) -> list[Confirmation]:
 
 
 def _group_results(of_groups: Mapping[str, Sequence[Measurement]]) -> list[GroupResult]:
-    results = []
+    results: list[GroupResult] = []
     for task, rows in of_groups.items():
         for mode in dict.fromkeys(row.mode for row in rows):
             for group in dict.fromkeys(row.regime for row in rows):
@@ -381,20 +381,20 @@ def _svcca_difference(table: Mapping[str, Mapping[str, float | None]]) -> float:
 def _cells(row: Any) -> list[object]:
     """The cells of a table's row: its fields in order, tuples joined."""
     values = (getattr(row, field.name) for field in fields(row))
-    return ["; ".join(map(str, v)) if isinstance(v, tuple) else v for v in values]
+    return ["; ".join(map(str, cast(Any, v))) if isinstance(v, tuple) else v for v in values]
 
 
 def _plain(value: Any) -> Any:
     """A value that JSON can hold: arrays and tuples as lists, NaN as None."""
     if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: _plain(item) for name, item in cast(Mapping[str, Any], value).items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return _plain(cast(NDArray[Any], value).tolist())
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast(Sequence[Any], value)]
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of JSON with its lists as tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    return {k: tuple(cast(Any, v)) if isinstance(v, list) else v for k, v in row.items()}

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augury import hsic
 from augury.compute import RunTasks
-from augury.embeddings import Selected
+from augury.embeddings import Embeddings, Selected
 from augury.hsic.kernels import standardise
 from augury.ranking.dataset import Dataset
 from augury.ranking.scoring import RELEVANT, group_by_missing, noise_relevances
@@ -120,10 +120,10 @@ def estimates(data: Dataset) -> dict[str, dict[str, float | None]]:
 
 def _estimate_group(
     x: Sequence[Any],
-    zs: list[NDArray],
-    y: NDArray,
+    zs: list[NDArray[Any]],
+    y: NDArray[Any],
     noise: Sequence[tuple[float, float]],
-    recording: NDArray,
+    recording: NDArray[Any],
     run: RunTasks,
 ) -> dict[str, list[float]]:
     """The estimates of candidates that have values for the same rows: name → (candidates,)."""
@@ -147,10 +147,10 @@ def _scores(estimates: Sequence[hsic.CIEstimate]) -> list[float]:
 
 
 def _independence(
-    x: Any, zs: list[NDArray], y: NDArray, suffix: str, run: RunTasks
+    x: Embeddings, zs: list[NDArray[Any]], y: NDArray[Any], suffix: str, run: RunTasks
 ) -> dict[str, list[float]]:
     """Eq. 4 and its robust form at several widths, on one embedding; `suffix` ends their names."""
-    values = {}
+    values: dict[str, list[float]] = {}
     for width in (0.05, 0.5):
         estimates = hsic.paper(x, zs, y, width=width, run=run)
         values[f"paper {width:g}{suffix}"] = _scores(estimates)
@@ -167,7 +167,7 @@ def _independence(
 
 
 def _combinations(
-    ci: NDArray,
+    ci: NDArray[Any],
     dependences: Sequence[hsic.Association],
     relevances: Sequence[hsic.Association],
     noise: Sequence[tuple[float, float]],
@@ -202,7 +202,7 @@ def _combinations(
     return {name: values.tolist() for name, values in combinations.items()}
 
 
-def _baselines(zs: list[NDArray], y: NDArray) -> dict[str, list[float]]:
+def _baselines(zs: list[NDArray[Any]], y: NDArray[Any]) -> dict[str, list[float]]:
     """Rules that never use the speech."""
     return {
         "variance": [variance(z) for z in zs],
@@ -212,7 +212,7 @@ def _baselines(zs: list[NDArray], y: NDArray) -> dict[str, list[float]]:
     }
 
 
-def variance(z: NDArray) -> float:
+def variance(z: NDArray[Any]) -> float:
     """Variance of (n,) or (n, dims) values in their units, summed over dimensions; 0 or more.
 
     Of categories: Gini's 1 − Σ p².
@@ -226,7 +226,7 @@ def variance(z: NDArray) -> float:
     return float(np.asarray(z, np.float64).reshape(len(z), -1).var(axis=0).sum())
 
 
-def h_score(z: NDArray, y: NDArray) -> float:
+def h_score(z: NDArray[Any], y: NDArray[Any]) -> float:
     """H-score of the pseudo-label as a feature (Bao et al. 2019), per dimension, from 0 to 1.
 
     tr(Σ⁻¹ Σ_between) / dims, with the covariance Σ, and Σ_between of the class means; 0: classes
@@ -242,11 +242,11 @@ def h_score(z: NDArray, y: NDArray) -> float:
     np.add.at(means, codes, centred)
     means /= counts[:, None]
     between = (means * counts[:, None]).T @ means
-    total = centred.T @ centred
-    return float(np.trace(np.linalg.pinv(total, hermitian=True) @ between) / values.shape[1])
+    inverse = cast(NDArray[np.float64], np.linalg.pinv(centred.T @ centred, hermitian=True))
+    return float(np.trace(inverse @ between) / values.shape[1])
 
 
-def log_me(z: NDArray, y: NDArray) -> float:
+def log_me(z: NDArray[Any], y: NDArray[Any]) -> float:
     """LogME (You, Liu, Wang, Long 2021): log evidence of the classes per sample, in nats.
 
     Each class's indicator is Gaussian around a linear function of the pseudo-label and a constant,
@@ -265,7 +265,7 @@ def log_me(z: NDArray, y: NDArray) -> float:
     left, sigma, _ = np.linalg.svd(features, full_matrices=False)
     square = np.square(sigma)
     codes = np.unique(y, return_inverse=True)[1]
-    evidences = []
+    evidences: list[float] = []
     for k in range(codes.max() + 1):
         truth = (codes == k).astype(np.float64)
         inside = left.T @ truth
@@ -285,11 +285,11 @@ def log_me(z: NDArray, y: NDArray) -> float:
             len(sigma) * np.log(alpha) + count * np.log(beta / (2 * np.pi))
             - np.log(alpha + beta * square).sum() - beta * rest - alpha * (weights @ weights)
         ) / 2  # fmt: skip
-        evidences.append(evidence / count)
+        evidences.append(float(evidence / count))
     return float(np.mean(evidences))
 
 
-def mutual_information(z: NDArray, y: NDArray) -> float:
+def mutual_information(z: NDArray[Any], y: NDArray[Any]) -> float:
     """Mutual information of the label and the binned pseudo-label's first dimension; nats.
 
     Σ p(y, b) log(p(y, b) / (p(y) p(b))) over labels y and `BINS` equally filled bins b, or the
@@ -313,7 +313,7 @@ def mutual_information(z: NDArray, y: NDArray) -> float:
     return float((joint[occurring] * np.log(joint[occurring] / product[occurring])).sum())
 
 
-def linear_probe(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[float]:
+def linear_probe(x: Embeddings, zs: Sequence[NDArray[Any]], recording: NDArray[Any]) -> list[float]:
     """R² of each pseudo-label, predicted by ridge regression from its segment's mean log-mel.
 
     Cross-validated over five folds of recordings, or of segments if there are fewer recordings than
@@ -336,7 +336,9 @@ def linear_probe(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[floa
         gram = x_train.T @ x_train
         gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
         level = values[train].mean(axis=0)
-        weights = np.linalg.solve(gram, x_train.T @ (values[train] - level))
+        weights = cast(
+            NDArray[np.float64], np.linalg.solve(gram, x_train.T @ (values[train] - level))
+        )
         predicted[test] = level + x_test @ weights
     error = np.square(values - predicted).mean(axis=0)
     r2 = 1 - error / np.maximum(np.square(values).mean(axis=0), 1e-12)
@@ -344,7 +346,7 @@ def linear_probe(x: Any, zs: Sequence[NDArray], recording: NDArray) -> list[floa
     return [float(part.mean()) for part in np.split(r2, ends[:-1])]
 
 
-def _columns(z: NDArray) -> NDArray[np.float64]:
+def _columns(z: NDArray[Any]) -> NDArray[np.float64]:
     """(n, dims): values, or an indicator for each category."""
     if z.dtype.kind in "iu":
         return (z[:, None] == np.unique(z)).astype(np.float64)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -75,8 +75,8 @@ def _hours(corpus: Corpus) -> float:
     """About how many hours of audio there are, from the headers of evenly spaced recordings."""
     count = len(corpus.recordings)
     sampled = np.unique(np.linspace(0, max(count - 1, 0), min(count, SAMPLED_HEADERS)).astype(int))
-    lengths = []
-    for index in sampled.tolist():
+    lengths: list[float] = []
+    for index in cast(list[int], sampled.tolist()):
         with suppress(OSError, ValueError):
             header = audio.header(corpus.recordings[index])
             lengths.append(header.frames / header.rate)
@@ -92,7 +92,8 @@ class Job:
     data: JobCorpus
     settings: dict[str, Any]  # plain values: all that the result depends on, beside the data
     needs: Job | None = None  # the job whose output it starts from
-    code: Mapping[str, str] = field(default_factory=dict)  # of the user's functions: name → version
+    # Versions of the user's functions, by name.
+    code: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @cached_property
     def key(self) -> str:

@@ -70,7 +70,8 @@ def read_corpora(recipe: Recipe) -> RecipeCorpora:
             read[manifest, level] = corpus, describe_corpus(corpus, manifest, level)
         return read[manifest, level]
 
-    tasks, ranked = {}, {}
+    tasks: dict[str, JobCorpus] = {}
+    ranked: dict[str, JobCorpus] = {}
     for task in recipe.tasks:
         corpus, tasks[task.name] = read_once(task.manifest, task.level)
         labelled, ranked[task.name] = read_once(task.rank.manifest, task.rank.level)

@@ -1,3 +1,5 @@
+# Some of matplotlib's functions have parameters without a type:
+# pyright: reportUnknownMemberType=false
 """The report of an experiment: a page of HTML, and its figures as PNG and SVG."""
 
 from __future__ import annotations

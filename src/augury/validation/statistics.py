@@ -1,3 +1,5 @@
+# SciPy has no types:
+# pyright: reportMissingTypeStubs=false
 """How well a ranking predicts measured errors: correlations, regret, intervals, noise ceilings.
 
 The estimate of each candidate is compared with its downstream error. Both are better when lower, so
@@ -12,10 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, permutations
 from math import comb
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
+from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
 from augury.errors import InputError
 from augury.validation.inputs import Matrix, Vector, check_errors, check_pair, check_runs
@@ -164,7 +167,7 @@ def _concordance(signs: NDArray[np.int32], ranks: NDArray[np.int32]) -> Orders:
 
 
 def _p_value(
-    statistic: Callable[[Orders], NDArray],
+    statistic: Callable[[Orders], NDArray[Any]],
     candidates: int,
     draws: int,
     seed: int,
@@ -358,7 +361,7 @@ def noise_ceiling(errors: ArrayLike) -> float | None:
     >>> noise_ceiling([[1, 1], [2, 3], [3, 2], [4, 4]])
     0.8
     """
-    correlations = []
+    correlations: list[float] = []
     for pair in combinations(check_errors(errors).T, 2):
         both = ~np.isnan(pair).any(axis=0)
         value = _rho(pair[0][both], pair[1][both])

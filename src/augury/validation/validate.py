@@ -133,7 +133,7 @@ def plan_jobs(
     for job in jobs:
         if job.kind != "estimates" and (result := results[job.key]):
             history[plan.duration_class(job)].append(result["job_seconds"])
-    rows = []
+    rows: list[tuple[Job, bool, float]] = []
     for job in jobs:
         done = results[job.key] is not None
         guess = 0.0 if done or job.kind == "estimates" else plan.guess_seconds(job, history)

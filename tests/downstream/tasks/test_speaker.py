@@ -184,9 +184,9 @@ def test_the_official_list_of_trials(tmp_path):
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="each have one number a layer"):
+    with pytest.raises(ValueError, match="must have one number for each layer"):
         SpeakerSettings(channels=(3,), kernels=(3, 1), dilations=(1,))
-    with pytest.raises(ValueError, match="folds is not for speakers"):
+    with pytest.raises(ValueError, match="folds is not for the task speaker"):
         SpeakerSettings(folds=3)
     with pytest.raises(ValueError, match="backend is 'lda', but must be plda or cosine"):
         SpeakerSettings(backend="lda")
