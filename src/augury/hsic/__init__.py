@@ -1,4 +1,4 @@
-"""The kernel measure of dependence (HSIC) and everything that estimates it, on arrays alone."""
+"""The Hilbert-Schmidt independence criterion (HSIC) and its estimators, on arrays only."""
 
 from augury.hsic.equations import (
     conditional_hsic,

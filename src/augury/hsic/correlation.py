@@ -13,8 +13,8 @@ from augury.hsic.sums import PairSums, SpeechSums
 def u_centred_sum(inner: float, ab: float, a: float, b: float, n: int) -> float:
     """Σ K∘L of U-centred kernels, n(n − 3) times the U-statistic of HSIC, from doubly centred ones.
 
-    Centring adds the same to whole rows and columns, which the U-statistic does not see, and the
-    rows then sum to 0, so that only diagonals are left of its correction terms.
+    Centring adds constants to whole rows and columns, to which the U-statistic is invariant.
+    Centred rows sum to 0, so that only the diagonals remain in its correction terms.
 
     Args:
         inner: Σ K∘L.
@@ -23,12 +23,12 @@ def u_centred_sum(inner: float, ab: float, a: float, b: float, n: int) -> float:
     """
     p = 1 / max(n - 2, 1)
     corrected = inner - n * p * ab + a * b * p / max(n - 1, 1)
-    # Where all terms cancel, as when one point alone differs, what is left is their rounding.
+    # Where all terms cancel, as when a single point differs, only rounding remains.
     return corrected if abs(corrected) > 1e-12 * inner else 0.0
 
 
 def normalise(KL: float, KK: float, LL: float, n: int) -> float:
-    """KL / √(KK·LL), and 0 where either kernel is constant: a constant depends on nothing."""
+    """KL / √(KK·LL); 0 if either kernel is constant, as a constant is independent of everything."""
     if min(KK, LL) <= 1e-24 * n**2:  # 1e-12 of the kernels' entries, squared: rounding
         return 0.0
     return float(KL / (np.sqrt(KK) * np.sqrt(LL)))
@@ -37,8 +37,8 @@ def normalise(KL: float, KK: float, LL: float, n: int) -> float:
 def correlation(speech: SpeechSums, pair: PairSums, n: int) -> tuple[float, float, Vector]:
     """A class's normalised HSIC, a bound on its error, and its derivatives by the points' weights.
 
-    To first order weights change the sums over pairs, not the centring (C = E[φψᵀ] of centred φ, ψ
-    has no first-order term in their means).
+    To first order, weights change the sums over pairs but not the centring (C = E[φψᵀ] of centred
+    φ, ψ has no first-order term in their means).
     """
     KL = u_centred_sum(pair.KL, pair.ab, speech.a, pair.b, n)
     KK = u_centred_sum(speech.KK, speech.aa, speech.a, speech.a, n)
@@ -63,5 +63,5 @@ def gamma_tail(value: float, variance: float, third: float) -> float:
     skew, t = third / variance**1.5, value / np.sqrt(variance)
     if skew < 1e-3:
         return float(ndtr(-t))
-    at = 4 / skew**2 + 2 * t / skew
-    return float(gammaincc(4 / skew**2, at)) if at > 0 else 1.0
+    argument = 4 / skew**2 + 2 * t / skew
+    return float(gammaincc(4 / skew**2, argument)) if argument > 0 else 1.0

@@ -1,18 +1,18 @@
 # pyright: reportConstantRedefinition=false
-"""Sums over all pairs of points, which every estimator is made of, without n × n matrices.
+"""Sums over all pairs of points, from which every estimator follows, without n × n matrices.
 
 One class at a time: the speech as unit rows U, centred (K = U Uᵀ), and the kernel L of each
-pseudo-label, centred. Engines that make the same sums, of which "auto" takes the cheapest:
+pseudo-label, centred. Engines that compute the same sums, of which "auto" takes the cheapest:
 
-- "dense", here: K and L as matrices; for small classes. K is made once for all pseudo-labels.
+- "dense", here: K and L as matrices; for small classes. K is computed once for all pseudo-labels.
 - "factored", `augury.hsic.moments`: L = Φ Φᵀ with few columns, one pass over the points;
   O(n·d·columns).
 - "strips", `augury.hsic.strips`: K only where L is not 0, for labels that range over very many
   kernel widths; or tiles of both matrices, for vector-valued labels of high rank.
 
-They run on the arrays they are given (NumPy, or torch on a GPU), cut into tasks that do not depend
-on who runs them: the results are the same to the last bit with any number of threads or workers.
-docs/estimator.md derives the formulas.
+They run on the arrays' own library (NumPy, or torch on a GPU), in tasks that do not depend on the
+workers: results are bit-identical for any number of threads or workers. docs/estimator.md derives
+the formulas.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from augury.hsic.points import add_point_sums, point_sums
 from augury.hsic.strips import LabelWithoutFactor, SortedLabel, TiledLabel
 from augury.hsic.sums import ClassSums, PairSums, SpeechSums, SumPlan, skewness, u_centre
 
-#: Points that the origin of a larger class is the mean of.
+#: Number of points whose mean is the origin of a larger class.
 ORIGIN_POINTS = 64
 
 
@@ -61,10 +61,10 @@ def class_sums_of(
         x: (all, …) embeddings.
         groups: the rows of each class.
         zs: pseudo-labels, each over all rows.
-        plan: which sums, and by which engine.
-        whole: whether to return the moments of all points, too; of labels that have a factor.
+        plan: which sums to compute, and with which engine.
+        whole: whether to return the moments of all points, too, for labels with a factor.
         run: runs the tasks.
-        others: rows of classes that count in the whole only.
+        others: rows of further classes, which count only in the moments of all points.
     """
     limit = plan.largest_matrix(zs)
     small = [rows for rows in groups if len(rows) <= limit]
@@ -98,13 +98,13 @@ def class_sums_of(
 def moments_of(
     x: Embeddings, rows: Indices, zs: Sequence[Values], plan: SumPlan, *, run: RunTasks
 ) -> Moments:
-    """The centred moments of some points, of the labels that have a factor."""
+    """The centred moments of some points, for the labels with a factor."""
     total: Moments = reduce(add, run(x, _moment_tasks(x, rows, zs, plan)))
     return total.centre()
 
 
 def _chunks(n: int, size: int) -> list[slice]:
-    """Chunks of n points for one task each: of a size, or a 16th of all where that is more."""
+    """Chunks of n points for one task each, of `size` points or a 16th of all if that is more."""
     size = max(size, -(-n // 16))
     return [slice(begin, min(begin + size, n)) for begin in range(0, n, size)]
 
@@ -124,7 +124,7 @@ def _moment_tasks(
 
 
 def dense_sums(x: Embeddings, rows: Indices, zs: Sequence[Values], plan: SumPlan) -> ClassSums:
-    """One class from K and every L as matrices; zs of its own points."""
+    """The sums of one class from K and every L as matrices; `zs` for its own points."""
     U = unit_speech(x, rows)
     xp, place, n = array_namespace(U), U.device, len(rows)
     mean = xp.mean(U, axis=0)
@@ -144,7 +144,7 @@ def dense_sums(x: Embeddings, rows: Indices, zs: Sequence[Values], plan: SumPlan
         L = label_kernel(xp.asarray(z, device=place), width=width)
         pairs_L = float(xp.sum(L)) - n
         if not plan.slip:
-            # Centred, too: where all entries are near 1, sums less their means would cancel.
+            # L centred, too: if all entries are near 1, subtracting means from sums would cancel.
             L = centre(L)
         b = xp.linalg.diagonal(L)
         each = xp.vecdot(K, L)
@@ -165,7 +165,7 @@ class LargeClass:
     """A class after its first pass."""
 
     rows: Indices
-    moments: Moments | None  # centred, without the Gram matrix; where points are asked for
+    moments: Moments | None  # centred, without the Gram matrix; None without sums of points
     axes: tuple[Matrix, Vector]  # leading eigenvectors (d, few) and eigenvalues of K
     origin: Vector  # subtracted from unit rows
     speech: SpeechSums
@@ -173,7 +173,7 @@ class LargeClass:
 
     @classmethod
     def of(cls, rows: Indices, sums: Moments, plan: SumPlan) -> LargeClass:
-        """After its first pass; `sums` centred."""
+        """From the class's centred moments."""
         of_speech, pairs, axes = sums_from_moments(sums, plan)
         moments = replace(sums, gram=None) if plan.points else None
         origin = sums.origin / sums.n if plan.slip else sums.origin
@@ -241,7 +241,7 @@ def _second_pass(
     plan: SumPlan,
     run: RunTasks,
 ) -> list[ClassSums]:
-    """The sums of the larger classes: of labels without a factor, too, and those of each point."""
+    """The sums of the larger classes, with those of labels without a factor and of each point."""
     labels_of = [_labels_without_factor(own, zs, plan) for own in classes]
     tasks = (
         task
@@ -279,7 +279,7 @@ def _second_pass(
 def _labels_without_factor(
     own: LargeClass, zs: Sequence[Values], plan: SumPlan
 ) -> list[LabelWithoutFactor]:
-    """The class's pseudo-labels that have no factor, as strips or tiles."""
+    """The class's pseudo-labels without a factor, as strips or tiles."""
     return [
         TiledLabel(z[own.rows], width, plan.tile)
         if z.ndim > 1

@@ -1,12 +1,12 @@
 """The CI estimate: how far a pseudo-label depends on the speech, given the downstream label.
 
 HSIC (eq. 3) and its class-wise mean (eq. 4), in three named forms that are never mixed: `paper`,
-`released` and `robust`. Lower is better: the pseudo-label says less about the speech than the label
-already does. `augury.hsic.equations` has the definitions; these run on any engine.
+`released` and `robust`. Lower is better: the pseudo-label shares less information with the speech
+beyond the label. `augury.hsic.equations` has the definitions; these run on any engine.
 
 Letters are the paper's: K is the speech kernel, L the pseudo-label kernel, H the centring matrix,
-n a class's number of points; a and b are the diagonals of HKH and HLH. What the estimators are made
-of are sums over pairs of points, see `augury.hsic.engines`.
+n a class's number of points; a and b are the diagonals of HKH and HLH. The estimators are computed
+from sums over pairs of points, see `augury.hsic.engines`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from augury.hsic.kernels import Matrix, Values, Vector, median_distance, standar
 from augury.hsic.moments import Moments, as_numpy
 from augury.hsic.sums import ClassSums, Engine, SumPlan
 
-#: Relative error of a class's value that factors of L aim at; a result's `error` is its bound.
+#: Target of the relative error of a class's value by factors of L; `CIEstimate.error` bounds it.
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class CIEstimate:
-    """The conditional dependence of one pseudo-label on the speech, and what it is made of.
+    """The conditional dependence of one pseudo-label on the speech, with its components.
 
     >>> import numpy as np
     >>> estimates = paper(np.eye(4), [np.array([0.0, 0.05, 0.1, 0.15])], ["a", "a", "b", "b"])
@@ -46,10 +46,10 @@ class CIEstimate:
     shares: Vector  # (classes,) weights; score = Σ shares · classes over the scored classes
     shuffled: float  # mean score over all shuffles of z inside the classes (exact, no sampling)
     shuffled_sd: float | None  # their standard deviation, where it has a closed form
-    spread: float  # mean of 1 − L over pairs within classes: the label's own spread, X never used
+    spread: float  # mean of 1 − L over pairs within classes: the pseudo-label's spread, without X
     error: float  # bound on the score's error by approximating L, relative to it or to chance
-    p_value: float | None = None  # of independence, by moments (robust, where points are asked for)
-    influence: Vector | None = None  # (points,) d score / d weight of a point, where asked for
+    p_value: float | None = None  # of independence, by moments (robust, with `points`)
+    influence: Vector | None = None  # (points,) d score / d weight of each point, with `points`
 
 
 @with_one_blas_thread
@@ -64,24 +64,24 @@ def paper(
     engine: Engine = "auto",
     run: RunTasks = run_in_threads,
 ) -> list[CIEstimate]:
-    """The CI estimate of eqs. 1–4, of several pseudo-labels that share the speech.
+    """The CI estimates of eqs. 1–4 for several pseudo-labels of the same speech.
 
     >>> import numpy as np
     >>> round(paper(np.eye(2), [np.array([0.0, 0.05])], [0, 0])[0].score, 6)
     0.098367
 
     Args:
-        x: (n, …) embeddings: an array, or anything that returns one for x[rows]. Products are made
-            in their precision, sums in float64.
+        x: (n, …) embeddings: an array, or an object that returns one for x[rows]. Products are
+            computed in their precision, sums in float64.
         zs: pseudo-labels, each (n,) or (n, dims) float in its own units, or integer categories.
         y: (n,) downstream labels.
         width: σ of the RBF kernel, in the pseudo-label's units.
-        tolerance: relative error of a class's value that approximations of L aim at; each result's
-            `error` is the bound that was reached.
-        points: whether to compute each point's influence on the score, too, at twice the cost.
-        engine: how sums over pairs are made. "auto" takes the cheapest. "dense" makes n × n
-            matrices; "factored" L = ΦΦᵀ where Φ has few columns and else strips; "strips" K only
-            where L is not 0, or tiles of both for vectors. "exact" makes the score from
+        tolerance: target of the relative error of a class's value by approximations of L; each
+            result's `error` is the bound that was reached.
+        points: whether to also compute each point's influence on the score, at twice the cost.
+        engine: how sums over pairs are computed. "auto" takes the cheapest. "dense" computes n × n
+            matrices; "factored" L = ΦΦᵀ if Φ has few columns, else strips; "strips" K only where L
+            is not 0, or tiles of both for vectors. "exact" computes the score by
             `augury.hsic.equations`, and everything else from matrices.
         run: runs the tasks, see `augury.compute`.
 
@@ -121,11 +121,12 @@ def released(
     engine: Engine = "auto",
     run: RunTasks = run_in_threads,
 ) -> list[CIEstimate]:
-    """The arithmetic of the authors' released code, to compare with numbers it produced.
+    """The arithmetic of the authors' released code, to compare with its numbers.
 
-    It centres with I − 11ᵀ/n² (next to none), divides by (n − 1)², takes exp(−d²/(2·0.05)), scores
-    classes of at most three points 0, and takes the unweighted mean of the classes. `scale` is a
-    factor of the kernel's width, for tests of sensitivity. The rest is as in `paper`.
+    It centres with I − 11ᵀ/n² (almost not at all), divides by (n − 1)², has the kernel
+    exp(−d²/(2·0.05)), gives classes of at most three points the score 0, and takes the unweighted
+    mean of the classes. `scale` multiplies the kernel's width, for tests of sensitivity. Everything
+    else is as in `paper`.
 
     >>> import numpy as np
     >>> round(released(np.eye(4), [np.arange(4.0)], [0, 0, 0, 0])[0].score, 4)
@@ -155,31 +156,33 @@ def _from_sums(
     *,
     weighted: bool,
 ) -> list[CIEstimate]:
-    """Scores Σ share · tr(KHLH) / divisor; `weighted` where a class's share is its size's."""
+    """Scores Σ share · tr(KHLH) / divisor; `weighted`: shares are proportional to class sizes."""
     estimates: list[CIEstimate] = []
     for k, z in enumerate(zs):
         values, shuffled, errors = (np.zeros(len(sums)) for _ in range(3))
-        unlike, pairs = 0.0, 0
+        apart, pairs = 0.0, 0
         points = np.zeros(len(z))
-        for c, own in enumerate(sums):
-            if own is None:
+        for c, class_sums in enumerate(sums):
+            if class_sums is None:
                 continue
-            n, pair = len(own.rows), own.pairs[k]
-            rest = own.speech.total - own.speech.a
-            mean = own.speech.a + rest * _ratio(pair.L, n * (n - 1))
+            n, pair = len(class_sums.rows), class_sums.pairs[k]
+            off_diagonal = class_sums.speech.total - class_sums.speech.a
+            mean = class_sums.speech.a + off_diagonal * _ratio(pair.L, n * (n - 1))
             values[c], shuffled[c], errors[c] = pair.KL, mean, pair.error
-            unlike, pairs = unlike + n * (n - 1) - pair.L, pairs + n * (n - 1)
+            apart, pairs = apart + n * (n - 1) - pair.L, pairs + n * (n - 1)
             if pair.each_KL is not None and pair.each_ab is not None:
                 each = 2 * pair.each_KL + pair.each_ab
-                points[own.rows] = shares[c] / divisor[c] * (each - each.mean())
+                points[class_sums.rows] = shares[c] / divisor[c] * (each - each.mean())
         weights = shares / divisor
         score = float(weights @ values)
-        asked = any(own and own.pairs[k].each_KL is not None for own in sums)
-        if asked and weighted:  # a point also makes its class's share larger
-            total = sum(len(own.rows) for own in sums if own)
-            for c, own in enumerate(sums):
-                if own:
-                    points[own.rows] += (values[c] / divisor[c] - score) / total
+        has_points = any(
+            class_sums and class_sums.pairs[k].each_KL is not None for class_sums in sums
+        )
+        if has_points and weighted:  # a point also increases its class's share
+            total = sum(len(class_sums.rows) for class_sums in sums if class_sums)
+            for c, class_sums in enumerate(sums):
+                if class_sums:
+                    points[class_sums.rows] += (values[c] / divisor[c] - score) / total
         estimates.append(
             CIEstimate(
                 score=score,
@@ -187,9 +190,9 @@ def _from_sums(
                 shares=shares,
                 shuffled=float(weights @ shuffled),
                 shuffled_sd=None,
-                spread=_ratio(unlike, pairs),
+                spread=_ratio(apart, pairs),
                 error=_ratio(float(weights @ errors), max(score, float(weights @ shuffled))),
-                influence=points if asked else None,
+                influence=points if has_points else None,
             )
         )
     return estimates
@@ -209,14 +212,14 @@ def robust(
 ) -> list[CIEstimate]:
     """Eq. 4 with each class's HSIC unbiased and normalised, so that units and class sizes drop out.
 
-    The pseudo-label is standardised and its width is the median distance between two points that
-    differ. HSIC is the U-statistic of Song et al. (2012, eq. 5), divided by √(HSIC(K,K)·HSIC(L,L))
-    as centred kernel alignment does: a correlation whose mean over shuffles of z is exactly 0 and
-    whose variance is exactly 2/(n(n−3)), whatever the kernels, so that small or spread-out classes
-    bring no bias. It needs four points: smaller classes are not scored (NaN). A class in which z is
-    constant scores 0. `scale` is a factor of the median width. Any change of z's units, scaling of
-    x or order of points changes the score by rounding only: 1e-9 of it in float64, and about 1e-7
-    where x is float32, as `augury.rank` keeps it. The rest is as in `paper`.
+    The pseudo-label is standardised, and its kernel width is the median distance between different
+    points. HSIC is the U-statistic of Song et al. (2012, eq. 5), divided by √(HSIC(K,K)·HSIC(L,L))
+    as in centred kernel alignment: a correlation whose mean over shuffles of z is exactly 0 and
+    whose variance is exactly 2/(n(n−3)) for all kernels, so that small or spread-out classes cause
+    no bias. It needs four points: smaller classes are not scored (NaN). A class in which z is
+    constant has the score 0. `scale` multiplies the median width. Changes of z's units, of x's
+    scale or of the order of points change the score by rounding only: 1e-9 of it in float64, and
+    about 1e-7 if x is float32, as in `augury.rank`. Everything else is as in `paper`.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).standard_normal((200, 8))
@@ -246,7 +249,7 @@ def robust_sums(
     whole: bool,
     run: RunTasks,
 ) -> tuple[dict[int, ClassSums], Moments | None]:
-    """The sums of every class of four points or more, and the moments of all points if `whole`."""
+    """The sums of every class with at least four points; if `whole`, the moments of all points."""
     scored = [c for c, rows in enumerate(groups) if len(rows) >= 4]
     if not scored:
         raise InputError("no class has four points, which the unbiased estimator needs")
@@ -263,7 +266,7 @@ def robust_estimates(
     sums: Mapping[int, ClassSums],
     plan: SumPlan,
 ) -> list[CIEstimate]:
-    """`robust` of standardised pseudo-labels, from the sums of the scored classes."""
+    """`robust` for standardised pseudo-labels, from the sums of the scored classes."""
     counts = np.array([len(rows) for rows in groups], np.float64)
     estimates = [_robust_estimate(k, counts, sums, plan.points) for k in range(len(zs))]
     return _by_definition(estimates, x, groups, zs, plan, equations.normalised_hsic)
@@ -281,17 +284,17 @@ def _robust_estimate(
     alike, variance, third = 0.0, 0.0, 0.0
     influence = np.zeros(int(counts.sum())) if points else None
     for c in np.flatnonzero(scored):
-        own, n = sums[int(c)], counts[c]
-        pair = own.pairs[k]
-        values[c], errors[c], derivatives = correlation(own.speech, pair, int(n))
+        class_sums, n = sums[int(c)], counts[c]
+        pair = class_sums.pairs[k]
+        values[c], errors[c], derivatives = correlation(class_sums.speech, pair, int(n))
         alike += pair.L
         if values[c] != 0:
             variance += 2 / (n * (n - 3)) * shares[c] ** 2
-            third += 8 / n**3 * own.speech.skew * pair.skew * shares[c] ** 3
+            third += 8 / n**3 * class_sums.speech.skew * pair.skew * shares[c] ** 3
         if influence is not None:
-            influence[own.rows] = shares[c] * derivatives
+            influence[class_sums.rows] = shares[c] * derivatives
     score = float(shares[scored] @ values[scored])
-    if influence is not None:  # a point also makes its class's share larger
+    if influence is not None:  # a point also increases its class's share
         for c in np.flatnonzero(scored):
             influence[sums[int(c)].rows] += (values[c] - score) / total
     return CIEstimate(
@@ -315,7 +318,7 @@ def _by_definition(
     plan: SumPlan,
     definition: Callable[[Matrix, Matrix], float],
 ) -> list[CIEstimate]:
-    """With the scores that the definition gives, if the engine is "exact"."""
+    """The estimates, with scores by the definition if the engine is "exact"."""
     if plan.engine != "exact":
         return estimates
     classes = np.stack([estimate.classes for estimate in estimates])
@@ -325,13 +328,13 @@ def _by_definition(
         for k, (z, width) in enumerate(zip(zs, plan.widths, strict=True)):
             classes[k, c] = definition(K, equations.rbf_kernel(z[groups[c]], width))
     return [
-        replace(estimate, score=float(estimate.shares[scored] @ own[scored]), classes=own)
-        for estimate, own in zip(estimates, classes, strict=True)
+        replace(estimate, score=float(estimate.shares[scored] @ values[scored]), classes=values)
+        for estimate, values in zip(estimates, classes, strict=True)
     ]
 
 
 def class_rows(y: ArrayLike) -> list[Indices]:
-    """The places of each class's points, in the order of np.unique(y).
+    """The indices of each class's points, in the order of np.unique(y).
 
     >>> [rows.tolist() for rows in class_rows(["b", "a", "b"])]
     [[1], [0, 2]]

@@ -1,9 +1,9 @@
 # pyright: reportMissingTypeStubs=false
 """L as a product of few columns, L = Φ Φᵀ, so that sums over pairs become sums over points.
 
-A factor is a map from values of a pseudo-label to rows of Φ, made once for all points; it can then
-be used on any of them, chunk by chunk. What it leaves out, L − ΦΦᵀ, is positive semidefinite with
-a small diagonal, which bounds the error of every sum made with it:
+A factor maps values of a pseudo-label to rows of Φ. It is computed once for all points and then
+applied chunk by chunk. The remainder L − ΦΦᵀ is positive semidefinite with a small diagonal, which
+bounds the error of every sum:
 0 ≤ tr(K(L − ΦΦᵀ)) ≤ ‖K‖ · Σ (1 − ‖φᵢ‖²).
 """
 
@@ -18,11 +18,11 @@ from scipy.linalg import solve_triangular  # pyright: ignore[reportUnknownVariab
 
 from augury.hsic.kernels import Array, Matrix, Values, Vector, gaussian, label_kernel, spaced_points
 
-#: What the grid itself may change of an entry of L, before columns are left out: rounding.
+#: Largest error of an entry of L by the grid itself, before columns are left out: rounding.
 ROUNDING = 1e-15
-#: A factor of more columns than this is not worth its product; nor is the search for it.
+#: A factor with more columns costs more than it saves.
 MOST_COLUMNS = 512
-#: Points that the pivots of a vector-valued label are chosen from.
+#: Number of points among which the pivots of a vector-valued label are chosen.
 PIVOT_POINTS = 4096
 
 
@@ -49,13 +49,13 @@ class Factor:
 
 
 def factor(z: Values, width: float, left_out: float, most: int | None = None) -> Factor | None:
-    """The factor of a pseudo-label's kernel, or None where it has none of few columns.
+    """The factor of a pseudo-label's kernel, or None if it would have too many columns.
 
     Args:
         z: all its values: (n,) or (n, dims) float, or (n,) codes of categories.
         width: σ of the kernel.
-        left_out: the largest 1 − ‖φ(z)‖² that is allowed.
-        most: columns beyond which a factor is of no use; MOST_COLUMNS if None.
+        left_out: the largest allowed 1 − ‖φ(z)‖².
+        most: the largest useful number of columns; MOST_COLUMNS if None.
     """
     most = MOST_COLUMNS if most is None else min(most, MOST_COLUMNS)
     if z.dtype.kind in "iu":
@@ -67,17 +67,17 @@ def factor(z: Values, width: float, left_out: float, most: int | None = None) ->
 
 
 def _scalar_factor(z: Vector, width: float, left_out: float) -> Factor | None:
-    """A Gaussian is an integral of products of narrower ones, and the integral a sum on a grid.
+    """The factor of a scalar: a Gaussian as an integral of products, computed on a grid.
 
-    exp(−(a−b)²/2σ²) = 1/(σ√(π/2)) ∫ exp(−(a−t)²/σ²) exp(−(b−t)²/σ²) dt, and the trapezoid rule with
-    step h is off by a factor of 2·exp(−π²σ²/2h²) at most. Columns with hardly any weight are then
-    rotated away, so that their number comes near the kernel's rank on the occupied range.
+    exp(−(a−b)²/2σ²) = 1/(σ√(π/2)) ∫ exp(−(a−t)²/σ²) exp(−(b−t)²/σ²) dt; the trapezoid rule with
+    step h has a relative error of at most 2·exp(−π²σ²/2h²). A rotation then removes columns with
+    very little weight, so that their number is close to the kernel's rank on the occupied range.
     """
     step = width * np.pi / np.sqrt(2 * np.log(2 / ROUNDING))
     reach = int(np.ceil(width * np.sqrt(-np.log(ROUNDING)) / step))
     low, high = float(z.min()), float(z.max())
     if max(-low, high) > 1e5 * step:
-        return None  # rounding of the values would move them against the grid
+        return None  # rounding would shift the values relative to the grid
     cells = np.floor(z / step).astype(np.int64)
     first, last = (int(np.floor(end / step)) for end in (low, high))
     if last - first > 1e3 * MOST_COLUMNS:
@@ -89,9 +89,9 @@ def _scalar_factor(z: Vector, width: float, left_out: float) -> Factor | None:
     nodes = np.unique((occupied[:, None] + np.arange(-reach, reach + 2)).ravel())
     if len(nodes) > MOST_COLUMNS:
         return None
-    points = nodes * step  # whole multiples of the step, whichever points are there
+    points = nodes * step  # integer multiples of the step, whatever the data
     scale = np.sqrt(step / (width * np.sqrt(np.pi / 2)))
-    # Denser than the kernel's rank there, so that between them the columns reach as far.
+    # Denser than the kernel's rank requires, so that the bound also holds between them.
     tests = ((occupied[:, None] + np.linspace(0, 1, 17)) * step).ravel()
     columns = scale * gaussian(tests, points, width)
     rotation = np.linalg.eigh(columns.T @ columns)[1][:, ::-1]
@@ -101,7 +101,7 @@ def _scalar_factor(z: Vector, width: float, left_out: float) -> Factor | None:
 
 
 def _vector_factor(z: Matrix, width: float, left_out: float, most: int) -> Factor | None:
-    """Pivoted Cholesky (Fine, Scheinberg 2001) on evenly spaced points, as a map of any point."""
+    """Pivoted Cholesky (Fine, Scheinberg 2001) on evenly spaced points, applicable to any point."""
     z = z[np.sort(spaced_points(z, PIVOT_POINTS))]
     left = np.ones(len(z))
     columns = np.empty((len(z), most), order="F")

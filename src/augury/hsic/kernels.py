@@ -1,7 +1,7 @@
 """The two kernels of eq. 2, and the units in which a pseudo-label is compared.
 
 Functions of points take arrays of any library that follows the Python array API (NumPy, torch on
-a processor or a GPU), and answer with arrays of the same.
+a CPU or a GPU), and return arrays of the same library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Matrix = NDArray[np.float64]
 #: A pseudo-label: (n,) or (n, dims) float in its own units, or (n,) integer codes of categories.
 Values = NDArray[Any]
 
-#: Points that a statistic of all pairs of a vector-valued label is thinned to.
+#: Largest number of points in a statistic over all pairs of a vector-valued label.
 MOST_POINTS = 1000
 
 
@@ -30,8 +30,7 @@ def unit_rows(x: Array) -> Array:
         x: (n, …) embeddings; all but the first axis are flattened.
 
     Returns:
-        (n, d), float32 for float32 and narrower, float64 otherwise. A row of zeros stays zero: it
-        resembles nothing.
+        (n, d), float32 for float32 and narrower, float64 otherwise. A row of zeros stays zero.
 
     >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
     array([[0.6, 0.8],
@@ -46,7 +45,7 @@ def unit_rows(x: Array) -> Array:
 
 
 def to_unit_rows(x: Array) -> Array:
-    """`unit_rows`, in the given array's own memory where its type allows."""
+    """`unit_rows`, in place if the array's type allows."""
     xp = array_namespace(x)
     if x.dtype not in (xp.float32, xp.float64):
         return unit_rows(x)
@@ -60,7 +59,7 @@ def _to_unit_length(x: Array) -> Array:
     info = xp.finfo(x.dtype)
     tiny = float(info.smallest_normal) / float(info.eps)
     if x.shape[0] and (float(xp.min(squares)) < tiny or not float(xp.max(squares)) < info.max):
-        # Zeros, or squares that over- or underflow: scaled by the largest entry first.
+        # Zeros, or squares that overflow or underflow: scale by the largest entry first.
         largest = xp.max(xp.abs(x), axis=1, keepdims=True)
         x /= xp.where(largest > 0, largest, xp.ones_like(largest))
         squares = xp.vecdot(x, x)
@@ -75,7 +74,7 @@ def label_kernel(z: Array, other: Array | None = None, *, width: float) -> Array
     Args:
         z: (n,) or (n, dims) float, or (n,) integer codes of categories.
         other: the columns' points; `z` itself if None.
-        width: σ, in z's units; of no effect on categories.
+        width: σ, in z's units; no effect on categories.
     """
     return gaussian(z, z if other is None else other, np.sqrt(2) * width)
 
@@ -83,7 +82,7 @@ def label_kernel(z: Array, other: Array | None = None, *, width: float) -> Array
 def gaussian(a: Array, b: Array, width: float) -> Array:
     """exp(−‖a − b‖² / width²) of all pairs, or 1 and 0 for equal and unequal categories; float64.
 
-    By differences, not by the product of sums: exact for large, close values.
+    Computed from differences, not from inner products: exact for large, close values.
     """
     xp = array_namespace(a, b)
     if xp.isdtype(a.dtype, "integral"):
@@ -103,7 +102,7 @@ def gaussian(a: Array, b: Array, width: float) -> Array:
 
 
 def centre(kernel: Array) -> Array:
-    """H @ kernel @ H with H = I − 11ᵀ/n, in the given array's own memory.
+    """H @ kernel @ H with H = I − 11ᵀ/n, in place.
 
     >>> centre(np.eye(2))
     array([[ 0.5, -0.5],
@@ -139,10 +138,13 @@ def standardise(z: Values) -> Values:
 
 
 def median_distance(z: Values) -> float:
-    """The median distance between two points that differ (the median heuristic); 1 if none do.
+    """The median distance between different points (the median heuristic); 1 if all are equal.
 
-    Distances below 1e-12 of the largest are rounding, and count as none. Exact in one dimension,
-    for any number of points. In more, at most 1,000 points are compared, see `spaced_points`.
+    Distances below 1e-12 of the largest count as 0, as they are rounding. Exact for scalars; for
+    vectors at most 1,000 points are compared, see `spaced_points`.
+
+    >>> round(median_distance(np.array([0.0, 1.0, 3.0])), 9)
+    2.0
     """
     if z.dtype.kind in "iu":
         return 1.0
@@ -174,9 +176,9 @@ def median_distance(z: Values) -> float:
 
 
 def spaced_points(z: Values, most: int | None = None) -> NDArray[np.int64]:
-    """Places of at most `most` points of (n,) or (n, dims), evenly spaced by their norms' order.
+    """Indices of at most `most` points of (n,) or (n, dims), evenly spaced in the order of norms.
 
-    They depend on the points alone: not on their order, nor on a seed.
+    The choice depends neither on the order of the points nor on a seed.
     """
     most = MOST_POINTS if most is None else most
     order = np.argsort(np.square(z).reshape(len(z), -1).sum(axis=1), kind="stable")

@@ -1,11 +1,10 @@
 # pyright: reportConstantRedefinition=false
-"""What sums over pairs are made of where L = Φ Φᵀ: sums over points, which add up over chunks.
+"""Sums over points, which add up over chunks and give all sums over pairs if L = Φ Φᵀ.
 
-Of each point there are its speech u, a unit row less an origin, and for each pseudo-label its row φ
-of the factor, less a centre. With a = ‖u‖² and b = ‖φ‖², all that HSIC, its unbiased form and their
-normalisers need of a set of points are sums of products of (u, a, 1) with (φ, b, 1). Origin and
-centre are fixed beforehand near the means, so that nothing large cancels, and moved to the very
-means at the end.
+Each point has its speech u, a unit row minus an origin, and for each pseudo-label its row φ of the
+factor, minus a centre. With a = ‖u‖² and b = ‖φ‖², HSIC, its unbiased form and their normalisers
+follow from sums of products of (u, a, 1) with (φ, b, 1). Origin and centre are chosen beforehand
+near the means, so that no large terms cancel, and moved to the exact means at the end.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from augury.embeddings import Embeddings, Indices
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import Array, Matrix, Values, Vector, to_unit_rows
 
-#: Rows whose products are made in the embedding's own precision, before float64 takes over: so many
-#: that they stay in a core's cache, and more where the sums themselves are large.
+#: Rows whose products are computed in the embedding's precision before summing in float64: so many
+#: that they stay in a core's cache, and more if the sums themselves are large.
 BLOCK, LARGE_BLOCK = 256, 1024
-#: The same where a GPU has to be kept busy.
+#: The same for a GPU.
 DEVICE_BLOCK = 65_536
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over some points, about an origin and a centre for each pseudo-label."""
+    """Sums over some points, relative to an origin and a centre for each pseudo-label."""
 
     n: int
     origin: Vector  # (d,)
@@ -43,7 +42,7 @@ class Moments:
     fourth: float  # Σ a²
 
     def __add__(self, other: Moments) -> Moments:
-        """Of both sets of points together; about the same origin and centres."""
+        """The sums over both sets of points, with the same origin and centres."""
         return Moments(
             self.n + other.n,
             self.origin,
@@ -57,18 +56,18 @@ class Moments:
         )
 
     def shift_to(self, origin: Vector, centres: Sequence[Vector]) -> Moments:
-        """The same sums about another origin and other centres."""
+        """The same sums relative to another origin and other centres."""
         t = origin - self.origin
         shifts = [new - old for new, old in zip(centres, self.centres, strict=True)]
         squared = float(t @ t)
         u, a = self.ones[:-2], float(self.ones[-2])
         gram, cubes, fourth = self.gram, self.cubes, self.fourth
         if gram is not None:  # a' = a − 2 u·t + ‖t‖²
-            along = gram @ t
+            gram_t = gram @ t
             ut, ct = float(u @ t), float(self.cubes @ t)
-            fourth = fourth + 4 * float(along @ t) + self.n * squared**2
+            fourth = fourth + 4 * float(gram_t @ t) + self.n * squared**2
             fourth += -4 * ct + 2 * squared * a - 4 * squared * ut
-            cubes = cubes - 2 * along + squared * u - t * (a - 2 * ut + self.n * squared)
+            cubes = cubes - 2 * gram_t + squared * u - t * (a - 2 * ut + self.n * squared)
             half = np.stack([u - self.n / 2 * t, t])
             gram = gram - half.T @ half[::-1]
         return Moments(
@@ -86,9 +85,10 @@ class Moments:
         )
 
     def centre(self) -> Moments:
-        """About the means of the points."""
+        """The same sums relative to the means of the points."""
         means = [
-            c + own[-1, :-2] / self.n for c, own in zip(self.centres, self.labels, strict=True)
+            c + labels[-1, :-2] / self.n
+            for c, labels in zip(self.centres, self.labels, strict=True)
         ]
         return self.shift_to(self.origin + self.ones[:-2] / self.n, means)
 
@@ -102,14 +102,14 @@ def _shift(sums: Matrix, t: Vector) -> Matrix:
 
 
 def rows_at_once(x: Array, large: bool) -> int:
-    """Rows whose products are made together; `large` where they are added up in large matrices."""
+    """Number of rows whose products are computed together; `large`: for large sums."""
     if not is_numpy_array(x):
         return DEVICE_BLOCK
     return LARGE_BLOCK if large else BLOCK
 
 
 def unit_speech(x: Embeddings, rows: Indices, origin: Vector | None = None) -> Array:
-    """Unit rows, less an origin: (len(rows), d), a copy."""
+    """Unit rows minus an origin: (len(rows), d), a copy."""
     U = to_unit_rows(x[rows])
     if origin is not None:
         xp = array_namespace(U)
@@ -127,15 +127,15 @@ def sum_moments(
     gram: bool,
     block: int | None = None,
 ) -> Moments:
-    """The sums over these rows, read once and a block at a time.
+    """The sums over some rows, which are read once, block by block.
 
     Args:
         x: (all, …) embeddings.
-        rows: the points' places in it.
+        rows: the points' indices in it.
         zs: their pseudo-labels.
         factors: of each pseudo-label's kernel.
         origin, centres: subtracted from unit rows and from the factors' rows.
-        gram: whether to sum the speech's own products, too, which costs n·d².
+        gram: whether to also sum products of the speech with itself, which costs n·d².
         block: rows at a time, see `rows_at_once`.
     """
     d = len(origin)
@@ -181,7 +181,7 @@ def leading_eigenvectors(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, 
     """Eigenvectors (d, few) and eigenvalues that carry all but `left_out` of ‖gram‖²."""
     d, few = len(gram), 32
     share = (1 - left_out) * float(np.vdot(gram, gram))
-    rng = np.random.default_rng(0)  # the start; the result hardly depends on it
+    rng = np.random.default_rng(0)  # start vectors, which hardly affect the result
     while 4 * few < d:  # subspace iteration (Halko, Martinsson, Tropp 2011)
         basis = rng.standard_normal((d, few))
         for _ in range(4):
@@ -199,7 +199,7 @@ def leading_eigenvectors(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, 
 
 
 def as_numpy(array: Array) -> Values:
-    """An array of any library, here."""
+    """An array of any library as a NumPy array."""
     return (
         array
         if is_numpy_array(array)

@@ -1,5 +1,5 @@
 # pyright: reportConstantRedefinition=false
-"""The sums of each point, made in a second pass over a larger class."""
+"""The sums of each point, computed in a second pass over a larger class."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def point_sums(
     """Sums of each of some points with all of its class, given those of the class.
 
     Args:
-        x, rows: all embeddings, and these points' places among them.
-        zs, factors: the pseudo-labels that have a factor, of these points.
+        x, rows: all embeddings, and these points' indices.
+        zs, factors: the pseudo-labels with a factor, for these points.
         sums: the class's centred moments.
         axes: leading eigenvectors and eigenvalues of K.
         projections: `RowSums.projection` of the other pseudo-labels.
@@ -90,15 +90,15 @@ def point_sums(
 def _label_sums(
     with_label: tuple[Array, Array], a: Array, phi: Array, sums: Moments, k: int, norms: bool
 ) -> tuple[Array, Array, Array]:
-    """(points,) each of K∘L, ab and L∘L, of some points and pseudo-label k.
+    """The sums of K∘L, ab and L∘L, (points,) each, for some points and pseudo-label k.
 
     Args:
         with_label: the products of u with Σ u ⊗ φ, (points, r), and with Σ b u, (points,).
         a: (points,) ‖u‖².
         phi: (points, r) the factor's rows.
         sums: of the class.
-        k: the pseudo-label's place among those with a factor.
-        norms: whether K and L are to be U-centred.
+        k: the pseudo-label's index among those with a factor.
+        norms: whether to U-centre K and L.
     """
     xp, place = array_namespace(phi), phi.device
     cross, labels, n = sums.cross[k], sums.labels[k], sums.n
@@ -116,7 +116,7 @@ def _label_sums(
 
 
 def add_point_sums(sums: ClassSums, parts: Sequence[PointSums], plan: SumPlan) -> ClassSums:
-    """A class's sums, with those of each of its points, which come in parts."""
+    """A class's sums, with those of each of its points; `parts` are consecutive points."""
     KL, ab, LL, KK, a, Ka, projections = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("KL", "ab", "LL", "KK", "a", "Ka", "projections")

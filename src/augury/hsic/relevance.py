@@ -1,5 +1,5 @@
 # pyright: reportConstantRedefinition=false, reportMissingTypeStubs=false
-"""Dependence on the speech and relevance to the label: what conditional independence leaves out."""
+"""Dependence on the speech and relevance to the label, which the CI estimate does not measure."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from augury.hsic.kernels import (
 from augury.hsic.moments import Moments, as_numpy
 from augury.hsic.sums import Engine, PairSums, SpeechSums, SumPlan, is_dense
 
-#: Steps that `noise_relevance` rounds lengths to.
+#: Number of steps to which `noise_relevance` rounds lengths.
 LENGTH_STEPS = 32
-#: Rows taken at once by passes over the labels alone.
+#: Rows processed at once in passes over the labels only.
 BLOCK = 4096
 
 
@@ -53,11 +53,11 @@ class Association:
     """
 
     value: float
-    shuffled_sd: float  # its exact standard deviation when the points are shuffled (mean 0)
-    skew: float  # and its skewness then
+    shuffled_sd: float  # its exact standard deviation over shuffles of the points (mean 0)
+    skew: float  # its skewness over shuffles
 
     def p_above(self, value: float = 0.0, sd: float = 0.0) -> float:
-        """The probability by chance, by moments, of exceeding `value`, itself known to `sd`."""
+        """P-value, by moments, of exceeding `value`, which has the standard deviation `sd`."""
         variance = self.shuffled_sd**2 + sd**2
         return gamma_tail(self.value - value, variance, self.skew * self.shuffled_sd**3)
 
@@ -74,9 +74,9 @@ def associations(
 ) -> tuple[list[Association], list[Association]]:
     """Each pseudo-label's dependence on the speech and relevance to the label, over all points.
 
-    Both on the scale of `robust`. Labels of more than one dimension that have no factor of few
-    columns, or with far outliers, are thinned to 1,000 points, see `kernels.spaced_points`; not so
-    by the engines "dense" and "exact", which make n × n matrices.
+    Both on the scale of `robust`. Vector-valued labels without a factor of few columns, or with far
+    outliers, are reduced to 1,000 points, see `kernels.spaced_points`, except by the engines
+    "dense" and "exact", which compute n × n matrices.
 
     >>> import numpy as np
     >>> x, y = np.random.default_rng(0).standard_normal((200, 8)), np.arange(200) % 2
@@ -88,8 +88,8 @@ def associations(
         x, zs, y, tolerance, engine, run: as in `paper`.
 
     Returns:
-        For each pseudo-label HSIC(X, Z); and HSIC(Z, Y), Y's kernel being 1 for equal labels and 0
-        otherwise.
+        HSIC(X, Z) of each pseudo-label, and HSIC(Z, Y), where Y's kernel is 1 for equal labels and
+        0 otherwise.
 
     Raises:
         InputError: fewer than four points or two classes, or there is no such engine.
@@ -141,7 +141,7 @@ def _associations(
     moments: Moments | None,
     run: RunTasks,
 ) -> tuple[list[Association], list[Association]]:
-    """Both of standardised labels, from the centred moments of all points or from matrices."""
+    """Dependence and relevance of standardised labels, from moments of all points or matrices."""
     order = np.concatenate(groups)
     n = len(order)
     if len(groups) < 2 or n < 4:
@@ -167,13 +167,15 @@ def _associations(
             dependence.append(_association(of_speech, pair, n))
             with_label = replace(pair, KL=inner, ab=float(diagonal @ b))
             relevance.append(_association(of_label, with_label, n))
-        else:  # all pairs would be needed: fewer points, and a larger chance
+        else:  # needs all pairs: on fewer points, with a larger standard deviation
             most = n if is_dense(plan.engine) else None
-            among = np.sort(spaced_points(z[order], most))
-            few, own = z[order][among], codes[among]
-            one_hot = (own[:, None] == np.unique(own)).astype(np.float64)
-            dependence.append(_dense_association(x, order[among], few, plan.engine))
-            relevance.append(_dense_association(one_hot, np.arange(len(few)), few, plan.engine))
+            sample = np.sort(spaced_points(z[order], most))
+            sampled, sampled_codes = z[order][sample], codes[sample]
+            one_hot = (sampled_codes[:, None] == np.unique(sampled_codes)).astype(np.float64)
+            dependence.append(_dense_association(x, order[sample], sampled, plan.engine))
+            relevance.append(
+                _dense_association(one_hot, np.arange(len(sampled)), sampled, plan.engine)
+            )
     assert next(by_class, None) is None
     return dependence, relevance
 
@@ -181,26 +183,26 @@ def _associations(
 def within_class_sums(
     x: Embeddings, z: Values, codes: Indices, factor: Factor, centre: Vector
 ) -> tuple[float, Vector]:
-    """Σ HLH over pairs within classes, and its diagonal's sum in each class.
+    """Σ HLH over pairs within classes, and the sum of its diagonal in each class.
 
     Args:
-        x: not used.
-        z, codes: of points in the order of their classes.
+        x: ignored.
+        z, codes: of the points, sorted by class.
         factor: of z's kernel.
         centre: the mean of the factor's rows.
     """
     sums, b_sums = np.zeros((codes[-1] + 1, len(factor))), np.zeros(codes[-1] + 1)
     for begin in range(0, len(z), BLOCK):
-        own = slice(begin, begin + BLOCK)
-        phi = factor.columns(z[own]) - centre
-        here, first = np.unique(codes[own], return_index=True)
-        sums[here] += np.add.reduceat(phi, first, axis=0)
-        b_sums[here] += np.add.reduceat(np.vecdot(phi, phi), first)
+        block = slice(begin, begin + BLOCK)
+        phi = factor.columns(z[block]) - centre
+        present, first = np.unique(codes[block], return_index=True)
+        sums[present] += np.add.reduceat(phi, first, axis=0)
+        b_sums[present] += np.add.reduceat(np.vecdot(phi, phi), first)
     return float(np.vdot(sums, sums)), b_sums
 
 
 def _label_kernel_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
-    """Y's kernel, 1 in a class and 0 outside, in the place of K; and its diagonal in each class."""
+    """The sums of Y's kernel (1 in a class, 0 elsewhere), as for K; its diagonal in each class."""
     n, squares, cubes, fourths = (float((counts**power).sum()) for power in (1, 2, 3, 4))
     a = 1 - 2 * counts / n + squares / n**2
     KK = squares - 2 * cubes / n + (squares / n) ** 2
@@ -217,7 +219,7 @@ def _association(speech: SpeechSums, pair: PairSums, n: int) -> Association:
 
 
 def _dense_association(x: Embeddings, rows: Indices, z: Values, engine: Engine) -> Association:
-    """Of x[rows] with z, by matrices."""
+    """The association of x[rows] and z, from matrices."""
     width = median_distance(z)
     sums = dense_sums(x, rows, [z], SumPlan((width,), (None,), norms=True, points=True))
     association = _association(sums.speech, sums.pairs[0], len(z))
@@ -228,19 +230,19 @@ def _dense_association(x: Embeddings, rows: Indices, z: Values, engine: Engine) 
 
 
 def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
-    """The relevance that pure noise, a number a frame, has when it is averaged over segments.
+    """The relevance of pure noise, one number per frame, averaged over segments.
 
-    The mean of m frames of noise has 1/m of the variance of a frame. Where lengths depend on the
-    label, so does the typical distance of such means from 0. (Frames that resemble their neighbours
-    count as fewer frames.)
+    The mean of m frames of noise has 1/m of the variance of a frame. If lengths depend on the
+    label, so does the typical distance of such means from 0. (Correlated neighbouring frames count
+    as fewer frames.)
 
     Args:
         seconds: (n,) lengths of the segments, in any unit, rounded to `LENGTH_STEPS` steps.
         y: (n,) label.
 
     Returns:
-        The relevance expected of normal noise in the kernel of its median distance, on the scale of
-        `associations` and at least 0; and its standard deviation, beside that of chance.
+        The expected relevance of normal noise, with its median distance as kernel width, on the
+        scale of `associations` and at least 0; and its standard deviation, without that of chance.
 
     >>> noise_relevance([0.1, 0.1, 0.1, 5.0, 5.0, 5.0], [0, 0, 0, 1, 1, 1])[0] > 0.1
     True
@@ -257,21 +259,21 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     cells = cells.reshape(-1, len(sizes)).astype(np.float64)
     counts = cells.sum(axis=1)
 
-    # Noise of each length on a grid of values, and the kernel there, centred.
+    # The density of noise for each length on a grid of values, and the centred kernel there.
     sds = np.sqrt(np.bincount(step, 1 / seconds) / sizes)
     grid = np.linspace(-4, 4, 129) * sds.max()
     P = np.exp(-((grid / sds[:, None]) ** 2) / 2)
     P /= P.sum(axis=1, keepdims=True)
-    every = sizes / n @ P
-    apart = np.hypot(sds[:, None], sds) / np.sqrt(2)
+    overall = sizes / n @ P
+    pair_sds = np.hypot(sds[:, None], sds) / np.sqrt(2)
     pairs = np.outer(sizes, sizes) / n**2
-    width = _median_width(apart, pairs)
+    width = _median_width(pair_sds, pairs)
     L = gaussian(grid[:, None], grid[:, None], np.sqrt(2) * width)
-    means = L @ every
-    L += every @ means - means - means[:, None]
-    LL = n * (n - 3) * float(every @ L**2 @ every)
+    means = L @ overall
+    L += overall @ means - means - means[:, None]
+    LL = n * (n - 3) * float(overall @ L**2 @ overall)
 
-    # The U-statistic with Y's kernel is linear in L, and so expected where L is.
+    # The U-statistic with Y's kernel is linear in L: its expectation is that of the expected L.
     expected = P @ L @ P.T
     of_label, a = _label_kernel_sums(counts)
     b = np.diag(expected)
@@ -279,16 +281,16 @@ def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
     KL = u_centred_sum(inner, ab, of_label.a, float(sizes @ b), n)
     KK = u_centred_sum(of_label.KK, of_label.aa, of_label.a, of_label.a, n)
 
-    # A point of class c at a value has a mean of K∘L, both centred, of `points`.
-    shares, among = counts / n, cells @ P
-    points = (among / n) @ L - shares**2 @ (among / counts[:, None] @ L)
-    variance = float((among * points**2).sum()) / n - (float((among * points).sum()) / n) ** 2
+    # `points`: the mean of K∘L, both centred, for a point of each class at each value.
+    shares, by_class = counts / n, cells @ P
+    points = (by_class / n) @ L - shares**2 @ (by_class / counts[:, None] @ L)
+    variance = float((by_class * points**2).sum()) / n - (float((by_class * points).sum()) / n) ** 2
     sd = normalise(2 * n * np.sqrt(max(variance, 0.0) * n), KK, LL, n)
     return max(normalise(KL, KK, LL, n), 0.0), sd
 
 
 def _median_width(sds: Matrix, shares: Matrix) -> float:
-    """The median distance of normal pairs: a share of all for each √½ standard deviation."""
+    """The median distance in a mixture of normal pairs, by their standard deviations / √2."""
 
     def above_half(width: float) -> float:
         return (shares * erf(width / 2 / sds)).sum() - 0.5

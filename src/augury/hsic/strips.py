@@ -1,8 +1,8 @@
 # pyright: reportConstantRedefinition=false
-"""Sums over pairs for pseudo-labels whose kernel has no factor of few columns.
+"""Sums over pairs for pseudo-labels whose kernel has no factor with few columns.
 
-A scalar or a category is sorted, and K made only where L is not 0: strips of neighbours, equal
-values put together. Of a vector every point is near every other: tiles of both matrices.
+Scalars and categories are sorted, and K is computed only where L is not 0: in strips of neighbours,
+with equal values merged. For vectors L is nowhere 0: both matrices are computed in tiles.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ class LabelWithoutFactor(ABC):
         b = 1 - 2 / n * sums.rows + total / n**2
         if plan.slip:  # neither K nor L is centred
             b = np.ones(n)
-        # Strips end where L is that small.
+        # Strips end where L is this small.
         error = ROUNDING * n * of_speech.a if self.z.dtype.kind == "f" else 0.0
-        if plan.norms and LL < 1e-12 * n**2:  # not centred: rounding, or as good as constant
+        if plan.norms and LL < 1e-12 * n**2:  # rounding, or nearly constant
             LL, b = 0.0, np.zeros(n)
         pair = PairSums(
             float(sums.each.sum()), LL, float(sums.a @ b), float(b.sum()), float(b @ b),
@@ -68,7 +68,7 @@ class LabelWithoutFactor(ABC):
         if not plan.points:
             return pair
         L: Matrix = centre(label_kernel(self.z[spaced_points(self.z)], width=self.width))
-        # Centred as if near points had the same sum of their rows of L, which changes slowly.
+        # Centred as if near points had equal row sums of L, which change slowly.
         l, mean = sums.rows / n, total / n**2
         each_LL = sums.squares - 3 * n * l**2 + 2 * n * mean * l + float(l @ l) - n * mean**2
         return replace(
@@ -81,11 +81,11 @@ class LabelWithoutFactor(ABC):
 
 
 def centre_point_sums(pair: PairSums, of_speech: SpeechSums, a: Vector, along: Vector) -> PairSums:
-    """A label's sums, with those of each point made from centred L; with norms, nearly U-centred.
+    """A label's sums, with each point's sums for centred L; with norms, nearly U-centred.
 
     Args:
         pair: of `LabelWithoutFactor.pair_sums`.
-        of_speech: of the same class; with each_KK where norms are asked for.
+        of_speech: of the same class; with each_KK if there are norms.
         a: (n,) K's diagonal.
         along: (n,) Σⱼₖ Kᵢⱼ Lⱼₖ, each point's u times `RowSums.projection`.
     """
@@ -97,11 +97,11 @@ def centre_point_sums(pair: PairSums, of_speech: SpeechSums, a: Vector, along: V
     if of_speech.each_KK is None:
         return replace(pair, each_KL=each)
     b, none = pair.each_ab / np.where(a > 0, a, 1), np.zeros(n)
-    # Products of L with the diagonals are left out: they hardly vary along it.
+    # Products of L with the diagonals are omitted, as they hardly vary along it.
     each = u_centred_row_sums(each, a, b, -2 / n * along, none, n, (of_speech.a, pair.b, pair.ab))
     squares = u_centred_row_sums(pair.each_LL, b, b, none, none, n, (pair.b, pair.b, pair.bb))
-    # Approximate, and off where the label hardly varies: scaled to their known sum, and products
-    # kept within what Cauchy and Schwarz allow.
+    # Inaccurate if the label hardly varies: scaled to the known sum, and products clipped to the
+    # Cauchy-Schwarz bound.
     squares = np.maximum(squares, 0)
     known = u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n)
     squares *= max(known, 0) / max(float(squares.sum()), 1e-300)
@@ -111,7 +111,7 @@ def centre_point_sums(pair: PairSums, of_speech: SpeechSums, a: Vector, along: V
 
 @dataclass(frozen=True)
 class TiledLabel(LabelWithoutFactor):
-    """A vector-valued label: every point is near every other."""
+    """A vector-valued label, whose kernel is nowhere 0."""
 
     tile: int  # points along a tile's side
 
@@ -149,7 +149,7 @@ def tile_sums(
     width: float,
     origin: Vector,
 ) -> tuple[RowSums, RowSums | None]:
-    """The row sums of some points with others, and of the others unless they are the same."""
+    """The row sums of some points with others, and of the others unless both are the same."""
     U = unit_speech(x, rows, origin)
     xp, place = array_namespace(U), U.device
     itself = np.array_equal(rows, other_rows)
@@ -158,7 +158,7 @@ def tile_sums(
     L = label_kernel(z, other_z, width=width)
     KL = xp.astype(U @ V.T, xp.float64) * L
     a, l, m = xp.vecdot(U, U), xp.sum(L, axis=1), xp.sum(L, axis=0)
-    # Both projections are returned with the first: they are only ever added up.
+    # The first result has the sum of both projections, as they are only ever added up.
     projection = xp.astype(l, U.dtype) @ U
     if not itself:
         projection = projection + xp.astype(m, U.dtype) @ V
@@ -173,12 +173,12 @@ def tile_sums(
 
 @dataclass(frozen=True)
 class SortedLabel(LabelWithoutFactor):
-    """A scalar or a category: points in order, and strips of them with all points near them."""
+    """A scalar or a category: sorted points, and strips of them with all points near them."""
 
-    order: Indices  # (n,) places of the points, equal values side by side
-    values: Values  # (m,) the different ones
+    order: Indices  # (n,) indices of the points, sorted by value
+    values: Values  # (m,) the distinct values
     ends: Indices  # (m,) where each value's points end in the order
-    strips: tuple[tuple[slice, slice], ...]  # values of each strip, and all near them
+    strips: tuple[tuple[slice, slice], ...]  # values of each strip, and all values near them
 
     @classmethod
     def of(cls, z: Values, width: float, strip: int) -> SortedLabel:
@@ -227,16 +227,16 @@ def strip_sums(
     width: float,
     origin: Vector,
 ) -> RowSums:
-    """Some values' points with all points near them.
+    """The sums of a strip's points with all points near them.
 
     Args:
-        points: rows of x of all near points, equal values side by side.
-        values: the near values, (m,).
+        points: rows of x of all near points, sorted by value.
+        values: (m,) the near values.
         ends: (m,) where each value's points end.
-        own: the values that are this strip's.
+        own: the strip's own values among them.
         origin: subtracted from unit rows.
     """
-    which = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))  # the value of each point
+    value_of = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))  # the value of each point
     rows, squares = np.zeros(own.stop - own.start), np.zeros(own.stop - own.start)
     W: Array = None  # Σⱼ Lᵢⱼ uⱼ of each own value
     size = rows_at_once(x[points[:1]], large=True)
@@ -244,11 +244,11 @@ def strip_sums(
         block = slice(begin, begin + size)
         U = unit_speech(x, points[block], origin)
         xp, place = array_namespace(U), U.device
-        first, last = (int(place) for place in which[block][[0, -1]])
-        counts = np.bincount(which[block] - first)
-        if len(counts) < U.shape[0]:  # equal values as one
-            among = which[block] == np.arange(first, last + 1)[:, None]
-            U = xp.astype(xp.asarray(among, device=place), U.dtype) @ U
+        first, last = (int(place) for place in value_of[block][[0, -1]])
+        counts = np.bincount(value_of[block] - first)
+        if len(counts) < U.shape[0]:  # merge equal values
+            indicator = value_of[block] == np.arange(first, last + 1)[:, None]
+            U = xp.astype(xp.asarray(indicator, device=place), U.dtype) @ U
         near = xp.asarray(values[first : last + 1], device=place)
         L = label_kernel(xp.asarray(values[own], device=place), near, width=width)
         weights = xp.asarray(counts.astype(np.float64), device=place)
@@ -256,7 +256,7 @@ def strip_sums(
         squares += as_numpy((L * L) @ weights)
         product = xp.astype(L, U.dtype) @ U
         W = product if W is None else W + product
-    which = which[(own.start <= which) & (which < own.stop)] - own.start
+    value_of = value_of[(own.start <= value_of) & (value_of < own.stop)] - own.start
     points = points[ends[own.start - 1] if own.start else 0 : ends[own.stop - 1]]
     projection = np.zeros(len(origin))
     each, a = np.empty(len(points)), np.empty(len(points))
@@ -264,9 +264,9 @@ def strip_sums(
         block = slice(begin, begin + size)
         U = unit_speech(x, points[block], origin)
         xp, place = array_namespace(U), U.device
-        index = xp.asarray(which[block], device=place)
+        index = xp.asarray(value_of[block], device=place)
         each[block] = as_numpy(xp.vecdot(U, xp.take(W, index, axis=0)))
         a[block] = as_numpy(xp.vecdot(U, U))
-        own_rows = xp.astype(xp.asarray(rows[which[block]], device=place), U.dtype)
+        own_rows = xp.astype(xp.asarray(rows[value_of[block]], device=place), U.dtype)
         projection += as_numpy(own_rows @ U)
-    return RowSums(each, rows[which], squares[which], a, projection)
+    return RowSums(each, rows[value_of], squares[value_of], a, projection)

@@ -1,4 +1,4 @@
-"""The sums over pairs of points that every estimator is made of, and how they are to be taken."""
+"""The sums over pairs of points from which every estimator follows, and the plan for them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from augury.errors import InputError, did_you_mean
 from augury.hsic.factors import ROUNDING, Factor, factor
 from augury.hsic.kernels import Array, Values, Vector
 
-#: How sums over pairs are made: "auto" takes the cheapest of "dense", "factored" and "strips".
+#: How sums over pairs are computed: "auto" is the cheapest of "dense", "factored" and "strips".
 Engine = Literal["auto", "exact", "dense", "factored", "strips"]
-#: Up to this size classes are matrices where K is needed anyway: for its norm, or for tiles of it.
+#: Classes up to this size use matrices if K is needed anyway: for its norm, or for tiles of it.
 LARGEST_MATRIX = 1024
-#: Sets up to this size need no factor: matrices are cheaper.
+#: Classes up to this size use no factor, as matrices are cheaper.
 LARGEST_WITHOUT_FACTOR = 400
 
 
 @dataclass(frozen=True)
 class SumPlan:
-    """What is summed and how, in all classes alike."""
+    """Which sums to compute and how, for all classes."""
 
     widths: tuple[float, ...]  # σ of each pseudo-label's kernel
-    factors: tuple[Factor | None, ...]  # of each, or None where it has none of few columns
+    factors: tuple[Factor | None, ...]  # of each pseudo-label; None: too many columns
     engine: Engine = "auto"
     slip: bool = False  # K centred by I − 11ᵀ/n², and L not at all, as in the released code
-    norms: bool = False  # whether KK and aa are summed
-    points: bool = False  # whether the sums of each point are made, too
-    chunk: int = 4096  # points of a task in a larger class, or a 16th of the class if that is more
-    strip: int = 256  # values of a strip
+    norms: bool = False  # whether to sum KK and aa
+    points: bool = False  # whether to also compute the sums of each point
+    chunk: int = 4096  # points per task in a larger class, or a 16th of the class if that is more
+    strip: int = 256  # values per strip
     tile: int = 512  # points along a tile's side
 
     @classmethod
@@ -50,11 +50,11 @@ class SumPlan:
         norms: bool = False,
         points: bool = False,
     ) -> SumPlan:
-        """With factors that aim at the tolerance in sets of up to `largest` points.
+        """A plan with factors that meet the tolerance in classes of up to `largest` points.
 
-        Where nothing depends KL is about the trace of K, and its error is at most that trace times
-        what is left out of all points: a thirtieth of the tolerance leaves room for labels that
-        hardly vary. `PairSums.error` then bounds the error that remains.
+        Under independence KL is about the trace of K, and its error is at most this trace times the
+        sum of what is left out of all points: a thirtieth of the tolerance leaves room for labels
+        that hardly vary. `PairSums.error` bounds the remaining error.
         """
         left_out = max(0.03 * tolerance / max(largest, 1), ROUNDING)
         if check_engine(engine) == "factored":
@@ -68,19 +68,19 @@ class SumPlan:
         return cls(tuple(widths), tuple(factors), engine, slip, norms, points)
 
     def largest_matrix(self, zs: Sequence[Values]) -> float:
-        """The size up to which a class's kernels are made as matrices."""
+        """The size up to which a class's kernels are computed as matrices."""
         if self.engine != "auto":
             return math.inf if is_dense(self.engine) else 0
         vectors = any(z.ndim > 1 and f is None for z, f in zip(zs, self.factors, strict=True))
         return LARGEST_MATRIX if self.norms or vectors else LARGEST_WITHOUT_FACTOR
 
     def with_factors(self, zs: Sequence[Values]) -> list[tuple[Values, Factor]]:
-        """The pseudo-labels that have a factor, with it."""
+        """The pseudo-labels with a factor, and their factors."""
         return [(z, f) for z, f in zip(zs, self.factors, strict=True) if f is not None]
 
 
 def check_engine(engine: str) -> str:
-    """The engine's name; InputError if there is none of that name."""
+    """The engine's name; InputError if there is no such engine."""
     if engine not in get_args(Engine):
         names = ", ".join(get_args(Engine))
         hint = did_you_mean(engine, get_args(Engine))
@@ -89,25 +89,25 @@ def check_engine(engine: str) -> str:
 
 
 def is_dense(engine: Engine) -> bool:
-    """Whether kernels are matrices at any size."""
+    """Whether the engine uses matrices for classes of any size."""
     return engine in ("exact", "dense")
 
 
 @dataclass(frozen=True)
 class SpeechSums:
-    """The speech of one class; K centred."""
+    """Sums of the speech of one class; K centred."""
 
-    total: float  # Σ K over all pairs: 0, but not with the released code's slip
+    total: float  # Σ K over all pairs: 0, except with the released code's slip
     a: float  # Σ aᵢ of K's diagonal
-    aa: float = np.nan  # Σ aᵢ², where norms are asked for
-    KK: float = np.nan  # Σ K∘K, where norms are asked for
-    skew: float = np.nan  # tr K³ / ‖K‖³, where points are asked for
+    aa: float = np.nan  # Σ aᵢ², with norms
+    KK: float = np.nan  # Σ K∘K, with norms
+    skew: float = np.nan  # tr K³ / ‖K‖³, with points
     each_KK: Vector | None = None  # (n,) see `PairSums.each_KL`
 
 
 @dataclass(frozen=True)
 class PairSums:
-    """One pseudo-label's kernel with the speech of one class; K and L centred."""
+    """Sums of one pseudo-label's kernel and the speech of one class; K and L centred."""
 
     KL: float  # Σ K∘L over all pairs
     LL: float  # Σ L∘L
@@ -115,10 +115,10 @@ class PairSums:
     b: float  # Σ bᵢ
     bb: float  # Σ bᵢ²
     L: float  # Σ L over pairs of different points, not centred
-    error: float = 0.0  # bound on KL's error by left-out columns or far-off entries of L
-    skew: float = np.nan  # tr L³ / ‖L‖³, where points are asked for
-    # Where points are asked for, sums over j ≠ i. With norms K and L are U-centred for them
-    # (Székely, Rizzo 2014): they add up to the unbiased statistics, and their ratios are bounded.
+    error: float = 0.0  # bound on KL's error by omitted columns or distant entries of L
+    skew: float = np.nan  # tr L³ / ‖L‖³, with points
+    # With points, sums over j ≠ i. With norms they use U-centred K and L (Székely, Rizzo 2014):
+    # they add up to the unbiased statistics, and their ratios are bounded.
     each_KL: Vector | None = None  # (n,) Σⱼ (K∘L)ᵢⱼ
     each_LL: Vector | None = None  # (n,) Σⱼ (L∘L)ᵢⱼ
     each_ab: Vector | None = None  # (n,) aᵢ bᵢ
@@ -126,7 +126,7 @@ class PairSums:
 
 @dataclass(frozen=True)
 class ClassSums:
-    """Everything about one class."""
+    """All sums of one class."""
 
     rows: Indices
     speech: SpeechSums
@@ -134,7 +134,7 @@ class ClassSums:
 
 
 def u_centre(kernel: Array, diagonal: Array) -> Array:
-    """A doubly centred kernel U-centred: rows without the diagonal, which is 0, sum to 0."""
+    """The U-centred form of a doubly centred kernel: the diagonal is 0, and rows sum to 0."""
     xp, n = array_namespace(kernel), kernel.shape[0]
     p = 1 / max(n - 2, 1)
     pull = diagonal * p - float(xp.sum(diagonal)) * p / (2 * max(n - 1, 1))

@@ -1,13 +1,13 @@
 # pyright: reportConstantRedefinition=false
-"""How sure a ranking is: intervals, which orders are settled, and whether there is anything at all.
+"""How certain a ranking is: intervals, tiers, and p-values.
 
 Bootstrap: the scores' first-order expansion in the weights of the points is resampled, not the
-scores. A replicate then costs a sum over points, so that a thousand replicates of a million
-segments are a matter of seconds, and copies of a segment are never compared with each other, which
-would pull every replicate up. What is left out, the part quadratic in the weights, is of order 1/n
-in a class of n; classes of fewer than ten are resampled whole. Left out is, too, that the robust
-form's median width moves with the sample: in four classes of 400 the scores of fresh draws have a
-standard deviation of 0.0098, of 0.0090 with the width held, and the bootstrap's is 0.0085.
+scores. A replicate is then a sum over points, so that a thousand replicates of a million segments
+take seconds, and copies of a segment are never compared with each other, which would increase every
+replicate. The omitted quadratic part is of order 1/n in a class of n; classes of fewer than ten are
+resampled whole. The robust form's median width is held fixed, too: in four classes of 400 the
+scores of new samples have a standard deviation of 0.0098, of 0.0090 with fixed width, and the
+bootstrap estimates 0.0085.
 
 Permutation: z is shuffled inside the classes, and the same statistic computed each time.
 """
@@ -40,11 +40,11 @@ from augury.hsic.kernels import (
 from augury.hsic.moments import as_numpy, leading_eigenvectors, unit_speech
 from augury.hsic.sums import LARGEST_MATRIX, SumPlan
 
-#: Classes of fewer points are resampled whole.
+#: Smaller classes are resampled whole.
 SMALLEST_RESAMPLED = 10
-#: Share of a kernel's squared norm, and so of the null variance, that permutations leave out.
+#: Share of a kernel's squared norm, and so of the null variance, that permutations ignore.
 LEFT_OUT = 1e-4
-#: Bytes of shuffled label columns made at once.
+#: Bytes of shuffled label columns in memory at once.
 BATCH = 32e6
 
 
@@ -74,11 +74,11 @@ def bootstrap(
         scores: (candidates,) as estimated.
         influence: (points, candidates), the scores' derivatives by the weight of each point.
         groups: (points,) codes. With `within`, points are resampled inside each group (the
-            classes); without, whole groups are (speakers, recordings), so that repeated measures of
-            one do not pass for evidence from many.
-        replicates, seed: how many, and of which random numbers.
-        normal_from: resampled sums of more units than that are drawn from the normal distribution
-            that they have by then.
+            classes); without, whole groups are resampled (speakers, recordings), so that repeated
+            measurements do not count as independent evidence.
+        replicates: number of replicates.
+        seed: of the random numbers.
+        normal_from: sums of more units than this are drawn from their limiting normal distribution.
     """
     rng = np.random.default_rng(seed)
     if within:
@@ -86,7 +86,7 @@ def bootstrap(
         bounds = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1))
         sets = [influence[order[i:j]] for i, j in pairwise(bounds)]
         # To first order the points of a very small class have no weight: such classes are resampled
-        # whole, their spread standing for that of new points.
+        # whole, as if their spread were that of new points.
         small = [own.sum(axis=0) for own in sets if len(own) < SMALLEST_RESAMPLED]
         sets = [own for own in sets if len(own) >= SMALLEST_RESAMPLED] + (
             [np.stack(small)] if small else []
@@ -120,7 +120,7 @@ def intervals(replicates: Values, level: float = 0.95) -> Matrix:
 
 
 def ranks(replicates: Matrix) -> NDArray[np.int64]:
-    """(replicates, candidates) each candidate's rank, 1 for the lowest score.
+    """Each candidate's rank (replicates, candidates), 1 for the lowest score.
 
     >>> import numpy as np
     >>> ranks(np.array([[0.3, 0.1, 0.2]]))
@@ -130,7 +130,7 @@ def ranks(replicates: Matrix) -> NDArray[np.int64]:
 
 
 def probability_better(replicates: Matrix) -> Matrix:
-    """(candidates, candidates): the share of replicates in which the row's score is the lower.
+    """(candidates, candidates): the share of replicates in which the row's score is lower.
 
     >>> import numpy as np
     >>> probability_better(np.array([[0.1, 0.2], [0.1, 0.3]]))[0, 1]
@@ -141,10 +141,10 @@ def probability_better(replicates: Matrix) -> Matrix:
 
 
 def tiers(scores: Vector, better: Matrix, level: float = 0.95) -> NDArray[np.int64]:
-    """(candidates,) tier of each, 1 the best: among which no order is settled.
+    """Each candidate's tier (candidates,), 1 the best; the order within a tier is not settled.
 
-    Down the order of scores, a new tier begins with the first candidate that is worse than any of
-    the last tier in `level` of the replicates, two-sided: inside a tier no order is settled.
+    In the order of scores, a new tier begins with the first candidate that is worse than some
+    candidate of the last tier in `level` of the replicates, two-sided.
 
     >>> tiers(np.array([0.3, 0.1]), np.array([[0.5, 0.01], [0.99, 0.5]]))
     array([2, 1])
@@ -165,7 +165,7 @@ def tiers(scores: Vector, better: Matrix, level: float = 0.95) -> NDArray[np.int
 
 @dataclass(frozen=True)
 class ShuffleStatistic:
-    """One class as the permutations see it: the statistic is ‖AᵀB‖² less `pull` · Σ ab."""
+    """One class's permutation statistic: ‖AᵀB‖² − `pull` · Σ ab."""
 
     A: NDArray[np.float32]  # (n, p) K's leading columns, K ≈ AAᵀ
     a: Vector  # (n,)
@@ -188,11 +188,11 @@ def permutation_p(
     seed: int,
     run: RunTasks = run_in_threads,
 ) -> Vector:
-    """P-values of the scores under shuffles of z inside the classes, (candidates,).
+    """P-values (candidates,) of the scores, by shuffling z inside the classes.
 
-    p = (1 + shuffles that score at least as high) / (1 + shuffles): exact for any number of them,
-    as the order as observed is one of them. The statistic is the score without the columns of K
-    and L that carry less than 1e-4 of their squared norms.
+    p = (1 + shuffles that score at least as high) / (1 + shuffles), which is exact for any number
+    of shuffles. The statistic is the score without the trailing columns of K and L, which have less
+    than 1e-4 of their squared norms.
 
     >>> x = np.random.default_rng(0).standard_normal((60, 4))
     >>> groups, shares = [np.arange(60)], np.ones(1)
@@ -204,7 +204,7 @@ def permutation_p(
         groups: rows of each class that counts in the score.
         shares: (classes,) factor of each class's tr(KHLH), or of its correlation where `widths` is
             None.
-        widths: σ for the published forms; None for the robust one, which has its own.
+        widths: σ for the published estimators; None for the robust one, which chooses its own.
     """
     robust = widths is None
     if widths is None:
@@ -231,7 +231,7 @@ def permutation_p(
             for count, child in zip(counts, own.spawn(len(counts)), strict=True)
         )
         above += np.concatenate(list(run(None, tasks)))
-    # Equal up to rounding counts as equal: with few points many shuffles are the same.
+    # Equal up to rounding counts as equal: with few points many shuffles are identical.
     reached = above >= observed - 1e-6 * np.abs(observed)
     return (1 + reached.sum(axis=0)) / (1 + permutations)
 
@@ -239,7 +239,7 @@ def permutation_p(
 def _shuffled_statistics(
     x: Embeddings, statistic: ShuffleStatistic, count: int, seed: np.random.SeedSequence
 ) -> Matrix:
-    """The statistic of `count` shuffles; `x` of no effect."""
+    """The statistic of `count` shuffles; `x` is ignored."""
     places = np.tile(np.arange(len(statistic.A)), (count, 1))
     return _statistic(statistic, np.random.default_rng(seed).permuted(places, axis=1))
 
@@ -304,7 +304,7 @@ def _shuffle_statistic(
 
 
 def _u_centred_square(squares: float, a: Vector) -> float:
-    """`unbiased` of a kernel with itself, from its squared norm and its diagonal."""
+    """Σ K∘K of a U-centred kernel, from its squared norm and its diagonal."""
     return u_centred_sum(squares, float(a @ a), float(a.sum()), float(a.sum()), len(a))
 
 
@@ -321,7 +321,7 @@ def _project(
 
 
 def _leading_columns(kernel: Matrix, left_out: float) -> Matrix:
-    """Columns C with CCᵀ the kernel, but for `left_out` of its squared norm."""
+    """Columns C with CCᵀ equal to the kernel up to `left_out` of its squared norm."""
     vectors, values = leading_eigenvectors(kernel, left_out)
     return vectors * np.sqrt(np.maximum(values, 0))
 

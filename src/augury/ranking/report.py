@@ -41,7 +41,15 @@ def render(ranking: Ranking) -> str:
 
 
 def write_report(ranking: Ranking, folder: Path | str) -> Path:
-    """Write report.html into a folder; its path."""
+    """Write report.html into a folder; its path.
+
+    >>> import augury
+    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
+    >>> corpus = augury.read_corpus(manifest).select(range(0, 480, 8))
+    >>> ranking = augury.rank(corpus, ["own:rms"], label="speaker", jobs=1, sensitivity=False)
+    >>> write_report(ranking, "results").as_posix()
+    'results/report.html'
+    """
     path = Path(folder) / "report.html"
     write_atomically(path, render(ranking))
     return path

@@ -25,7 +25,16 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Result:
-    """A candidate's score and rank, and everything behind them; None: not defined."""
+    """A candidate's score and rank, and everything behind them; None: not defined.
+
+    >>> import augury
+    >>> from pathlib import Path
+    >>> manifest = Path(augury.__file__).parent / "demo_data" / "manifest.csv"
+    >>> corpus = augury.read_corpus(manifest).select(range(0, 480, 8))
+    >>> ranking = augury.rank(corpus, ["own:rms"], label="speaker", jobs=1, sensitivity=False)
+    >>> ranking.results[0].relevant, round(ranking.results[0].score, 1)
+    (True, 0.2)
+    """
 
     name: str  # as the user wrote it: "F0", "column:age", "mypackage.labels:jitter"
     source: str  # its full name: "opensmile:ComParE_2016:F0final_sma"

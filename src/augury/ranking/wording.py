@@ -192,7 +192,7 @@ def certainty_text(ranking: Ranking) -> str:
     text = (
         f"Intervals hold 95 % of {resampling_text(ranking)}{inside}{whole} "
         f"(seed {ranking.settings.seed}). A new tier begins where a candidate is worse "
-        "than every candidate of the tier above in 97.5 % of the resamples; candidates of one "
+        "than some candidate of the tier above in 97.5 % of the resamples; candidates of one "
         "tier can change places on other data of this kind."
     )
     if whole:
