@@ -26,8 +26,8 @@ def test_stored_rows_are_the_array_s(file, places):
     assert len(stored) == 500
     for _ in range(2):
         assert (stored[places] == x[places]).all()
-    found = stored[places]
-    found[:] = 0  # a copy
+    rows_read = stored[places]
+    rows_read[:] = 0  # a copy
     assert (stored[places] == x[places]).all()
 
 
@@ -63,11 +63,11 @@ def test_selections_of_selections(file):
     x, path = file
     first = np.arange(10, 400, 3)
     for base in (x, Stored(path)):
-        one = Selected.of(base, first)
-        two = Selected.of(one, np.array([5, 2, 9]))
-        assert (two[np.array([0, 2])] == x[first[[5, 9]]]).all()
-        assert len(two) == 3
-        assert two.x is base
+        selection = Selected.of(base, first)
+        nested = Selected.of(selection, np.array([5, 2, 9]))
+        assert (nested[np.array([0, 2])] == x[first[[5, 9]]]).all()
+        assert len(nested) == 3
+        assert nested.x is base
         assert Selected.of(base, np.arange(500)) is base
 
 
@@ -75,12 +75,12 @@ def test_scores_are_the_same_to_the_last_bit_wherever_rows_are(file):
     x, path = file
     y, z = np.arange(500) % 2, x[:, 0, 0].astype(np.float64)
     order = np.random.default_rng(0).permutation(500)
-    here, there = (
+    in_memory, stored = (
         hsic.robust(rows_, [z[order]], y[order], points=True)[0]
         for rows_ in (x[order], Selected(Stored(path), order))
     )
-    assert here.score == there.score
-    assert (here.influence == there.influence).all()
+    assert in_memory.score == stored.score
+    assert (in_memory.influence == stored.influence).all()
 
 
 def test_scratch_files_live_as_long_as_the_block(monkeypatch, tmp_path):

@@ -13,20 +13,20 @@ ARRAYS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.zeros(0, np
 def test_what_is_written_is_read(tmp_path):
     store = Store(tmp_path)
     store.write(key("x", 1), ARRAYS)
-    found = store.read(key("x", 1))
-    assert found is not None
-    assert sorted(found) == ["a", "b"]
+    arrays_read = store.read(key("x", 1))
+    assert arrays_read is not None
+    assert sorted(arrays_read) == ["a", "b"]
     for name, array in ARRAYS.items():
-        assert found[name].dtype == array.dtype
-        assert np.array_equal(found[name], array)
+        assert arrays_read[name].dtype == array.dtype
+        assert np.array_equal(arrays_read[name], array)
     assert store.read(key("x", 2)) is None
 
 
 def test_the_same_arrays_give_the_same_bytes(tmp_path):
-    one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
-    one.write("k", ARRAYS)
-    other.write("k", dict(reversed(ARRAYS.items())))
-    assert one.path("k").read_bytes() == other.path("k").read_bytes()
+    store, other_store = Store(tmp_path / "one"), Store(tmp_path / "other")
+    store.write("k", ARRAYS)
+    other_store.write("k", dict(reversed(ARRAYS.items())))
+    assert store.path("k").read_bytes() == other_store.path("k").read_bytes()
 
 
 def test_keys_tell_inputs_apart():
@@ -35,12 +35,12 @@ def test_keys_tell_inputs_apart():
     assert key({"x": 1, "y": 2}) == key({"y": 2, "x": 1})
 
 
-@pytest.mark.parametrize("where", [0, 20, 40, -1])
-def test_one_flipped_bit_is_noticed(tmp_path, where):
+@pytest.mark.parametrize("position", [0, 20, 40, -1])
+def test_one_flipped_bit_is_noticed(tmp_path, position):
     store = Store(tmp_path)
     store.write("k", ARRAYS)
     data = bytearray(store.path("k").read_bytes())
-    data[where] ^= 1
+    data[position] ^= 1
     store.path("k").write_bytes(data)
     assert store.read("k") is None
 
@@ -84,12 +84,12 @@ def test_mapped_arrays_are_those_written(tmp_path):
         "c": np.arange(5, dtype=np.float32),
     }
     store.write("x" * 64, arrays)
-    found = store.memory_map("x" * 64)
-    assert found is not None
-    assert set(found) == set(arrays)
+    arrays_read = store.memory_map("x" * 64)
+    assert arrays_read is not None
+    assert set(arrays_read) == set(arrays)
     for name, expected in arrays.items():
-        assert isinstance(found[name], np.memmap)
-        np.testing.assert_array_equal(found[name], expected)
+        assert isinstance(arrays_read[name], np.memmap)
+        np.testing.assert_array_equal(arrays_read[name], expected)
     assert store.memory_map("y" * 64) is None
     path = store.path("x" * 64)
     for length in (path.stat().st_size - 1, 60, 36, 0):

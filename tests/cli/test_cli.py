@@ -27,15 +27,15 @@ def python(*code):
 
 def test_rank_writes_its_files_and_says_where(tmp_path):
     manifest, out = toy.corpus(tmp_path), tmp_path / "out"
-    done = RUN.invoke(
+    result = RUN.invoke(
         app,
         ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,own:noise",
          "--out", str(out), "--jobs", "1"],
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    assert f"report: {out / 'report.html'}" in done.output
-    assert "no relevance" in done.output
-    assert "No estimator is shown to predict" in done.output
+    assert result.exit_code == 0, result.output
+    assert f"report: {out / 'report.html'}" in result.output
+    assert "no relevance" in result.output
+    assert "No estimator is shown to predict" in result.output
     names = {path.name for path in out.iterdir()}
     assert names == {
         "ranking.json", "ranking.csv", "report.html", "quarantine.csv", "timings.json",
@@ -48,16 +48,16 @@ def test_rank_writes_its_files_and_says_where(tmp_path):
     assert (tmp_path / "again" / "ranking.json").read_text() == (out / "ranking.json").read_text()
 
 
-def test_how_sure_the_ranking_is_can_be_asked_for_and_asked_for_again(tmp_path):
+def test_intervals_can_be_requested_and_are_reproduced(tmp_path):
     manifest = toy.corpus(tmp_path)
     asked = {"bootstrap": 150, "group": "age", "permutations": 99, "seed": 3, "tolerance": 1e-4}
     options = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
-    done = RUN.invoke(
+    result = RUN.invoke(
         app,
         ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,own:noise",
          "--no-sensitivity", "--jobs", "1", "--out", str(tmp_path / "out"), *options],
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     text = (tmp_path / "out" / "ranking.json").read_text()
     kept = json.loads(text)
     assert asked.items() <= kept["settings"].items()
@@ -68,17 +68,17 @@ def test_how_sure_the_ranking_is_can_be_asked_for_and_asked_for_again(tmp_path):
     assert (tmp_path / "again" / "ranking.json").read_text() == text
 
 
-def test_the_table_fits_a_terminal_and_shows_what_is_known(tmp_path):
+def test_the_table_fits_a_terminal_and_shows_only_known_columns(tmp_path):
     manifest = toy.corpus(tmp_path)
     command = ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,toy:constant",
                "--no-sensitivity", "--jobs", "1", "--out", str(tmp_path / "out")]  # fmt: skip
-    sure = RUN.invoke(app, command).output
-    head, row = sure.splitlines()[2:4]
+    has_intervals = RUN.invoke(app, command).output
+    head, row = has_intervals.splitlines()[2:4]
     assert head.split() == [
         "tier", "rank", "95", "%", "candidate", "CI", "estimate", "95", "%", "p", "relevance",
     ]  # fmt: skip
-    assert "1,000 resamples of 24 segments" in sure
-    assert "not ranked: toy:constant, constant: the same value everywhere" in sure
+    assert "1,000 resamples of 24 segments" in has_intervals
+    assert "not ranked: toy:constant, constant: the same value everywhere" in has_intervals
     assert len(head) <= 90
     assert row.split()[:4] == ["1", "1", "1", "own:rms"]
     for options, columns in (
@@ -105,82 +105,82 @@ def test_the_table_fits_a_terminal_and_shows_what_is_known(tmp_path):
         (["{}", "--label", "label", "--device", "abacus"], "--device abacus"),
     ],
 )
-def test_a_wrong_word_is_one_line_and_status_2(tmp_path, arguments, message):
+def test_a_wrong_argument_is_one_line_and_status_2(tmp_path, arguments, message):
     manifest = toy.corpus(tmp_path, each=2)
     words = [word.format(manifest) for word in arguments]
-    done = RUN.invoke(app, ["rank", *words, "--jobs", "1"])
-    assert done.exit_code == 2
-    assert message in done.output
-    assert "Traceback" not in done.output
+    result = RUN.invoke(app, ["rank", *words, "--jobs", "1"])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert "Traceback" not in result.output
 
 
 def test_too_much_bad_input_fails_and_leaves_the_quarantine(tmp_path):
     manifest = toy.corpus(tmp_path, each=4)
     (tmp_path / "low-0.wav").write_bytes(b"")
-    done = RUN.invoke(
+    result = RUN.invoke(
         app,
         ["rank", str(manifest), "--label", "label", "--candidates", "own:rms", "--jobs", "1",
          "--out", str(tmp_path / "out")],
     )  # fmt: skip
-    assert done.exit_code == 2
-    assert "--max-bad" in done.output
+    assert result.exit_code == 2
+    assert "--max-bad" in result.output
     assert "empty-file" in (tmp_path / "out" / "quarantine.csv").read_text()
 
 
-def test_nothing_in_a_name_is_markup(tmp_path):
+def test_names_are_not_interpreted_as_markup(tmp_path):
     manifest = toy.corpus(tmp_path, each=4)
     manifest.write_text(manifest.read_text().replace("label", "[/x] :smile:", 1))
     out = tmp_path / "o[best]"
-    done = RUN.invoke(
+    result = RUN.invoke(
         app,
         ["rank", str(manifest), "--label", "[/x] :smile:", "--candidates", "own:rms", "--jobs", "1",
          "--out", str(out)],
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    assert "[/x] :smile:" in done.output
-    assert f"report: {out / 'report.html'}" in done.output
+    assert result.exit_code == 0, result.output
+    assert "[/x] :smile:" in result.output
+    assert f"report: {out / 'report.html'}" in result.output
 
 
 def test_a_folder_that_can_not_be_written_is_found_before_the_work(tmp_path):
     manifest = toy.corpus(tmp_path, each=2)
     (tmp_path / "file").write_text("")
     for option in ("--out", "--store"):
-        done = RUN.invoke(
+        result = RUN.invoke(
             app, ["rank", str(manifest), "--label", "label", option, str(tmp_path / "file")]
         )
-        assert done.exit_code == 2
-        assert f"{option} {tmp_path / 'file'}: not a folder" in done.output
+        assert result.exit_code == 2
+        assert f"{option} {tmp_path / 'file'}: not a folder" in result.output
 
 
 def test_version():
     assert RUN.invoke(app, ["--version"]).output.startswith("augury 0.")
 
 
-def test_check_says_what_is_there_and_what_is_wrong(tmp_path):
+def test_check_prints_content_and_problems(tmp_path):
     manifest = toy.corpus(tmp_path, each=4)
-    done = RUN.invoke(app, ["check", str(manifest)])
-    assert done.exit_code == 0
-    assert "12 usable segments" in done.output
-    assert "no problems found" in done.output
+    result = RUN.invoke(app, ["check", str(manifest)])
+    assert result.exit_code == 0
+    assert "12 usable segments" in result.output
+    assert "no problems found" in result.output
     (tmp_path / "low-0.wav").unlink()
-    done = RUN.invoke(app, ["check", str(manifest), "--out", str(tmp_path / "bad.csv")])
-    assert done.exit_code == 1
+    result = RUN.invoke(app, ["check", str(manifest), "--out", str(tmp_path / "bad.csv")])
+    assert result.exit_code == 1
     assert "missing-file" in (tmp_path / "bad.csv").read_text()
 
 
 def test_candidates_lists_what_can_be_ranked():
-    done = RUN.invoke(app, ["candidates"])
-    assert "opensmile:ComParE_2016:F0final_sma" in done.output
-    assert "own:noise" in done.output
+    result = RUN.invoke(app, ["candidates"])
+    assert "opensmile:ComParE_2016:F0final_sma" in result.output
+    assert "own:noise" in result.output
     pytest.importorskip("opensmile")
-    done = RUN.invoke(app, ["candidates", "eGeMAPSv02"])
-    assert "opensmile:eGeMAPSv02:Loudness_sma3" in done.output
+    result = RUN.invoke(app, ["candidates", "eGeMAPSv02"])
+    assert "opensmile:eGeMAPSv02:Loudness_sma3" in result.output
 
 
 def test_demo_ranks_two_tasks_on_the_speech_that_ships(tmp_path):
     pytest.importorskip("opensmile")
-    done = RUN.invoke(app, ["demo", "--out", str(tmp_path)])
-    assert done.exit_code == 0, done.output
+    result = RUN.invoke(app, ["demo", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
     for label, classes in (("speaker", 6), ("digit", 10)):
         kept = json.loads((tmp_path / label / "ranking.json").read_text())
         assert len(kept["results"]) == 7
@@ -192,9 +192,9 @@ def test_demo_ranks_two_tasks_on_the_speech_that_ships(tmp_path):
 def test_openSMILE_missing_is_explained(tmp_path, monkeypatch):
     manifest = toy.corpus(tmp_path, each=2)
     monkeypatch.setitem(sys.modules, "opensmile", None)
-    done = RUN.invoke(app, ["rank", str(manifest), "--label", "label", "--jobs", "1"])
-    assert done.exit_code == 2
-    assert "augury[opensmile]" in done.output
+    result = RUN.invoke(app, ["rank", str(manifest), "--label", "label", "--jobs", "1"])
+    assert result.exit_code == 2
+    assert "augury[opensmile]" in result.output
 
 
 def test_importing_is_quick_and_pulls_in_no_torch():

@@ -56,8 +56,8 @@ def test_a_line_of_settings_is_an_option_a_check_a_key_and_a_command():
             "--oven",
             "electric",
         ]
-        done = RUN.invoke(baker, ["torte", *words])
-        assert done.exit_code == 0, done.output
+        result = RUN.invoke(baker, ["torte", *words])
+        assert result.exit_code == 0, result.output
         ((name, cake),) = baked
         assert name == "torte"
         assert cake == Baking(300.0, "electric", 1, False, ("salt", "anise"))

@@ -14,8 +14,8 @@ def test_a_segment_is_its_frames_by_time():
 
 def test_means_skip_what_is_not_finite():
     frames = np.array([1.0, np.nan, 3.0, np.inf, np.nan])
-    found = range_means(frames, np.array([0, 1, 3]), np.array([3, 3, 5]))
-    assert found[:2].tolist() == [2.0, 3.0]
-    assert np.isnan(found[2])
+    means = range_means(frames, np.array([0, 1, 3]), np.array([3, 3, 5]))
+    assert means[:2].tolist() == [2.0, 3.0]
+    assert np.isnan(means[2])
     huge = range_means(np.array([1e30, 1.0, 1.0]), np.array([0, 1]), np.array([1, 3]))
     assert huge.tolist() == [1e30, 1.0]

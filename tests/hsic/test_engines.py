@@ -85,8 +85,8 @@ def test_every_engine_equals_the_sums_of_matrices(n, engine, width):
     x = speech(2 * n)
     groups = [np.arange(0, 2 * n, 2), np.arange(1, 2 * n, 2)]
     zs = [make(rng, 2 * n) for make in LABELS.values()]
-    found, _ = sums_of_classes(engine, x, groups, zs, [width] * len(zs), norms=True, points=True)
-    for one, own in zip(found, groups, strict=True):
+    results, _ = sums_of_classes(engine, x, groups, zs, [width] * len(zs), norms=True, points=True)
+    for one, own in zip(results, groups, strict=True):
         for pair, z, name in zip(one.pairs, zs, LABELS, strict=True):
             wanted = expected(x[own], z[own], width)
             if engine == "strips" and wanted["LL"] < 1e-11 * n**2:
@@ -203,19 +203,19 @@ def test_the_last_bit_does_not_depend_on_the_number_of_threads(dtype):
     zs = [rng.random(9000), 300 * rng.random(9000), rng.standard_normal((9000, 2))]
     groups = [np.arange(7000), np.arange(7000, 8950), np.arange(8950, 9000)]
     plan = SumPlan.of(zs, [0.05, 0.05, 0.5], 7000, tolerance=1e-6, norms=True, points=True)
-    found = []
+    results = []
     for count in (1, 2, 4):
         run = partial(threads.run_in_threads, count=count)
         with threadpool_limits(count):
             found_, _ = engines.class_sums_of(x, groups, zs, plan, whole=True, run=run)
-        found.append(
+        results.append(
             [
                 [one.speech.KK, one.speech.each_KK.tobytes(), *(p.KL for p in one.pairs)]
                 + [p.each_KL.tobytes() for p in one.pairs]
                 for one in found_
             ]
         )
-    assert found[0] == found[1] == found[2]
+    assert results[0] == results[1] == results[2]
 
 
 # ------------------------------------------------------------------- other arrays, other shapes
@@ -248,12 +248,12 @@ def test_only_the_array_api_is_used_and_torch_gives_the_same():
         x, groups, zs, plan, whole=True, run=threads.run_in_threads
     )
     for kind in kinds:
-        found, also = engines.class_sums_of(
+        results, also = engines.class_sums_of(
             kind, groups, zs, plan, whole=True, run=threads.run_in_threads
         )
         # Float32 products of other block sizes, summed in another order: measured, 4e-7.
         assert np.allclose(also.gram, together.gram, rtol=0, atol=2e-6 * together.gram.max())
-        for one, other in zip(found, plain, strict=True):
+        for one, other in zip(results, plain, strict=True):
             assert one.speech.KK == pytest.approx(other.speech.KK, rel=2e-6)
             for pair, same in zip(one.pairs, other.pairs, strict=True):
                 assert pair.KL == pytest.approx(same.KL, rel=2e-6)

@@ -46,19 +46,19 @@ def test_influences_are_what_leaving_a_point_out_changes(estimator, engine):
     x, z, y = data(n=120)
     z = z if estimator == "robust" else 0.1 * z  # the others have a width of their own
     function = robust_of_a_held_width if estimator == "robust" else getattr(hsic, estimator)
-    found, jackknife = influences(partial(function, engine=engine), x, z, y)
-    assert found.shape == (120,)
-    assert abs(found.sum()) < 1e-9 * np.abs(found).sum()
+    values, jackknife = influences(partial(function, engine=engine), x, z, y)
+    assert values.shape == (120,)
+    assert abs(values.sum()) < 1e-9 * np.abs(values).sum()
     # To order 1/n: measured, a correlation of .991 and 5 % at worst, with 480 points .999 and 1 %.
-    assert np.corrcoef(jackknife, found)[0, 1] > 0.985
-    assert found.std() == pytest.approx(jackknife.std(), rel=0.06)
+    assert np.corrcoef(jackknife, values)[0, 1] > 0.985
+    assert values.std() == pytest.approx(jackknife.std(), rel=0.06)
 
 
 def test_influences_leave_out_what_moves_the_median_width():
     # Whatever n: measured, .9935 and 9 % here, .9904 and 6 % with 480 points.
-    found, jackknife = influences(hsic.robust, *data(n=120))
-    assert np.corrcoef(jackknife, found)[0, 1] > 0.985
-    assert 0.88 < found.std() / jackknife.std() < 0.96
+    values, jackknife = influences(hsic.robust, *data(n=120))
+    assert np.corrcoef(jackknife, values)[0, 1] > 0.985
+    assert 0.88 < values.std() / jackknife.std() < 0.96
 
 
 @pytest.mark.parametrize("engine", ["dense", "factored", "strips"])
@@ -76,11 +76,11 @@ def test_influences_stay_small_where_a_label_hardly_varies(engine):
 
 def spread(one, groups, *, within=True, replicates=200):
     """The standard deviation of a score's bootstrap."""
-    found = uncertainty.bootstrap(
+    values = uncertainty.bootstrap(
         np.array([one.score]), one.influence[:, None], groups,
         within=within, replicates=replicates, seed=0,
     )  # fmt: skip
-    return found.std()
+    return values.std()
 
 
 @pytest.mark.parametrize(("classes", "size"), [(2, 100), (50, 4), (40, 5), (30, 8)])
@@ -180,14 +180,14 @@ def test_the_shuffled_statistic_is_the_score_of_shuffled_labels(estimator):
         run=run_in_threads,
     )
     orders = np.array(list(itertools.permutations(range(5))))
-    found = uncertainty._statistic(one, orders)[:, 0]
+    values = uncertainty._statistic(one, orders)[:, 0]
     if robust:
         scores = [hsic.robust(x, [z[order]], y)[0].score for order in orders]
     else:
         scores = [hsic.conditional_hsic(x, z[order], y, width=0.5) for order in orders]
-    slope, offset = np.polyfit(scores, found, 1)
+    slope, offset = np.polyfit(scores, values, 1)
     # Columns are kept in float32.
-    assert np.allclose(slope * np.array(scores) + offset, found, atol=1e-5 * np.ptp(found))
+    assert np.allclose(slope * np.array(scores) + offset, values, atol=1e-5 * np.ptp(values))
 
 
 @pytest.mark.parametrize("n", [40, 1500])
@@ -217,11 +217,11 @@ def test_classes_without_information_weigh_nothing():
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(20), 6)
     x = rng.standard_normal((120, 5))
-    found = []
+    values = []
     for seed in range(40):
         z = np.where(np.random.default_rng(seed).random(120) < 0.8, 0.0, rng.standard_normal(120))
-        found.append(shuffles(x, z, y, widths=None, permutations=39, seed=seed)[0])
-    assert 0.3 < np.mean(found) < 0.7
+        values.append(shuffles(x, z, y, widths=None, permutations=39, seed=seed)[0])
+    assert 0.3 < np.mean(values) < 0.7
 
 
 def test_labels_without_a_factor_have_p_values_too():
@@ -229,9 +229,9 @@ def test_labels_without_a_factor_have_p_values_too():
     n = 1300
     x = rng.standard_normal((n, 5))
     zs = [300 * rng.random(n), 300 * x[:, 0], rng.standard_normal((n, 8))]
-    found = uncertainty.permutation_p(
+    values = uncertainty.permutation_p(
         x, zs, [np.arange(n)], np.ones(1), widths=[0.05, 20.0, 2.0], permutations=39, seed=0
     )
-    assert found[0] > 0.05
-    assert found[1] == 1 / 40
-    assert found[2] > 0.05
+    assert values[0] > 0.05
+    assert values[1] == 1 / 40
+    assert values[2] > 0.05

@@ -97,9 +97,9 @@ def seven() -> Ranking:
 
 def unsure() -> Ranking:
     """Without bootstrap: no interval, no tier, no p-value."""
-    nothing = dict.fromkeys(("interval", "rank_interval", "tier", "p_value"))
+    undefined = dict.fromkeys(("interval", "rank_interval", "tier", "p_value"))
     settled = seven()
-    results = tuple(replace(r, **nothing) for r in settled.results)
+    results = tuple(replace(r, **undefined) for r in settled.results)
     return replace(
         settled, results=results, better=(), settings=RankSettings(label="phone", bootstrap=0)
     )
@@ -138,13 +138,13 @@ def published() -> Ranking:
 def odd() -> Ranking:
     """Scored nowhere but in one class, NaN where None belongs, no relevance, no histogram."""
     nan = float("nan")
-    one = candidate("one", 0.2, 3, dependence=nan, relevance=None, relevant=None)
-    two = candidate("two", -0.1, 3, shuffled=nan, chance_sd=None, dims=3)
-    one = replace(one, classes=(None, nan, 0.2), interval=(nan, nan), p_value=nan, tier=None)
-    two = replace(two, classes=(None, nan, 0.2), histogram=((0, 0), 1.0, 1.0), spread=nan)
+    first = candidate("one", 0.2, 3, dependence=nan, relevance=None, relevant=None)
+    second = candidate("two", -0.1, 3, shuffled=nan, chance_sd=None, dims=3)
+    first = replace(first, classes=(None, nan, 0.2), interval=(nan, nan), p_value=nan, tier=None)
+    second = replace(second, classes=(None, nan, 0.2), histogram=((0, 0), 1.0, 1.0), spread=nan)
     scores = {"one": (0.2, None), "two": (None, None)}
     return ranking(
-        (two, one),
+        (second, first),
         redundancy=((1.0, None), (None, nan)),
         better=((0.5, nan), (nan, 0.5)),
         sensitivity=Sensitivity(2, ("as set", "N = 10"), scores),
@@ -333,13 +333,13 @@ def test_the_legend_mentions_candidates_without_relevance() -> None:
 
 
 def test_relevant_candidates_are_also_ordered_by_relevance_over_dependence() -> None:
-    one = candidate("one", 0.1, 3, relevance=0.2, dependence=0.8)
-    other = candidate("other", 0.2, 3, relevance=0.1, dependence=0.2)
+    first = candidate("one", 0.1, 3, relevance=0.2, dependence=0.8)
+    second = candidate("other", 0.2, 3, relevance=0.1, dependence=0.2)
     noise = candidate("noise", 0.0, 3, relevance=0.001, dependence=0.0, relevant=False)
-    text = wording.ingredients_caption(ranking((noise, one, other)))
+    text = wording.ingredients_caption(ranking((noise, first, second)))
     assert text.startswith("one is the most relevant to phone")
     assert "the order is other and one." in text
-    assert "share of total dependence" not in wording.ingredients_caption(ranking((noise, one)))
+    assert "share of total dependence" not in wording.ingredients_caption(ranking((noise, first)))
 
 
 def test_verdict_sets_noise_aside() -> None:
@@ -351,8 +351,8 @@ def test_verdict_sets_noise_aside() -> None:
 def test_verdict_without_a_ranking() -> None:
     assert wording.verdict(CASES["none ranked"]()).startswith("None of the 2 candidates")
     assert "nothing to compare" in wording.verdict(CASES["one"]())
-    idle = ranking((candidate("F0", 0.1, 2, relevant=False),), 2)
-    assert "means nothing" in wording.verdict(idle)
+    irrelevant = ranking((candidate("F0", 0.1, 2, relevant=False),), 2)
+    assert "means nothing" in wording.verdict(irrelevant)
 
 
 def test_chance_is_given_as_a_share_of_the_score() -> None:

@@ -59,7 +59,7 @@ def splits(corpus) -> dict[str, str]:
 
 
 def reasons(corpus) -> list[tuple[str, str]]:
-    return [(one.path, one.reason) for one in corpus.rejected]
+    return [(item.path, item.reason) for item in corpus.rejected]
 
 
 @pytest.mark.parametrize("header", [RELEASE_6, RELEASE_17])
@@ -131,13 +131,13 @@ def test_lines_that_cannot_be_used_are_named(en):
     )
     corpus = read_corpus(en)
     assert len(corpus) == 6
-    assert [(one.row, one.reason) for one in corpus.rejected] == [
+    assert [(item.row, item.reason) for item in corpus.rejected] == [
         (3, "bad-row"),
         (4, "bad-row"),
         (5, "bad-row"),
         (6, "duplicate"),
     ]
-    details = [one.detail for one in corpus.rejected]
+    details = [item.detail for item in corpus.rejected]
     assert details[0].startswith("train.tsv, line 3: 2 cells, but the header has 10")
     assert "not UTF-8" in details[2]
     assert "common_voice_en_1.mp3 is listed before" in details[3]
@@ -172,16 +172,16 @@ def test_a_link_to_clips_elsewhere_is_followed(en, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "no column 'client_id', 'path', 'sentence'"),
         (b"client_id,path,sentence\n", "no column 'client_id'"),
         ("client_id\tpath\tsentence\n".encode("utf-16"), "the header is not UTF-8"),
     ],
 )
-def test_a_file_that_cannot_be_read(en, data, said):
+def test_a_file_that_cannot_be_read(en, data, message):
     (en / "dev.tsv").write_bytes(data)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_corpus(en)
 
 
@@ -198,8 +198,8 @@ def test_other_folders_are_not_common_voice(tmp_path):
 
 
 def test_published_counts_of_a_release_that_is_known(en):
-    done = prepare("common_voice", en, en / "m.csv")
-    counts = {one.name: (one.found, one.published) for one in done.counts}
+    result = prepare("common_voice", en, en / "m.csv")
+    counts = {item.name: (item.found, item.published) for item in result.counts}
     assert counts["train utterances"] == (1, 564_337)
     # validated.tsv has 1,224,864 clips; those of train, dev and test are counted there.
     assert counts["validated utterances"] == (1, 628_199)
@@ -214,9 +214,9 @@ def test_published_counts_of_other_releases(tmp_path):
     stats.write_text(json.dumps({"locales": {"en": {"buckets": buckets | {"reported": 3}}}}))
     words = ["prepare", "common_voice", str(folder), "--out", str(tmp_path / "m.csv")]
     assert "no published counts" in RUN.invoke(app, words).output
-    done = RUN.invoke(app, [*words, "--stats", str(stats)])
-    assert done.exit_code == 0, done.output
-    assert "as many utterances and speakers as published" in done.output
+    result = RUN.invoke(app, [*words, "--stats", str(stats)])
+    assert result.exit_code == 0, result.output
+    assert "as many utterances and speakers as published" in result.output
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"locales": {"en": 1}}', "[" * 100_000])

@@ -43,7 +43,7 @@ def labels(corpus) -> dict[str, list[str]]:
 
 
 def reasons(corpus) -> list[tuple[int, str]]:
-    return [(one.row, one.reason) for one in corpus.rejected]
+    return [(item.row, item.reason) for item in corpus.rejected]
 
 
 def test_what_the_folders_and_vox1_meta_say(vox):
@@ -127,7 +127,7 @@ def test_lines_that_cannot_be_used_are_named(vox):
     assert len(corpus) == 3
     assert corpus.label("gender").tolist() == ["m", "m", "f"]
     assert corpus.label("identification").tolist() == ["train", "", ""]
-    named = {one.detail.split(":")[0] for one in corpus.rejected}
+    named = {item.detail.split(":")[0] for item in corpus.rejected}
     assert named == {f"vox1_meta.csv, line {n}" for n in (4, 6, 7, 8)} | {
         f"iden_split.txt, line {n}" for n in (1, 2, 5, 6)
     }
@@ -135,7 +135,7 @@ def test_lines_that_cannot_be_used_are_named(vox):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"", "no column 'VoxCeleb1 ID', 'Gender', 'Nationality', 'Set'"),
         (META.replace("\t", ",").encode(), "no column 'VoxCeleb1 ID'"),
@@ -144,9 +144,9 @@ def test_lines_that_cannot_be_used_are_named(vox):
         (META.encode() + b"id10002\tJos\xe9\tm\tUSA\tdev\n", "is not UTF-8"),
     ],
 )
-def test_a_meta_file_that_cannot_be_read(vox, text, said):
+def test_a_meta_file_that_cannot_be_read(vox, text, message):
     (vox / "vox1_meta.csv").write_bytes(text)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_corpus(vox)
 
 
@@ -177,7 +177,7 @@ def test_recordings_in_other_places_and_twice(vox):
     (vox / "wav" / "id10001" / "1zcIwhmdeo4" / "._00001.wav").write_text("macOS leaves these")
     corpus = read_corpus(vox)
     assert len(corpus) == 3
-    assert sorted((one.path, one.reason) for one in corpus.rejected) == [
+    assert sorted((item.path, item.reason) for item in corpus.rejected) == [
         (f"dev/wav/{DEV}", "duplicate"),
         ("wav/00001.wav", "bad-place"),
         ("wav/Eartha_Kitt", "bad-place"),
@@ -193,7 +193,7 @@ def test_links_out_of_the_tree_are_refused_unless_allowed(tmp_path):
     (tmp_path / "vox" / "wav" / "id10002").symlink_to(tmp_path / "vox")  # a circle
     corpus = read_corpus(tmp_path / "vox")
     assert len(corpus) == 0
-    assert {one.reason for one in corpus.rejected} == {"outside-folder", "bad-place"}
+    assert {item.reason for item in corpus.rejected} == {"outside-folder", "bad-place"}
     assert len(read_corpus(tmp_path / "vox", allow_outside=True)) == 1
 
 
@@ -257,11 +257,11 @@ def test_trials_with_windows_paths_say_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"\n", "no trial in it"), (PAIRS.encode("utf-16"), "not UTF-8")]
+    ("data", "message"), [(b"\n", "no trial in it"), (PAIRS.encode("utf-16"), "not UTF-8")]
 )
-def test_a_list_of_trials_that_cannot_be_read(tmp_path, data, said):
+def test_a_list_of_trials_that_cannot_be_read(tmp_path, data, message):
     (tmp_path / "veri_test.txt").write_bytes(data)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         read_trials(tmp_path / "veri_test.txt")
 
 
@@ -276,44 +276,44 @@ def test_published_counts_add_up():
 
 def test_prepare_writes_a_manifest_that_reads_back_the_same(vox):
     put(vox, "wav/00001.wav")
-    done = prepare("voxceleb1", vox, vox / "manifest.csv")
-    again = read_corpus(done.manifest)
-    assert labels(again) == labels(done.corpus)
-    assert again.recordings == done.corpus.recordings
-    assert {one.name: (one.found, one.published) for one in done.counts} == {
+    result = prepare("voxceleb1", vox, vox / "manifest.csv")
+    again = read_corpus(result.manifest)
+    assert labels(again) == labels(result.corpus)
+    assert again.recordings == result.corpus.recordings
+    assert {item.name: (item.found, item.published) for item in result.counts} == {
         "dev utterances": (2, 148_642),
         "dev speakers": (1, 1_211),
         "test utterances": (1, 4_874),
         "test speakers": (1, 40),
     }
-    assert "bad-place" in done.quarantine.read_text()
+    assert "bad-place" in result.quarantine.read_text()
 
 
 def test_the_command_says_what_it_found_and_warns_of_other_counts(vox, tmp_path):
     put(vox, "wav/00001.wav")
     out = tmp_path / "lists" / "manifest.csv"
-    done = RUN.invoke(app, ["prepare", "voxceleb1", str(vox), "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    assert "3 segments in 3 recordings of 2 speakers" in done.output
-    assert "splits: 2 dev, 1 test" in done.output
-    assert "! 2 dev utterances, but 148,642 were published" in done.output
-    assert "! 40 test speakers" not in done.output
-    assert "! left out: 1 bad-place" in done.output
-    assert "--allow-outside" in done.output
-    assert f"manifest: {out}" in done.output
+    result = RUN.invoke(app, ["prepare", "voxceleb1", str(vox), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "3 segments in 3 recordings of 2 speakers" in result.output
+    assert "splits: 2 dev, 1 test" in result.output
+    assert "! 2 dev utterances, but 148,642 were published" in result.output
+    assert "! 40 test speakers" not in result.output
+    assert "! left out: 1 bad-place" in result.output
+    assert "--allow-outside" in result.output
+    assert f"manifest: {out}" in result.output
     assert out.is_file()
 
 
 def test_the_command_says_that_counts_are_as_published(vox, monkeypatch):
     monkeypatch.setattr(voxceleb, "PUBLISHED", {"verification": {"dev": (2, 1), "test": (1, 1)}})
     out = vox / "manifest.csv"
-    done = RUN.invoke(app, ["prepare", "voxceleb1", str(vox), "--out", str(out)])
-    assert "as many utterances and speakers as published" in done.output
-    assert "!" not in done.output
+    result = RUN.invoke(app, ["prepare", "voxceleb1", str(vox), "--out", str(out)])
+    assert "as many utterances and speakers as published" in result.output
+    assert "!" not in result.output
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["librispeech", "."], f"there are {', '.join(CORPORA)}"),
         (["voxceleb1", "nowhere"], "there is no such folder"),
@@ -325,11 +325,11 @@ def test_the_command_says_that_counts_are_as_published(vox, monkeypatch):
         (["common_voice", "."], "not a language of Common Voice"),
     ],
 )
-def test_what_the_command_refuses(tmp_path, monkeypatch, words, said):
+def test_what_the_command_refuses(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    done = RUN.invoke(app, ["prepare", *words])
-    assert done.exit_code == 2
-    assert said in done.output
+    result = RUN.invoke(app, ["prepare", *words])
+    assert result.exit_code == 2
+    assert message in result.output
     assert not list(tmp_path.iterdir())
 
 
