@@ -200,14 +200,17 @@ def timit(folder: Path) -> Path:
     rng = np.random.default_rng(2)
     phones = ("sh", "iy", "ae")
     speakers = ("TRAIN/DR1/FCJF0", "TRAIN/DR1/MCPM0", "TRAIN/DR2/FAEM0", "TRAIN/DR2/MARC0")
-    for place in (*speakers, *(f"TEST/DR1/{one}" for one in ("FAKS0", "MMDB1", "MDAB0", "FELC0"))):
+    for place in (
+        *speakers,
+        *(f"TEST/DR1/{speaker}" for speaker in ("FAKS0", "MMDB1", "MDAB0", "FELC0")),
+    ):
         (folder / place).mkdir(parents=True)
         for sentence in ("SA1", "SI648", "SX37", "SX127", "SX217"):
             order = rng.permutation(3)
-            pieces = [voice(rng, int(one), 0.25) for one in order]
+            pieces = [voice(rng, label, 0.25) for label in order.tolist()]
             lines, at = [], 0
-            for one, piece in zip(order, pieces, strict=True):
-                lines.append(f"{at} {at + len(piece)} {phones[one]}")
+            for label, piece in zip(order, pieces, strict=True):
+                lines.append(f"{at} {at + len(piece)} {phones[label]}")
                 at += len(piece)
             (folder / place / f"{sentence}.PHN").write_text("\n".join(lines) + "\n")
             (folder / place / f"{sentence}.TXT").write_text(f"0 {at} She had.\n")

@@ -318,29 +318,29 @@ def test_every_bad_input_is_named_and_the_rest_ranks_as_if_it_were_alone(tmp_pat
     manifest.write_text("\n".join([header, *everything]) + "\n")
     with pytest.raises(TooManyBad, match="--max-bad"):
         rank(read_corpus(manifest), (*OWN, "F0"), label="label", jobs=1)
-    found = rank(read_corpus(manifest), (*OWN, "F0"), label="label", jobs=1, max_bad=0.5)
-    assert found.results == clean.results
-    assert found.segments == clean.segments
-    named = {one.row: one for one in found.rejected}
+    ranking = rank(read_corpus(manifest), (*OWN, "F0"), label="label", jobs=1, max_bad=0.5)
+    assert ranking.results == clean.results
+    assert ranking.segments == clean.segments
+    named = {bad.row: bad for bad in ranking.rejected}
     for k, (name, reason) in enumerate(reasons.items()):
         assert named[21 + k].reason == reason, name
         assert named[21 + k].path == name
     for k, (line, reason) in enumerate(extra.items()):
         assert named[len(rows) + len(spoilt) + k + 1].reason == reason, line
-    assert len(found.rejected) == len(reasons) + len(extra)
-    found.write(tmp_path / "out")
+    assert len(ranking.rejected) == len(reasons) + len(extra)
+    ranking.write(tmp_path / "out")
     table = list(csv.DictReader((tmp_path / "out" / "quarantine.csv").open()))
-    assert len(table) == len(found.rejected)
+    assert len(table) == len(ranking.rejected)
     assert all(row["detail"] for row in table)
 
 
 def test_candidates_without_information_are_not_ranked_and_say_why(manifest):
     names = ("own:rms", "toy:constant", "toy:nothing")
     ranking = rank(read_corpus(manifest), names, label="label", jobs=1)
-    found = by_name(ranking)
-    assert [found[name].status for name in names] == ["ranked", "constant", "missing"]
-    assert found["toy:constant"].score is None
-    assert "the same value everywhere" in found["toy:constant"].note
+    results = by_name(ranking)
+    assert [results[name].status for name in names] == ["ranked", "constant", "missing"]
+    assert results["toy:constant"].score is None
+    assert "the same value everywhere" in results["toy:constant"].note
     assert next(r.name for r in ranking.results) == "own:rms"
     json.dumps(ranking.to_dict(), allow_nan=False)
 
@@ -562,5 +562,5 @@ def test_timit_sample_by_phone(shared_data, tmp_path):
 
 def test_embedding_reaches_the_recording_s_ends():
     mel = np.arange(40.0)[:, None] * np.ones((1, 2))
-    found = embed.gaussian_downsample(mel, [0], [40], parts=4, width=0.01)[0, :, 0]
-    assert found == pytest.approx([4.5, 14.5, 24.5, 34.5], abs=1e-6)
+    values = embed.gaussian_downsample(mel, [0], [40], parts=4, width=0.01)[0, :, 0]
+    assert values == pytest.approx([4.5, 14.5, 24.5, 34.5], abs=1e-6)

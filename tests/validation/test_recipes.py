@@ -79,11 +79,11 @@ def test_the_papers_experiments_on_miniature_trees(corpora, name, task):
     )
     text = text.replace('preset = "paper"', f'preset = "{task}.toml"')
     (corpora / "small.toml").write_text(text)
-    found = validate(read_recipe(corpora / "small.toml"), out=corpora / "out", jobs=1)
-    assert [(one.job.name, one.reason) for one in found.failed] == []
-    (measured,) = found.analysis.task_errors
+    done = validate(read_recipe(corpora / "small.toml"), out=corpora / "out", jobs=1)
+    assert [(outcome.job.name, outcome.reason) for outcome in done.failed] == []
+    (measured,) = done.analysis.task_errors
     assert measured.errors.shape == (7, 1)
-    assert {(one.mode, one.group) for one in found.analysis.groups} == {
+    assert {(group.mode, group.group) for group in done.analysis.groups} == {
         (mode, group)
         for mode in ("frozen", "finetune")
         for group in ("best", "worst", "all", "random")

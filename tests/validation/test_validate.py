@@ -97,11 +97,11 @@ def run(path, name="out", **choices):
 
 def rows(folder):
     with (folder / "results.csv").open(newline="") as file:
-        found = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in found]
+        table = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in table]
 
 
-def found_key(line):
+def key_of_line(line):
     return line.split(",")[-3]
 
 
@@ -114,8 +114,8 @@ def test_random_encoders_are_of_the_sizes_of_the_pretrained_wherever_these_are_w
     recipe, tmp_path
 ):
     def keys():
-        found = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
-        return {name: found[f"pitch (frozen) on baseline: {name}, seed 0"] for name in BASELINES}
+        key_of = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
+        return {name: key_of[f"pitch (frozen) on baseline: {name}, seed 0"] for name in BASELINES}
 
     path = recipe()
     before = keys()
@@ -131,9 +131,9 @@ def test_random_encoders_are_of_the_sizes_of_the_pretrained_wherever_these_are_w
 
 def test_another_code_of_a_function_is_another_encoder(recipe, monkeypatch):
     def keys():
-        found = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
+        key_of = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
         names = ("toy:pitch", "own:noise")
-        return [found[f"pitch (frozen) on alone: {name}, seed 0"] for name in names]
+        return [key_of[f"pitch (frozen) on alone: {name}, seed 0"] for name in names]
 
     path = recipe()
     before = keys()
@@ -145,8 +145,8 @@ def test_another_code_of_a_function_is_another_encoder(recipe, monkeypatch):
 
 def test_another_code_of_a_task_is_another_task(recipe, monkeypatch):
     def keys():
-        found = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
-        return [found[f"{name} (frozen) on baseline: mel, seed 0"] for name in ("pitch", "mine")]
+        key_of = {job.name: job.key for job, *_ in plan_jobs(read_recipe(path)).jobs}
+        return [key_of[f"{name} (frozen) on baseline: mel, seed 0"] for name in ("pitch", "mine")]
 
     mine = RECIPE.replace("tasks.pitch", "tasks.mine").partition("[tasks.mine]")[2]
     mine = mine.replace('"classify"', '"augury.downstream.tasks.classify:Classify"')
@@ -210,8 +210,8 @@ def test_of_a_dead_worker_only_what_it_had_not_done_has_failed(recipe, monkeypat
             yield index, compute.WorkerDied("died twice") if lost else done
 
     monkeypatch.setattr(compute, "map_any_order", dying)
-    found = run(recipe(SHORT))
-    (failed,) = found.failed
+    done = run(recipe(SHORT))
+    (failed,) = done.failed
     assert failed.job.name == "pitch (frozen) on alone: toy:pitch, seed 0"
     assert "died twice" in failed.reason
 
@@ -232,8 +232,8 @@ def test_what_was_begun_with_another_noise_is_begun_again(recipe, tmp_path, monk
 
 def test_what_cannot_be_ranked_is_named(recipe, tmp_path):
     path = recipe()
-    for one in ("low-0.wav", "low-3.wav"):
-        (tmp_path / one).unlink()
+    for name in ("low-0.wav", "low-3.wav"):
+        (tmp_path / name).unlink()
     done = CliRunner().invoke(app, ["validate", str(path), "--out", "out", "--jobs", "1"])
     assert done.exit_code == 2
     assert "in a recipe, max_bad" in done.output
@@ -243,33 +243,33 @@ def test_what_cannot_be_ranked_is_named(recipe, tmp_path):
 def test_all_that_it_leaves_and_nothing_twice(recipe, tmp_path):
     reporter = Recorder()
     text = RECIPE.replace("seeds = 1", "seeds = 2", 1)
-    found = run(recipe(text), reporter=reporter)
-    assert found.failed == ()
-    names = {one.name for one in found.folder.iterdir()}
+    done = run(recipe(text), reporter=reporter)
+    assert done.failed == ()
+    names = {path.name for path in done.folder.iterdir()}
     assert {"report.html", "results.csv", "correlations.csv", "figures", "groups.csv"} <= names
     assert {"pair-pitch-alone.png", "scatter-pitch-alone.svg"} <= {
-        one.name for one in (found.folder / "figures").iterdir()
+        path.name for path in (done.folder / "figures").iterdir()
     }
-    found_rows = rows(found.folder)
-    of = {(row["regime"], row["candidate"], row["pretrain_seed"]) for row in found_rows}
+    first_rows = rows(done.folder)
+    of = {(row["regime"], row["candidate"], row["pretrain_seed"]) for row in first_rows}
     assert ("baseline", "reconstruction", "1") in of
     assert ("alone", "own:noise", "0") in of
     assert ("group pitch: all", "own:zero_crossings, toy:pitch", "0") in of
     assert len(of) == 2 + 2 + 3 * 2 + 4
-    (measured,) = found.analysis.task_errors
+    (measured,) = done.analysis.task_errors
     assert measured.errors.shape == (3, 2)
-    assert {one.group for one in found.analysis.groups} == {"best", "worst", "all", "random"}
-    page = (found.folder / "report.html").read_text()
+    assert {group.group for group in done.analysis.groups} == {"best", "worst", "all", "random"}
+    page = (done.folder / "report.html").read_text()
     assert 'pitch, frozen: all <span class="more">own:zero_crossings, toy:pitch</span>' in page
     assert not list((tmp_path / "store" / "jobs").glob("features-*"))  # gone with their jobs
-    logs = {one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")}
-    before = tables(found.folder)
+    logs = {path: path.read_bytes() for path in (tmp_path / "store" / "jobs").glob("*/log.txt")}
+    before = tables(done.folder)
     again = run(recipe(text), "other", reporter=reporter)
     assert logs == {
-        one: one.read_bytes() for one in (tmp_path / "store" / "jobs").glob("*/log.txt")
+        path: path.read_bytes() for path in (tmp_path / "store" / "jobs").glob("*/log.txt")
     }
     assert tables(again.folder) == before
-    assert rows(again.folder) == found_rows
+    assert rows(again.folder) == first_rows
     plan = plan_jobs(read_recipe(recipe(text)))
     assert plan.later == 0
     assert all(known for _, known, _ in plan.jobs)
@@ -291,23 +291,23 @@ settings = { epochs = 1 }
 name = "whole"
 tasks = ["pitch"]
 """
-    found = run(recipe(SHORT + text))
-    of = {(one.task, one.regime) for one in found.analysis.task_errors}
+    done = run(recipe(SHORT + text))
+    of = {(errors.task, errors.regime) for errors in done.analysis.task_errors}
     assert of == {("pitch", "alone"), ("again", "alone"), ("pitch", "whole")}
-    of = {(row["task"], row["regime"]) for row in rows(found.folder)}
+    of = {(row["task"], row["regime"]) for row in rows(done.folder)}
     assert ("again", "baseline") in of
     assert ("again", "whole") not in of
-    assert "So far" not in (found.folder / "report.html").read_text()  # nothing is missing
+    assert "So far" not in (done.folder / "report.html").read_text()  # nothing is missing
 
 
 def test_the_same_encoder_is_one_chain_whoever_asks_for_it(recipe):
     reporter = Recorder()
     mine = RECIPE.partition("[tasks.pitch]")[2].partition("[groups]")[0]
     text = RECIPE.replace("[groups]", f"[tasks.again]{mine}[groups]")
-    found = run(recipe(text), reporter=reporter)
+    done = run(recipe(text), reporter=reporter)
     # Groups of one are encoders of that regime; "all" is the same for both tasks.
     assert any(line.startswith("7 of 7: ") for line in reporter.messages)
-    assert len({one.task for one in found.analysis.groups}) == 2
+    assert len({group.task for group in done.analysis.groups}) == 2
 
 
 def test_groups_that_overlap_are_told(recipe, experiments):
@@ -322,8 +322,8 @@ def test_groups_that_overlap_are_told(recipe, experiments):
 def test_groups_need_relevant_candidates(recipe, experiments):
     reporter = Recorder()
     experiments(SHORT, recipe(SHORT))
-    found = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), reporter=reporter)
-    assert found.analysis.groups == ()
+    done = run(recipe(RECIPE.replace('"toy:pitch"', '"toy:level"')), reporter=reporter)
+    assert done.analysis.groups == ()
     assert any(
         "no groups for pitch: 1 of 3 candidates are relevant" in line for line in reporter.messages
     )
@@ -366,21 +366,21 @@ def test_what_fails_is_said_and_stops_nothing_else(recipe, experiments, monkeypa
     written, write = [], Analysis.write
     monkeypatch.setattr(Analysis, "write", lambda *given: written.append(0) or write(*given))
     reporter = Recorder()
-    found = run(recipe(SHORT.replace('"own:zero_crossings"', '"toy:nothing"')), reporter=reporter)
-    failed = {done.job.name: done for done in found.failed}
-    one = failed["pretrain alone: toy:nothing, seed 0"]
-    assert "Traceback" in one.log.read_text()
+    done = run(recipe(SHORT.replace('"own:zero_crossings"', '"toy:nothing"')), reporter=reporter)
+    failed = {outcome.job.name: outcome for outcome in done.failed}
+    first = failed["pretrain alone: toy:nothing, seed 0"]
+    assert "Traceback" in first.log.read_text()
     needed = failed["pitch (frozen) on alone: toy:nothing, seed 0"]
     assert needed.reason == "pretrain alone: toy:nothing, seed 0 failed"
     assert any("failed: pretrain alone: toy:nothing, seed 0" in line for line in reporter.messages)
-    assert {row["candidate"] for row in rows(found.folder)} == {
+    assert {row["candidate"] for row in rows(done.folder)} == {
         "mel", "random", "reconstruction", "toy:pitch", "own:noise",
     }  # fmt: skip
     assert len(written) == 1 + 1  # what is known so far, after each encoder to do
-    page = (found.folder / "report.html").read_text()
+    page = (done.folder / "report.html").read_text()
     assert "So far 2 of 3 errors of candidates are measured." in page
     # Reconstruction need not help here; where nothing is worth judging by, nothing predicts best.
-    assert ("predicts best" in page) == any(gate.open for gate in found.analysis.gates)
+    assert ("predicts best" in page) == any(gate.open for gate in done.analysis.gates)
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_tables(
@@ -395,15 +395,15 @@ def test_killed_at_random_moments_it_ends_with_the_same_tables(
         "--jobs", "1", "--minutes", "0.01",
     ]  # fmt: skip
     chance = random.Random(0)
-    done = 0
+    finished = 0
     for _ in range(3):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while process.poll() is None and len(list(store.glob("jobs/*/result.json"))) <= done:
+        while process.poll() is None and len(list(store.glob("jobs/*/result.json"))) <= finished:
             time.sleep(0.01)
         time.sleep(chance.uniform(0.0, 3.0))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        done = len(list(store.glob("jobs/*/result.json")))
+        finished = len(list(store.glob("jobs/*/result.json")))
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert tables(tmp_path / "killed") == tables(whole)
@@ -419,17 +419,17 @@ def test_rows_are_enough_to_go_on_from_elsewhere(recipe, experiments, tmp_path, 
     assert len(lost) == 1
     kept = "".join(line for line in lines if line not in lost)
     # A row twice, as of two groups with the same members, and one of another experiment.
-    kept += lines[2] + lines[1].replace(found_key(lines[1]), "0" * 64)
+    kept += lines[2] + lines[1].replace(key_of_line(lines[1]), "0" * 64)
     (folder / "results.csv").write_text(kept)
     reporter = Recorder()
     run(recipe(SHORT), reporter=reporter)
     assert "5 of 6 encoders were evaluated before" in reporter.messages
-    logs = [one.read_text() for one in (tmp_path / "empty" / "jobs").glob("*/log.txt")]
+    logs = [path.read_text() for path in (tmp_path / "empty" / "jobs").glob("*/log.txt")]
     assert sum("pretrain" in log for log in logs) == 1  # nothing else was trained
     assert rows(folder) == before
     (aside,) = folder.glob("results-*.csv")
     assert aside.read_text() == kept
-    assert any("rows of 1 jobs that are not in this recipe" in one for one in reporter.messages)
+    assert any("rows of 1 jobs that are not in this recipe" in line for line in reporter.messages)
     (folder / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="as this version writes it"):
         run(recipe(SHORT))
