@@ -263,6 +263,25 @@ def main(package: str = "") -> None:
     print(f"strictly typed modules: {count} of {len(trees)}")
 
 
+def test_every_package_imported_is_declared():
+    """One that another package happens to bring goes missing with its next version."""
+    declared = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["project"]
+    extras = declared["optional-dependencies"]
+    wanted = [
+        *declared["dependencies"],
+        *(r for name in ("opensmile", "cluster", "train") for r in extras[name]),
+    ]
+    names = {re.split(r"[<>=]", requirement)[0].replace("-", "_") for requirement in wanted}
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                modules = [node.module]
+            packages = {module.partition(".")[0] for module in modules}
+            packages = {{"yaml": "pyyaml"}.get(package, package) for package in packages}
+            assert packages <= names | {"augury"} | set(sys.stdlib_module_names), path
+
+
 if __name__ == "__main__":
     if "--map" in sys.argv:
         print(module_map(modules()))

@@ -17,7 +17,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-import click
+import typer
 
 from augury.cli.console import err
 from augury.errors import InputError, MissingPackage
@@ -36,7 +36,7 @@ def plain_exits(command: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (typer.Exit, typer.Abort):
             raise
         except InputError as error:
             _exit(str(error), 2)

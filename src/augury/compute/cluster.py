@@ -22,9 +22,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info
 
 from augury.compute.pool import Submit
+from augury.compute.threads import one_blas_thread
 from augury.errors import InputError, explain_os_errors
 
 if TYPE_CHECKING:
@@ -230,5 +231,5 @@ def _run_on_worker(
     """Run a task on a worker, which may have come after the others were checked."""
     if differences := _differences(required, versions(tuple(required))):
         raise InputError(f"a worker differs: {differences}; install the same versions there")
-    with _one_task, threadpool_limits(1):  # whoever started it, and with how many threads
+    with _one_task, one_blas_thread():  # whoever started it, and with how many threads
         return function(*arguments)

@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, wraps
 from itertools import chain, islice
 from typing import Any, ParamSpec, TypeVar
@@ -17,8 +17,6 @@ from typing import Any, ParamSpec, TypeVar
 from threadpoolctl import ThreadpoolController
 
 from augury.compute.pool import LocalPool, Submit
-
-_threadpools: Any = ThreadpoolController()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,12 +27,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Limits BLAS and OpenMP, of all modules imported so far, to one thread inside the block."""
+    return _libraries(len(sys.modules)).limit(limits=1)
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> Any:
+    """The libraries loaded so far: looked for again (2 ms) once modules were imported."""
+    return ThreadpoolController()
+
+
 def with_one_blas_thread(function: Callable[P, T]) -> Callable[P, T]:
     """The function with one BLAS thread: its last bits do not depend on how many there are."""
 
     @wraps(function)
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:
-        with _threadpools.limit(limits=1):
+        with one_blas_thread():
             return function(*args, **kwargs)
 
     return inner
@@ -65,7 +74,7 @@ class Threads(LocalPool):
         if count == 1:
             yield _run_at_once
             return
-        with _threadpools.limit(limits=1), ThreadPoolExecutor(count) as executor:
+        with one_blas_thread(), ThreadPoolExecutor(count) as executor:
             yield executor.submit
 
     def in_flight(self) -> int:
@@ -81,17 +90,11 @@ def _run_at_once(function: Callable[..., Any], *arguments: object) -> Future[Any
     """The task's future, done."""
     future: Future[Any] = Future()
     try:
-        with _libraries(len(sys.modules)).limit(limits=1):  # as in a worker: the same last bits
+        with one_blas_thread():  # as in a worker: the same last bits
             future.set_result(function(*arguments))
     except Exception as error:
         future.set_exception(error)
     return future
-
-
-@lru_cache(maxsize=1)
-def _libraries(modules: int) -> Any:
-    """The BLAS and OpenMP libraries loaded so far: looked for again once modules were imported."""
-    return ThreadpoolController()
 
 
 def run_in_threads(
@@ -109,7 +112,7 @@ def run_in_threads(
     few = list(islice(tasks, 2))
     pool = Threads(count)
     if len(few) < 2 or pool.count == 1:  # not worth a thread
-        with _threadpools.limit(limits=1):
+        with one_blas_thread():
             for function, *arguments in chain(few, tasks):
                 yield function(x, *arguments)
         return
