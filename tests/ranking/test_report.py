@@ -339,7 +339,7 @@ def test_relevant_candidates_are_also_ordered_by_relevance_over_dependence() -> 
     text = wording.ingredients_caption(ranking((noise, first, second)))
     assert text.startswith("one is the most relevant to phone")
     assert "the order is other and one." in text
-    assert "share of total dependence" not in wording.ingredients_caption(ranking((noise, first)))
+    assert "share of dependence" not in wording.ingredients_caption(ranking((noise, first)))
 
 
 def test_verdict_sets_noise_aside() -> None:

@@ -21,6 +21,7 @@ from augury.downstream.result import Confusion, Model
 from augury.downstream.splits import SPLITS
 from augury.report.text import (
     NONE,
+    capitalise,
     count,
     decimal,
     duration,
@@ -141,7 +142,7 @@ def _best_score(comparison: Comparison, best: Model) -> str:
         text = f"Of {choice} {_phrase(best).removeprefix('the encoder ')} is best, with {score}"
     else:
         text = f"{_phrase(best)} has {score}"
-    return text[0].upper() + text[1:]
+    return capitalise(text)
 
 
 def _other_baselines(comparison: Comparison, best: Model) -> str:
@@ -192,7 +193,7 @@ def metric_sentence(comparison: Comparison) -> str:
     text = f"{metric.name} is the {metric.description}" if metric.description else metric.name
     guess = comparison.percent(metric.chance)
     chance = f" Guessing gives {guess}." if has_value(metric.chance) else ""
-    return f"{text}: lower is better, 0 is perfect.{chance}"
+    return f"{capitalise(text)}: lower is better, 0 is perfect.{chance}"
 
 
 def facts(comparison: Comparison) -> list[tuple[str, str]]:
@@ -265,7 +266,7 @@ def scores_caption(comparison: Comparison) -> str:
     """What the figure of the scores shows."""
     if not comparison.models:
         return "There is no score to draw."
-    text = f"{comparison.evaluation.metric.name} of each model, best at the top."
+    text = f"{capitalise(comparison.evaluation.metric.name)} of each model, best at the top."
     if any(model.interval for model in comparison.models):
         text += (
             " Dots: mean over seeds, with its 95 % interval (Student’s t); rings: each seed. "

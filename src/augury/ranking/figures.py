@@ -36,7 +36,7 @@ BEST: Mark = ("o", FIRST, FIRST)
 OTHER: Mark = ("o", INK, INK)
 IRRELEVANT: Mark = ("D", SURFACE, MUTED)
 CHANCE: Mark = ("o", SURFACE, MUTED)
-TOTAL: Mark = ("s", SURFACE, THIRD)
+DEPENDENCE: Mark = ("s", SURFACE, THIRD)
 INTERVAL: Mark = ("_", INK, INK)
 
 
@@ -143,7 +143,7 @@ def trade(ranking: Ranking, width: int) -> Canvas | None:
 
 
 def ingredients(ranking: Ranking, width: int) -> Canvas | None:
-    """Relevance and total dependence of each candidate on one axis."""
+    """Relevance and dependence of each candidate on one axis."""
     shown = [r for r in ranking.ranked_results if has_value(r.relevance) or has_value(r.dependence)]
     if not shown:
         return None
@@ -160,13 +160,13 @@ def ingredients(ranking: Ranking, width: int) -> Canvas | None:
         RULE,
         2,
     )
-    canvas.marks(x_of(dependence), y, TOTAL, 8)
+    canvas.marks(x_of(dependence), y, DEPENDENCE, 8)
     for mask, mark in ((~irrelevant, BEST), (irrelevant, IRRELEVANT)):
         canvas.marks(x_of(relevance[mask]), y[mask], mark, 9)
     rows.legend(
         [
             (BEST, f"relevance: to {short(ranking.label, 16)}"),
-            (TOTAL, "total dependence: on the speech"),
+            (DEPENDENCE, "dependence: on the speech"),
             *(
                 [(IRRELEVANT, "relevance, not beyond noise’s (p ≥ .01)")]
                 if irrelevant.any()

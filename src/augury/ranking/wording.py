@@ -129,7 +129,7 @@ def trade_caption(ranking: Ranking) -> str:
 
 
 def ingredients_caption(ranking: Ranking) -> str:
-    """What the figures of relevance and total dependence show."""
+    """What the figures of relevance and dependence show."""
     measured = [r for r in ranking.ranked_results if has_value(r.relevance)]
     if not measured:
         return "Relevance was not computed."
@@ -163,7 +163,7 @@ def share_order_sentence(ranking: Ranking) -> str:
         return ""
     order = sorted(shares, key=lambda name: -shares[name])
     return (
-        " By relevance as a share of total dependence, the order is "
+        " By relevance as a share of dependence, the order is "
         f"{join_names(order)}. This share correlated best with downstream errors in our "
         "experiment, but no task there met the conditions for judging estimators."
     )

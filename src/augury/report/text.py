@@ -172,3 +172,12 @@ def breakable(name: str) -> Markup:
         Markup("{}<wbr>").format(part) if part[-1] in ":_./" else part
         for part in re.findall(r"[^:_./]*[:_./]|[^:_./]+", name)
     )
+
+
+def capitalise(text: str) -> str:
+    """The text with its first letter in upper case, as at the start of a sentence.
+
+    >>> capitalise("error of each model"), capitalise("EER by group")
+    ('Error of each model', 'EER by group')
+    """
+    return text[:1].upper() + text[1:]
