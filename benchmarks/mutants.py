@@ -404,9 +404,11 @@ def main() -> None:
             if open_:
                 settle(copy, path, open_, covered[tests], known, given.out)
             results = [known.get(mutant.key, mutant) for mutant in chosen]
-            for mutant in results:
-                if mutant.key in equivalent and mutant.result in ("killed", "timeout"):
-                    reports.append("listed as equivalent, but killed:\n" + diff(path, mutant))
+            reports += [
+                "listed as equivalent, but killed:\n" + diff(path, mutant)
+                for mutant in results
+                if mutant.key in equivalent and mutant.result in ("killed", "timeout")
+            ]
             results = [
                 replace(mutant, result="equivalent") if mutant.key in equivalent else mutant
                 for mutant in results

@@ -17,7 +17,7 @@ from augury.hsic.sums import (
 
 
 def u_centred(A):
-    """Székely and Rizzo's U-centring, entry by entry; of fewer than three points nothing is divided."""
+    """Székely and Rizzo's U-centring, entry by entry; divided by at least 1."""
     n = len(A)
     off = [[A[i][j] if i != j else 0.0 for j in range(n)] for i in range(n)]
     rows = [sum(row) for row in off]
@@ -67,7 +67,7 @@ def test_a_plan_computes_no_more_than_it_is_asked_for():
     plans = SumPlan((1.0,), (None,)), SumPlan.of([np.arange(3.0)], [1.0], 3, tolerance=1e-6)
     for plan in plans:
         assert (plan.widths, plan.factors, plan.engine) == ((1.0,), (None,), "auto")
-        assert not (plan.slip or plan.norms or plan.points)
+        assert (plan.slip, plan.norms, plan.points) == (False, False, False)
     assert PairSums(0.0, 0.0, 0.0, 0.0, 0.0, 0.0).error == 0.0
     speech = SpeechSums(0.0, 1.0)
     assert all(map(math.isnan, (speech.aa, speech.KK, speech.skew)))
