@@ -8,7 +8,6 @@ import pytest
 from augury import Corpus, read_corpus
 from augury.pseudolabels import parse_candidates
 from augury.pseudolabels.columns import columns, columns_to_declare
-
 from manifests import manifest
 
 

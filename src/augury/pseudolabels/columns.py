@@ -41,7 +41,9 @@ def categories(corpus: Corpus, candidate: Candidate) -> tuple[str, ...]:
     return tuple(np.unique(corpus.label(candidate.item)).tolist())
 
 
-def columns_to_declare(chosen: Sequence[Candidate], values: Mapping[str, NDArray[Any]]) -> list[str]:
+def columns_to_declare(
+    chosen: Sequence[Candidate], values: Mapping[str, NDArray[Any]]
+) -> list[str]:
     """Names of the candidates that were taken for numbers, but may be codes of categories.
 
     These are `column:NAME` whose values are whole numbers, each of them there twice on average, as

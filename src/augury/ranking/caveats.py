@@ -52,7 +52,7 @@ def find_caveats(
         rates: sample rate of each recording, Hz.
         resampled: what the intervals resample whole, and the number of these groups; None: no
             groups, or no intervals.
-        to_declare: names of columns whose kind was guessed, see `pseudolabels.columns.columns_to_declare`.
+        to_declare: names of columns whose kind was guessed, see `columns_to_declare`.
     """
     ranked = [result for result in results if result.score is not None]
     caveats = (
