@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import psutil
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from augury.errors import InputError, explain_os_errors
@@ -62,6 +63,25 @@ class Selected:
 
     def __getitem__(self, rows: Indices) -> Any:
         return self.x[self.index[rows]]
+
+
+@dataclass(frozen=True)
+class Centred:
+    """Embeddings less a mean embedding, subtracted as rows are read."""
+
+    x: Embeddings
+    mean: NDArray[np.float64]  # (…) as a row
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.x)
+
+    def __getitem__(self, rows: Indices) -> Any:
+        own = self.x[rows]
+        xp = array_namespace(own)
+        if not xp.isdtype(own.dtype, "real floating"):
+            own = xp.astype(own, xp.float64)
+        return own - xp.asarray(self.mean, dtype=own.dtype, device=own.device)
 
 
 #: Mapped pages of a file are released after this many bytes.
@@ -189,6 +209,8 @@ class Scratch:
         """The same rows, read from x's file if it is memory-mapped."""
         if isinstance(x, Selected):
             return Selected(self.rows(x.x), x.index)
+        if isinstance(x, Centred):
+            return Centred(self.rows(x.x), x.mean)
         if not isinstance(x, np.memmap):
             return x
         x.flush()
@@ -196,6 +218,8 @@ class Scratch:
 
     def whole(self, x: Embeddings) -> Embeddings:
         """A selection copied to a file of its own, so that workers receive only its path."""
+        if isinstance(x, Centred):
+            return Centred(self.whole(x.x), x.mean)
         if not isinstance(x, Selected):
             return x
         for selection, copy in self._copies:

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import gammaincc, ndtr
 
-from augury.hsic.kernels import Vector
 from augury.hsic.sums import PairSums, SpeechSums
 
 
-def u_centred_sum(inner: float, ab: float, a: float, b: float, n: int) -> float:
+def u_centred_sum(inner: float, ab: float, a: float, b: float, n: float) -> float:
     """Σ K∘L of U-centred kernels, n(n − 3) times the U-statistic of HSIC, from doubly centred ones.
 
     Centring adds constants to whole rows and columns, to which the U-statistic is invariant.
@@ -27,29 +28,29 @@ def u_centred_sum(inner: float, ab: float, a: float, b: float, n: int) -> float:
     return corrected if abs(corrected) > 1e-12 * inner else 0.0
 
 
-def normalise(KL: float, KK: float, LL: float, n: int) -> float:
+def normalise(KL: float, KK: float, LL: float, n: float) -> float:
     """KL / √(KK·LL); 0 if either kernel is constant, as a constant is independent of everything."""
     if min(KK, LL) <= 1e-24 * n**2:  # 1e-12 of the kernels' entries, squared: rounding
         return 0.0
     return float(KL / (np.sqrt(KK) * np.sqrt(LL)))
 
 
-def correlation(speech: SpeechSums, pair: PairSums, n: int) -> tuple[float, float, Vector]:
-    """A class's normalised HSIC, a bound on its error, and its derivatives by the points' weights.
+@dataclass(frozen=True)
+class USums:
+    """Σ K∘L, Σ K∘K and Σ L∘L of a class's U-centred kernels; n(n − 3) times HSICu."""
 
-    To first order, weights change the sums over pairs but not the centring (C = E[φψᵀ] of centred
-    φ, ψ has no first-order term in their means).
-    """
-    KL = u_centred_sum(pair.KL, pair.ab, speech.a, pair.b, n)
-    KK = u_centred_sum(speech.KK, speech.aa, speech.a, speech.a, n)
-    LL = u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n)
-    value = normalise(KL, KK, LL, n)
-    error = pair.error / np.sqrt(KK * LL) if value else 0.0
-    if pair.each_KL is None or pair.each_LL is None or speech.each_KK is None or value == 0:
-        return value, error, np.zeros(n)
-    points = 2 * pair.each_KL / np.sqrt(KK * LL)
-    points = points - value * (speech.each_KK / KK + pair.each_LL / LL)
-    return value, error, points - points.mean()
+    KL: float
+    KK: float
+    LL: float
+
+    @classmethod
+    def of(cls, speech: SpeechSums, pair: PairSums, n: float) -> USums:
+        """From the sums of doubly centred kernels."""
+        return cls(
+            u_centred_sum(pair.KL, pair.ab, speech.a, pair.b, n),
+            u_centred_sum(speech.KK, speech.aa, speech.a, speech.a, n),
+            u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n),
+        )
 
 
 def gamma_tail(value: float, variance: float, third: float) -> float:

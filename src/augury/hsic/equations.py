@@ -54,7 +54,8 @@ def unbiased_hsic(K: Matrix, L: Matrix) -> float:
     return float(terms) / (n * (n - 3))
 
 
-def normalised_hsic(K: Matrix, L: Matrix) -> float:
-    """`unbiased_hsic`(K, L) / √(… (K, K) · … (L, L)), a correlation; 0 where one is constant."""
-    KK, LL = unbiased_hsic(K, K), unbiased_hsic(L, L)
-    return unbiased_hsic(K, L) / np.sqrt(KK * LL) if min(KK, LL) > 1e-14 else 0.0
+def normalised_hsic(*classes: tuple[Matrix, Matrix]) -> float:
+    """Σ n HSICu(K, L) / √(Σ n HSICu(K, K) · Σ n HSICu(L, L)) over classes; 0 if one is constant."""
+    KL = sum(len(K) * unbiased_hsic(K, L) for K, L in classes)
+    KK, LL = (sum(len(own[i]) * unbiased_hsic(own[i], own[i]) for own in classes) for i in (0, 1))
+    return float(KL / np.sqrt(KK * LL)) if min(KK, LL) > 1e-14 else 0.0

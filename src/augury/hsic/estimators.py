@@ -21,10 +21,10 @@ from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Embeddings, Indices
 from augury.errors import InputError
 from augury.hsic import equations
-from augury.hsic.correlation import correlation, gamma_tail
+from augury.hsic.correlation import USums, gamma_tail, normalise
 from augury.hsic.engines import class_sums_of
 from augury.hsic.kernels import Matrix, Values, Vector, median_distance, standardise
-from augury.hsic.moments import Moments, as_numpy
+from augury.hsic.moments import Moments, as_numpy, subtract_mean
 from augury.hsic.sums import ClassSums, Engine, SumPlan
 
 #: Target of the relative error of a class's value by factors of L; `CIEstimate.error` bounds it.
@@ -43,13 +43,14 @@ class CIEstimate:
 
     score: float  # the CI estimate; lower is better
     classes: Vector  # (classes,) each class's value; NaN where the estimator can't score the class
-    shares: Vector  # (classes,) weights; score = Σ shares · classes over the scored classes
+    shares: Vector  # (classes,) score = Σ shares · classes over the scored classes
     shuffled: float  # mean score over all shuffles of z inside the classes (exact, no sampling)
     shuffled_sd: float | None  # their standard deviation, where it has a closed form
     spread: float  # mean of 1 − L over pairs within classes: the pseudo-label's spread, without X
     error: float  # bound on the score's error by approximating L, relative to it or to chance
     p_value: float | None = None  # of independence, by moments (robust, with `points`)
     influence: Vector | None = None  # (points,) d score / d weight of each point, with `points`
+    design_effect: float = 1.0  # of units that repeat on the variance under independence
 
 
 @with_one_blas_thread
@@ -210,16 +211,22 @@ def robust(
     engine: Engine = "auto",
     run: RunTasks = run_in_threads,
 ) -> list[CIEstimate]:
-    """Eq. 4 with each class's HSIC unbiased and normalised, so that units and class sizes drop out.
+    """Eq. 4 unbiased, normalised over all classes, and free of units, gain and class sizes.
 
-    The pseudo-label is standardised, and its kernel width is the median distance between different
-    points. HSIC is the U-statistic of Song et al. (2012, eq. 5), divided by √(HSIC(K,K)·HSIC(L,L))
-    as in centred kernel alignment: a correlation whose mean over shuffles of z is exactly 0 and
-    whose variance is exactly 2/(n(n−3)) for all kernels, so that small or spread-out classes cause
-    no bias. It needs four points: smaller classes are not scored (NaN). A class in which z is
-    constant has the score 0. `scale` multiplies the median width. Changes of z's units, of x's
-    scale or of the order of points change the score by rounding only: 1e-9 of it in float64, and
-    about 1e-7 if x is float32, as in `augury.rank`. Everything else is as in `paper`.
+        Σ n HSICu(K, L) / √(Σ n HSICu(K, K) · Σ n HSICu(L, L)), sums over classes
+
+    HSICu is the U-statistic of Song et al. (2012, eq. 5). The mean embedding of all points is
+    subtracted before the cosine, which removes a gain or equalisation common to all recordings of
+    log-mel in dB. The pseudo-label is standardised, and its kernel width is the median distance
+    between different points. The ratio is a correlation, as in centred kernel alignment; over
+    shuffles of z inside the classes its mean is exactly 0 for all kernels, and `shuffled_sd` is
+    exactly its standard deviation. Each sum is unbiased: the score stays the same whether a
+    population is divided into classes of few or many points, unlike a mean of the classes' ratios.
+    HSICu needs four points: smaller classes are not scored (NaN). A class's own value is its ratio,
+    0 where z is constant, and its share √(n HSICu(K, K) · n HSICu(L, L)) over the denominator.
+    `scale` multiplies the median width. Changes of z's units, of x's scale or offset, or of the
+    order of points change the score by rounding only: 1e-9 of it in float64, and about 1e-6 if x is
+    float32, as in `augury.rank`. Everything else is as in `paper`.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).standard_normal((200, 8))
@@ -229,7 +236,7 @@ def robust(
     Raises:
         InputError: no class has four points, or there is no such engine.
     """
-    groups = class_rows(y)
+    x, groups = subtract_mean(x, run), class_rows(y)
     zs = [standardise(z) for z in zs]
     widths = [scale * median_distance(z) for z in zs]
     plan = SumPlan.of(
@@ -269,45 +276,83 @@ def robust_estimates(
     """`robust` for standardised pseudo-labels, from the sums of the scored classes."""
     counts = np.array([len(rows) for rows in groups], np.float64)
     estimates = [_robust_estimate(k, counts, sums, plan.points) for k in range(len(zs))]
-    return _by_definition(estimates, x, groups, zs, plan, equations.normalised_hsic)
+    if plan.engine != "exact":
+        return estimates
+    kernels = [
+        [
+            (equations.cosine_kernel(as_numpy(x[groups[c]])), equations.rbf_kernel(z[groups[c]], w))
+            for c in sums
+        ]
+        for z, w in zip(zs, plan.widths, strict=True)
+    ]
+    return [
+        replace(estimate, score=equations.normalised_hsic(*own))
+        for estimate, own in zip(estimates, kernels, strict=True)
+    ]
 
 
 def _robust_estimate(
     k: int, counts: Vector, sums: Mapping[int, ClassSums], points: bool
 ) -> CIEstimate:
     """The estimate of pseudo-label k."""
-    scored = counts >= 4
-    total = counts[scored].sum()
-    shares = np.where(scored, counts, 0) / total
-    pairs = float((counts * (counts - 1))[scored].sum())
-    values, errors = np.full(len(counts), np.nan), np.zeros(len(counts))
-    alike, variance, third = 0.0, 0.0, 0.0
+    scored = np.array(sorted(sums))
+    n = counts[scored]
+    speech, pairs = zip(*((sums[c].speech, sums[c].pairs[k]) for c in sums), strict=True)
+    u_sums = [USums.of(*own) for own in zip(speech, pairs, n, strict=True)]
+    KL, KK, LL = (
+        np.array([getattr(own, name) for own in u_sums]) / (n - 3) for name in ("KL", "KK", "LL")
+    )  # n HSICu of each class
+    score = normalise(KL.sum(), KK.sum(), LL.sum(), float(n @ n) / n.sum())
+    unit = np.sqrt(KK.sum()) * np.sqrt(LL.sum()) if score else np.inf
+    values, shares = np.full(len(counts), np.nan), np.zeros(len(counts))
+    values[scored] = [
+        normalise(own.KL, own.KK, own.LL, m) for own, m in zip(u_sums, n, strict=True)
+    ]
+    shares[scored] = own_shares = np.sqrt(KK) * np.sqrt(LL) / unit
+    skews = np.array([own.skew * pair.skew for own, pair in zip(speech, pairs, strict=True)])
+    variance = float((2 / (n * (n - 3)) * own_shares**2).sum())
+    third = float((8 / n**3 * skews * own_shares**3).sum())
+    error = float(np.sum([pair.error for pair in pairs] / (n - 3)) / unit)
     influence = np.zeros(int(counts.sum())) if points else None
-    for c in np.flatnonzero(scored):
-        class_sums, n = sums[int(c)], counts[c]
-        pair = class_sums.pairs[k]
-        values[c], errors[c], derivatives = correlation(class_sums.speech, pair, int(n))
-        alike += pair.L
-        if values[c] != 0:
-            variance += 2 / (n * (n - 3)) * shares[c] ** 2
-            third += 8 / n**3 * class_sums.speech.skew * pair.skew * shares[c] ** 3
-        if influence is not None:
-            influence[class_sums.rows] = shares[c] * derivatives
-    score = float(shares[scored] @ values[scored])
-    if influence is not None:  # a point also increases its class's share
-        for c in np.flatnonzero(scored):
-            influence[sums[int(c)].rows] += (values[c] - score) / total
+    if influence is not None and score:
+        ends = float(KK.sum()), float(LL.sum())
+        for c, own in zip(scored, u_sums, strict=True):
+            influence[sums[c].rows] = _derivatives(sums[c], k, own, score, ends)
+    all_pairs = float(n @ (n - 1))
     return CIEstimate(
         score=score,
         classes=values,
         shares=shares,
         shuffled=0.0,
         shuffled_sd=float(np.sqrt(variance)),
-        spread=_ratio(pairs - alike, pairs),
-        error=_ratio(float(shares @ errors), max(abs(score), float(np.sqrt(variance)))),
-        p_value=gamma_tail(score, float(variance), third) if points else None,
+        spread=_ratio(all_pairs - sum(pair.L for pair in pairs), all_pairs),
+        error=_ratio(error, max(abs(score), float(np.sqrt(variance)))),
+        p_value=gamma_tail(score, variance, third) if points else None,
         influence=influence,
     )
+
+
+def _derivatives(
+    own: ClassSums, k: int, sums: USums, score: float, ends: tuple[float, float]
+) -> Vector:
+    """The score's derivatives by the weights of a class's points.
+
+    n HSICu is Σ wᵢwⱼ Kᵢⱼ Lᵢⱼ / Σ w of U-centred kernels, whose centring has no first-order term in
+    the weights (C = E[φψᵀ] of centred φ, ψ has none in their means).
+
+    Args:
+        own, k, sums: of the class and the pseudo-label.
+        score: of all classes.
+        ends: Σ n HSICu(K, K) and Σ n HSICu(L, L) over all classes.
+    """
+    n, pair = len(own.rows), own.pairs[k]
+    each = pair.each_KL, own.speech.each_KK, pair.each_LL
+    KL, KK, LL = (
+        (2 * points - total / n) / (n - 3)
+        for points, total in zip(each, (sums.KL, sums.KK, sums.LL), strict=True)
+        if points is not None
+    )
+    return KL / np.sqrt(ends[0] * ends[1]) - score / 2 * (KK / ends[0] + LL / ends[1])
 
 
 def _by_definition(

@@ -12,17 +12,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
-from augury.embeddings import Embeddings, Indices
+from augury.compute import RunTasks
+from augury.embeddings import Centred, Embeddings, Indices
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import Array, Matrix, Values, Vector, to_unit_rows
 
 #: Rows whose products are computed in the embedding's precision before summing in float64: so many
 #: that they stay in a core's cache, and more if the sums themselves are large.
 BLOCK, LARGE_BLOCK = 256, 1024
+#: Rows whose mean is summed at a time.
+MEAN_ROWS = 1024
 #: The same for a GPU.
 DEVICE_BLOCK = 65_536
 
@@ -196,6 +200,26 @@ def leading_eigenvectors(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, 
     carried = np.cumsum(np.square(values[::-1]))
     count = min(int(np.searchsorted(carried, share)) + 1, len(values))
     return basis @ rotation[:, -count:], values[-count:]
+
+
+def subtract_mean(x: Embeddings, run: RunTasks) -> Embeddings:
+    """The embeddings less their mean over all rows, which `run` reads once."""
+    if isinstance(x, Centred):
+        return x
+    n = len(x)
+    size = max(MEAN_ROWS, -(-n // 64))
+    tasks = ((sum_rows, np.arange(begin, min(begin + size, n))) for begin in range(0, n, size))
+    return Centred(x, sum(run(x, tasks)) / n)
+
+
+def sum_rows(x: Embeddings, rows: Indices) -> Values:
+    """Σ of some rows (…), float64, read in blocks."""
+    total: Any = 0.0
+    for begin in range(0, len(rows), MEAN_ROWS):
+        own = x[rows[begin : begin + MEAN_ROWS]]
+        xp = array_namespace(own)
+        total = total + as_numpy(xp.sum(xp.astype(own, xp.float64, copy=False), axis=0))
+    return total
 
 
 def as_numpy(array: Array) -> Values:

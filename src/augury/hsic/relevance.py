@@ -16,7 +16,7 @@ from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Embeddings, Indices
 from augury.errors import InputError
 from augury.hsic import equations
-from augury.hsic.correlation import correlation, gamma_tail, normalise, u_centred_sum
+from augury.hsic.correlation import USums, gamma_tail, normalise, u_centred_sum
 from augury.hsic.engines import dense_sums, moments_of, sums_from_moments
 from augury.hsic.estimators import (
     TOLERANCE,
@@ -35,8 +35,16 @@ from augury.hsic.kernels import (
     spaced_points,
     standardise,
 )
-from augury.hsic.moments import Moments, as_numpy
+from augury.hsic.moments import Moments, as_numpy, subtract_mean
+from augury.hsic.projections import label_columns, nystrom
 from augury.hsic.sums import Engine, PairSums, SpeechSums, SumPlan, is_dense
+from augury.hsic.units import (
+    LEFT_OUT,
+    class_cells,
+    dependence_by_units,
+    relevance_by_units,
+    unit_columns,
+)
 
 #: Number of steps to which `noise_relevance` rounds lengths.
 LENGTH_STEPS = 32
@@ -69,6 +77,7 @@ def associations(
     y: ArrayLike,
     *,
     tolerance: float = TOLERANCE,
+    units: ArrayLike | None = None,
     engine: Engine = "auto",
     run: RunTasks = run_in_threads,
 ) -> tuple[list[Association], list[Association]]:
@@ -86,6 +95,8 @@ def associations(
 
     Args:
         x, zs, y, tolerance, engine, run: as in `paper`.
+        units: (n,) codes of what repeats, such as recordings. Relevance then counts only pairs of
+            points of different units, and chance is that of whole units, see `augury.hsic.units`.
 
     Returns:
         HSIC(X, Z) of each pseudo-label, and HSIC(Z, Y), where Y's kernel is 1 for equal labels and
@@ -94,13 +105,17 @@ def associations(
     Raises:
         InputError: fewer than four points or two classes, or there is no such engine.
     """
-    zs = [standardise(z) for z in zs]
+    x, zs = subtract_mean(x, run), [standardise(z) for z in zs]
     widths = [median_distance(z) for z in zs]
     plan = SumPlan.of(zs, widths, len(zs[0]), tolerance=tolerance, engine=engine, norms=True)
     moments = None
     if not is_dense(engine):
         moments = moments_of(x, np.arange(len(zs[0])), zs, plan, run=run)
-    return _associations(x, zs, class_rows(y), plan, moments, run)
+    dependence, relevance = _associations(x, zs, class_rows(y), plan, moments, run)
+    codes = repeating_units(units)
+    if codes is not None:
+        relevance = [_relevance_by_units(z, y, codes, f) for z, f in _with_factors(zs, plan)]
+    return dependence, relevance
 
 
 @with_one_blas_thread
@@ -111,10 +126,13 @@ def robust_with_associations(
     *,
     tolerance: float = TOLERANCE,
     points: bool = False,
+    units: ArrayLike | None = None,
     engine: Engine = "auto",
     run: RunTasks = run_in_threads,
 ) -> tuple[list[CIEstimate], list[Association], list[Association]]:
     """`robust` and `associations` from one pass over the speech.
+
+    With `units` and `points`, the estimates' p-values are those of whole units, too.
 
     >>> import numpy as np
     >>> x, y = np.random.default_rng(0).standard_normal((200, 8)), np.arange(200) % 2
@@ -122,7 +140,7 @@ def robust_with_associations(
     >>> estimate.score == robust_with_associations(x, [2 * x[:, 0]], y)[0][0].score
     True
     """
-    groups = class_rows(y)
+    x, groups = subtract_mean(x, run), class_rows(y)
     zs = [standardise(z) for z in zs]
     widths = [median_distance(z) for z in zs]
     plan = SumPlan.of(
@@ -130,7 +148,46 @@ def robust_with_associations(
     )
     sums, moments = robust_sums(x, zs, groups, plan, whole=not is_dense(engine), run=run)
     estimates = robust_estimates(x, zs, groups, sums, plan)
-    return estimates, *_associations(x, zs, groups, plan, moments, run)
+    dependence, relevance = _associations(x, zs, groups, plan, moments, run)
+    codes = repeating_units(units)
+    if codes is None:
+        return estimates, dependence, relevance
+    if moments is None:
+        moments = moments_of(x, np.arange(len(codes)), [], replace(plan, factors=()), run=run)
+    cells = class_cells(x, groups, codes, moments, run) if points else []
+    for k, (z, own) in enumerate(_with_factors(zs, plan)):
+        relevance[k] = _relevance_by_units(z, y, codes, own)
+        if cells:
+            chance, effect = dependence_by_units(cells, unit_columns(z, own), int(codes.max()) + 1)
+            estimates[k] = replace(estimates[k], p_value=chance.p_value(), design_effect=effect)
+    return estimates, dependence, relevance
+
+
+def repeating_units(units: ArrayLike | None) -> Indices | None:
+    """Codes 0, 1, … of the units; None if there are none, or each is a single point."""
+    if units is None:
+        return None
+    names, codes = np.unique(np.asarray(units), return_inverse=True)
+    return codes if len(names) < len(codes) else None
+
+
+def _with_factors(zs: Sequence[Values], plan: SumPlan) -> Iterator[tuple[Values, Factor]]:
+    """The pseudo-labels with factors, approximate ones where the plan has none."""
+    for z, width, own in zip(zs, plan.widths, plan.factors, strict=True):
+        yield z, own or nystrom(z, width)
+
+
+def _relevance_by_units(z: Values, y: ArrayLike, units: Indices, own: Factor) -> Association:
+    """Relevance over pairs of points in different units."""
+    codes, counts = np.unique(np.asarray(y), return_inverse=True, return_counts=True)[1:]
+    columns, b, square = label_columns(z, own, LEFT_OUT)
+    chance = relevance_by_units(columns, codes, units)
+    of_label, _ = _label_kernel_sums(counts.astype(np.float64))
+    n, pair = len(z), PairSums(0.0, square, 0.0, float(b.sum()), float(b @ b), 0.0)
+    sums = USums.of(of_label, pair, n)
+    scale = normalise(1.0, sums.KK, sums.LL, n)
+    skew = chance.third / chance.variance**1.5 if chance.variance > 0 else 0.0
+    return Association(scale * chance.value, float(scale * np.sqrt(chance.variance)), skew)
 
 
 def _associations(
@@ -213,7 +270,8 @@ def _label_kernel_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
 
 
 def _association(speech: SpeechSums, pair: PairSums, n: int) -> Association:
-    value, *_ = correlation(speech, pair, n)
+    sums = USums.of(speech, pair, n)
+    value = normalise(sums.KL, sums.KK, sums.LL, n)
     variance, third = 2 / (n * (n - 3)), 8 / n**3 * speech.skew * pair.skew
     return Association(value, float(np.sqrt(variance)), float(third / variance**1.5))
 
@@ -226,7 +284,7 @@ def _dense_association(x: Embeddings, rows: Indices, z: Values, engine: Engine) 
     if engine != "exact":
         return association
     K, L = equations.cosine_kernel(as_numpy(x[rows])), equations.rbf_kernel(z, width)
-    return replace(association, value=equations.normalised_hsic(K, L))
+    return replace(association, value=equations.normalised_hsic((K, L)))
 
 
 def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:

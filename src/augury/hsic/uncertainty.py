@@ -1,30 +1,25 @@
-# pyright: reportConstantRedefinition=false
+# pyright: reportConstantRedefinition=false, reportMissingTypeStubs=false
 """How certain a ranking is: intervals, tiers, and p-values.
 
-Bootstrap: the scores' first-order expansion in the weights of the points is resampled, not the
-scores. A replicate is then a sum over points, so that a thousand replicates of a million segments
-take seconds, and copies of a segment are never compared with each other, which would increase every
-replicate. The omitted quadratic part is of order 1/n in a class of n; classes of fewer than ten are
-resampled whole. The robust form's median width is held fixed, too: in four classes of 400 the
-scores of new samples have a standard deviation of 0.0098, of 0.0090 with fixed width, and the
-bootstrap estimates 0.0085.
+Multiplier bootstrap: the scores' first-order expansion in the weights of the points is drawn again,
+with a random normal weight for each unit, not the scores. Copies of a point are then never compared
+with each other, which would increase every replicate, and a thousand replicates of a million
+segments take seconds. Two corrections make its variance that of new samples, see `bootstrap`. The
+robust form's median width is held fixed.
 
 Permutation: z is shuffled inside the classes, and the same statistic computed each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Embeddings, Indices
-from augury.hsic.correlation import normalise, u_centred_sum
 from augury.hsic.engines import moments_of
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import (
@@ -34,13 +29,13 @@ from augury.hsic.kernels import (
     centre,
     label_kernel,
     median_distance,
-    spaced_points,
     standardise,
 )
-from augury.hsic.moments import as_numpy, leading_eigenvectors, unit_speech
+from augury.hsic.moments import as_numpy, leading_eigenvectors, subtract_mean, unit_speech
+from augury.hsic.projections import label_columns, leading_columns, nystrom, project_speech
 from augury.hsic.sums import LARGEST_MATRIX, SumPlan
 
-#: Smaller classes are resampled whole.
+#: Smaller classes are units, where kernels are not U-centred.
 SMALLEST_RESAMPLED = 10
 #: Share of a kernel's squared norm, and so of the null variance, that permutations ignore.
 LEFT_OUT = 1e-4
@@ -55,57 +50,67 @@ BATCH = 32e6
 def bootstrap(
     scores: Vector,
     influence: Matrix,
-    groups: Indices,
+    classes: Indices,
+    units: Indices | None = None,
     *,
-    within: bool,
+    by_chance: Matrix | None = None,
+    effects: Vector | None = None,
     replicates: int,
     seed: int,
-    normal_from: int = 1000,
 ) -> Matrix:
-    """Scores of all candidates under resampling, (replicates, candidates).
+    """Scores of all candidates in new samples, (replicates, candidates).
+
+    Replicates have a multivariate t distribution with as many degrees of freedom as units, less
+    one. Its covariance is that of the units' sums of influences. For U-centred kernels it is
+    corrected, as these vary less in small classes, and vary by pairs of points, too:
+
+    - In a class of n points, influences have a(n) = 1 − 3/(4(n − 3)) of the variance that single
+      points contribute: a quarter at n = 4, where all four are equal; else measured.
+    - Under independence they have f(n) = 2(n − 3)/(n − 2) − 3/n times the variance, exactly, by the
+      second moments of U-centred kernels. They are divided by √a, and f/a − 1 of the variance under
+      independence is subtracted.
 
     >>> points = np.random.default_rng(0).standard_normal((400, 1)) / 400
-    >>> classes = np.zeros(400, int)
-    >>> scores = bootstrap(np.ones(1), points, classes, within=True, replicates=500, seed=0)
+    >>> scores = bootstrap(np.ones(1), points, np.zeros(400, int), replicates=500, seed=0)
     >>> scores.shape, round(float(scores.std()), 2)
     ((500, 1), 0.05)
 
     Args:
         scores: (candidates,) as estimated.
         influence: (points, candidates), the scores' derivatives by the weight of each point.
-        groups: (points,) codes. With `within`, points are resampled inside each group (the
-            classes); without, whole groups are resampled (speakers, recordings), so that repeated
-            measurements do not count as independent evidence.
+        classes: (points,) codes of the label.
+        units: (points,) codes of what is independent: recordings, speakers. None: points.
+        by_chance: (classes, candidates) each class's part of the scores' variance under
+            independence, with U-centred kernels (`robust`). None: without; then classes of fewer
+            than ten points are units, if there are no others.
+        effects: (candidates,) design effects of units on that variance; None: 1.
         replicates: number of replicates.
         seed: of the random numbers.
-        normal_from: sums of more units than this are drawn from their limiting normal distribution.
     """
+    _, classes, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    codes = np.arange(len(classes)) if units is None else units
+    if by_chance is None and units is None:
+        codes = np.where(counts[classes] < SMALLEST_RESAMPLED, len(codes) + classes, codes)
+    codes = np.unique(codes, return_inverse=True)[1]
+    freedom = max(int(codes.max()), 1)
+    if by_chance is not None:
+        n = np.maximum(counts, 4).astype(np.float64)
+        a, f = 1 - 0.75 / (n - 3), 2 * (n - 3) / (n - 2) - 3 / n
+        influence = influence / np.sqrt(a)[classes, None]
+    sums = np.stack([np.bincount(codes, column) for column in influence.T], axis=1)
+    covariance: Matrix = sums.T @ sums * ((freedom + 1) / freedom)
+    if by_chance is not None:
+        chance = by_chance.sum(axis=0)
+        extra = np.zeros(len(scores)) if effects is None else (effects - 1) * chance
+        own = np.diag(covariance)
+        wanted = np.maximum(own - (f / a - 1) @ by_chance - extra, chance + extra)
+        scale = np.sqrt(np.where(own > 0, wanted / np.where(own > 0, own, 1), 0))
+        covariance = covariance * np.outer(scale, scale)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0))
     rng = np.random.default_rng(seed)
-    if within:
-        order = np.argsort(groups, kind="stable")
-        bounds = np.flatnonzero(np.diff(groups[order], prepend=-1, append=-1))
-        sets = [influence[order[i:j]] for i, j in pairwise(bounds)]
-        # To first order the points of a very small class have no weight: such classes are resampled
-        # whole, as if their spread were that of new points.
-        small = [own.sum(axis=0) for own in sets if len(own) < SMALLEST_RESAMPLED]
-        sets = [own for own in sets if len(own) >= SMALLEST_RESAMPLED] + (
-            [np.stack(small)] if small else []
-        )
-    else:
-        codes = np.unique(groups, return_inverse=True)[1]
-        sums = np.stack([np.bincount(codes, column) for column in influence.T], axis=1)
-        sets = [sums]
-    resampled = np.tile(scores, (replicates, 1))
-    for units in sets:
-        n = len(units)
-        if n > normal_from:
-            centred = units - units.mean(axis=0)
-            values, vectors = np.linalg.eigh(centred.T @ centred)
-            root = vectors * np.sqrt(np.maximum(values, 0))
-            resampled += rng.standard_normal((replicates, len(scores))) @ root.T
-        else:
-            resampled += (rng.multinomial(n, np.full(n, 1 / n), replicates) - 1.0) @ units
-    return resampled
+    tails = np.sqrt(freedom / rng.chisquare(freedom, (replicates, 1)))
+    return scores + tails * rng.standard_normal((replicates, len(scores))) @ root.T
 
 
 def intervals(replicates: Values, level: float = 0.95) -> Matrix:
@@ -119,14 +124,18 @@ def intervals(replicates: Values, level: float = 0.95) -> Matrix:
     return np.quantile(replicates, [ends, 1 - ends], axis=0).T
 
 
-def ranks(replicates: Matrix) -> NDArray[np.int64]:
-    """Each candidate's rank (replicates, candidates), 1 for the lowest score.
+def ranks(replicates: Matrix) -> Matrix:
+    """Each candidate's rank (replicates, candidates), 1 for the lowest score; means of ties.
 
     >>> import numpy as np
-    >>> ranks(np.array([[0.3, 0.1, 0.2]]))
-    array([[3, 1, 2]])
+    >>> ranks(np.array([[0.3, 0.1, 0.2], [0.3, 0.1, 0.1]]))
+    array([[3. , 1. , 2. ],
+           [3. , 1.5, 1.5]])
     """
-    return np.argsort(np.argsort(replicates, axis=1, kind="stable"), axis=1, kind="stable") + 1
+    # SciPy's statistics take a while to load:
+    from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
+
+    return np.asarray(rankdata(replicates, axis=1), np.float64)
 
 
 def probability_better(replicates: Matrix) -> Matrix:
@@ -136,26 +145,48 @@ def probability_better(replicates: Matrix) -> Matrix:
     >>> probability_better(np.array([[0.1, 0.2], [0.1, 0.3]]))[0, 1]
     np.float64(1.0)
     """
-    a, b = replicates[:, :, None], replicates[:, None, :]
-    return (a < b).mean(axis=0) + (a == b).mean(axis=0) / 2
+    columns = replicates.T
+    return np.stack(
+        [(own < columns).mean(axis=1) + (own == columns).mean(axis=1) / 2 for own in columns]
+    )
 
 
-def tiers(scores: Vector, better: Matrix, level: float = 0.95) -> NDArray[np.int64]:
+def tiers(scores: Vector, replicates: Matrix, level: float = 0.95) -> NDArray[np.int64]:
     """Each candidate's tier (candidates,), 1 the best; the order within a tier is not settled.
 
     In the order of scores, a new tier begins with the first candidate that is worse than some
-    candidate of the last tier in `level` of the replicates, two-sided.
+    candidate of the last tier. Differences of all pairs are compared with one bound, which the
+    largest of them, each over its standard deviation, exceeds in 1 − `level` of the replicates:
+    candidates of equal truth are then divided in 1 − `level` of samples, however many there are.
 
-    >>> tiers(np.array([0.3, 0.1]), np.array([[0.5, 0.01], [0.99, 0.5]]))
+    Args:
+        scores: (candidates,) as estimated.
+        replicates: (replicates, candidates), from `bootstrap`.
+        level: of all bounds together.
+
+    >>> draws = np.array([0.3, 0.1]) + np.random.default_rng(0).normal(0, 0.01, (500, 2))
+    >>> tiers(np.array([0.3, 0.1]), draws)
     array([2, 1])
     """
     tier = np.zeros(len(scores), np.int64)
-    own: list[int] = []
+    noise = (replicates - scores).T
+    largest = np.zeros(len(replicates))
+    deviations = np.zeros((len(scores), len(scores)))
+    for k, own in enumerate(noise[:-1]):
+        differences = own - noise[k + 1 :]
+        sd = np.sqrt(np.square(differences).mean(axis=1))
+        deviations[k, k + 1 :] = deviations[k + 1 :, k] = sd
+        varies = sd > 1e-12 * np.abs(scores).max()
+        if varies.any():
+            ratios = np.abs(differences[varies]) / sd[varies, None]
+            largest = np.maximum(largest, ratios.max(axis=0))
+    bound = np.quantile(largest, level) if len(scores) else 0.0
+    own_tier: list[int] = []
     number = 0
-    for k in np.argsort(scores, kind="stable"):
-        if not own or better[own, k].max() >= (1 + level) / 2:
-            own, number = [], number + 1
-        own.append(int(k))
+    for k in map(int, np.argsort(scores, kind="stable")):
+        if not own_tier or (scores[k] - scores[own_tier] > bound * deviations[k, own_tier]).any():
+            own_tier, number = [], number + 1
+        own_tier.append(k)
         tier[k] = number
     return tier
 
@@ -173,7 +204,7 @@ class ShuffleStatistic:
     ends: NDArray[np.int64]  # where each pseudo-label's columns begin
     b: Matrix  # (n, candidates)
     pull: float
-    weights: Vector  # (candidates,) of the class in the scores
+    share: float  # of the class in the scores
 
 
 @with_one_blas_thread
@@ -202,18 +233,18 @@ def permutation_p(
     Args:
         x, zs: as for `augury.hsic.estimators`.
         groups: rows of each class that counts in the score.
-        shares: (classes,) factor of each class's tr(KHLH), or of its correlation where `widths` is
-            None.
+        shares: (classes,) factor of each class's tr(KHLH), or of its
+            U-centred sum where `widths` is None.
         widths: σ for the published estimators; None for the robust one, which chooses its own.
     """
     robust = widths is None
     if widths is None:
-        zs = [standardise(z) for z in zs]
+        x, zs = subtract_mean(x, run), [standardise(z) for z in zs]
         widths = [median_distance(z) for z in zs]
     largest = max(map(len, groups))
     plan = SumPlan.of(zs, widths, largest, tolerance=1e-3, norms=True)
     factors = [
-        factor or (_nystrom(z, width) if largest > LARGEST_MATRIX else None)
+        factor or (nystrom(z, width) if largest > LARGEST_MATRIX else None)
         for z, width, factor in zip(zs, widths, plan.factors, strict=True)
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(groups))
@@ -249,7 +280,7 @@ def _statistic(statistic: ShuffleStatistic, order: NDArray[np.int64]) -> Matrix:
     squares = np.square(statistic.A.T @ statistic.B[order]).sum(axis=1, dtype=np.float64)
     inner = np.add.reduceat(squares, statistic.ends, axis=1)
     diagonal = np.einsum("i,sik->sk", statistic.a, statistic.b[order])
-    return statistic.weights * (inner - statistic.pull * diagonal)
+    return statistic.share * (inner - statistic.pull * diagonal)
 
 
 def _shuffle_statistic(
@@ -268,71 +299,22 @@ def _shuffle_statistic(
     if n <= LARGEST_MATRIX:
         U = as_numpy(unit_speech(x, rows)).astype(np.float64)
         U -= U.mean(axis=0)
-        a = np.vecdot(U, U)
-        K: Matrix = U @ U.T
-        KK, A = float(np.vdot(K, K)), _leading_columns(K, left_out)
+        a, A = np.vecdot(U, U), leading_columns(U @ U.T, left_out)
     else:
         sums = moments_of(x, rows, [], SumPlan((), (), norms=True), run=run)
         assert sums.gram is not None
-        KK, (vectors, _) = (
-            float(np.vdot(sums.gram, sums.gram)),
-            leading_eigenvectors(sums.gram, left_out),
-        )
-        parts = list(run(x, _projection_tasks(rows, sums.origin, vectors)))
-        A, a = (np.concatenate([part[k] for part in parts]) for k in (0, 1))
-    columns: list[tuple[Matrix, Vector, float]] = []
+        vectors, _ = leading_eigenvectors(sums.gram, left_out)
+        A, a = project_speech(x, rows, sums.origin, vectors, run)
+    columns: list[tuple[Matrix, Vector]] = []
     for z, width, factor in zip(zs, widths, factors, strict=True):
         if n <= LARGEST_MATRIX:
             L: Matrix = centre(label_kernel(z, width=width))
-            columns.append((_leading_columns(L, left_out), np.diag(L), float(np.vdot(L, L))))
+            columns.append((leading_columns(L, left_out), np.diag(L)))
         else:
             assert factor is not None
-            phi = factor.columns(z)
-            phi -= phi.mean(axis=0)
-            gram: Matrix = phi.T @ phi
-            vectors, _ = leading_eigenvectors(gram, left_out)
-            columns.append((phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))))
-    b = np.stack([diagonal for _, diagonal, _ in columns], axis=1)
-    ends = np.cumsum([0, *(B.shape[1] for B, _, _ in columns)])[:-1]
-    weights = np.full(len(zs), share)
-    if robust:  # each class's statistic is a correlation
-        norms = [_u_centred_square(LL, b_k) for _, b_k, LL in columns]
-        weights = np.array([normalise(share, _u_centred_square(KK, a), LL, n) for LL in norms])
-    B = np.concatenate([B for B, _, _ in columns], axis=1)
+            columns.append(label_columns(z, factor, left_out)[:2])
+    b = np.stack([diagonal for _, diagonal in columns], axis=1)
+    ends = np.cumsum([0, *(B.shape[1] for B, _ in columns)])[:-1]
+    B = np.concatenate([B for B, _ in columns], axis=1)
     pull = n / (n - 2) if robust else 0.0
-    return ShuffleStatistic(A.astype(np.float32), a, B.astype(np.float32), ends, b, pull, weights)
-
-
-def _u_centred_square(squares: float, a: Vector) -> float:
-    """Σ K∘K of a U-centred kernel, from its squared norm and its diagonal."""
-    return u_centred_sum(squares, float(a @ a), float(a.sum()), float(a.sum()), len(a))
-
-
-def _projection_tasks(rows: Indices, origin: Vector, vectors: Matrix) -> Iterator[tuple[Any, ...]]:
-    for begin in range(0, len(rows), LARGEST_MATRIX):
-        yield _project, rows[begin : begin + LARGEST_MATRIX], origin, vectors
-
-
-def _project(
-    x: Embeddings, rows: Indices, origin: Vector, vectors: Matrix
-) -> tuple[Matrix, Vector]:
-    U = as_numpy(unit_speech(x, rows, origin))
-    return U @ vectors.astype(U.dtype), np.vecdot(U, U).astype(np.float64)
-
-
-def _leading_columns(kernel: Matrix, left_out: float) -> Matrix:
-    """Columns C with CCᵀ equal to the kernel up to `left_out` of its squared norm."""
-    vectors, values = leading_eigenvectors(kernel, left_out)
-    return vectors * np.sqrt(np.maximum(values, 0))
-
-
-def _nystrom(z: Values, width: float) -> Factor:
-    """Leading columns of a kernel of high rank, from spaced points (Williams and Seeger 2001)."""
-    if z.dtype.kind in "iu":
-        codes = np.unique(z)
-        return Factor(codes, 1.0, np.eye(len(codes)))
-    points = z[np.sort(spaced_points(z, LARGEST_MATRIX))]
-    values, vectors = np.linalg.eigh(label_kernel(points, width=width))
-    kept = values > 1e-6 * values[-1]
-    transform = vectors[:, kept] / np.sqrt(values[kept])
-    return Factor(points, float(np.sqrt(2) * width), transform)
+    return ShuffleStatistic(A.astype(np.float32), a, B.astype(np.float32), ends, b, pull, share)

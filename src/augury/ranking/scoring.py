@@ -63,7 +63,7 @@ def score_candidates(
         run: runs the tasks, see `augury.compute.threads`.
     """
     results: list[Result] = []
-    influence: dict[str, NDArray[np.float64]] = {}
+    ranked: dict[str, tuple[hsic.CIEstimate, NDArray[np.int64]]] = {}
     for members, known, status in group_by_missing(candidates, values, y):
         if status != "ranked":
             results += [
@@ -74,24 +74,23 @@ def score_candidates(
         rows = np.flatnonzero(known)
         zs = [values[candidate.name][rows] for candidate in members]
         x_rows, labels = Selected.of(x, rows), y[rows]
-        estimates = _estimate_group(x_rows, zs, labels, members, seconds[rows], settings, run)
+        repeating = None if units is None else units[rows]
+        estimates = _estimate_group(
+            x_rows, zs, labels, members, seconds[rows], repeating, settings, run
+        )
         present = np.searchsorted(np.unique(y), np.unique(labels))
         classes = np.full((len(members), len(np.unique(y))), np.nan)
         classes[:, present] = [ci.classes for ci in estimates.ci]
         for k, candidate in enumerate(members):
             result = _result(candidate, zs[k], estimates, k, classes[k], settings.label)
             results.append(replace(result, missing=int((~known).sum())))
-            influence[candidate.name] = np.zeros(len(y))
-            if (points := estimates.ci[k].influence) is not None:
-                influence[candidate.name][rows] = points
+            ranked[candidate.name] = estimates.ci[k], rows
     last = float("inf")
     results.sort(key=lambda result: (last if result.score is None else result.score, result.name))
-    if not settings.bootstrap or not influence:
+    if not settings.bootstrap or not ranked:
         return CandidateScores(tuple(results), ())
-    places = {name: k for k, name in enumerate(influence)}
-    order = [places[result.name] for result in results if result.name in places]
-    columns = np.stack(list(influence.values()), axis=1)[:, order]
-    return _add_intervals(results, columns, y, units, settings)
+    estimated = [ranked[result.name] for result in results if result.name in ranked]
+    return _add_intervals(results, estimated, y, units, settings)
 
 
 def _result(
@@ -153,6 +152,7 @@ def _estimate_group(
     y: NDArray[Any],
     members: Sequence[Candidate],
     seconds: NDArray[np.float64],
+    units: NDArray[np.int64] | None,
     settings: RankSettings,
     run: RunTasks,
 ) -> _Estimates:
@@ -160,11 +160,13 @@ def _estimate_group(
     points = bool(settings.bootstrap)
     if settings.estimator == "robust":
         ci, dependence, relevance = hsic.robust_with_associations(
-            x, zs, y, tolerance=settings.tolerance, points=points, run=run
+            x, zs, y, tolerance=settings.tolerance, points=points, units=units, run=run
         )
     else:
         ci = estimate(x, zs, y, settings, points=points, run=run)
-        dependence, relevance = hsic.associations(x, zs, y, tolerance=settings.tolerance, run=run)
+        dependence, relevance = hsic.associations(
+            x, zs, y, tolerance=settings.tolerance, units=units, run=run
+        )
     noise = noise_relevances(members, seconds, y)
     p_values: list[float | None] = [estimate.p_value for estimate in ci]
     if settings.permutations:
@@ -201,9 +203,14 @@ def _permutation_p(
     """P-values of CI estimates by permutation inside the classes."""
     groups = hsic.class_rows(y)
     counts = np.array([len(rows) for rows in groups], np.float64)
-    shares, widths, fewest = estimates[0].shares, None, 4
     if settings.estimator == "paper":
-        shares, widths, fewest = shares / counts**2, [settings.kernel_width] * len(zs), 1
+        shares, widths, fewest = (
+            estimates[0].shares / counts**2,
+            [settings.kernel_width] * len(zs),
+            1,
+        )
+    else:
+        shares, widths, fewest = 1 / (counts - 3).clip(1), None, 4
     scored_classes = [c for c in range(len(groups)) if counts[c] >= fewest]
     p_values = uncertainty.permutation_p(
         x,
@@ -220,25 +227,37 @@ def _permutation_p(
 
 def _add_intervals(
     results: list[Result],
-    influence: NDArray[np.float64],
+    estimated: Sequence[tuple[hsic.CIEstimate, NDArray[np.int64]]],
     y: NDArray[np.int64],
     units: NDArray[np.int64] | None,
     settings: RankSettings,
 ) -> CandidateScores:
-    """The results, with intervals, ranks and tiers for the ranked ones, which come first."""
-    scores = np.array([result.score for result in results if result.score is not None])
+    """The results, with intervals, ranks and tiers for the ranked ones, which come first.
+
+    Args:
+        estimated: each ranked candidate's estimate, and the segments that have a value.
+    """
+    scores = np.array([ci.score for ci, _ in estimated])
+    influence = np.zeros((len(y), len(scores)))
+    by_chance = np.zeros((int(y.max()) + 1, len(scores)))
+    for k, (ci, rows) in enumerate(estimated):
+        influence[rows, k] = 0.0 if ci.influence is None else ci.influence
+        labels, counts = np.unique(y[rows], return_counts=True)
+        by_chance[labels, k] = ci.shares**2 * 2 / (counts * (counts - 3)).clip(1)
     replicates = uncertainty.bootstrap(
         scores,
         influence,
-        y if units is None else units,
-        within=units is None,
+        y,
+        units,
+        by_chance=by_chance[np.unique(y)] if settings.estimator == "robust" else None,
+        effects=np.array([ci.design_effect for ci, _ in estimated]),
         replicates=settings.bootstrap,
         seed=settings.seed,
     )
     intervals = uncertainty.intervals(replicates)
     rank_intervals = np.round(uncertainty.intervals(uncertainty.ranks(replicates))).astype(int)
     better = uncertainty.probability_better(replicates)
-    tiers = uncertainty.tiers(scores, better)
+    tiers = uncertainty.tiers(scores, replicates)
     ranked = [
         replace(
             result,

@@ -1,0 +1,230 @@
+# pyright: reportConstantRedefinition=false
+"""Tests of independence where points come in units that repeat: recordings, speakers.
+
+Points of one recording share its channel, speaker and noise: a pseudo-label and a label (or the
+speech) that know nothing of each other agree over two points of a recording more often than by
+chance. So only pairs of points in different units are evidence, and the sums over the pairs of two
+units, G (units, units), are what chance varies. Under independence their signs are exchangeable:
+flipping the sign of whole units (the wild bootstrap of degenerate statistics, Chwialkowski,
+Sejdinovic and Gretton 2014) gives Σ G the variance 2 ‖G‖² and the third moment 8 tr G³, without
+the diagonal. No draws are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augury.compute import RunTasks
+from augury.embeddings import Embeddings, Indices
+from augury.hsic.correlation import gamma_tail, u_centred_sum
+from augury.hsic.factors import Factor
+from augury.hsic.kernels import Matrix, Values, Vector
+from augury.hsic.moments import Moments, leading_eigenvectors
+from augury.hsic.projections import label_columns, project_speech
+from augury.hsic.sums import skewness
+
+#: Share of a kernel's squared norm that these tests ignore.
+LEFT_OUT = 1e-4
+#: Most units whose pairs are compared for the moments of chance.
+MOST_UNITS = 1000
+#: Fewest units in a class that counts.
+FEWEST_UNITS = 4
+
+
+@dataclass(frozen=True)
+class Chance:
+    """A statistic over pairs of points in different units, and its moments under independence."""
+
+    value: float
+    variance: float
+    third: float
+
+    def p_value(self) -> float:
+        """P-value of independence, by moments."""
+        return gamma_tail(self.value, self.variance, self.third)
+
+
+def chance_of_flips(value: float, G: Matrix, units: int) -> Chance:
+    """The moments of Σ G when the signs of units are flipped.
+
+    Args:
+        value: the statistic.
+        G: (few, few) sums over the pairs of two units, of some of the units.
+        units: number of all units; the moments grow with the number of their pairs and triples.
+
+    >>> chance_of_flips(2.0, np.array([[9.0, 1.0], [1.0, 9.0]]), 2).variance
+    4.0
+    """
+    few = len(G)
+    G = G - np.diag(np.diag(G))
+    pairs = units * (units - 1) / max(few * (few - 1), 1)
+    triples = pairs * (units - 2) / max(few - 2, 1)
+    third = 8 * float(np.vdot(G @ G, G))
+    return Chance(value, 2 * pairs * float(np.vdot(G, G)), triples * third)
+
+
+def relevance_by_units(columns: Matrix, y: Indices, units: Indices) -> Chance:
+    """Σ of L∘M over pairs of points in different units, both centred, M the label's kernel.
+
+    Args:
+        columns: (n, r) with L ≈ columns @ columns.T, centred.
+        y: (n,) codes of the label, 0 to C − 1.
+        units: (n,) codes of the units, 0 to R − 1.
+
+    >>> z, y = np.array([-1.0, -1.0, 1.0, 1.0])[:, None], np.array([0, 0, 1, 1])
+    >>> relevance_by_units(z, y, units=np.array([0, 1, 2, 3])).value
+    6.0
+    """
+    shares = np.bincount(y) / len(y)
+    R, C = int(units.max()) + 1, len(shares)
+    cells = units * C + y
+    order = np.argsort(cells, kind="stable")
+    first = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    cell_sums = np.add.reduceat(columns[order], first, axis=0)  # Σ φ of a unit's points of a class
+    of_unit, of_class = np.divmod(cells[order][first], C)
+    unit_sums, expected = (np.zeros((R, columns.shape[1])) for _ in range(2))
+    np.add.at(unit_sums, of_unit, cell_sums)
+    np.add.at(expected, of_unit, shares[of_class][:, None] * cell_sums)
+    # Σ φ (e_y − shares)ᵀ of each unit is a matrix (r, C): its products, without forming it.
+    square = float(shares @ shares)
+    by_class = np.zeros((C, columns.shape[1]))
+    np.add.at(by_class, of_class, cell_sums)
+    total = by_class - np.outer(shares, unit_sums.sum(axis=0))
+    within = float(np.vdot(cell_sums, cell_sums) - 2 * np.vdot(expected, unit_sums))
+    within += square * float(np.vdot(unit_sums, unit_sums))
+    chosen = _some_units(R)
+    place = np.full(R, -1)
+    place[chosen] = np.arange(len(chosen))
+    G = np.zeros((len(chosen), len(chosen)))
+    for c in np.unique(of_class):
+        own = np.flatnonzero((of_class == c) & (place[of_unit] >= 0))
+        at = place[of_unit[own]]
+        G[np.ix_(at, at)] += cell_sums[own] @ cell_sums[own].T
+    F, E = unit_sums[chosen], expected[chosen]
+    crossed = F @ E.T
+    G += square * (F @ F.T) - crossed - crossed.T
+    G *= np.sqrt((R - 1) / max(R - 3, 1))  # the variance of a centred statistic of R units
+    return chance_of_flips(float(np.vdot(total, total)) - within, G, R)
+
+
+@dataclass(frozen=True)
+class ClassCells:
+    """The speech of a class, averaged over each unit's points."""
+
+    units: NDArray[np.int64]  # (m,) of each cell
+    order: NDArray[np.int64]  # the class's points, cell by cell
+    first: NDArray[np.int64]  # (m,) where each cell begins
+    A: Matrix  # (m, few) leading columns of K, centred
+    weight: float  # of the class's U-centred sum in the statistic
+
+
+def class_cells(
+    x: Embeddings,
+    groups: Sequence[Indices],
+    units: Indices,
+    moments: Moments,
+    run: RunTasks,
+) -> list[ClassCells]:
+    """The cells of every class that has at least four units.
+
+    Args:
+        x: (n, …) embeddings.
+        groups: the rows of each class.
+        units: (n,) codes.
+        moments: of the speech of all points.
+    """
+    assert moments.gram is not None
+    vectors, _ = leading_eigenvectors(moments.gram, LEFT_OUT)
+    projected, _ = project_speech(x, np.arange(len(x)), moments.origin, vectors, run)
+    cells: list[ClassCells] = []
+    for rows in groups:
+        order = rows[np.argsort(units[rows], kind="stable")]
+        first = np.flatnonzero(np.diff(units[order], prepend=-1))
+        m = len(first)
+        if m < FEWEST_UNITS:
+            continue
+        A = _cell_means(projected[order], first)
+        cells.append(ClassCells(units[order][first], order, first, A, len(rows) / (m * (m - 3))))
+    return cells
+
+
+def dependence_by_units(
+    cells: Sequence[ClassCells], columns: Matrix, units: int
+) -> tuple[Chance, float]:
+    """Σ n HSICu over classes whose points are the units' means, and the design effect.
+
+    Inside a class the moments are those of shuffling units, which are exact. Units in several
+    classes make these move together: the design effect is the variance by flipping signs with and
+    without that. The third moment grows with its square, as when all classes were alike.
+
+    Args:
+        cells: of the classes, see `class_cells`.
+        columns: (n, r) with L ≈ columns @ columns.T.
+        units: the number of all units.
+
+    Returns:
+        The statistic, and the design effect, at least 1.
+    """
+    chosen = _some_units(units)
+    place = np.full(units, -1)
+    place[chosen] = np.arange(len(chosen))
+    G = np.zeros((len(chosen), len(chosen)))
+    value = variance = third = alone = 0.0
+    for own in cells:
+        B = _cell_means(columns[own.order], own.first)
+        m, cross = len(B), own.A.T @ B
+        a, b = np.vecdot(own.A, own.A), np.vecdot(B, B)
+        inner = float(np.vdot(cross, cross))
+        value += own.weight * u_centred_sum(inner, float(a @ b), float(a.sum()), float(b.sum()), m)
+        (KK, K_skew), (LL, L_skew) = _norm_and_skewness(own.A, a), _norm_and_skewness(B, b)
+        variance += own.weight**2 * KK * LL * 2 / (m * (m - 3))
+        third += own.weight**3 * (KK * LL) ** 1.5 * 8 / m**3 * K_skew * L_skew
+        some = np.flatnonzero(place[own.units] >= 0)
+        at = place[own.units[some]]
+        K, L = (_u_centred_part(M, diagonal, some) for M, diagonal in ((own.A, a), (B, b)))
+        product = own.weight * np.sqrt((m - 1) / (m - 3)) * K * L
+        G[np.ix_(at, at)] += product
+        alone += float(np.vdot(product, product))
+    effect = max(float(np.vdot(G, G)) / alone, 1.0) if alone > 0 else 1.0
+    return Chance(value, variance * effect, third * effect**2), effect
+
+
+def _norm_and_skewness(columns: Matrix, diagonal: Vector) -> tuple[float, float]:
+    """Σ K∘K of the U-centred kernel columns @ columns.T, and the centred one's tr K³ / ‖K‖³."""
+    gram: Matrix = columns.T @ columns if columns.shape[1] < len(columns) else columns @ columns.T
+    square, total = float(np.vdot(gram, gram)), float(diagonal.sum())
+    norm = u_centred_sum(square, float(diagonal @ diagonal), total, total, len(columns))
+    return max(norm, 0.0), skewness(gram, square)
+
+
+def unit_columns(z: Values, factor: Factor) -> Matrix:
+    """(n, few) leading columns of a pseudo-label's centred kernel."""
+    return label_columns(z, factor, LEFT_OUT)[0]
+
+
+def _cell_means(rows: Matrix, first: Indices) -> Matrix:
+    """(m, r) means of consecutive cells, centred."""
+    sizes = np.diff(first, append=len(rows))
+    means = np.add.reduceat(rows.astype(np.float64), first, axis=0) / sizes[:, None]
+    return means - means.mean(axis=0)
+
+
+def _u_centred_part(columns: Matrix, diagonal: Vector, some: Indices) -> Matrix:
+    """Rows and columns of the U-centred kernel columns @ columns.T."""
+    n = len(columns)
+    p = 1 / (n - 2)
+    pull = diagonal[some] * p - float(diagonal.sum()) * p / (2 * (n - 1))
+    kernel = columns[some] @ columns[some].T + pull[:, None] + pull
+    np.fill_diagonal(kernel, 0)
+    return kernel
+
+
+def _some_units(units: int) -> NDArray[np.int64]:
+    """At most MOST_UNITS of the units, at random with a fixed seed."""
+    if units <= MOST_UNITS:
+        return np.arange(units)
+    return np.sort(np.random.default_rng(0).choice(units, MOST_UNITS, replace=False))
