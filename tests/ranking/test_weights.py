@@ -6,6 +6,8 @@ import pytest
 from augury import rank, read_corpus
 from augury.hsic import cosine_kernel, robust, unbiased_hsic
 from augury.pretraining.choice import read_weights
+from augury.ranking import weighted
+from augury.ranking import weights as module
 from augury.ranking.result import Ranking
 from augury.ranking.simplex import (
     RIDGE,
@@ -65,7 +67,7 @@ def oracle(values, x, y, weights, *, normalised, width=1.0):
     return sums[0] / np.sqrt(sums[1] * sums[2]) if normalised else biased
 
 
-def dependence_of(values, x, y, normalised=True, keep=True):
+def dependence_of(values, x, y, normalised=True, cache_bytes=np.inf):
     """The objective under test."""
     groups = [np.flatnonzero(y == c) for c in np.unique(y)]
     return WeightedDependence.of(
@@ -74,7 +76,7 @@ def dependence_of(values, x, y, normalised=True, keep=True):
         [scale(z, normalised) for z in values.values()],
         normalised=normalised,
         width=1.0,
-        cache_bytes=np.inf if keep else 0,
+        cache_bytes=cache_bytes,
     )
 
 
@@ -90,7 +92,7 @@ def unequal(n=30):
 def test_the_objective_and_its_slope_against_plain_loops(normalised, keep):
     values, x, y = unequal()
     weights = np.array([0.2, 0.4, 0.3, 0.1])
-    objective = dependence_of(values, x, y, normalised, keep)
+    objective = dependence_of(values, x, y, normalised, np.inf if keep else 0)
     (value, _), (slope, _) = objective.values_and_slopes(np.array([weights, np.eye(4)[0]]))
     # Distances are float32.
     assert value == pytest.approx(oracle(values, x, y, weights, normalised=normalised), rel=1e-5)
@@ -358,20 +360,16 @@ def test_large_classes_are_sampled_by_a_seed():
     assert learn_weights(values, x, y, seed=1) == learn_weights(values, x, y, seed=2)
 
 
-def test_distances_are_kept_class_by_class_while_they_fit(monkeypatch):
-    """Three candidates' float32 distances of 30² pairs: 10,800 bytes a class."""
+def test_distances_are_kept_block_by_block_while_they_fit(monkeypatch):
+    """Three candidates' float32 distances of 30 · 29 / 2 pairs: 5,220 bytes a class."""
     values, x, y = planted()
-    of, kept = module._ClassTerm.of, []
-
-    def spy(x, zs, normalised, keep):
-        kept.append(keep)
-        return of(x, zs, normalised, keep)
-
-    monkeypatch.setattr(module._ClassTerm, "of", spy)
-    for cache, count in ((10_799, 0), (10_800, 1), (21_599, 1), (21_600, 2), (32_400, 3)):
-        kept.clear()
-        learn_weights(values, x, y, cache_bytes=cache)
+    monkeypatch.setattr(weighted, "BLOCK_PAIRS", 1)
+    one = dependence_of(values, x, y).singles()
+    for cache, count in ((5_219, 0), (5_220, 1), (10_439, 1), (10_440, 2), (15_660, 3)):
+        objective = dependence_of(values, x, y, cache_bytes=cache)
+        kept = [block.cache is not None for block in objective.blocks]
         assert kept == [k < count for k in range(3)]
+        assert (objective.singles() == one).all()
 
 
 def test_four_points_make_a_class_and_400_are_the_most():
@@ -389,62 +387,74 @@ def test_four_points_make_a_class_and_400_are_the_most():
 
 
 def test_the_ridge_is_a_fiftieth_of_the_squares():
-    flat = lambda weights: (0.0, np.zeros(2))  # noqa: E731
-    value, slope = module.through_softmax(flat, np.array([1.0, -2.0]), 1.0)
+    flat = lambda weights: (np.zeros(1), np.zeros((1, 2)))  # noqa: E731
+    value, slope = through_softmax(flat, np.array([[1.0, -2.0]]), 1.0)
     assert value == pytest.approx(0.02 * 5)
-    assert slope == pytest.approx([0.04, -0.08])
+    assert slope == pytest.approx(np.array([[0.04, -0.08]]))
 
 
 @pytest.mark.parametrize("normalised", [True, False])
 def test_a_gain_within_chance_is_not_magnified(monkeypatch, normalised):
     """The objective is divided by its value at equal weights, or by chance where that is more."""
-    minimise, units = module._minimise_softmax, []
+    units = []
 
-    def spy(objective, count, unit):
+    def spy(function, starts, unit, **choices):
         units.append(unit)
-        return minimise(objective, count, unit)
+        return minimise_softmax(function, starts, unit, **choices)
 
-    monkeypatch.setattr(module, "_minimise_softmax", spy)
+    monkeypatch.setattr(module, "minimise_softmax", spy)
     values, x, y = planted()
     about = learn_weights(values, x, y, normalised=normalised).about
     equal = abs(about["objective"]["equal"])
     assert not normalised or equal > about["chance"]
     rng = np.random.default_rng(0)
     noise = {name: rng.standard_normal(90) for name in "abc"}
-    chance = learn_weights(noise, x, y, normalised=normalised).about
-    least = chance["chance"] if normalised else abs(chance["objective"]["equal"])
-    assert units == pytest.approx([equal, least])
+    least = abs(learn_weights(noise, x, y, normalised=normalised).about["objective"]["equal"])
+    if normalised:
+        chance = dependence_of(noise, x, y).chance(np.full(3, 1 / 3))
+        assert chance > least
+        least = chance
+    assert units == pytest.approx([equal, equal, least, least])  # on some points, and on all
     # Speech that is everywhere the same has no objective to divide by.
     learn_weights(noise, np.ones((90, 3)), y, normalised=False)
-    assert units[2] == pytest.approx(1e-12)
+    assert units[4] == pytest.approx(1e-12)
 
 
-def test_weights_below_a_thousandth_count_as_none(monkeypatch):
+def test_weights_below_a_thousandth_of_the_largest_count_as_none(monkeypatch):
     values, x, y = planted()
-    learned = np.array([0.0009, 0.0011, 0.998])
-    monkeypatch.setattr(module, "_minimise_softmax", lambda *_: (learned, 0.0, True))
+    learned = np.array([0.998, 0.0009, 0.0011])  # by name: free, tied, vector
+    monkeypatch.setattr(module, "_search", lambda *_: (learned, True))
+    monkeypatch.setattr(WeightedDependence, "singles", lambda self: np.ones(3))
     selection = learn_weights(values, x, y)
     assert selection.about["without_weight"] == ["tied"]
     assert selection.weights == pytest.approx({"vector": 0.0011 / 0.9991, "free": 0.998 / 0.9991})
-    learned[:] = 0.001, 0.009, 0.99
+    learned[:] = 0.99, 0.001, 0.009
     assert list(learn_weights(values, x, y).weights) == list(values)
 
 
-@pytest.mark.parametrize("kind", ["softmax", "sparsemax"])
-def test_weights_that_are_still_moving_have_not_converged(monkeypatch, kind):
+def test_weights_that_are_still_moving_have_not_converged():
     values, x, y = planted()
-    assert learn_weights(values, x, y, kind=kind).about["converged"]
-    monkeypatch.setattr(module, "STEPS", 1)
-    assert not learn_weights(values, x, y, kind=kind).about["converged"]
+    objective, starts = dependence_of(values, x, y), np.full((1, 3), 1 / 3)
+    for minimise in (minimise_softmax, minimise_on_simplex):
+        for steps, converged in ((1, False), (100, True)):
+            ends = minimise(objective.values_and_slopes, starts, 0.3, steps=steps, tolerance=1e-4)
+            assert ends.converged.tolist() == [converged]
+    for kind in ("softmax", "sparsemax"):
+        assert learn_weights(values, x, y, kind=kind).about["converged"]
 
 
 def test_a_class_without_any_distance_has_no_dependence():
     x = np.random.default_rng(0).standard_normal((5, 3))
     for normalised in (True, False):
-        term = module._ClassTerm.of(x, [np.ones((5, 1)), np.ones((5, 2))], normalised, True)
-        value, slope = term.value(np.array([0.5, 0.5]), 1.0)
+        zs = [np.ones((5, 1)), np.ones((5, 2))]
+        objective = WeightedDependence.of(
+            x, [ClassSample(np.arange(5), 1.0)], zs, normalised=normalised, width=1.0,
+            cache_bytes=0,
+        )  # fmt: skip
+        value, slope = objective.values_and_slopes(np.array([[0.5, 0.5]]))
         assert value == pytest.approx(0, abs=1e-7)  # K is float32
-        assert slope.tolist() == [0, 0]
+        assert slope.tolist() == [[0, 0]]
+    assert objective.singles() == pytest.approx([0, 0], abs=1e-7)
 
 
 def test_the_width_scales_all_distances():

@@ -120,7 +120,7 @@ class WeightedDependence:
         if not self.normalised:
             return values, by_KL * (-0.5 / self.width**2)
         varies = self._varies(LL)
-        norms = np.where(varies, np.sqrt(self.speech * LL), np.inf)
+        norms = np.sqrt(np.where(varies, self.speech * LL, np.inf))
         pull = values / np.where(varies, LL, np.inf) / 2
         return values, (by_KL / norms[:, None] - by_LL * pull[:, None]) * (-0.5 / self.width**2)
 
