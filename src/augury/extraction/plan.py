@@ -64,15 +64,15 @@ class Plan:
         mel: bool = False,
     ) -> Plan:
         """The plan for some candidates; InputError for an unknown column or function."""
-        columns = [(c.origin, c.item) for c in candidates if c.kind == "opensmile"]
+        columns = [(c.origin, c.item) for c in candidates if c.provider == "opensmile"]
         if unvoiced == "voiced":  # the feature set's pitch shows which frames are voiced
             columns += [
                 (c.origin, pseudolabels.PITCH[c.origin])
                 for c in candidates
-                if c.kind == "opensmile" and c.item.startswith(pseudolabels.VOICED_ONLY)
+                if c.provider == "opensmile" and c.item.startswith(pseudolabels.VOICED_ONLY)
             ]
         columns = list(dict.fromkeys(columns))
-        functions = [c for c in candidates if c.kind == "function"]
+        functions = [c for c in candidates if c.provider == "function"]
         return cls(
             store=store,
             embeddings=embeddings,

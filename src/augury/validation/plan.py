@@ -184,7 +184,7 @@ def function_versions(names: Collection[str]) -> dict[str, str]:
     return {
         candidate.name: pseudolabels.function_version(candidate)
         for candidate in candidates
-        if candidate.kind == "function"
+        if candidate.provider == "function"
     }
 
 
