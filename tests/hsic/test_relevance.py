@@ -89,6 +89,18 @@ def test_values_and_skewness_are_those_of_matrices(engine):
         assert found.skew == pytest.approx(third / variance**1.5, rel=1e-6)
 
 
+def test_scalars_and_categories_count_all_points_however_many():
+    """More than the 1,000 that vectors are reduced to."""
+    n, rng = 1050, np.random.default_rng(0)
+    x, y = rng.standard_normal((n, 3)) + 1, np.arange(n) % 3
+    zs = [x[:, 0] + rng.standard_normal(n), rng.integers(0, 4, n) + y]
+    exact, found = (hsic.associations(x, zs, y, engine=engine) for engine in ("dense", "auto"))
+    for own, other in zip(exact, found, strict=True):
+        for one, same in zip(own, other, strict=True):
+            assert same.value == pytest.approx(one.value, rel=1e-6)
+            assert same.shuffled_sd == one.shuffled_sd == np.sqrt(2 / (n * (n - 3)))
+
+
 def test_associations_need_four_points_and_two_classes():
     x, z = np.random.default_rng(0).standard_normal((2, 5))
     x = x[:, None] * np.eye(5) + 1
