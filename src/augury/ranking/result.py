@@ -70,7 +70,9 @@ class Result:
         A dependence within chance counts as its standard deviation. None where there is no
         relevance.
         """
-        if self.relevant is False or self.relevance is None or self.dependence is None or not self.chance_sd:
+        if self.relevant is False or not self.chance_sd:
+            return None
+        if self.relevance is None or self.dependence is None:
             return None
         return self.relevance / max(self.dependence, self.chance_sd)
 
