@@ -202,6 +202,14 @@ def test_each_point_s_square_where_row_sums_differ():
 # ---------------------------------------------------------------------------- sums of each point
 
 
+def u_centred(A):
+    n = len(A)
+    A = A - np.diag(np.diag(A))
+    rows = A.sum(axis=1) / (n - 2)
+    A = A - rows[:, None] - rows + A.sum() / ((n - 1) * (n - 2))
+    return A - np.diag(np.diag(A))
+
+
 def centred_points(n=50, spread=100.0):
     """A label of groups of equal values, of equal sizes: its L's rows have equal sums."""
     rng = np.random.default_rng(3)
@@ -226,12 +234,6 @@ def test_centred_point_sums_are_u_centred_but_for_the_product_with_k_s_diagonal(
     M = centre(L.copy())
     b = np.diag(M)  # the same for all, so that nothing else is left out
 
-    def u_centred(A):
-        A = A - np.diag(np.diag(A))
-        rows = A.sum(axis=1) / (n - 2)
-        A = A - rows[:, None] - rows + A.sum() / ((n - 1) * (n - 2))
-        return A - np.diag(np.diag(A))
-
     KU, LU = u_centred(K), u_centred(M)
     assert np.allclose(b, b[0])
     assert np.allclose(result.each_LL, (LU * LU).sum(axis=1), **CLOSE)
@@ -242,6 +244,25 @@ def test_centred_point_sums_are_u_centred_but_for_the_product_with_k_s_diagonal(
     assert np.allclose(result.each_KL[inside], exact[inside], rtol=1e-6, atol=1e-6)
     assert (result.each_LL >= 0).all()
     assert result.each_LL.sum() == pytest.approx(u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n))
+
+
+def test_products_with_the_label_s_diagonal_count_where_it_varies():
+    """Groups of unequal sizes; with a bound that cuts nothing, only M a / (n − 2) is left out."""
+    rng = np.random.default_rng(5)
+    z = np.repeat(np.arange(4.0) * 100, [3, 5, 9, 13])
+    n = len(z)
+    U = rng.standard_normal((n, 3))
+    U -= U.mean(axis=0)
+    K, L = U @ U.T, label_kernel(z, width=1.0)
+    a = np.diag(K)
+    label, projection = SortedLabel.of(z, 1.0, 3), L.sum(axis=1) @ U
+    sums = RowSums((K * L).sum(axis=1), L.sum(axis=1), (L * L).sum(axis=1), a, projection)
+    speech = SpeechSums(0.0, float(a.sum()), float(a @ a), 1.0, each_KK=np.full(n, 1e12))
+    pair = label.pair_sums(sums, speech, SumPlan((1.0,), (None,), norms=True, points=True))
+    result = strips.centre_point_sums(pair, speech, a, U @ projection)
+    M = centre(L.copy())
+    exact = (u_centred(K) * u_centred(M)).sum(axis=1) - M @ a / (n - 2)
+    assert np.allclose(result.each_KL, exact, rtol=1e-6, atol=1e-8)
 
 
 def test_point_sums_keep_to_the_bound_of_cauchy_and_schwarz():
@@ -270,8 +291,12 @@ def test_a_label_without_a_norm_has_no_sums_of_points():
     flat = replace(pair, LL=0.0, b=0.0, bb=0.0, ab=0.0, each_ab=np.zeros(len(a)))
     with np.errstate(all="raise"):
         result = strips.centre_point_sums(flat, speech, a, along)
-    assert not result.each_LL.any()
-    assert not result.each_KL.any()
+        # Rounding may make the whole sum negative, which no square is.
+        negative = strips.centre_point_sums(replace(pair, LL=0.0), speech, a, along)
+    assert u_centred_sum(0.0, pair.bb, pair.b, pair.b, len(a)) < 0
+    for none in (result, negative):
+        assert not none.each_LL.any()
+        assert not none.each_KL.any()
 
 
 def test_without_norms_only_the_products_with_row_sums_are_taken_away():

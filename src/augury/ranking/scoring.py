@@ -14,9 +14,10 @@ from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Selected
 from augury.hsic import uncertainty
 from augury.hsic.kernels import standardise
-from augury.pseudolabels.candidate import Candidate
+from augury.pseudolabels.candidate import KINDS, Candidate
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
+from augury.ranking.strength import strength
 
 #: A candidate is relevant if its relevance exceeds that of noise with a p-value below this.
 RELEVANT = 0.01
@@ -24,10 +25,10 @@ RELEVANT = 0.01
 
 @dataclass(frozen=True)
 class CandidateScores:
-    """Results best first, and how they compare."""
+    """Results in order, see `Ranking.results`, and how they compare."""
 
     results: tuple[Result, ...]
-    better: tuple[tuple[float, ...], ...]  # P(the row's score is lower), ranked ones, as results
+    better: tuple[tuple[float | None, ...], ...]  # P(the row's score is lower), of ranked ones
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,13 @@ def score_candidates(
         classes[:, present] = [ci.classes for ci in estimates.ci]
         for k, candidate in enumerate(members):
             result = _result(candidate, zs[k], estimates, k, classes[k], settings.label)
-            results.append(replace(result, missing=int((~known).sum())))
+            word = strength(
+                result.relevance or 0.0, estimates.noise[k][0], bool(result.relevant),
+                np.bincount(labels),
+            )  # fmt: skip
+            results.append(replace(result, missing=int((~known).sum()), relevance_strength=word))
             ranked[candidate.name] = estimates.ci[k], rows
-    last = float("inf")
-    results.sort(key=lambda result: (last if result.score is None else result.score, result.name))
+    results.sort(key=_place)
     if not settings.bootstrap or not ranked:
         return CandidateScores(tuple(results), ())
     estimated = [ranked[result.name] for result in results if result.name in ranked]
@@ -126,6 +130,7 @@ def _result(
         noise_relevance=estimates.noise[k][0],
         relevance_p=relevance_p,
         relevant=relevant,
+        relevance_strength=None,
         error=ci.error,
         classes=tuple(None if np.isnan(v) else float(v) for v in classes),
         dims=1 if z.ndim == 1 else z.shape[1],
@@ -232,7 +237,9 @@ def _add_intervals(
     units: NDArray[np.int64] | None,
     settings: RankSettings,
 ) -> CandidateScores:
-    """The results, with intervals, ranks and tiers for the ranked ones, which come first.
+    """The results, with intervals, and ranks and tiers among the relevant ones of a kind.
+
+    The ranked ones come first.
 
     Args:
         estimated: each ranked candidate's estimate, and the segments that have a value.
@@ -255,21 +262,31 @@ def _add_intervals(
         seed=settings.seed,
     )
     intervals = uncertainty.intervals(replicates)
-    rank_intervals = np.round(uncertainty.intervals(uncertainty.ranks(replicates))).astype(int)
-    better = uncertainty.probability_better(replicates)
-    tiers = uncertainty.tiers(scores, replicates)
-    ranked = [
-        replace(
-            result,
-            interval=(float(intervals[k, 0]), float(intervals[k, 1])),
-            rank_interval=(int(rank_intervals[k, 0]), int(rank_intervals[k, 1])),
-            tier=int(tiers[k]),
-        )
-        for k, result in enumerate(results[: len(scores)])
-    ]
-    return CandidateScores(
-        (*ranked, *results[len(scores) :]), tuple(tuple(map(float, row)) for row in better)
-    )
+    for k, (low, high) in enumerate(intervals.tolist()):
+        results[k] = replace(results[k], interval=(low, high))
+    better: list[list[float | None]] = [[None] * len(scores) for _ in scores]
+    for kind in KINDS:
+        group = [k for k, r in enumerate(results) if r.kind == kind and r.relevant]
+        if not group:
+            continue
+        own = replicates[:, group]
+        ranks = np.round(uncertainty.intervals(uncertainty.ranks(own))).astype(int).tolist()
+        table = uncertainty.probability_better(own)
+        tiers = uncertainty.tiers(scores[group], own).tolist()
+        for place, k in enumerate(group):
+            low, high = ranks[place]
+            results[k] = replace(results[k], rank_interval=(low, high), tier=tiers[place])
+            for other, j in enumerate(group):
+                better[k][j] = float(table[place, other])
+    return CandidateScores(tuple(results), tuple(map(tuple, better)))
+
+
+def _place(result: Result) -> tuple[bool, bool, int, float, str]:
+    """What results are sorted by: kind and score; the irrelevant and the unranked come last."""
+    return (
+        result.score is None, result.relevant is False, KINDS.index(result.kind),
+        result.score or 0.0, result.name,
+    )  # fmt: skip
 
 
 def group_by_missing(
@@ -324,7 +341,7 @@ def _empty_result(
         (
             "score", "interval", "rank_interval", "tier", "p_value", "shuffled", "shuffled_sd",
             "spread", "dependence", "relevance", "chance_sd", "noise_relevance", "relevance_p",
-            "relevant", "error",
+            "relevant", "relevance_strength", "error",
         )
     )  # fmt: skip
     return Result(
