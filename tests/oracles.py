@@ -83,7 +83,10 @@ def correlation(K, L):
 
 
 def robust(x, z, y):
-    """Standardised z, median width over pairs that differ, per-class unbiased correlation."""
+    """Mean embedding subtracted, standardised z, median width over pairs that differ, pooled."""
+    places = range(len(x[0]))
+    mean = [math.fsum(row[d] for row in x) / len(x) for d in places]
+    x = [[row[d] - mean[d] for d in places] for row in x]
     dims = range(len(z[0]))
     means = [math.fsum(row[d] for row in z) / len(z) for d in dims]
     sds = [math.sqrt(math.fsum((row[d] - means[d]) ** 2 for row in z) / len(z)) for d in dims]
@@ -93,14 +96,15 @@ def robust(x, z, y):
     )
     half = len(distances) // 2
     width = distances[half] if len(distances) % 2 else (distances[half - 1] + distances[half]) / 2
-    total, points = 0.0, 0
+    KL = KK = LL = 0.0
     for xs, zs in groups(x, z, y):
         if len(xs) < 4:
             continue
         K, L = matrix(xs, cosine), matrix(zs, lambda a, b: rbf(a, b, width))
-        total += len(xs) * correlation(K, L)
-        points += len(xs)
-    return total / points
+        KL += len(xs) * unbiased(K, L)
+        KK += len(xs) * unbiased(K, K)
+        LL += len(xs) * unbiased(L, L)
+    return KL / math.sqrt(KK * LL)
 
 
 def gaussian_downsample(mel, parts, width):

@@ -60,15 +60,15 @@ def test_the_u_statistic_is_the_mean_over_quadruples():
 def test_normalised_it_is_a_correlation():
     rng = np.random.default_rng(2)
     K, L = (M @ M.T for M in rng.standard_normal((2, 6, 2)))
-    assert equations.normalised_hsic(K, K) == pytest.approx(1)
-    assert equations.normalised_hsic(K, 3 * L) == pytest.approx(equations.normalised_hsic(K, L))
-    assert equations.normalised_hsic(K, np.ones((6, 6))) == 0.0
+    assert equations.normalised_hsic((K, K)) == pytest.approx(1)
+    assert equations.normalised_hsic((K, 3 * L)) == pytest.approx(equations.normalised_hsic((K, L)))
+    assert equations.normalised_hsic((K, np.ones((6, 6)))) == 0.0
 
 
 def test_kernels_that_vary_by_rounding_alone_have_no_correlation():
     K = np.diag([1.0, 2.0, 3.0, 5.0]) + np.outer([1, 0, 2, 1], [1, 0, 2, 1])
     own = equations.unbiased_hsic(K, K)
-    for size, expected in ((1.1e-14, 1.0), (0.9e-14, 0.0)):
-        small = np.sqrt(size / own) * K
-        assert equations.normalised_hsic(small, small) == pytest.approx(expected)
-        assert equations.normalised_hsic(K, small) == pytest.approx(expected)
+    for size, expected in ((1.1e-14, 1.0), (0.9e-14, 0.0)):  # of the sum, which is 4 times that
+        small = np.sqrt(size / own / 4) * K
+        assert equations.normalised_hsic((small, small)) == pytest.approx(expected)
+        assert equations.normalised_hsic((K, small)) == pytest.approx(expected)

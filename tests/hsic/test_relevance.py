@@ -75,7 +75,7 @@ def test_values_and_skewness_are_those_of_matrices(engine):
     z = x[:, 0] + y
     standard = standardise(z)
     K, L = (
-        centre(unit_rows(x) @ unit_rows(x).T),
+        centre(unit_rows(x - x.mean(axis=0)) @ unit_rows(x - x.mean(axis=0)).T),
         label_kernel(standard, width=median_distance(standard)),
     )
     Y = (y[:, None] == y).astype(float)

@@ -48,8 +48,8 @@ class USums:
         """From the sums of doubly centred kernels."""
         return cls(
             u_centred_sum(pair.KL, pair.ab, speech.a, pair.b, n),
-            u_centred_sum(speech.KK, speech.aa, speech.a, speech.a, n),
-            u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n),
+            max(u_centred_sum(speech.KK, speech.aa, speech.a, speech.a, n), 0.0),
+            max(u_centred_sum(pair.LL, pair.bb, pair.b, pair.b, n), 0.0),
         )
 
 

@@ -47,6 +47,10 @@ class Chance:
         """P-value of independence, by moments."""
         return gamma_tail(self.value, self.variance, self.third)
 
+    def scale(self, factor: float) -> Chance:
+        """Of the statistic times a factor."""
+        return Chance(factor * self.value, factor**2 * self.variance, factor**3 * self.third)
+
 
 def chance_of_flips(value: float, G: Matrix, units: int) -> Chance:
     """The moments of Σ G when the signs of units are flipped.
@@ -113,13 +117,25 @@ def relevance_by_units(columns: Matrix, y: Indices, units: Indices) -> Chance:
 
 @dataclass(frozen=True)
 class ClassCells:
-    """The speech of a class, averaged over each unit's points."""
+    """The speech of a class, by cells: the points of one unit."""
 
     units: NDArray[np.int64]  # (m,) of each cell
     order: NDArray[np.int64]  # the class's points, cell by cell
     first: NDArray[np.int64]  # (m,) where each cell begins
-    A: Matrix  # (m, few) leading columns of K, centred
-    weight: float  # of the class's U-centred sum in the statistic
+    A: Matrix  # (m, few) the cells' means of the leading columns of K, centred
+    several: NDArray[np.bool_]  # (points,) whether the point's cell has others
+    deviations: Matrix  # (points in such cells, few) from the cell's mean
+
+    @classmethod
+    def of(cls, rows: Indices, units: Indices, projected: Matrix) -> ClassCells:
+        """From the rows of a class, and all points' units and leading columns."""
+        order = rows[np.argsort(units[rows], kind="stable")]
+        first = np.flatnonzero(np.diff(units[order], prepend=-1))
+        columns = projected[order].astype(np.float64)
+        means, several = cell_means(columns, first)
+        deviations = (columns - means)[several]
+        A = means[first]
+        return cls(units[order][first], order, first, A - A.mean(axis=0), several, deviations)
 
 
 def class_cells(
@@ -140,26 +156,52 @@ def class_cells(
     assert moments.gram is not None
     vectors, _ = leading_eigenvectors(moments.gram, LEFT_OUT)
     projected, _ = project_speech(x, np.arange(len(x)), moments.origin, vectors, run)
-    cells: list[ClassCells] = []
-    for rows in groups:
-        order = rows[np.argsort(units[rows], kind="stable")]
-        first = np.flatnonzero(np.diff(units[order], prepend=-1))
-        m = len(first)
-        if m < FEWEST_UNITS:
-            continue
-        A = _cell_means(projected[order], first)
-        cells.append(ClassCells(units[order][first], order, first, A, len(rows) / (m * (m - 3))))
-    return cells
+    cells = [ClassCells.of(rows, units, projected) for rows in groups]
+    return [own for own in cells if len(own.first) >= FEWEST_UNITS]
+
+
+def cell_means(rows: Matrix, first: Indices) -> tuple[Matrix, NDArray[np.bool_]]:
+    """Each row's mean over its cell, and whether the cell has several rows.
+
+    >>> cell_means(np.array([[1.0], [3.0], [5.0]]), first=np.array([0, 2]))[0].ravel().tolist()
+    [2.0, 2.0, 5.0]
+    """
+    sizes = np.diff(first, append=len(rows))
+    means = np.add.reduceat(rows, first, axis=0) / sizes[:, None]
+    return means.repeat(sizes, axis=0), (sizes > 1).repeat(sizes)
+
+
+@dataclass
+class _Sums:
+    """A statistic over pairs of units and its moments, class by class."""
+
+    G: Matrix  # (few, few) sums over the pairs of two units, of all classes
+    value: float = 0.0
+    variance: float = 0.0  # of classes that share no units
+    third: float = 0.0
+    alone: float = 0.0  # ‖·‖² of each class's part of G
+
+    def add(self, chance: Chance, at: Indices, product: Matrix) -> None:
+        """Add a class's statistic, and the units of its part of G."""
+        self.value += chance.value
+        self.variance += chance.variance
+        self.third += chance.third
+        self.G[np.ix_(at, at)] += product
+        self.alone += float(np.vdot(product, product))
 
 
 def dependence_by_units(
     cells: Sequence[ClassCells], columns: Matrix, units: int
 ) -> tuple[Chance, float]:
-    """Σ n HSICu over classes whose points are the units' means, and the design effect.
+    """Dependence inside classes over pairs of points in different units, and the design effect.
 
-    Inside a class the moments are those of shuffling units, which are exact. Units in several
-    classes make these move together: the design effect is the variance by flipping signs with and
-    without that. The third moment grows with its square, as when all classes were alike.
+    Two statistics for each class, which are 0 on average under independence whatever a unit's
+    points have in common: the unbiased HSIC of the cells' means, and, as Σ over pairs of cells of
+    ⟨C, C′⟩, that of the covariances C of speech and pseudo-label inside cells. The moments of the
+    first are those of shuffling units, which are exact, of the second those of flipping signs.
+    Units in several classes make classes vary together: the design effect is the variance by
+    flipping signs with and without that. The third moment grows with its square, as it does when
+    all classes are alike.
 
     Args:
         cells: of the classes, see `class_cells`.
@@ -172,25 +214,63 @@ def dependence_by_units(
     chosen = _some_units(units)
     place = np.full(units, -1)
     place[chosen] = np.arange(len(chosen))
-    G = np.zeros((len(chosen), len(chosen)))
-    value = variance = third = alone = 0.0
+    sums = _Sums(np.zeros((len(chosen), len(chosen))))
     for own in cells:
-        B = _cell_means(columns[own.order], own.first)
-        m, cross = len(B), own.A.T @ B
-        a, b = np.vecdot(own.A, own.A), np.vecdot(B, B)
-        inner = float(np.vdot(cross, cross))
-        value += own.weight * u_centred_sum(inner, float(a @ b), float(a.sum()), float(b.sum()), m)
-        (KK, K_skew), (LL, L_skew) = _norm_and_skewness(own.A, a), _norm_and_skewness(B, b)
-        variance += own.weight**2 * KK * LL * 2 / (m * (m - 3))
-        third += own.weight**3 * (KK * LL) ** 1.5 * 8 / m**3 * K_skew * L_skew
+        rows = columns[own.order]
+        means, _ = cell_means(rows, own.first)
+        n, m = len(rows), len(own.first)
         some = np.flatnonzero(place[own.units] >= 0)
-        at = place[own.units[some]]
-        K, L = (_u_centred_part(M, diagonal, some) for M, diagonal in ((own.A, a), (B, b)))
-        product = own.weight * np.sqrt((m - 1) / (m - 3)) * K * L
-        G[np.ix_(at, at)] += product
-        alone += float(np.vdot(product, product))
-    effect = max(float(np.vdot(G, G)) / alone, 1.0) if alone > 0 else 1.0
-    return Chance(value, variance * effect, third * effect**2), effect
+        B = means[own.first]
+        chance, product = _of_means(own.A, B - B.mean(axis=0), some)
+        weight = (n / m) ** 2 / n
+        sums.add(chance.scale(weight), place[own.units[some]], weight * product)
+        if own.several.any():
+            chance, product, some = _of_deviations(own, (rows - means)[own.several], place)
+            sums.add(chance.scale(1 / n), place[own.units[some]], product / n)
+    effect = float(np.vdot(sums.G, sums.G)) / sums.alone if sums.alone > 0 else 1.0
+    effect = max(effect, 1.0)
+    return Chance(sums.value, sums.variance * effect, sums.third * effect**2), effect
+
+
+def _of_means(A: Matrix, B: Matrix, some: Indices) -> tuple[Chance, Matrix]:
+    """The U-centred sum of cells' means, and its part for pairs of some cells."""
+    m, cross = len(B), A.T @ B
+    a, b = np.vecdot(A, A), np.vecdot(B, B)
+    inner = float(np.vdot(cross, cross))
+    value = u_centred_sum(inner, float(a @ b), float(a.sum()), float(b.sum()), m)
+    (KK, K_skew), (LL, L_skew) = _norm_and_skewness(A, a), _norm_and_skewness(B, b)
+    variance = KK * LL * 2 / (m * (m - 3))
+    third = (KK * LL) ** 1.5 * 8 / m**3 * K_skew * L_skew
+    K, L = (_u_centred_part(M, diagonal, some) for M, diagonal in ((A, a), (B, b)))
+    return Chance(value, variance, third), np.sqrt((m - 1) / (m - 3)) * K * L
+
+
+def _of_deviations(
+    own: ClassCells, deviations: Matrix, place: Indices
+) -> tuple[Chance, Matrix, Indices]:
+    """Σ ⟨C, C′⟩ over pairs of cells with several points, and its part for pairs of some cells.
+
+    Args:
+        own: the class.
+        deviations: (points, r) of the pseudo-label's columns from the cells' means.
+        place: (units,) −1 for units that are not among the some.
+    """
+    sizes = np.diff(own.first, append=len(own.order))
+    which = np.flatnonzero(sizes > 1)
+    first = np.cumsum(sizes[which]) - sizes[which]
+    C = np.concatenate(
+        [
+            np.add.reduceat(own.deviations * column[:, None], first, axis=0)
+            for column in deviations.T
+        ],
+        axis=1,
+    )
+    total = C.sum(axis=0)
+    value = float(total @ total) - float(np.vdot(C, C))
+    known = place[own.units[which]] >= 0
+    product = C[known] @ C[known].T
+    np.fill_diagonal(product, 0)
+    return chance_of_flips(value, product, len(which)), product, which[known]
 
 
 def _norm_and_skewness(columns: Matrix, diagonal: Vector) -> tuple[float, float]:
@@ -204,13 +284,6 @@ def _norm_and_skewness(columns: Matrix, diagonal: Vector) -> tuple[float, float]
 def unit_columns(z: Values, factor: Factor) -> Matrix:
     """(n, few) leading columns of a pseudo-label's centred kernel."""
     return label_columns(z, factor, LEFT_OUT)[0]
-
-
-def _cell_means(rows: Matrix, first: Indices) -> Matrix:
-    """(m, r) means of consecutive cells, centred."""
-    sizes = np.diff(first, append=len(rows))
-    means = np.add.reduceat(rows.astype(np.float64), first, axis=0) / sizes[:, None]
-    return means - means.mean(axis=0)
 
 
 def _u_centred_part(columns: Matrix, diagonal: Vector, some: Indices) -> Matrix:
