@@ -11,6 +11,10 @@ tests that run the changed line are run, the fastest first.
 A row is written as soon as a mutant is settled, so that a stopped run goes on where it was. A row
 counts as long as its module is unchanged; `--again` tries the survivors anew, after tests were
 added.
+
+Faults that no result shows are listed in equivalent_mutants.csv, each with the reason. They are not
+run, but counted beside the others; the share killed is of all others. `--check` runs them, too, and
+says which are killed, so that they don't belong there, and which rows match no fault.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import astuple, dataclass, fields, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import coverage
@@ -45,6 +50,8 @@ MODULES = (
     "hsic/*.py", "ranking/caveats.py", "ranking/selection.py", "ranking/weights.py",
     "downstream/splits.py", "downstream/scores/*.py", "validation/statistics.py",
 )  # fmt: skip
+#: Faults that no result shows, with reasons.
+EQUIVALENT = Path(__file__).with_name("equivalent_mutants.csv")
 #: A mutant is stopped after this many times its tests' own duration, and so many seconds.
 PATIENCE, LEAST_SECONDS = 5.0, 10.0
 COMPARISONS: dict[type[ast.cmpop], tuple[str, ...]] = {
@@ -72,7 +79,7 @@ class Mutant:
     column: int
     before: str
     after: str
-    result: str = ""  # "killed", "timeout" or "survived"
+    result: str = ""  # "killed", "timeout", "survived" or "equivalent"
     seconds: float = 0.0
 
     @property
@@ -87,6 +94,35 @@ class Mutant:
         before = self.before.encode()
         assert data[begin:].startswith(before), self
         return (data[:begin] + self.after.encode() + data[begin + len(before) :]).decode()
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """A row of equivalent_mutants.csv: faults that no result shows."""
+
+    module: str  # a glob, as "hsic/*.py"
+    code: str  # a piece of a line; the fault begins inside
+    before: str  # what the fault replaces; "" for all that begin there
+    after: str  # by what; "" for anything
+    reason: str
+
+    def matches(self, mutant: Mutant, text: str) -> bool:
+        """Whether the row is about the mutant of a module with this text."""
+        line = text.splitlines()[mutant.line - 1]
+        column = len(line.encode()[: mutant.column].decode())
+        places = (k for k in range(len(line)) if line.startswith(self.code, k))
+        return (
+            fnmatch(mutant.module, self.module)
+            and self.before in ("", mutant.before)
+            and self.after in ("", mutant.after)
+            and any(k <= column < k + len(self.code) for k in places)
+        )
+
+
+def read_equivalents(path: Path = EQUIVALENT) -> list[Equivalent]:
+    """The faults that no result shows."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [Equivalent(**row) for row in csv.DictReader(file)]
 
 
 def mutants(path: Path) -> list[Mutant]:
@@ -332,10 +368,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--out", type=Path, default=Path("mutants.csv"))
     parser.add_argument("--again", action="store_true", help="try survivors anew")
+    parser.add_argument("--check", action="store_true", help="run those listed as equivalent, too")
     given = parser.parse_args()
     paths = sorted({p for glob in given.modules for p in (ROOT / "src" / "augury").glob(glob)})
-    known = read_rows(given.out)
-    table, survivors = [], []
+    known, listed = read_rows(given.out), read_equivalents()
+    table, reports = [], []
     covered: dict[Path, Coverage] = {}
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = True
@@ -343,16 +380,22 @@ def main() -> None:
         copy = Path(folder) / "src"
         shutil.copytree(ROOT / "src", copy)
         for path in paths:
-            chosen = mutants(path)
+            chosen, text = mutants(path), path.read_text("utf-8")
             if not chosen:
                 continue
             if 0 < given.sample < len(chosen):
                 chosen = random.Random(given.seed).sample(chosen, given.sample)
+            equivalent = {
+                mutant.key for mutant in chosen if any(row.matches(mutant, text) for row in listed)
+            }
             open_ = [
                 mutant
                 for mutant in chosen
-                if mutant.key not in known
-                or (given.again and known[mutant.key].result == "survived")
+                if (given.check or mutant.key not in equivalent)
+                and (
+                    mutant.key not in known
+                    or (given.again and known[mutant.key].result == "survived")
+                )
             ]
             tests = tests_of(chosen[0].module)
             if open_ and tests not in covered:
@@ -360,16 +403,41 @@ def main() -> None:
                 covered[tests] = Coverage.measure(copy, package, tests)
             if open_:
                 settle(copy, path, open_, covered[tests], known, given.out)
-            results = [known[mutant.key] for mutant in chosen]
-            alive = [mutant for mutant in results if mutant.result == "survived"]
-            survivors += [diff(path, mutant) for mutant in alive]
-            table.append((chosen[0].module, len(results), len(results) - len(alive)))
-    print(*survivors, sep="\n\n")
-    print("\n| module | mutants | killed | survived | share |\n|---|---|---|---|---|")
-    table.append(("all", *(sum(row[k] for row in table) for k in (1, 2))))
-    for module, count, killed in table:
-        share = killed / max(count, 1)
-        print(f"| {module} | {count} | {killed} | {count - killed} | {share:.0%} |")
+            results = [known.get(mutant.key, mutant) for mutant in chosen]
+            reports += [
+                "listed as equivalent, but killed:\n" + diff(path, mutant)
+                for mutant in results
+                if mutant.key in equivalent and mutant.result in ("killed", "timeout")
+            ]
+            results = [
+                replace(mutant, result="equivalent") if mutant.key in equivalent else mutant
+                for mutant in results
+            ]
+            reports += [diff(path, mutant) for mutant in results if mutant.result == "survived"]
+            counts = [
+                sum(mutant.result in names for mutant in results)
+                for names in (("killed", "timeout"), ("survived",), ("equivalent",))
+            ]
+            table.append((chosen[0].module, len(results), *counts))
+    print(*reports, sep="\n\n")
+    if given.check:
+        print(*unmatched(listed), sep="\n")
+    print("\n| module | mutants | killed | survived | equivalent | killed of the others |")
+    print("|---|---|---|---|---|---|")
+    table.append(("all", *(sum(row[k] for row in table) for k in (1, 2, 3, 4))))
+    for module, count, killed, survived, alike in table:
+        share = killed / max(killed + survived, 1)
+        print(f"| {module} | {count} | {killed} | {survived} | {alike} | {share:.0%} |")
+
+
+def unmatched(listed: Iterable[Equivalent]) -> list[str]:
+    """The rows of equivalent_mutants.csv that are about no fault of any module."""
+    open_ = list(listed)
+    for path in sorted({p for glob in MODULES for p in (ROOT / "src" / "augury").glob(glob)}):
+        text = path.read_text("utf-8")
+        for mutant in mutants(path):
+            open_ = [row for row in open_ if not row.matches(mutant, text)]
+    return [f"matches no fault: {row}" for row in open_]
 
 
 if __name__ == "__main__":

@@ -25,11 +25,23 @@ def sum_of(K, L):
     return u_centred_sum((K * L).sum(), a @ b, a.sum(), b.sum(), len(K))
 
 
-@pytest.mark.parametrize("n", [4, 5, 9])
+@pytest.mark.parametrize("n", [3, 4, 5, 9])
 def test_the_sum_is_that_of_u_centred_kernels(n):
     x, z = np.random.default_rng(n).standard_normal((2, n))
     K, L = (np.exp(-(np.subtract.outer(v, v) ** 2)) for v in (x, z))
-    assert sum_of(K, L) == pytest.approx((u_centred(K) * u_centred(L)).sum(), rel=1e-10)
+    assert sum_of(K, L) == pytest.approx((u_centred(K) * u_centred(L)).sum(), rel=1e-10, abs=1e-15)
+
+
+def test_the_sum_by_hand_where_too_few_points_would_divide_by_0():
+    # inner − n p ab + a b p / (n − 1), with p = 1 / (n − 2), and nothing below 1.
+    assert u_centred_sum(5.0, 2.0, 3.0, 4.0, 1) == 5 - 2 + 12
+    assert u_centred_sum(5.0, 2.0, 3.0, 4.0, 2) == 5 - 4 + 12
+    assert u_centred_sum(5.0, 2.0, 3.0, 4.0, 3) == 5 - 6 + 6
+    assert u_centred_sum(5.0, 2.0, 3.0, 4.0, 5) == pytest.approx(5 - 10 / 3 + 1)
+    # A rest up to 1e-12 of the sum is rounding.
+    for rest in (1.1e-12, -1.1e-12):
+        assert u_centred_sum(1.0, (1 - rest) / 3, 0.0, 0.0, 3) == pytest.approx(rest, rel=1e-3)
+    assert u_centred_sum(1.0, (1 - 0.9e-12) / 3, 0.0, 0.0, 3) == 0.0
 
 
 def test_what_is_left_of_terms_that_cancel_is_0():
@@ -60,4 +72,9 @@ def test_the_tail_is_pearson_s_type_iii():
         assert gamma_tail(value, 4.0, 0.0) == pytest.approx(norm.sf(value / 2))
         assert gamma_tail(value, 4.0, 0.0079) == pytest.approx(norm.sf(value / 2), abs=1e-3)
         assert gamma_tail(value, 4.0, 0.0081) == pytest.approx(norm.sf(value / 2), abs=1e-3)
+    # At 0 half of a normal's mass is above, and less of a skewed one's: from 1e-3 on it counts.
+    assert gamma_tail(0.0, 4.0, 8 * 0.9e-3) == 0.5
+    assert gamma_tail(0.0, 4.0, 8 * 1.1e-3) == pytest.approx(pearson3.sf(0.0, 1.1e-3))
+    assert gamma_tail(0.0, 4.0, 8 * 1.1e-3) < 0.5
+    assert gamma_tail(-10.0, 1.0, 0.2) == 1.0  # the end of its range, −2 / skewness
     assert gamma_tail(0.0, 0.0, 0.0) == 1.0  # nothing varies: as large in every draw

@@ -151,6 +151,46 @@ def test_the_classes_together_are_one_class_of_all(engine):
     assert of_speech.KK == pytest.approx(wanted["KK"], rel=1e-9)
 
 
+def test_work_is_cut_by_the_points_alone():
+    """Into chunks of a size, or of a 16th of the points if that is more."""
+
+    def sizes(n, size):
+        chunks = engines._chunks(n, size)
+        assert [c.start for c in chunks[1:]] == [c.stop for c in chunks[:-1]]
+        assert (chunks[0].start, chunks[-1].stop) == (0, n)
+        return [c.stop - c.start for c in chunks]
+
+    assert sizes(4, 4) == [4]
+    assert sizes(10, 4) == [4, 4, 2]
+    assert sizes(32, 1) == [2] * 16
+    assert sizes(33, 1) == [3] * 11
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_only_scored_classes_are_passed_over_twice(whole):
+    """Other points count in the moments of all, and nowhere else."""
+    rng = np.random.default_rng(0)
+    x, z = speech(130), rng.random(130)
+    groups, others = [np.arange(100), np.arange(100, 110)], [np.arange(110, 130)]
+    own = factors.factor(z, 0.3, 1e-12)
+    plan = SumPlan((0.3, 0.3), (own, None), "factored", norms=True, points=True, chunk=50, strip=50)
+    names = []
+
+    def run(x, tasks):
+        tasks = list(tasks)
+        names.extend(function.__name__ for function, *_ in tasks)
+        return threads.run_in_threads(x, tasks)
+
+    sums, together = engines.class_sums_of(
+        x, groups, [z, z], plan, whole=whole, run=run, others=others
+    )
+    assert len(sums) == 2
+    assert names.count("sum_moments") == 3 + whole
+    assert names.count("strip_sums") == 2 + 1
+    assert names.count("point_sums") == 2 + 1
+    assert (together.n if together else None) == (130 if whole else None)
+
+
 def test_the_approximations_of_strips_are_near():
     rng = np.random.default_rng(0)
     n = 1500

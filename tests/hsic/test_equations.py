@@ -11,6 +11,7 @@ def test_cosines_by_hand_and_0_for_a_row_of_zeros():
     expected = [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     assert pytest.approx(np.array(expected)) == K
     assert pytest.approx(K) == equations.cosine_kernel(np.reshape(x, (4, 2, 1)))  # flattened
+    assert pytest.approx(K) == equations.cosine_kernel(0.01 * np.array(x))  # whatever the length
 
 
 def test_label_kernels_by_hand():
@@ -62,3 +63,12 @@ def test_normalised_it_is_a_correlation():
     assert equations.normalised_hsic(K, K) == pytest.approx(1)
     assert equations.normalised_hsic(K, 3 * L) == pytest.approx(equations.normalised_hsic(K, L))
     assert equations.normalised_hsic(K, np.ones((6, 6))) == 0.0
+
+
+def test_kernels_that_vary_by_rounding_alone_have_no_correlation():
+    K = np.diag([1.0, 2.0, 3.0, 5.0]) + np.outer([1, 0, 2, 1], [1, 0, 2, 1])
+    own = equations.unbiased_hsic(K, K)
+    for size, expected in ((1.1e-14, 1.0), (0.9e-14, 0.0)):
+        small = np.sqrt(size / own) * K
+        assert equations.normalised_hsic(small, small) == pytest.approx(expected)
+        assert equations.normalised_hsic(K, small) == pytest.approx(expected)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -8,7 +9,9 @@ from threadpoolctl import threadpool_limits
 
 from augury import hsic
 from augury.errors import InputError
+from augury.hsic import estimators
 from augury.hsic.kernels import label_kernel, median_distance, standardise
+from augury.hsic.sums import ClassSums, PairSums, SpeechSums
 
 import oracles
 
@@ -159,6 +162,98 @@ def test_two_points_by_hand():
     x = np.eye(2)
     z = np.array([0.0, 0.05])
     assert hsic.conditional_hsic(x, z, [0, 0]) == pytest.approx((1 - math.exp(-0.5)) / 4, rel=1e-12)
+
+
+def test_a_score_and_all_that_goes_with_it_by_hand():
+    """A class of two points, one that is not scored, and one of three."""
+    speech = SpeechSums(total=0.5, a=1.5), SpeechSums(total=0.0, a=2.0)
+    first = PairSums(
+        KL=0.8, LL=1.0, ab=1.0, b=1.0, bb=1.0, L=1.2, error=0.01,
+        each_KL=np.array([0.1, 0.3]), each_ab=np.array([0.2, 0.6]),
+    )  # fmt: skip
+    second = PairSums(
+        KL=1.8, LL=1.0, ab=1.0, b=1.0, bb=1.0, L=1.5, error=0.03,
+        each_KL=np.array([0.0, 0.2, 0.4]), each_ab=np.array([0.5, 0.5, 0.2]),
+    )  # fmt: skip
+    sums = [
+        ClassSums(np.array([0, 2]), speech[0], (first,)),
+        None,
+        ClassSums(np.array([1, 4, 5]), speech[1], (second,)),
+    ]
+    divisor, shares = np.array([4.0, 1.0, 9.0]), np.array([0.4, 0.1, 0.5])
+
+    def found(weighted):
+        (estimate,) = estimators._from_sums(sums, [np.zeros(6)], divisor, shares, weighted=weighted)
+        return estimate
+
+    estimate = found(weighted=False)
+    assert estimate.score == pytest.approx(0.4 * 0.2 + 0.5 * 0.2)
+    assert estimate.classes.tolist() == pytest.approx([0.2, 0, 0.2])
+    # Over shuffles: tr K, and the rest of ΣK by the mean of L: (0.5 − 1.5)·0.6 and (0 − 2)/4.
+    assert estimate.shuffled == pytest.approx(0.1 * 0.9 + 0.5 / 9 * 1.5)
+    assert estimate.shuffled_sd is None
+    # Of the 2 + 6 pairs 1.2 + 1.5 are alike.
+    assert estimate.spread == pytest.approx((8 - 2.7) / 8)
+    assert estimate.error == pytest.approx((0.1 * 0.01 + 0.5 / 9 * 0.03) / 0.18)
+    # 2 · each_KL + each_ab: 0.4 and 1.2; 0.5, 0.9 and 1.0.
+    slopes = np.array([-0.04, 0.5 / 9 * -0.3, 0.04, 0.0, 0.5 / 9 * 0.1, 0.5 / 9 * 0.2])
+    assert estimate.influence == pytest.approx(slopes)
+    # A point's weight also increases its class's share, of five points.
+    more = np.array([0.02, 0.02, 0.02, 0.0, 0.02, 0.02]) / 5
+    assert found(weighted=True).influence == pytest.approx(slopes + more)
+    # Where chance scores more, errors are relative to it.
+    sums[2] = None
+    assert found(weighted=False).error == pytest.approx(0.1 * 0.01 / (0.1 * 0.9))
+    sums[0] = None
+    empty = found(weighted=False)
+    assert (empty.score, empty.spread, empty.error, empty.influence) == (0, 0, 0, None)
+
+
+@pytest.mark.parametrize("estimator", ["paper", "released"])
+def test_the_mean_over_all_shuffles_is_exact(estimator):
+    """All 24 orders of a class of four; the other's four values are equal."""
+    x, _, _ = data(n=8, classes=1, d=3)
+    y = np.repeat([0, 1], 4)
+    z = np.array([0.0, 0.1, 0.3, 0.35, 1.0, 1.0, 1.0, 1.0])
+    function = getattr(hsic, estimator)
+    scores = [
+        function(x, [z[[*order, 4, 5, 6, 7]]], y)[0].score
+        for order in itertools.permutations(range(4))
+    ]
+    assert function(x, [z], y)[0].shuffled == pytest.approx(np.mean(scores), rel=1e-12)
+
+
+def test_the_spread_is_that_of_pairs_within_classes():
+    x, _, _ = data(n=5, classes=1)
+    y, z = [0, 0, 1, 1, 1], np.array([0.0, 0.05, 0.7, 0.7, 0.7])
+    # One pair of four is a width apart, and the rest are equal.
+    assert hsic.paper(x, [z], y)[0].spread == pytest.approx((1 - math.exp(-0.5)) / 4)
+    # The released code's width is √0.05.
+    y, z = [0] * 5, np.array([0.0, math.sqrt(0.05), 0.0, 0.0, 0.0])
+    (found,) = hsic.released(x, [z], y)
+    assert found.spread == pytest.approx(0.4 * (1 - math.exp(-0.5)))
+    (wider,) = hsic.released(x, [z], y, scale=2.0)
+    assert wider.spread == pytest.approx(0.4 * (1 - math.exp(-1 / 8)))
+
+
+def test_the_released_code_scores_classes_of_four_points_and_not_of_three():
+    x, z, _ = data(n=11, classes=1, d=3)
+    y = np.repeat([0, 1, 2], [4, 3, 4])
+    (found,) = hsic.released(x, [z], y, points=True)
+    assert found.classes[1] == 0
+    assert found.shares.tolist() == [1 / 3] * 3
+    parts = [
+        hsic.released(x[y == c], [z[y == c]], np.zeros(4), engine="exact")[0].score for c in (0, 2)
+    ]
+    assert found.classes[[0, 2]] == pytest.approx(parts)
+    assert found.score == pytest.approx(sum(parts) / 3)
+    K = np.eye(3)
+    assert estimators.released_hsic(K, K) == 0
+    assert estimators.released_hsic(np.eye(4), np.eye(4)) == pytest.approx(
+        np.trace(np.linalg.matrix_power(np.eye(4) - 1 / 16, 2)) / 9
+    )
+    # Its points have no influence.
+    assert not found.influence[y == 1].any()
 
 
 def test_identity_label_kernel_has_a_closed_form():

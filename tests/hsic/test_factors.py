@@ -71,3 +71,79 @@ def test_far_values_cost_only_their_own_columns():
     factor = factors.factor(np.array([0.0, 1e4]), 1.0, 1e-12)
     assert factor is not None
     assert len(factor) < 30
+
+
+#: σ π / √(2 ln(2 / 1e-15)): the step of the grid of a scalar of σ = 1.
+STEP = np.pi / np.sqrt(2 * np.log(2e15))
+
+
+def test_the_grid_of_a_scalar_by_hand():
+    """Nodes as far as exp(−t²) reaches 1e-15 on both sides of the cell: 5.88 is 16 steps."""
+    factor = factors.factor(np.array([0.1]), 1.0, 1e-12)
+    assert factor is not None
+    assert np.allclose(factor.points, STEP * np.arange(-16, 18), rtol=1e-12, atol=0)
+    assert factor.width == 1.0
+    wide = factors.factor(np.array([0.1, -0.2]), 2.0, 1e-12)
+    assert wide is not None
+    assert np.allclose(wide.points, 2 * STEP * np.arange(-17, 18), rtol=1e-12, atol=0)
+    # Far values have nodes of their own.
+    both = factors.factor(np.array([0.1, 100 * STEP + 0.1]), 1.0, 1e-12)
+    assert both is not None
+    assert len(both.points) == 68
+
+
+def test_no_column_is_kept_that_may_be_left_out():
+    for left_out in (1e-12, 1e-9, 1e-6, 1e-3):
+        factor = factors.factor(np.linspace(0, 3, 40), 1.0, left_out)
+        assert factor is not None
+        cells = np.arange(int(3 / STEP) + 1)
+        tests = ((cells[:, None] + np.linspace(0, 1, 17)) * STEP).ravel()
+        squares = np.square(factor.columns(tests))
+        assert (1 - squares.sum(axis=1)).max() <= left_out + 1e-14
+        assert (1 - squares[:, :-1].sum(axis=1)).max() > left_out
+
+
+def test_limits_beyond_which_there_is_no_factor():
+    def has_factor(z, **choices):
+        return factors.factor(z, 1.0, 1e-12, **choices) is not None
+
+    # Values up to 1e5 steps from 0, on either side.
+    for side in (1, -1):
+        assert has_factor(np.array([0.0, side * 0.99e5 * STEP]))
+        assert not has_factor(np.array([0.0, side * 1.01e5 * STEP]))
+    # 33 nodes more than cells, and 512 at most.
+    assert has_factor((np.arange(479) + 0.5) * STEP)
+    assert not has_factor((np.arange(480) + 0.5) * STEP)
+    assert has_factor(np.arange(512))
+    assert not has_factor(np.arange(513))
+    assert has_factor(np.arange(7), most=7)
+    assert not has_factor(np.arange(7), most=6)
+    assert not has_factor(np.arange(600), most=600)
+    # As many pivots as points that differ.
+    points = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0], [3.0, 3.0], [0.0, 0.0]])
+    assert not has_factor(points, most=3)
+    assert has_factor(points, most=4)
+    assert has_factor(points)
+    assert len(factors.factor(points, 1.0, 1e-12)) == 4
+
+
+def test_a_vector_of_one_dimension_is_a_scalar():
+    z = np.linspace(0, 1, 9)
+    one, other = (factors.factor(v, 0.5, 1e-9) for v in (z, z[:, None]))
+    assert np.array_equal(one.points, other.points)
+    assert np.array_equal(one.transform, other.transform)
+
+
+def test_a_vector_s_columns_reach_the_tolerance_and_no_further():
+    z = np.random.default_rng(0).standard_normal((300, 2))
+    counts = []
+    for left_out in (1e-3, 1e-6, 1e-9, 1e-12, 0.0):  # below 1e-12 rounding would be fitted
+        factor = factors.factor(z, 1.0, left_out)
+        columns = factor.columns(z)
+        assert (1 - np.square(columns).sum(axis=1)).max() < max(left_out, 1e-12) * 1.01 + 1e-9
+        counts.append(len(factor))
+    assert counts[:4] == sorted(set(counts[:4]))
+    assert counts[3] == counts[4]
+    # A pivot more is taken only while a point is further off than that.
+    fewer = factors.factor(z, 1.0, 1e-3, most=counts[0] - 1)
+    assert fewer is None

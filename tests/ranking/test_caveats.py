@@ -172,6 +172,13 @@ def test_candidates_that_are_not_ranked_have_no_caveat():
     assert text_of(ONE, TWO, candidate("flat", None, 2, missing=3, relevant=False)) == ""
 
 
+def test_columns_whose_kind_was_guessed_are_asked_about():
+    text = text_of(ONE, TWO, to_declare=["column:unit", "column:age"])
+    assert text.startswith("column:unit, column:age: whole numbers that come again and again")
+    assert "write category:unit, category:age." in text
+    assert "write number:unit, number:age," in text
+
+
 # ------------------------------------------------------------------------------ redundancy
 
 

@@ -63,6 +63,10 @@ def test_a_ranking_is_ordered_and_complete(manifest):
     assert scores == sorted(scores)
     assert {result.name for result in ranking.results} == set(names)
     assert by_name(ranking)["toy:bands"].dims == 3
+    kinds = {result.name: result.kind for result in ranking.results}
+    assert kinds == dict.fromkeys(names, "scalar") | {
+        "toy:bands": "vector", "column:colour": "category",
+    }  # fmt: skip
     assert ranking.class_names == ("high", "low", "middle")
     assert ranking.class_counts == (8, 8, 8)
     assert by_name(ranking)["own:centroid"].relevant
@@ -391,6 +395,23 @@ def test_a_typing_error_does_not_turn_numbers_into_categories(manifest):
     manifest.write_text(text)
     with pytest.raises(ValueError, match="row 3 holds '2O'"):
         rank(read_corpus(manifest), ("column:age",), label="label", jobs=1)
+
+
+def test_numbers_of_clusters_under_other_names(manifest):
+    """Renumbering clusters, or writing "c7" for 7, changes nothing that they say."""
+    lines = manifest.read_text().splitlines()
+    unit = np.random.default_rng(0).integers(0, 5, len(lines) - 1)
+    other = np.array([3, 0, 4, 1, 2])[unit]
+    rows = [f"{line},{u},{o},c{u}" for line, u, o in zip(lines[1:], unit, other, strict=True)]
+    manifest.write_text("\n".join([lines[0] + ",unit,other,text", *rows]))
+    names = ("category:unit", "category:other", "column:text", "column:unit", "number:age")
+    ranking = rank(read_corpus(manifest), names, label="label", jobs=1, sensitivity=False)
+    same = [by_name(ranking)[name] for name in names[:3]]
+    assert {result.kind for result in same} == {"category"}
+    assert [r.score for r in same] == pytest.approx([same[0].score] * 3, abs=1e-12)
+    assert [r.relevance for r in same] == pytest.approx([same[0].relevance] * 3, abs=1e-12)
+    asked = [w for w in ranking.warnings if "come again and again" in w]
+    assert [w.partition(": ")[0] for w in asked] == ["column:unit"]
 
 
 def test_too_many_categories_are_names(tmp_path, monkeypatch):

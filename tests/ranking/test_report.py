@@ -30,6 +30,7 @@ def candidate(name: str, score: float | None, classes: int, **fields: object) ->
     result = Result(
         name=name,
         source=f"opensmile:ComParE_2016:{name}_sma",
+        kind="scalar",
         status="ranked" if ranked else "constant",
         score=score,
         interval=(score - 0.02, score + 0.02) if score is not None else None,

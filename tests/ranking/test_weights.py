@@ -257,6 +257,107 @@ def test_large_classes_are_sampled_by_a_seed():
     assert learn_weights(values, x, y, seed=1) == learn_weights(values, x, y, seed=2)
 
 
+def test_distances_are_kept_class_by_class_while_they_fit(monkeypatch):
+    """Three candidates' float32 distances of 30² pairs: 10,800 bytes a class."""
+    values, x, y = planted()
+    of, kept = module._ClassTerm.of, []
+
+    def spy(x, zs, normalised, keep):
+        kept.append(keep)
+        return of(x, zs, normalised, keep)
+
+    monkeypatch.setattr(module._ClassTerm, "of", spy)
+    for cache, count in ((10_799, 0), (10_800, 1), (21_599, 1), (21_600, 2), (32_400, 3)):
+        kept.clear()
+        learn_weights(values, x, y, cache_bytes=cache)
+        assert kept == [k < count for k in range(3)]
+
+
+def test_four_points_make_a_class_and_400_are_the_most():
+    values, x, y = planted(8)
+    four = learn_weights(values, x, np.repeat([0, 1], 4), most=4)
+    assert (four.about["points"], four.about["in_small_classes"]) == (8, 0)
+    three = learn_weights(values, x, np.repeat([0, 1], [5, 3]), most=4)
+    assert (three.about["points"], three.about["in_small_classes"]) == (4, 3)
+    values, x, y = planted(450)
+    large = learn_weights(values, x, y > 1)  # of 300 and 150
+    assert large.about["points"] == 450
+    same = [learn_weights(values, x, np.zeros(450), **choices) for choices in ({}, {"seed": 0})]
+    assert same[0] == same[1]
+    assert same[0].about["points"] == 400
+
+
+def test_the_ridge_is_a_fiftieth_of_the_squares():
+    flat = lambda weights: (0.0, np.zeros(2))  # noqa: E731
+    value, slope = module.through_softmax(flat, np.array([1.0, -2.0]), 1.0)
+    assert value == pytest.approx(0.02 * 5)
+    assert slope == pytest.approx([0.04, -0.08])
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_gain_within_chance_is_not_magnified(monkeypatch, normalised):
+    """The objective is divided by its value at equal weights, or by chance where that is more."""
+    minimise, units = module._minimise_softmax, []
+
+    def spy(objective, count, unit):
+        units.append(unit)
+        return minimise(objective, count, unit)
+
+    monkeypatch.setattr(module, "_minimise_softmax", spy)
+    values, x, y = planted()
+    about = learn_weights(values, x, y, normalised=normalised).about
+    equal = abs(about["objective"]["equal"])
+    assert not normalised or equal > about["chance"]
+    rng = np.random.default_rng(0)
+    noise = {name: rng.standard_normal(90) for name in "abc"}
+    chance = learn_weights(noise, x, y, normalised=normalised).about
+    least = chance["chance"] if normalised else abs(chance["objective"]["equal"])
+    assert units == pytest.approx([equal, least])
+    # Speech that is everywhere the same has no objective to divide by.
+    learn_weights(noise, np.ones((90, 3)), y, normalised=False)
+    assert units[2] == pytest.approx(1e-12)
+
+
+def test_weights_below_a_thousandth_count_as_none(monkeypatch):
+    values, x, y = planted()
+    learned = np.array([0.0009, 0.0011, 0.998])
+    monkeypatch.setattr(module, "_minimise_softmax", lambda *_: (learned, 0.0, True))
+    selection = learn_weights(values, x, y)
+    assert selection.about["without_weight"] == ["tied"]
+    assert selection.weights == pytest.approx({"vector": 0.0011 / 0.9991, "free": 0.998 / 0.9991})
+    learned[:] = 0.001, 0.009, 0.99
+    assert list(learn_weights(values, x, y).weights) == list(values)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sparsemax"])
+def test_weights_that_are_still_moving_have_not_converged(monkeypatch, kind):
+    values, x, y = planted()
+    assert learn_weights(values, x, y, kind=kind).about["converged"]
+    monkeypatch.setattr(module, "STEPS", 1)
+    assert not learn_weights(values, x, y, kind=kind).about["converged"]
+
+
+def test_a_class_without_any_distance_has_no_dependence():
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    for normalised in (True, False):
+        term = module._ClassTerm.of(x, [np.ones((5, 1)), np.ones((5, 2))], normalised, True)
+        value, slope = term.value(np.array([0.5, 0.5]), 1.0)
+        assert value == pytest.approx(0, abs=1e-7)  # K is float32
+        assert slope.tolist() == [0, 0]
+
+
+def test_the_width_scales_all_distances():
+    values, x, y = planted(30)
+    equal = [1 / 3] * 3
+    for normalised in (True, False):
+        selection = learn_weights(values, x, y, width=2.0, normalised=normalised)
+        expected = oracle(values, x, y, equal, normalised=normalised, width=2.0)
+        assert selection.about["objective"]["equal"] == pytest.approx(expected, rel=1e-4)
+        weights = [selection.weights.get(name, 0.0) for name in values]
+        expected = oracle(values, x, y, weights, normalised=normalised, width=2.0)
+        assert selection.about["objective"]["learned"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_distances_that_do_not_fit_are_computed_at_every_step():
     values, x, y = planted()
     selection = learn_weights(values, x, y)
@@ -291,8 +392,9 @@ def test_invalid_arguments_are_refused():
         learn_weights(values, x, y, ["free", "free"])
     with pytest.raises(ValueError, match="most is 3"):
         learn_weights(values, x, y, most=3)
-    with pytest.raises(ValueError, match="width is 0"):
-        learn_weights(values, x, y, width=0)
+    for width in (0, np.inf, np.nan, -1.0):
+        with pytest.raises(ValueError, match=f"width is {width}, but must be above 0"):
+            learn_weights(values, x, y, width=width)
     with pytest.raises(ValueError, match="flat: the same for all 90"):
         learn_weights(values | {"flat": np.full(90, 3.0)}, x, y)
     with pytest.raises(ValueError, match="no class has four"):

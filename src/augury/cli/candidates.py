@@ -30,7 +30,8 @@ def candidates(
         table.add_row(f"own:{name}", (getattr(own, name).__doc__ or "").split("\n")[0])
     table.add_row("opensmile:SET:COLUMN", "augury candidates SET lists a set's columns")
     table.add_row("module:function", "yours: (signal, rate) -> (frames,) or (frames, dims)")
-    table.add_row("column:NAME", "a column of the manifest, numbers or categories")
+    table.add_row("number:NAME", "a column of the manifest that holds numbers")
+    table.add_row("category:NAME", "a column of the manifest that holds names, or codes of classes")
     out.print(table)
 
 
@@ -39,5 +40,5 @@ def print_licence(names: tuple[str, ...]) -> None:
     from augury.pseudolabels import opensmile
     from augury.pseudolabels.candidate import parse_candidates
 
-    if any(candidate.kind == "opensmile" for candidate in parse_candidates(names)):
+    if any(candidate.provider == "opensmile" for candidate in parse_candidates(names)):
         err.print(f"Note: {opensmile.LICENCE}", style="dim")

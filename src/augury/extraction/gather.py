@@ -99,7 +99,7 @@ def _segment_means(
     ranges: dict[tuple[float, float, int], tuple[Indices, Indices]] = {}
     means: dict[str, NDArray[np.float64]] = {}
     for candidate in candidates:
-        if candidate.kind == "column":
+        if candidate.provider == "column":
             continue
         values, timing = candidate_values(plan, candidate, frames, duration)
         grid = (*timing, len(values))
@@ -164,7 +164,7 @@ def read_frames(
     """
     read = read or Store(plan.store).read
     frames: dict[str, NDArray[Any]] = {}
-    if any(candidate.kind == "opensmile" for candidate in candidates):
+    if any(candidate.provider == "opensmile" for candidate in candidates):
         columns = read(opensmile_key(content)) or {}
         frames = {f"opensmile:{column}": values for column, values in columns.items()}
     for candidate, version in plan.functions:
@@ -172,7 +172,7 @@ def read_frames(
             stored = read(function_key(content, candidate, version))
             if stored:
                 frames[candidate.source] = stored["values"]
-    complete = all(c.source in frames for c in candidates if c.kind != "column")
+    complete = all(c.source in frames for c in candidates if c.provider != "column")
     return frames if complete else None
 
 
@@ -191,7 +191,7 @@ def candidate_values(
     """
     values = frames[candidate.source]
     centre, hop = _timing(plan, candidate, len(values), duration)
-    if candidate.kind == "opensmile" and candidate.item.startswith(pseudolabels.VOICED_ONLY):
+    if candidate.provider == "opensmile" and candidate.item.startswith(pseudolabels.VOICED_ONLY):
         pitch = replace(candidate, item=pseudolabels.PITCH[candidate.origin])
         if plan.unvoiced == "voiced":
             values = _mask_silence(values, frames[pitch.source] > 0)
@@ -214,7 +214,7 @@ def _mask_silence(values: NDArray[Any], voiced: NDArray[np.bool_]) -> NDArray[An
 
 
 def _timing(plan: Plan, candidate: Candidate, frames: int, duration: float) -> tuple[float, float]:
-    if candidate.kind == "opensmile":
+    if candidate.provider == "opensmile":
         assert plan.extractor is not None
         column = plan.extractor.columns.index(f"{candidate.origin}:{candidate.item}")
         return plan.extractor.centres[column], opensmile.HOP

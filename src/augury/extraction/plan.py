@@ -64,16 +64,16 @@ class Plan:
         mel: bool = False,
     ) -> Plan:
         """The plan for some candidates; InputError for an unknown column or function."""
-        columns = [(c.origin, c.item) for c in candidates if c.kind == "opensmile"]
+        columns = [(c.origin, c.item) for c in candidates if c.provider == "opensmile"]
         columns += [  # the feature set's pitch shows which frames are voiced
             (c.origin, pseudolabels.PITCH[c.origin])
             for c in candidates
-            if c.kind == "opensmile"
+            if c.provider == "opensmile"
             and c.item.startswith(pseudolabels.VOICED_ONLY)
             and (unvoiced == "voiced" or smile_timing.offset(c.item))
         ]
         columns = list(dict.fromkeys(columns))
-        functions = [c for c in candidates if c.kind == "function"]
+        functions = [c for c in candidates if c.provider == "function"]
         return cls(
             store=store,
             embeddings=embeddings,

@@ -63,7 +63,7 @@ class Clips:
         mel, frames, duration = self._read_recording(r)
         targets: dict[str, NDArray] = {}
         for candidate in self.plan.candidates:
-            if candidate.kind == "column":
+            if candidate.provider == "column":
                 values = np.full(count, self.columns[candidate.name][clip])
             else:
                 values, timing = candidate_values(self.plan, candidate, frames, duration)
@@ -104,7 +104,7 @@ class Clips:
     def from_arrays(cls, arrays: dict[str, NDArray], plan: Plan) -> Clips:
         """The clips whose index `to_arrays` returned."""
         paths, names, digests = json.loads(arrays["texts"].tobytes())
-        columns = [c.name for c in plan.candidates if c.kind == "column"]
+        columns = [c.name for c in plan.candidates if c.provider == "column"]
         return cls(
             plan, tuple(map(Path, paths)), tuple(names), tuple(digests), arrays["recording"],
             arrays["first"], arrays["frames"], arrays["held_out"],

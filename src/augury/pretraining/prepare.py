@@ -224,7 +224,7 @@ def _measure(
         if coefficients:
             sums["mfcc"] = Summary.of(bands @ audio.cepstral_basis(bands.shape[1], coefficients))
         for candidate in plan.candidates:
-            if candidate.kind != "column":
+            if candidate.provider != "column":
                 values, timing = candidate_values(plan, candidate, frames, duration)
                 sums[candidate.name] = Summary.of(align(values, *timing, 0, len(mel))[rows])
     return _ClipSummary(problems, first, stop - first, len(mel), sums)

@@ -121,7 +121,7 @@ def _prepare_folder(
     reporter: Reporter | None,
 ) -> None:
     """Write configuration and index of clips, unless the folder holds those of this run already."""
-    columns = [candidate.item for candidate in candidates if candidate.kind == "column"]
+    columns = [candidate.item for candidate in candidates if candidate.provider == "column"]
     splits = ["split"] if "split" in corpus.columns else []
     wanted = {
         "segments": corpus.digest(*columns, *splits),

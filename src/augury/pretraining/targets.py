@@ -102,7 +102,7 @@ def candidate_target(
     Raises:
         InputError: the candidate is constant, or has no value, in the training clips.
     """
-    if candidate.kind != "column":
+    if candidate.provider != "column":
         summary = sums[candidate.name]
     else:
         values, training = clips.columns[candidate.name], ~clips.held_out

@@ -1,12 +1,13 @@
 """Pseudo-labels: values computed from the signal itself, frame by frame.
 
-A candidate is named in one of four ways:
+A candidate is a number (scalar), several (vector) or a category, and is named in one of these ways:
 
 - one of the paper's seven (`F0`, `loudness`, …; `SEVEN`), from openSMILE;
 - `opensmile:SET:COLUMN`, any low-level descriptor of an openSMILE feature set;
 - `own:NAME`, a function of Augury, under its own licence, or `module:function`, one of yours:
   `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording;
-- `column:NAME`, a column of the manifest: numbers, or categories where it holds anything else.
+- `number:NAME` or `category:NAME`, a column of the manifest; `column:NAME` takes it for numbers if
+  all of it can be read as such, else for categories.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ PITCH = {
     "GeMAPSv01b": "F0semitoneFrom27.5Hz_sma3nz",
     "eGeMAPSv02": "F0semitoneFrom27.5Hz_sma3nz",
 }
+#: Kinds of candidates: a number, several numbers, one of some names.
+KINDS = ("scalar", "vector", "category")
+#: Prefixes of names of manifest columns, by the kind that they declare.
+COLUMN_OF = {"": "column", "scalar": "number", "category": "category"}
 #: Larger values count as missing: their squares would overflow.
 LARGEST = 1e100
 
@@ -60,54 +65,57 @@ class Candidate:
     """
 
     name: str  # as the user wrote it
-    kind: str  # "opensmile", "function" or "column"
+    provider: str  # "opensmile", "function" or "column"
     origin: str  # feature set, module, or "" for a column
     item: str  # openSMILE column, function, or manifest column
+    kind: str = ""  # "scalar" or "category" where the name says so, "" where its values tell
 
     @property
     def source(self) -> str:
-        """The full name: kind, origin and item."""
-        return ":".join(part for part in (self.kind, self.origin, self.item) if part)
+        """The full name: provider (or a column's declared kind), origin and item."""
+        first = COLUMN_OF[self.kind] if self.provider == "column" else self.provider
+        return ":".join(part for part in (first, self.origin, self.item) if part)
 
 
 def parse_candidate(name: str) -> Candidate:
     """The candidate of a name; InputError, with the nearest name, if there is none.
 
-    >>> parse_candidate("F0")
-    Candidate(name='F0', kind='opensmile', origin='ComParE_2016', item='F0final_sma')
+    >>> parse_candidate("F0")  # doctest: +NORMALIZE_WHITESPACE
+    Candidate(name='F0', provider='opensmile', origin='ComParE_2016', item='F0final_sma',
+        kind='scalar')
     """
-    kind, _, rest = SEVEN.get(name, name).partition(":")
-    if kind == "opensmile":
+    prefix, _, rest = SEVEN.get(name, name).partition(":")
+    if prefix == "opensmile":
         feature_set, _, column = rest.partition(":")
         if not column:
             raise InputError(f"{name}: write opensmile:SET:COLUMN, such as {SEVEN['F0']}")
-        return Candidate(name, "opensmile", feature_set, column)
-    if kind == "column" and rest:
-        return Candidate(name, "column", "", rest)
-    if kind == "own" and rest:
+        return Candidate(name, "opensmile", feature_set, column, "scalar")
+    kinds = {prefix: kind for kind, prefix in COLUMN_OF.items()}
+    if prefix in kinds and rest:
+        return Candidate(name, "column", "", rest, kinds[prefix])
+    if prefix == "own" and rest:
         if rest not in own.NAMES:
             raise InputError(
                 f"{name}: own: has {', '.join(own.NAMES)}{did_you_mean(rest, own.NAMES)}"
             )
-        return Candidate(name, "function", "augury.pseudolabels.own", rest)
-    if kind and rest:
-        hint = (
-            "" if kind.removesuffix(".py") == kind else f"; write {kind.removesuffix('.py')}:{rest}"
-        )
-        if hint or not all(part.isidentifier() for part in kind.split(".")):
-            raise InputError(f"{name}: {kind} is not a module name{hint}")
-        return Candidate(name, "function", kind, rest)
+        return Candidate(name, "function", "augury.pseudolabels.own", rest, "scalar")
+    if prefix and rest:
+        module = prefix.removesuffix(".py")
+        hint = "" if module == prefix else f"; write {module}:{rest}"
+        if hint or not all(part.isidentifier() for part in prefix.split(".")):
+            raise InputError(f"{name}: {prefix} is not a module name{hint}")
+        return Candidate(name, "function", prefix, rest)
     raise InputError(
         f"{name}: no such candidate; there are {', '.join(SEVEN)}, or opensmile:SET:COLUMN, "
-        f"own:NAME, module:function, column:NAME{did_you_mean(name, SEVEN)}"
+        f"own:NAME, module:function, number:NAME, category:NAME{did_you_mean(name, SEVEN)}"
     )
 
 
 def parse_candidates(names: Sequence[str]) -> list[Candidate]:
     """The candidates of several names; InputError if there are none or two are the same.
 
-    >>> [candidate.kind for candidate in parse_candidates(["F0", "own:rms", "column:age"])]
-    ['opensmile', 'function', 'column']
+    >>> [candidate.kind for candidate in parse_candidates(["F0", "number:age", "category:accent"])]
+    ['scalar', 'scalar', 'category']
     """
     candidates = [parse_candidate(name.strip()) for name in names if name.strip()]
     if not candidates:
@@ -122,7 +130,8 @@ def parse_candidates(names: Sequence[str]) -> list[Candidate]:
 
 def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """The packages needed to compute some candidates' values, beside Augury's own requirements."""
-    return ("opensmile",) if any(candidate.kind == "opensmile" for candidate in candidates) else ()
+    from_opensmile = any(candidate.provider == "opensmile" for candidate in candidates)
+    return ("opensmile",) if from_opensmile else ()
 
 
 def load_function(candidate: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:

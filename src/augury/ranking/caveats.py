@@ -42,6 +42,7 @@ def find_caveats(
     estimator: str,
     label: str,
     resampled: tuple[str, int] | None = None,
+    to_declare: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """What a reader should know before trusting the order, a sentence or two per caveat.
 
@@ -51,9 +52,11 @@ def find_caveats(
         rates: sample rate of each recording, Hz.
         resampled: what the intervals resample whole, and the number of these groups; None: no
             groups, or no intervals.
+        to_declare: names of columns whose kind was guessed, see `columns_to_declare`.
     """
     ranked = [result for result in results if result.score is not None]
     caveats = (
+        kind_caveat(to_declare),
         spread_caveat(ranked, estimator),
         bias_caveat(ranked, estimator),
         units_caveat(estimator),
@@ -67,6 +70,21 @@ def find_caveats(
         missing_caveat(ranked),
     )
     return tuple(filter(None, caveats))
+
+
+def kind_caveat(to_declare: Sequence[str]) -> str:
+    """Columns of few different whole numbers were taken for numbers."""
+    if not to_declare:
+        return ""
+    names = [name.partition(":")[2] for name in to_declare]
+    numbers, codes = (
+        ", ".join(f"{prefix}:{name}" for name in names) for prefix in ("number", "category")
+    )
+    return (
+        f"{', '.join(to_declare)}: whole numbers that come again and again were taken for numbers. "
+        f"If they are names (ids of clusters, codes), the score means nothing: write {codes}. If "
+        f"they are numbers, write {numbers}, and this warning goes."
+    )
 
 
 def spread_caveat(ranked: Sequence[Result], estimator: str) -> str:

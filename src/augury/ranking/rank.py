@@ -16,6 +16,7 @@ from augury.corpus.corpus import Corpus
 from augury.embeddings import OnDevice
 from augury.errors import InputError
 from augury.provenance import versions
+from augury.pseudolabels.columns import columns_to_declare
 from augury.ranking.caveats import find_caveats, redundancy
 from augury.ranking.dataset import Dataset, open_dataset, select_segments
 from augury.ranking.origin import Origin
@@ -141,6 +142,7 @@ def _assemble(
             estimator=settings.estimator,
             label=settings.label,
             resampled=(units.name, units.count) if grouped else None,
+            to_declare=columns_to_declare(data.candidates, data.values),
         ),
         redundancy=redundancy([data.values.get(result.name) for result in results]),
         better=scores.better,

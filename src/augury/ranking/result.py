@@ -38,6 +38,7 @@ class Result:
 
     name: str  # as the user wrote it: "F0", "column:age", "mypackage.labels:jitter"
     source: str  # its full name: "opensmile:ComParE_2016:F0final_sma"
+    kind: str  # "scalar", "vector" or "category"; scores of different kinds can't be compared
     status: str  # "ranked", "constant" (the same everywhere), "missing" (too few values)
     score: float | None  # CI estimate; lower is better
     interval: tuple[float, float] | None  # 95 % of the score, bootstrap
@@ -166,9 +167,9 @@ class Ranking:
 
     def _table(self) -> str:
         columns = [
-            "name", "source", "status", "score", "p_value", "tier", "shuffled", "shuffled_sd",
-            "spread", "dependence", "relevance", "chance_sd", "noise_relevance", "relevance_p",
-            "relevant", "error", "dims", "missing", "note",
+            "name", "source", "kind", "status", "score", "p_value", "tier", "shuffled",
+            "shuffled_sd", "spread", "dependence", "relevance", "chance_sd", "noise_relevance",
+            "relevance_p", "relevant", "error", "dims", "missing", "note",
         ]  # fmt: skip
         ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]

@@ -111,6 +111,7 @@ def _result(
     return Result(
         name=candidate.name,
         source=candidate.source,
+        kind=_kind(candidate, z),
         status="ranked",
         score=ci.score,
         interval=None,
@@ -143,7 +144,7 @@ def noise_relevances(
     (0, 0) for a column, whose values are not means over frames.
     """
     noise = hsic.noise_relevance(seconds, y)
-    return [(0.0, 0.0) if candidate.kind == "column" else noise for candidate in members]
+    return [(0.0, 0.0) if candidate.provider == "column" else noise for candidate in members]
 
 
 def _estimate_group(
@@ -310,6 +311,7 @@ def _empty_result(
     return Result(
         name=candidate.name,
         source=candidate.source,
+        kind=_kind(candidate, z),
         status=status,
         classes=(),
         dims=dims,
@@ -318,6 +320,15 @@ def _empty_result(
         note=note,
         **undefined,
     )
+
+
+def _kind(candidate: Candidate, z: NDArray[Any] | None) -> str:
+    """A candidate's kind, as declared or as its values have it."""
+    if candidate.kind or z is None:
+        return candidate.kind or "scalar"
+    if z.dtype.kind in "iu":
+        return "category"
+    return "scalar" if z.ndim == 1 or z.shape[1] == 1 else "vector"
 
 
 def _histogram(z: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:

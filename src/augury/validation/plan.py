@@ -188,12 +188,12 @@ def function_versions(names: Collection[str]) -> dict[str, str]:
     versions = {
         candidate.name: pseudolabels.function_version(candidate)
         for candidate in candidates
-        if candidate.kind == "function"
+        if candidate.provider == "function"
     }
     offsets = {
         candidate.name: f"centre {1000 * offset:+.0f} ms"
         for candidate in candidates
-        if candidate.kind == "opensmile" and (offset := smile_timing.offset(candidate.item))
+        if candidate.provider == "opensmile" and (offset := smile_timing.offset(candidate.item))
     }
     return versions | offsets
 

@@ -283,7 +283,8 @@ def _extract(
     reporter: Reporter,
 ) -> None:
     """Extract every candidate from the speech to pretrain on, with all processes."""
-    names = [name for name in recipe.candidates if not name.startswith("column:")]
+    candidates = pseudolabels.parse_candidates(recipe.candidates)
+    names = [candidate.name for candidate in candidates if candidate.provider != "column"]
     resources = {"store": options.store, "jobs": jobs, "reporter": reporter}
     try:
         settings = recipe.pretrain_settings(None, dict.fromkeys(names, 1.0), mel=1.0).to_dict()

@@ -269,6 +269,9 @@ def test_invalid_costs_are_refused():
             metrics.min_dcf([1], [0], p_target=p_target)
     with pytest.raises(ValueError, match="cost_false_alarm is 0, but a cost is positive"):
         metrics.min_dcf([1], [0], cost_false_alarm=0)
+    for cost in (math.inf, math.nan, -1.0):
+        with pytest.raises(ValueError, match=f"cost_miss is {cost:g}, but a cost is positive and"):
+            metrics.min_dcf([1], [0], cost_miss=cost)
 
 
 def test_trial_lists_that_contradict_themselves_are_refused():

@@ -276,6 +276,27 @@ def test_em_never_lowers_the_likelihood(counts):
     assert likelihood[-1] > likelihood[0]
 
 
+def test_em_takes_twenty_steps():
+    x, speaker = draw_vectors(model(3), [1, 2, 9, 1, 3, 6], seed=3)
+    usual, twenty, more = (
+        Plda.fit(x, speaker, **n) for n in ({}, {"iterations": 20}, {"iterations": 21})
+    )
+    assert np.array_equal(usual.B, twenty.B)
+    assert not np.array_equal(usual.B, more.B)
+
+
+def test_a_dimension_that_varies_by_rounding_alone_is_centred_to_0():
+    x = np.array([[1.0, 1e6, 0.0], [1 + 1e-9, 1e6 + 1e-7, 0.0], [1 - 1e-9, 1e6 - 1e-7, 0.0]])
+    centred, mean = plda._centre(x)
+    assert mean.tolist() == pytest.approx([1, 1e6, 0])
+    assert centred[:, 0] == pytest.approx([0, 1e-9, -1e-9], abs=1e-15)
+    assert centred[:, 1:].tolist() == [[0, 0]] * 3
+    # Up to 1e-12 of the largest value.
+    for size, varies in ((0.9e-12, False), (1.1e-12, True)):
+        centred, _ = plda._centre(np.array([[1 - size], [1 + size]]))
+        assert centred.any() == varies
+
+
 def test_em_converges_to_the_closed_form_of_equal_counts():
     plda = model(3, seed=1)
     x, speaker = draw_vectors(Plda(plda.mean, 20 * plda.B, plda.W), [5] * 60)
