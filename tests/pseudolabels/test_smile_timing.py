@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from changes import HOP, Change, Response
 
+PITCHES = (160, 220, 300)
+
 pytest.importorskip("opensmile", reason="the extra `opensmile` is not installed")
 
 
@@ -53,7 +55,7 @@ def seen(candidate, change, tmp_path, unvoiced="published"):
         ("opensmile:eGeMAPSv02:spectralFlux_sma3", "noise level"),
         ("opensmile:ComParE_2016:pcm_fftMag_spectralFlux_sma", "noise level"),
         ("opensmile:ComParE_2016:pcm_fftMag_spectralCentroid_sma", "tone, noise"),
-        ("opensmile:eGeMAPSv02:F3frequency_sma3nz", "harmonicity"),
+        ("opensmile:eGeMAPSv02:F3frequency_sma3nz", "tone, noise"),
     ],
 )
 def test_a_change_at_one_second_is_seen_there(changes, tmp_path, candidate, kind):
@@ -70,11 +72,9 @@ def test_a_change_at_one_second_is_seen_there(changes, tmp_path, candidate, kind
     ],
 )
 def test_values_of_periods_are_seen_changing_when_they_do(changes, tmp_path, candidate, kind):
-    """On average over pitches, on which their delay depends; 5 ms, as frames are moved whole."""
-    late = [seen(candidate, changes(kind, pitch), tmp_path) for pitch in (90, 160, 220)]
-    assert np.mean(late) == pytest.approx(0, abs=0.005)
-    if candidate != "log_hnr":  # whose 0 and -100 are not missing, but no values
-        late = [seen(candidate, changes(kind, pitch), tmp_path, "voiced") for pitch in (90, 160, 220)]
+    """On average over pitches, on which their delay depends."""
+    for unvoiced in ("published", "voiced"):
+        late = [seen(candidate, changes(kind, pitch), tmp_path, unvoiced) for pitch in PITCHES]
         assert np.mean(late) == pytest.approx(0, abs=0.003)
 
 
@@ -100,8 +100,8 @@ def test_a_voiced_stretch_is_moved_within_itself():
     values = np.array([-100, -30, 1, 2, 3, 4, -30, -100, 7, 8, -100, -30.0, 5])
     voiced = values > -50
     moved = smile_timing.follow_voice(values, voiced, 2)
-    assert moved.tolist() == [-100, 3, 4, 4, 4, 4, 4, -100, 7, 8, -100, -30, 5]
-    assert smile_timing.follow_voice(values, np.zeros(13, bool), 3) is not values
+    assert moved.tolist() == [-100, 2, 3, 4, 4, 4, 4, -100, 7, 8, -100, -30, 5]
+    assert smile_timing.follow_voice(values, values > 99, 3).tolist() == values.tolist()
     whole = smile_timing.follow_voice(np.arange(5.0), np.ones(5, bool), 9)
     assert whole.tolist() == [3] * 5
     assert smile_timing.follow_voice(np.empty(0), np.empty(0, bool), 3).shape == (0,)

@@ -53,7 +53,7 @@ def follow_voice(
 
     >>> hnr = np.array([-100, -30, 1, 2, 3, 4, -30, -100.0])
     >>> follow_voice(hnr, hnr > -50, 2).tolist()
-    [-100.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0, -100.0]
+    [-100.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, -100.0]
     """
     edges = np.flatnonzero(np.diff(voiced, prepend=False, append=False))
     source = np.arange(len(values))
