@@ -85,3 +85,32 @@ def test_leading_eigenvectors_carry_the_norm():
     assert vectors.shape[1] < 100
     assert np.square(values).sum() == pytest.approx(np.vdot(gram, gram), rel=1e-4)
     assert np.allclose(gram @ vectors[:, -5:], vectors[:, -5:] * values[-5:], atol=1e-3)
+
+
+def test_leading_eigenvectors_are_those_of_the_whole_decomposition():
+    rng = np.random.default_rng(1)
+    root = rng.standard_normal((400, 400)) * 0.93 ** np.arange(400)
+    gram = root @ root.T
+    whole, basis = np.linalg.eigh(gram)
+    for left_out in (1e-2, 1e-4, 1e-6):
+        vectors, values = moments.leading_eigenvectors(gram, left_out)
+        few = len(values)
+        assert np.square(values).sum() >= (1 - left_out) * np.square(whole).sum()
+        assert np.allclose(vectors.T @ vectors, np.eye(few), atol=1e-10)
+        # What is not of the leading ones is bounded by what may be left out.
+        error = np.linalg.norm(gram - (vectors * values) @ vectors.T) / np.linalg.norm(gram)
+        assert error < 1.5 * np.sqrt(left_out)
+        best = np.searchsorted(np.cumsum(np.square(whole[::-1])), (1 - left_out) * whole @ whole)
+        assert few <= 1.2 * best + 2
+        # An eigenvalue far above what is left out is that of the whole decomposition.
+        assert np.allclose(values[-3:], whole[-3:], rtol=1e-3)
+        assert np.abs(np.vecdot(vectors[:, -1], basis[:, -1])) > 0.999
+
+
+@pytest.mark.parametrize("rank", [0, 1, 5])
+@pytest.mark.parametrize("d", [20, 500])
+def test_leading_eigenvectors_of_few_directions(rank, d):
+    root = np.random.default_rng(0).standard_normal((d, rank))
+    vectors, values = moments.leading_eigenvectors(root @ root.T)
+    assert vectors.shape == (d, max(1, rank)) if rank < 2 else vectors.shape[1] <= rank
+    assert np.allclose((vectors * values) @ vectors.T, root @ root.T, atol=1e-2 * rank * d)

@@ -2,9 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
 
-from augury.ranking.caveats import find_caveats, redundancy
+from augury.ranking.caveats import find_caveats
 from ranking.test_report import candidate
 
 
@@ -177,26 +176,3 @@ def test_columns_whose_kind_was_guessed_are_asked_about():
     assert text.startswith("column:unit, column:age: whole numbers that come again and again")
     assert "write category:unit, category:age." in text
     assert "write number:unit, number:age," in text
-
-
-# ------------------------------------------------------------------------------ redundancy
-
-
-def test_redundancy_of_pairs():
-    rng = np.random.default_rng(0)
-    a = rng.standard_normal(30)
-    b = a + rng.standard_normal(30)
-    b[:5] = np.nan
-    both = spearmanr(a[5:], b[5:]).statistic
-    kind, vector, flat = rng.integers(0, 3, 30), rng.standard_normal((30, 2)), np.ones(30)
-    table = redundancy([a, b, kind, vector, flat, None, np.exp(a)])
-    assert table[0][1] == table[1][0] == pytest.approx(both)
-    assert table[0][6] == pytest.approx(1)
-    assert all(table[k][j] is None for k in (2, 3, 4, 5) for j in range(7))
-
-
-@pytest.mark.parametrize(("common", "known"), [(2, False), (3, True)])
-def test_redundancy_needs_three_common_values(common, known):
-    a, b = np.arange(8.0), np.arange(8.0)
-    b[common:] = np.nan
-    assert (redundancy([a, b])[0][1] is not None) is known

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
+from numpy.typing import NDArray
 
 from augury.embeddings import Embeddings, Indices
 from augury.hsic.factors import Factor
@@ -178,24 +179,48 @@ def sum_moments(
 
 
 def leading_eigenvectors(gram: Matrix, left_out: float = 1e-4) -> tuple[Matrix, Vector]:
-    """Eigenvectors (d, few) and eigenvalues that carry all but `left_out` of ‖gram‖²."""
-    d, few = len(gram), 32
+    """Eigenvectors (d, few) and eigenvalues that carry all but `left_out` of ‖gram‖².
+
+    `gram` must be positive semidefinite. Its products are of single precision, unless `left_out`
+    is near that: only the eigenvectors depend on them, not which share of the norm they carry.
+    """
+    d = len(gram)
     share = (1 - left_out) * float(np.vdot(gram, gram))
+    few = max(32, d // 12)
+    narrow = gram.astype(np.float32 if left_out >= 1e-5 else np.float64, copy=False)
     rng = np.random.default_rng(0)  # start vectors, which hardly affect the result
-    while 4 * few < d:  # subspace iteration (Halko, Martinsson, Tropp 2011)
-        basis = rng.standard_normal((d, few))
-        for _ in range(4):
-            basis = np.linalg.qr(gram @ basis)[0]
-        values, rotation = np.linalg.eigh(basis.T @ gram @ basis)
+    while 4 * few < d and share > 0:
+        values, vectors = _nystrom_eigenvectors(narrow, rng.standard_normal((d, few)))
         if np.square(values).sum() >= share:
             break
         few *= 2
     else:
-        basis = np.eye(d)
-        values, rotation = np.linalg.eigh(gram)
+        values, vectors = np.linalg.eigh(gram)
     carried = np.cumsum(np.square(values[::-1]))
     count = min(int(np.searchsorted(carried, share)) + 1, len(values))
-    return basis @ rotation[:, -count:], values[-count:]
+    return vectors[:, -count:], values[-count:]
+
+
+def _nystrom_eigenvectors(gram: NDArray[np.floating], start: Matrix) -> tuple[Vector, Matrix]:
+    """Leading eigenvalues, ascending, and eigenvectors, from two products with few columns.
+
+    The range of gram @ start gives a Nyström approximation (Halko, Martinsson, Tropp 2011,
+    algorithm 5.5), gram·Q (Qᵀ·gram·Q)⁻¹ Qᵀ·gram, whose eigenvalues are never above the true ones.
+    """
+    basis = gram @ start.astype(gram.dtype)
+    basis = (basis @ _whiten(basis.T @ basis)).astype(gram.dtype)
+    product = gram @ basis
+    columns = (product @ _whiten(basis.T @ product)).astype(np.float64)
+    values, rotation = np.linalg.eigh(columns.T @ columns)
+    kept = values > 0
+    return values[kept], columns @ (rotation[:, kept] / np.sqrt(values[kept]))
+
+
+def _whiten(square: NDArray[np.floating]) -> Matrix:
+    """W (k, ≤ k) with W Wᵀ = square⁻¹, without directions in which it is 0 but for rounding."""
+    values, rotation = np.linalg.eigh(square.astype(np.float64))
+    kept = values > 1e-7 * values.max(initial=0.0)
+    return rotation[:, kept] / np.sqrt(values[kept])
 
 
 def as_numpy(array: Array) -> Values:

@@ -1,17 +1,14 @@
-# SciPy has no types:
-# pyright: reportMissingTypeStubs=false
 """Caveats: what makes an order less believable than it looks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
 from augury import audio
+from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Result
 
 #: Fewest groups of a group bootstrap; with fewer, intervals are clearly too narrow.
@@ -251,39 +248,9 @@ def _order_agreement(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Spearman's correlation; 0 where one of them is constant."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
-    first, second = cast(list[NDArray[np.float64]], [rankdata(a), rankdata(b)])
-    return float(np.corrcoef(first, second)[0, 1])
+    return float(np.corrcoef(average_ranks(a), average_ranks(b))[0, 1])
 
 
 def _names(results: Sequence[Result], most: int | None = None) -> str:
     more = f" and {len(results) - most} more" if most and len(results) > most else ""
     return ", ".join(result.name for result in results[:most]) + more
-
-
-def redundancy(columns: list[NDArray[Any] | None]) -> tuple[tuple[float | None, ...], ...]:
-    """Spearman's correlation of every pair of candidates, over segments where both have a value.
-
-    None for categories, vectors, constants, and fewer than three common values.
-
-    >>> redundancy([np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])])
-    ((1.0, -1.0), (-1.0, 1.0))
-    """
-    ranks: list[NDArray[np.float64] | None] = []
-    for z in columns:
-        if z is None or z.dtype.kind in "iu" or z.ndim > 1:
-            ranks.append(None)  # no order to correlate
-        else:
-            ranks.append(np.where(np.isnan(z), np.nan, rankdata(z, nan_policy="omit")))
-    table: list[list[float | None]] = [[None] * len(ranks) for _ in ranks]
-    for i, a in enumerate(ranks):
-        for j, b in enumerate(ranks[: i + 1]):
-            if a is None or b is None:
-                continue
-            both = np.isfinite(a) & np.isfinite(b)
-            pair: list[NDArray[np.float64]] = [
-                v if both.all() else rankdata(v[both]) for v in (a, b)
-            ]
-            left, right = pair
-            if both.sum() > 2 and np.ptp(left) > 0 and np.ptp(right) > 0:
-                table[i][j] = table[j][i] = float(np.corrcoef(left, right)[0, 1])
-    return tuple(map(tuple, table))

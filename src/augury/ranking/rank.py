@@ -17,9 +17,10 @@ from augury.embeddings import OnDevice
 from augury.errors import InputError
 from augury.provenance import versions
 from augury.pseudolabels.columns import columns_to_declare
-from augury.ranking.caveats import find_caveats, redundancy
+from augury.ranking.caveats import find_caveats
 from augury.ranking.dataset import Dataset, open_dataset, select_segments
 from augury.ranking.origin import Origin
+from augury.ranking.ranks import redundancy
 from augury.ranking.result import Ranking, Sensitivity
 from augury.ranking.scoring import CandidateScores, score_candidates
 from augury.ranking.sensitivity import SUBSET, estimate_sensitivity, variants_of

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
+from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Ranking, Result, Sensitivity
 from augury.report.text import NONE, Unit, has_value, percent, plain
 
@@ -187,7 +187,7 @@ def ranks(sensitivity: Sensitivity, names: Sequence[str]) -> np.ndarray:
     ).T.reshape(len(sensitivity.settings), len(names))
     table = np.full(scores.shape, np.nan)
     for ranks_row, row, scored in zip(table, scores, np.isfinite(scores), strict=True):
-        ranks_row[scored] = rankdata(row[scored])
+        ranks_row[scored] = average_ranks(row[scored])
     return table
 
 

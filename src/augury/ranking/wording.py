@@ -7,9 +7,8 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
 
+from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Ranking
 from augury.ranking.summary import (
     chance_share,
@@ -288,8 +287,7 @@ def sensitivity_caption(ranking: Ranking) -> str:
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float | None:
     both = np.isfinite(a) & np.isfinite(b)
-    ranks: list[NDArray[np.float64]] = [rankdata(a[both]), rankdata(b[both])]
-    ranks_a, ranks_b = ranks
+    ranks_a, ranks_b = average_ranks(a[both]), average_ranks(b[both])
     if both.sum() < 2 or np.ptp(ranks_a) == 0 or np.ptp(ranks_b) == 0:
         return None
     return float(np.corrcoef(ranks_a, ranks_b)[0, 1])
