@@ -15,7 +15,7 @@ from scipy.signal import firwin2, lfilter
 RATE = 16_000
 HOP = 0.010  # seconds between frames
 TURN = 0.6  # seconds, about, in each state
-PITCHES = (110, 160, 230)  # Hz
+PITCHES = (90, 120, 160, 220, 300)  # Hz
 
 Spectrum = Callable[[float], float]
 

@@ -110,4 +110,5 @@ def test_a_voiced_stretch_is_moved_within_itself():
 def test_every_column_of_the_table_exists_once():
     names = {name for names in map(opensmile.descriptor_names, opensmile.SETS) for name in names}
     listed = [column for columns in smile_timing.OFFSETS.values() for column in columns]
-    assert len(listed) == len(set(listed)) and set(listed) <= names
+    assert len(listed) == len(set(listed))
+    assert set(listed) <= names

@@ -49,10 +49,11 @@ class Extractor:
     @property
     def centres(self) -> tuple[float, ...]:
         """Seconds from the recording's start to what each column's frame 0 describes."""
-        pairs = zip(self.columns, self.windows, strict=True)
         # Frames of 60 ms are centred 30 ms after their start and frames of 20 ms 10 ms, but both
         # are numbered alike: the centre of frame 0 follows from the column's window.
-        return tuple(window / 2 + smile_timing.offset(column.split(":", 1)[1]) for column, window in pairs)
+        names = [column.split(":", 1)[1] for column in self.columns]
+        pairs = zip(names, self.windows, strict=True)
+        return tuple(window / 2 + smile_timing.offset(name) for name, window in pairs)
 
 
 def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
