@@ -19,8 +19,8 @@ from scipy.stats import spearmanr
 
 from augury import pseudolabels
 from augury.pseudolabels import opensmile, smile_timing
-
 from changes import HOP, KINDS, PITCHES, RATE, VOICED, Change, Response
+
 from measure import machine
 
 FAINTEST = 2.0  # standard deviations between the two states: less says nothing
