@@ -180,7 +180,7 @@ def _vowels(voice: _Voice) -> NDArray[np.float64]:
 
 def _whisper(voice: _Voice) -> NDArray[np.float64]:
     noise = voice.noise()
-    both = [lfilter([1], _resonances(*formants), noise) for formants in (_AH, _EE)]
+    both = [np.asarray(lfilter([1], _resonances(*formants), noise)) for formants in (_AH, _EE)]
     return 0.05 * voice.choose(*(vowel / vowel.std() for vowel in both))
 
 

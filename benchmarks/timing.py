@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from augury import pseudolabels
 from augury.pseudolabels import opensmile, smile_timing
@@ -134,8 +134,8 @@ def harmonics_to_noise(signal: Array) -> Array:
     window = np.hanning(640)
     own = np.fft.irfft(np.abs(np.fft.rfft(window, 2048)) ** 2)[:640]
     power = np.abs(np.fft.rfft(frames(signal, 640) * window, 2048)) ** 2
-    correlation = np.fft.irfft(power)[:, 40:267] / (own[40:267] / own[0])
-    peak = correlation.max(axis=1) / np.maximum(power.mean(axis=1), 1e-12)
+    correlation = np.fft.irfft(power)[:, :267] / (own[:267] / own[0])
+    peak = correlation[:, 40:].max(axis=1) / np.maximum(correlation[:, 0], 1e-12)
     peak = np.clip(peak, 1e-3, 0.9999)
     return 10 * np.log10(peak / (1 - peak))
 
@@ -186,13 +186,14 @@ def print_speech(files: list[Path]) -> None:
             used = (time >= 60) & (time < len(own[function]) - 60)
             used &= (found[-1] > 0) | (not voiced)
             shifted = own[function][time[used, None] + lags]
-            pairs[column].append((found[k][used], shifted))
+            pairs[column].append((found[k][used].astype(np.float64), shifted))
     print(f"\n{len(files)} sentences of speech: rank correlation with an estimate of ours")
     print(f"{'':50}{'best':>5}{'late':>6}{'half a window':>15}{'table':>7}")
     for column, parts in pairs.items():
         values = np.concatenate([part for part, _ in parts])
         shifted = np.concatenate([part for _, part in parts])
-        size = np.abs([spearmanr(values, each)[0] for each in shifted.T])
+        ranks = [rankdata(each) for each in (values, *shifted.T)]
+        size = np.abs(np.corrcoef(ranks)[0, 1:])
         table = np.interp(1000 * smile_timing.offset(column[1]), lags, size)
         best = int(size.argmax())
         print(
