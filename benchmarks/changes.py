@@ -57,7 +57,8 @@ class _Voice:
         if not points:
             return white[256:]
         hertz, decibels = np.array(points).T
-        coloured = np.convolve(white, firwin2(257, hertz / 8000, 10 ** (decibels / 20)), "valid")
+        impulses = np.asarray(firwin2(257, hertz / 8000, 10 ** (decibels / 20)))
+        coloured = np.convolve(white, impulses, "valid")
         return coloured / coloured.std()
 
     def periods(
