@@ -42,9 +42,9 @@ class LabelColumns:
             columns: Matrix = few.columns(values)
         else:
             rows, values = rows[:FEW_POINTS], values[:FEW_POINTS]
-            kernel = label_kernel(values, width=width)
+            kernel: Matrix = label_kernel(values, width=width)
             # Unbiased sums ignore the diagonal, so that it can be made large enough.
-            columns = np.linalg.cholesky(kernel + 1e-6 * np.eye(len(rows)))
+            columns = np.linalg.cholesky(kernel + 1e-6 * np.eye(len(rows))).astype(np.float64)
         phi, covered = np.zeros((len(z), columns.shape[1])), np.zeros(len(z), bool)
         phi[rows], covered[rows] = columns, True
         return cls(phi, covered)
