@@ -34,7 +34,9 @@ def test_rank_writes_its_files_and_says_where(tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert f"report: {out / 'report.html'}" in result.output
-    assert "no relevance" in result.output
+    row = next(line for line in result.output.splitlines() if " own:noise " in line)
+    assert row.split()[:2] == ["–", "–"]  # noise is relevant to nothing, and has no rank
+    assert " none " in row
     assert "No estimator is shown to predict" in result.output
     names = {path.name for path in out.iterdir()}
     assert names == {
@@ -76,17 +78,18 @@ def test_the_table_fits_a_terminal_and_shows_only_known_columns(tmp_path):
     head, row = has_intervals.splitlines()[2:4]
     assert head.split() == [
         "tier", "rank", "95", "%", "candidate", "CI", "estimate", "95", "%", "p", "relevance",
+        "depend.", "ratio",
     ]  # fmt: skip
     assert "1,000 resamples of 24 segments" in has_intervals
     assert "not ranked: toy:constant, constant: the same value everywhere" in has_intervals
-    assert len(head) <= 90
+    assert len(head) <= 96
     assert row.split()[:4] == ["1", "1", "1", "own:rms"]
     for options, columns in (
-        (["--bootstrap", "0"], "rank candidate CI estimate shuffled relevance"),
+        (["--bootstrap", "0"], "rank candidate CI estimate shuffled relevance depend. ratio"),
         (["--estimator", "paper"],
-         "tier rank 95 % candidate CI estimate (×10⁻³) 95 % shuffled relevance"),
+         "tier rank 95 % candidate CI estimate (×10⁻³) 95 % shuffled relevance depend. ratio"),
         (["--estimator", "paper", "--permutations", "99"],
-         "tier rank 95 % candidate CI estimate (×10⁻³) 95 % p relevance"),
+         "tier rank 95 % candidate CI estimate (×10⁻³) 95 % p relevance depend. ratio"),
     ):  # fmt: skip
         output = RUN.invoke(app, [*command, *options]).output
         assert " ".join(output.splitlines()[2].split()) == columns

@@ -53,15 +53,16 @@ def test_sums_within_classes_whose_points_lie_in_several_blocks():
     n = 10_000
     rng = np.random.default_rng(0)
     codes = np.sort(rng.integers(0, 5, n))
+    codes[-1] = 5  # a class of one point
     z = rng.random(n)
     own = factor(z, 0.5, 1e-8)
     centre_of = rng.random(len(own))
     phi = own.columns(z) - centre_of
     within, diagonal = relevance.within_class_sums(np.empty(0), z, codes, own, centre_of)
-    sums = [phi[codes == c].sum(axis=0) for c in range(5)]
+    sums = [phi[codes == c].sum(axis=0) for c in range(6)]
     assert within == pytest.approx(sum(s @ s for s in sums), rel=1e-10)
     squares = np.square(phi).sum(axis=1)
-    assert np.allclose(diagonal, [squares[codes == c].sum() for c in range(5)], rtol=1e-10)
+    assert np.allclose(diagonal, [squares[codes == c].sum() for c in range(6)], rtol=1e-10)
 
 
 # ----------------------------------------------------------------------------------- associations
@@ -99,6 +100,11 @@ def test_scalars_and_categories_count_all_points_however_many():
         for one, same in zip(own, other, strict=True):
             assert same.value == pytest.approx(one.value, rel=1e-6)
             assert same.shuffled_sd == one.shuffled_sd == np.sqrt(2 / (n * (n - 3)))
+    (estimate, _), *both = hsic.robust_with_associations(x, zs, y)
+    assert (estimate.p_value, estimate.influence) == (None, None)  # only with points
+    for own, other in zip(both, found, strict=True):
+        for one, same in zip(own, other, strict=True):
+            assert one.value == pytest.approx(same.value, rel=1e-9)
 
 
 def test_associations_need_four_points_and_two_classes():

@@ -46,6 +46,7 @@ def candidate(name: str, score: float | None, classes: int, **fields: object) ->
         noise_relevance=0.0 if ranked else None,
         relevance_p=0.0 if ranked else None,
         relevant=True if ranked else None,
+        relevance_strength="clear" if ranked else None,
         error=3e-9 if ranked else None,
         classes=values,
         dims=1,
@@ -113,11 +114,25 @@ def sixty() -> Ranking:
 
 
 def noisy() -> Ranking:
-    """As many classes as VoxCeleb has speakers; noise first, and two that can't be ranked."""
+    """As many classes as VoxCeleb has speakers; noise, and two that can't be ranked."""
     many = [candidate(f"candidate{k}", 0.1 + k / 100, 1251, tier=2 + k // 2) for k in range(18)]
     noise = candidate("noise", 0.0003, 1251, relevant=False, relevance=0.001)
     missing = candidate("nothing", None, 0, status="missing", missing=1234)
-    return ranking((noise, *many, candidate("flat", None, 0), missing), 1251)
+    return ranking((*many, noise, candidate("flat", None, 0), missing), 1251)
+
+
+def several() -> Ranking:
+    """Numbers, vectors of which none is relevant, and a category; noise has no rank."""
+    noise = candidate("noise", 0.001, 3, relevant=False, tier=None, rank_interval=None)
+    results = (
+        candidate("F0", 0.2, 3), candidate("ZCR", 0.3, 3, tier=2, relevance_strength="faint"),
+        candidate("speaker", 0.1, 3, kind="category"), noise,
+        replace(noise, name="bands", kind="vector", dims=3), candidate("flat", None, 0),
+    )  # fmt: skip
+    better = np.full((5, 5), None)
+    better[:2, :2] = ((0.5, 0.99), (0.01, 0.5))
+    better[2, 2] = 0.5
+    return ranking(results, 3, better=tuple(map(tuple, better.tolist())))
 
 
 def published() -> Ranking:
@@ -157,6 +172,7 @@ CASES = {
     "unsure": unsure,
     "sixty": sixty,
     "noisy": noisy,
+    "several": several,
     "published": published,
     "odd": odd,
     "one": lambda: ranking((candidate("F0", 0.2, 2),), 2),
@@ -346,14 +362,49 @@ def test_relevant_candidates_are_also_ordered_by_relevance_over_dependence() -> 
 def test_verdict_sets_noise_aside() -> None:
     text = wording.verdict(noisy())
     assert "candidate0 and candidate1 depend least" in text
-    assert "noise has an even lower score, but is not relevant to phone" in text
+    assert "noise" not in text
+    page = Page(render(noisy()))
+    assert "Not relevant to phone: no rank" in page.text
+    assert "Those without relevance stand last" in wording.order_caption(noisy())
+
+
+def test_each_kind_has_a_verdict_an_order_and_figures_of_its_own() -> None:
+    text = wording.verdict(several())
+    assert text == (
+        "Of 2 numbers relevant to phone, F0 depends least on the speech once phone is known "
+        "(robust estimator). The only ranked vector is not relevant to phone: there is no order. "
+        "speaker is the only category: there is nothing to compare it with."
+    )
+    source = render(several())
+    page = Page(source)
+    assert "have no common order" in page.text
+    for name in ("Numbers", "Vectors", "Categories"):
+        assert f"<h3>{name}</h3>" in source
+    for name in ("order-scalar", "order-vector", "order-category", "better-scalar"):
+        assert f'id="{name}-wide-' in source
+    assert 'id="better-category-wide-' not in source
+    assert "faint relevance" in page.text
+    assert "have no common order" not in render(seven())
+    assert [part.kinds for part in summary.parts(several())] == [
+        ("scalar",), ("vector",), ("category",),
+    ]  # fmt: skip
+
+
+def test_ranks_are_within_a_kind_and_ties_share_theirs() -> None:
+    assert several().ranks == {"F0": 1, "ZCR": 2, "speaker": 1}
+    tied = (candidate("a", 0.1, 2), candidate("b", 0.1, 2), candidate("c", 0.2, 2))
+    assert ranking(tied, 2).ranks == {"a": 1, "b": 1, "c": 3}
+    assert several().of_kind("scalar").better == (
+        (0.5, 0.99, None), (0.01, 0.5, None), (None, None, None),
+    )  # fmt: skip
+    assert [r.name for r in summary.leaders(several())] == ["F0", "speaker"]
 
 
 def test_verdict_without_a_ranking() -> None:
     assert wording.verdict(CASES["none ranked"]()).startswith("None of the 2 candidates")
     assert "nothing to compare" in wording.verdict(CASES["one"]())
     irrelevant = ranking((candidate("F0", 0.1, 2, relevant=False),), 2)
-    assert "means nothing" in wording.verdict(irrelevant)
+    assert "there is no order" in wording.verdict(irrelevant)
 
 
 def test_chance_is_given_as_a_share_of_the_score() -> None:

@@ -1,4 +1,5 @@
 import copy
+import csv
 import json
 import re
 from dataclasses import replace
@@ -8,7 +9,7 @@ import pytest
 
 from augury import Ranking, rank, read_corpus
 from augury.corpus.corpus import Rejected
-from ranking.test_report import CASES, candidate, ranking
+from ranking.test_report import CASES, candidate, ranking, several
 
 import toy
 
@@ -141,6 +142,18 @@ def test_correlations_above_1_by_rounding_are_read_and_invalid_utf8_is_refused(t
 def test_a_missing_ranking_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"ranking\.json: there is no such file"):
         Ranking.read(tmp_path / "ranking.json")
+
+
+def test_the_table_has_ranks_of_kinds_and_shares_of_relevance(tmp_path):
+    several().write(tmp_path)
+    with (tmp_path / "ranking.csv").open() as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert [rows[name]["rank"] for name in ("F0", "ZCR", "speaker", "noise")] == ["1", "2", "1", ""]
+    assert rows["bands"]["kind"] == "vector"
+    assert rows["ZCR"]["relevance_strength"] == "faint"
+    assert float(rows["F0"]["relevance_share"]) == pytest.approx(0.3 / 0.5)
+    by_chance = candidate("a", 0.1, 2, dependence=-0.01, chance_sd=0.1)
+    assert by_chance.relevance_share == pytest.approx(0.3 / 0.1)
 
 
 def test_ranked_and_relevant_results():

@@ -43,23 +43,57 @@ def by_name(scores):
 
 @pytest.mark.parametrize("choices", ESTIMATORS)
 def test_results_are_in_order_with_intervals_around_them(choices):
-    ranked = result_of(*data(), **choices)
-    scores = [result.score for result in ranked.results]
+    *relevant, noise = (ranked := result_of(*data(), **choices)).results
+    scores = [result.score for result in relevant]
     assert scores == sorted(scores)
-    assert ranked.results[-1].name == "copy"
+    assert relevant[-1].name == "copy"
     better = np.array(ranked.better)
     assert better.shape == (4, 4)
-    assert better + better.T == pytest.approx(np.ones((4, 4)))
-    assert better[0, 3] > 0.99
-    tiers = [result.tier for result in ranked.results]
+    better = better[:3, :3].astype(float)
+    assert better + better.T == pytest.approx(np.ones((3, 3)))
+    assert better[0, 2] > 0.99
+    tiers = [result.tier for result in relevant]
     assert tiers[0] == 1
     assert tiers == sorted(tiers)
-    assert tiers[3] > 1
-    for rank, result in enumerate(ranked.results, 1):
-        assert result.interval[0] < result.score < result.interval[1]
+    assert tiers[2] > 1
+    for rank, result in enumerate(relevant, 1):
         assert result.rank_interval[0] <= rank <= result.rank_interval[1]
+    # Noise has no place in the order: it depends least on the speech.
+    assert noise.name == "noise"
+    assert (noise.tier, noise.rank_interval, noise.relevance_strength) == (None, None, "none")
+    assert ranked.better[3] == (None,) * 4
+    for result in ranked.results:
+        assert result.interval[0] < result.score < result.interval[1]
         assert result.error >= 0
         assert (result.p_value is None) == (choices["estimator"] != "robust")
+
+
+def test_kinds_have_orders_of_their_own():
+    """Each kind is ranked as if it were alone, whatever the scores of the others."""
+    x, y, values = data()
+    rng = np.random.default_rng(3)
+    values["wide"] = np.stack([values["copy"], rng.standard_normal(N)], axis=1)
+    values["two"] = np.stack([values["half"], values["copy"]], axis=1)
+    values["sign"] = (values["half"] > np.median(values["half"])).astype(int)
+    values["class"] = y.copy()
+    ranked = result_of(x, y, values)
+    kinds = [result.kind for result in ranked.results]
+    assert kinds == [*["scalar"] * 3, *["vector"] * 2, *["category"] * 2, "scalar"]
+    assert ranked.results[-1].name == "noise"
+    for kind in ("scalar", "vector", "category"):
+        own = {name: z for name, z in values.items() if by_name(ranked)[name].kind == kind}
+        alone = result_of(x, y, own)
+        mine = [result for result in ranked.results if result.kind == kind]
+        assert [result.name for result in mine] == [result.name for result in alone.results]
+        assert mine[0].tier == 1
+        for result, other in zip(mine, alone.results, strict=True):
+            assert result.score == pytest.approx(other.score, rel=1e-9, abs=1e-9)
+            if result.rank_interval:
+                assert result.rank_interval[1] <= len(mine)
+    table = np.array([[value is not None for value in row] for row in ranked.better])
+    same = np.equal.outer(kinds, kinds)
+    same[-1] = same[:, -1] = False  # noise
+    assert (table == same).all()
 
 
 def test_relevance_is_decided_by_p():

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -142,7 +143,11 @@ def test_the_command_line(written, tmp_path):
         weights = read_weights(str(out))
         assert set(weights) <= set(relevant)
         assert sum(weights.values()) == pytest.approx(1)
+        single = re.search("with all weight on (.*), the best single one", text)
+        assert single
+        assert single[1] in relevant
         assert "at equal weights" in text
+        assert ("no weights were found" in text) == (weights == {single[1]: 1.0})
     for name in ("--worst", "--greedy", "--mrmr", "--random"):
         assert run(name, "2")[0] == 0
         assert len(read_weights(str(out))) == 2

@@ -78,46 +78,28 @@ def rank(
 
 
 def show_ranking(ranking: Ranking) -> None:
-    """Print the candidates, best first, and the caveats."""
-    from augury.ranking.summary import interval_text, ranks_text
-    from augury.ranking.wording import UNPROVEN, resampling_text
-    from augury.report.text import Unit, decimal, format_p
+    """Print the candidates of each kind, best first, and the caveats."""
+    from augury.ranking.summary import kind_title, parts
+    from augury.ranking.wording import NO_COMMON_ORDER, UNPROVEN, resampling_text
 
     raw = "" if ranking.estimator == "robust" else ", in raw units"
     title = (
         f"{ranking.label}: {ranking.segments:,} segments, {len(ranking.class_names):,} classes · "
         f"{ranking.estimator} estimator{raw} · lower is better"
     )
-    table = Table(box=None, pad_edge=False)
-    ranked = [result for result in ranking.results if result.score is not None]
-    unit = Unit.of(result.score for result in ranked)
-    has_intervals = any(result.interval for result in ranked)
-    tested = any(result.p_value is not None for result in ranked)
-    columns: tuple[tuple[str, Callable[[int, Result], str], bool], ...] = (
-        ("tier", lambda _, r: str(r.tier), has_intervals),
-        ("rank", lambda position, _: str(position), True),
-        ("95 %", lambda _, r: ranks_text(r.rank_interval), has_intervals),
-        ("candidate", lambda _, r: r.name, True),
-        (f"CI estimate{unit.suffix}", lambda _, r: unit.text(r.score), True),
-        ("95 %", lambda _, r: interval_text(r.interval, unit), has_intervals),
-        ("p", lambda _, r: format_p(r.p_value), tested),
-        ("shuffled", lambda _, r: unit.text(r.shuffled), not tested),
-        ("relevance", lambda _, r: decimal(r.relevance, 3), True),
-        ("", lambda _, r: "no relevance" if r.relevant is False else "", True),
-    )
-    shown = [column for column in columns if column[2]]
-    for name, _, _ in shown:  # names may be long: only their column is wrapped
-        side = "left" if name in ("candidate", "") else "right"
-        table.add_column(name, justify=side, no_wrap=name != "candidate", overflow="fold")
-    for position, result in enumerate(ranked, 1):
-        table.add_row(*(text(position, result) for _, text, _ in shown))
     out.print()
     out.print(title, style="italic")
-    out.print(table)
+    kinds = parts(ranking)
+    for part in kinds:
+        if len(kinds) > 1:
+            out.print(kind_title(part))
+        out.print(_table(part))
+    if len(kinds) > 1:
+        out.print(NO_COMMON_ORDER)
     for result in ranking.results:
         if result.score is None:
             out.print(f"not ranked: {result.name}, {result.status}: {result.note}")
-    if has_intervals:
+    if any(result.interval for result in ranking.results):
         out.print(f"95 %: of {resampling_text(ranking)}. Within a tier the order is not settled.")
     out.print(UNPROVEN)
     for warning in ranking.warnings:
@@ -125,3 +107,35 @@ def show_ranking(ranking: Ranking) -> None:
     if ranking.quarantine:
         reasons = ", ".join(f"{count} {reason}" for reason, count in ranking.quarantine.items())
         out.print(f"left out: {reasons} (quarantine.csv)")
+
+
+def _table(ranking: Ranking) -> Table:
+    """A row for each candidate, best first; those without relevance last, and without a rank."""
+    from augury.ranking.summary import interval_text, ranks_text
+    from augury.report.text import Unit, decimal, format_p
+
+    table = Table(box=None, pad_edge=False)
+    ranked, ranks = ranking.ranked_results, ranking.ranks
+    unit = Unit.of(result.score for result in ranked)
+    has_intervals = any(result.interval for result in ranked)
+    tested = any(result.p_value is not None for result in ranked)
+    columns: tuple[tuple[str, Callable[[Result], str], bool], ...] = (
+        ("tier", lambda r: str(r.tier or "–"), has_intervals),
+        ("rank", lambda r: str(ranks.get(r.name, "–")), True),
+        ("95 %", lambda r: ranks_text(r.rank_interval), has_intervals),
+        ("candidate", lambda r: r.name, True),
+        (f"CI estimate{unit.suffix}", lambda r: unit.text(r.score), True),
+        ("95 %", lambda r: interval_text(r.interval, unit), has_intervals),
+        ("p", lambda r: format_p(r.p_value), tested),
+        ("shuffled", lambda r: unit.text(r.shuffled), not tested),
+        ("relevance", lambda r: f"{r.relevance_strength} {decimal(r.relevance, 3)}", True),
+        ("depend.", lambda r: decimal(r.dependence, 3), True),
+        ("ratio", lambda r: decimal(r.relevance_share, 2), True),
+    )
+    shown = [column for column in columns if column[2]]
+    for name, _, _ in shown:  # names may be long: only their column is wrapped
+        side = "left" if name in ("candidate", "") else "right"
+        table.add_column(name, justify=side, no_wrap=name != "candidate", overflow="fold")
+    for result in ranked:
+        table.add_row(*(text(result) for _, text, _ in shown))
+    return table

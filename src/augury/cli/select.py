@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +27,7 @@ Learn = Annotated[
     str,
     typer.Option(
         help="Learn weights of the relevant candidates that minimise the CI estimate: softmax, or "
-        "sparsemax (many are 0)."
+        "sparsemax (many are 0); never worse than the best single one."
     ),
 ]
 MovedManifest = Annotated[
@@ -80,10 +80,20 @@ def select(
     chosen.write(out_file)
     for name, weight in chosen.weights.items():
         out.print(f"{weight:.3f}  {name}", soft_wrap=True)
-    if "objective" in chosen.about:
-        first, last = (chosen.about["objective"][name] for name in ("equal", "learned"))
-        out.print(
-            f"dependence given the label: {first:.4f} at equal weights, {last:.4f} at these; "
-            f"standard deviation under independence: {chosen.about['chance']:.4f}"
-        )
+    if weights:
+        out.print(_describe(chosen.about), soft_wrap=True)
     out.print(f"{chosen.method}: {out_file}", soft_wrap=True)
+
+
+def _describe(about: dict[str, Any]) -> str:
+    """What learned weights reach, beside the best single candidate and equal weights."""
+    objective, single = about["objective"], about["single"]
+    reached = (
+        f"dependence given the label: {objective['learned']:.4f} at these weights, "
+        f"{objective['single']:.4f} with all weight on {single}, the best single one, "
+        f"{objective['equal']:.4f} at equal weights; "
+        f"standard deviation under independence: {about['chance']:.4f}"
+    )
+    if objective["learned"] < objective["single"]:
+        return reached
+    return f"{reached}\nno weights were found that are better than {single} alone"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,8 +82,9 @@ def from_ranking(
             f"{path}: ranked with openSMILE {ranked_with}, but {installed['opensmile']} is "
             "installed: the same name may not be the same value; rank again here"
         )
-    last = 0 if weights else names.index(chosen[-1])
-    passed = tuple(name for name in names[:last] if name not in relevant)
+    scores = {result.name: result.score or 0.0 for result in ranking.ranked_results}
+    last = scores[chosen[-1]] if not weights else -math.inf
+    passed = tuple(name for name in names if name not in relevant and scores[name] < last)
     about = {
         "file": path.name, "digest": digest(path.read_bytes()), "label": ranking.label,
         "estimator": ranking.estimator, "inputs": ranking.inputs,

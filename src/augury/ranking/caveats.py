@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio
+from augury.pseudolabels.candidate import KINDS
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Result
 
@@ -52,15 +53,16 @@ def find_caveats(
         to_declare: names of columns whose kind was guessed, see `columns_to_declare`.
     """
     ranked = [result for result in results if result.score is not None]
+    kinds = [[result for result in ranked if result.kind == kind] for kind in KINDS]
     caveats = (
         kind_caveat(to_declare),
-        spread_caveat(ranked, estimator),
+        *(spread_caveat(alike, estimator) for alike in kinds),
         bias_caveat(ranked, estimator),
         units_caveat(estimator),
         weakness_caveat(ranked),
         relevance_caveat(ranked, label),
         length_caveat(ranked, label),
-        tie_caveat(ranked),
+        *map(tie_caveat, kinds),
         resampling_caveat(ranked, int(counts.sum()), len(rates), resampled),
         class_size_caveat(counts, estimator),
         sample_rate_caveat(rates),

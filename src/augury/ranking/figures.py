@@ -295,12 +295,14 @@ def _tiers(rows: Rows, shown: Sequence[Result]) -> None:
     """Draw each tier's name at its first row, and lines between tiers."""
     canvas = rows.canvas
     for k, (result, y) in enumerate(zip(shown, rows.y, strict=True)):
-        if k and result.tier == shown[k - 1].tier:
+        last = shown[k - 1]
+        if k and (result.tier, result.relevant is False) == (last.tier, last.relevant is False):
             continue
         if k:
             between = y - rows.step / 2 - (7 if rows.narrow else 0)
             canvas.lines([[(0, between), (canvas.width, between)]], MUTED, 0.8)
-        text = f"tier {result.tier}" if has_value(result.tier) else "no tier"
+        text = f"tier {result.tier}" if has_value(result.tier) else "no rank"
+        text = "no tier" if text == "no rank" and result.relevant is not False else text
         if rows.narrow:
             canvas.text(canvas.width - 2, y - 13, text, SMALL, MUTED, ha="right")
         else:
@@ -308,12 +310,13 @@ def _tiers(rows: Rows, shown: Sequence[Result]) -> None:
 
 
 def candidate_labels(ranking: Ranking, characters: int) -> dict[str, str]:
-    """Candidates' labels in figures: the rank, then the name, at most so many characters."""
+    """Candidates' labels in figures: the rank in their kind, and the name, shortened."""
     names = {r.name: short(r.name, characters) for r in ranking.results}
     uses = Counter(names.values())
     labels: dict[str, str] = {}
+    ranks = ranking.ranks
     for k, r in enumerate(ranking.results, 1):
-        rank = str(k) if r.status == "ranked" and has_value(r.score) else "–"
+        rank = ranks.get(r.name, "–")
         suffix = f" #{k}" if uses[names[r.name]] > 1 else ""
         labels[r.name] = f"{rank} {names[r.name]}{suffix}"
     return labels

@@ -106,13 +106,13 @@ def redundancy(ranking: Ranking, width: int) -> Canvas | None:
 
 def better(ranking: Ranking, width: int) -> Canvas | None:
     """The probability that a row's candidate is better than a column's."""
-    shown = ranking.ranked_results
+    shown = ranking.relevant_results
     n, narrow = len(shown), width < WIDE
     if not 2 <= n <= COMPARED or not summary.has_tiers(ranking):
         return None
     table = np.full((n, n), np.nan)
     for i, j in permutations(range(n), 2):
-        p = summary.chance_better(ranking, i, j)
+        p = summary.chance_better(ranking, shown[i], shown[j])
         table[i, j] = np.nan if p is None else p
     names = candidate_labels(ranking, (15 if n < 12 else 9) if narrow else 30)
     image = colormaps["RdBu"](table)

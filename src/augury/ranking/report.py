@@ -32,7 +32,10 @@ def render(ranking: Ranking) -> str:
     """
 
     def figure(name: str, message: str) -> Markup:
-        return canvas.both(FIGURES[name], ranking, name, message)
+        """A figure, "order", or that of one kind of candidates, "order:vector"."""
+        name, _, kind = name.partition(":")
+        about, place = (ranking.of_kind(kind), f"{name}-{kind}") if kind else (ranking, name)
+        return canvas.both(FIGURES[name], about, place, message)
 
     return render_template(
         "augury.ranking", "report.html.j2", ranking=ranking, wording=wording, summary=summary,

@@ -13,6 +13,7 @@ from typing import Any, cast
 from augury.corpus.corpus import Rejected
 from augury.corpus.manifest import write_quarantine
 from augury.errors import InputError, explain_os_errors
+from augury.pseudolabels.candidate import KINDS
 from augury.ranking.command import command_line
 from augury.ranking.origin import Origin
 from augury.ranking.settings import RankSettings
@@ -42,8 +43,8 @@ class Result:
     status: str  # "ranked", "constant" (the same everywhere), "missing" (too few values)
     score: float | None  # CI estimate; lower is better
     interval: tuple[float, float] | None  # 95 % of the score, bootstrap
-    rank_interval: tuple[int, int] | None  # 95 % of the rank
-    tier: int | None  # 1 the best; the order within a tier is not settled
+    rank_interval: tuple[int, int] | None  # 95 % of the rank among the relevant ones of its kind
+    tier: int | None  # 1 the best of its kind; the order within a tier is not settled
     p_value: float | None  # of the score; H0: z and the speech are independent inside the classes
     shuffled: float | None  # mean score with z shuffled inside classes: the score of chance
     shuffled_sd: float | None  # its standard deviation, where it has a closed form (robust)
@@ -54,12 +55,26 @@ class Result:
     noise_relevance: float | None  # relevance of noise averaged over the segments
     relevance_p: float | None  # p-value of the relevance; H0: that of noise
     relevant: bool | None  # relevance_p below .01
+    relevance_strength: str | None  # "none", "faint" or "clear": by p, and by size beyond noise's
     error: float | None  # bound on the score's relative error by approximation, without rounding
     classes: tuple[float | None, ...]  # each class's value (robust: normalised HSIC), class order
     dims: int  # 1 for a scalar pseudo-label
     missing: int  # segments without a value, left out for this candidate
     histogram: tuple[tuple[int, ...], float, float]  # counts in equal bins, low, high (raw units)
     note: str  # one sentence for the reader, or ""
+
+    @property
+    def relevance_share(self) -> float | None:
+        """Relevance / dependence: how much of what it has in common with speech is the label's.
+
+        A dependence within chance counts as its standard deviation. None where there is no
+        relevance.
+        """
+        if self.relevant is False or not self.chance_sd:
+            return None
+        if self.relevance is None or self.dependence is None:
+            return None
+        return self.relevance / max(self.dependence, self.chance_sd)
 
 
 @dataclass(frozen=True)
@@ -89,7 +104,7 @@ class Ranking:
 
     estimator: str  # "paper", "released" or "robust"
     label: str  # the column with the downstream label
-    results: tuple[Result, ...]  # ranked candidates best first, then those that can't be ranked
+    results: tuple[Result, ...]  # of each kind best first; then the irrelevant; then the unranked
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]  # segments of each class
     class_shares: tuple[float, ...]  # weights of the classes in the score
@@ -98,7 +113,8 @@ class Ranking:
     hours: float  # total length of the recordings
     warnings: tuple[str, ...]
     redundancy: tuple[tuple[float | None, ...], ...]  # Spearman between candidates, as results
-    better: tuple[tuple[float, ...], ...]  # P(the row's score is lower), ranked ones, as results
+    #: P(the row's score is lower), `ranked_results`; None where they have no common order.
+    better: tuple[tuple[float | None, ...], ...]
     resampled: str  # unit that the intervals resample: "segment", "recording" or a column
     units: int  # number of these units
     sensitivity: Sensitivity | None
@@ -112,7 +128,7 @@ class Ranking:
 
     @property
     def ranked_results(self) -> list[Result]:
-        """The results that have a score, best first."""
+        """The results that have a score: of each kind best first, those of no relevance last."""
         return [
             result
             for result in self.results
@@ -123,8 +139,39 @@ class Ranking:
 
     @property
     def relevant_results(self) -> list[Result]:
-        """The ranked results, best first, without those known to be unrelated to the label."""
+        """The ranked results, of each kind best first, without those unrelated to the label."""
         return [result for result in self.ranked_results if result.relevant is not False]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the candidates that have a score, see `KINDS`."""
+        there = {result.kind for result in self.ranked_results}
+        return tuple(kind for kind in KINDS if kind in there)
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Each relevant candidate's rank among those of its kind, 1 the best; equal if tied."""
+        relevant = [(r.name, r.kind, r.score or 0.0) for r in self.relevant_results]
+        return {
+            name: 1 + sum(other == kind and lower < score for _, other, lower in relevant)
+            for name, kind, score in relevant
+        }
+
+    def of_kind(self, kind: str) -> Ranking:
+        """The ranking of the candidates of one kind alone: only these can be put in order.
+
+        Those that could not be ranked are of a kind, too.
+        """
+        places = [i for i, result in enumerate(self.results) if result.kind == kind]
+        ranked = [k for k, result in enumerate(self.ranked_results) if result.kind == kind]
+        return replace(
+            self,
+            results=tuple(self.results[i] for i in places),
+            redundancy=tuple(tuple(self.redundancy[i][j] for j in places) for i in places),
+            better=tuple(
+                tuple(self.better[i][j] for j in ranked) for i in ranked if i < len(self.better)
+            ),
+        )
 
     @property
     def command(self) -> str:
@@ -169,15 +216,17 @@ class Ranking:
         columns = [
             "name", "source", "kind", "status", "score", "p_value", "tier", "shuffled",
             "shuffled_sd", "spread", "dependence", "relevance", "chance_sd", "noise_relevance",
-            "relevance_p", "relevant", "error", "dims", "missing", "note",
+            "relevance_p", "relevant", "relevance_strength", "relevance_share", "error", "dims",
+            "missing", "note",
         ]  # fmt: skip
         ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]
         names = [f"class:{name}" for name in self.class_names]
         settings = json.dumps(self.settings.to_dict(), ensure_ascii=False)
+        ranks = self.ranks
         rows = (
             [
-                rank if result.status == "ranked" else "",
+                ranks.get(result.name, ""),
                 *(getattr(result, column) for column in columns),
                 *(result.interval or ("", "")),
                 *(result.rank_interval or ("", "")),
@@ -187,7 +236,7 @@ class Ranking:
                 *self.inputs.values(),
                 *result.classes,
             ]
-            for rank, result in enumerate(self.results, 1)
+            for result in self.results
         )
         run = ["label", "estimator", "settings"]
         return csv_text(["rank", *columns, *ends, *run, *inputs, *names], rows)

@@ -14,9 +14,10 @@ from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Selected
 from augury.hsic import uncertainty
 from augury.hsic.kernels import standardise
-from augury.pseudolabels.candidate import Candidate
+from augury.pseudolabels.candidate import KINDS, Candidate
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
+from augury.ranking.strength import strength
 
 #: A candidate is relevant if its relevance exceeds that of noise with a p-value below this.
 RELEVANT = 0.01
@@ -24,10 +25,10 @@ RELEVANT = 0.01
 
 @dataclass(frozen=True)
 class CandidateScores:
-    """Results best first, and how they compare."""
+    """Results in order, see `Ranking.results`, and how they compare."""
 
     results: tuple[Result, ...]
-    better: tuple[tuple[float, ...], ...]  # P(the row's score is lower), ranked ones, as results
+    better: tuple[tuple[float | None, ...], ...]  # P(the row's score is lower), of ranked ones
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,15 @@ def score_candidates(
         classes[:, present] = [ci.classes for ci in estimates.ci]
         for k, candidate in enumerate(members):
             result = _result(candidate, zs[k], estimates, k, classes[k], settings.label)
-            results.append(replace(result, missing=int((~known).sum())))
+            word = strength(
+                result.relevance or 0.0, estimates.noise[k][0], bool(result.relevant),
+                np.bincount(labels),
+            )  # fmt: skip
+            results.append(replace(result, missing=int((~known).sum()), relevance_strength=word))
             influence[candidate.name] = np.zeros(len(y))
             if (points := estimates.ci[k].influence) is not None:
                 influence[candidate.name][rows] = points
-    last = float("inf")
-    results.sort(key=lambda result: (last if result.score is None else result.score, result.name))
+    results.sort(key=_place)
     if not settings.bootstrap or not influence:
         return CandidateScores(tuple(results), ())
     places = {name: k for k, name in enumerate(influence)}
@@ -127,6 +131,7 @@ def _result(
         noise_relevance=estimates.noise[k][0],
         relevance_p=relevance_p,
         relevant=relevant,
+        relevance_strength=None,
         error=ci.error,
         classes=tuple(None if np.isnan(v) else float(v) for v in classes),
         dims=1 if z.ndim == 1 else z.shape[1],
@@ -225,7 +230,10 @@ def _add_intervals(
     units: NDArray[np.int64] | None,
     settings: RankSettings,
 ) -> CandidateScores:
-    """The results, with intervals, ranks and tiers for the ranked ones, which come first."""
+    """The results, with intervals, and ranks and tiers among the relevant ones of a kind.
+
+    The ranked ones come first.
+    """
     scores = np.array([result.score for result in results if result.score is not None])
     replicates = uncertainty.bootstrap(
         scores,
@@ -236,21 +244,31 @@ def _add_intervals(
         seed=settings.seed,
     )
     intervals = uncertainty.intervals(replicates)
-    rank_intervals = np.round(uncertainty.intervals(uncertainty.ranks(replicates))).astype(int)
-    better = uncertainty.probability_better(replicates)
-    tiers = uncertainty.tiers(scores, better)
-    ranked = [
-        replace(
-            result,
-            interval=(float(intervals[k, 0]), float(intervals[k, 1])),
-            rank_interval=(int(rank_intervals[k, 0]), int(rank_intervals[k, 1])),
-            tier=int(tiers[k]),
-        )
-        for k, result in enumerate(results[: len(scores)])
-    ]
-    return CandidateScores(
-        (*ranked, *results[len(scores) :]), tuple(tuple(map(float, row)) for row in better)
-    )
+    for k, (low, high) in enumerate(intervals.tolist()):
+        results[k] = replace(results[k], interval=(low, high))
+    better: list[list[float | None]] = [[None] * len(scores) for _ in scores]
+    for kind in KINDS:
+        group = [k for k, r in enumerate(results) if r.kind == kind and r.relevant]
+        if not group:
+            continue
+        own = replicates[:, group]
+        ranks = np.round(uncertainty.intervals(uncertainty.ranks(own))).astype(int).tolist()
+        table = uncertainty.probability_better(own)
+        tiers = uncertainty.tiers(scores[group], table).tolist()
+        for place, k in enumerate(group):
+            low, high = ranks[place]
+            results[k] = replace(results[k], rank_interval=(low, high), tier=tiers[place])
+            for other, j in enumerate(group):
+                better[k][j] = float(table[place, other])
+    return CandidateScores(tuple(results), tuple(map(tuple, better)))
+
+
+def _place(result: Result) -> tuple[bool, bool, int, float, str]:
+    """What results are sorted by: kind and score; the irrelevant and the unranked come last."""
+    return (
+        result.score is None, result.relevant is False, KINDS.index(result.kind),
+        result.score or 0.0, result.name,
+    )  # fmt: skip
 
 
 def group_by_missing(
@@ -305,7 +323,7 @@ def _empty_result(
         (
             "score", "interval", "rank_interval", "tier", "p_value", "shuffled", "shuffled_sd",
             "spread", "dependence", "relevance", "chance_sd", "noise_relevance", "relevance_p",
-            "relevant", "error",
+            "relevant", "relevance_strength", "error",
         )
     )  # fmt: skip
     return Result(

@@ -45,7 +45,8 @@ def best(ranking: Ranking, k: int) -> Selection:
 
 def worst(ranking: Ranking, k: int) -> Selection:
     """The k candidates with the highest scores, relevant or not."""
-    return _group(ranking, range(len(ranking.ranked_results))[::-1], k, "worst")
+    scores = [result.score or 0.0 for result in ranking.ranked_results]
+    return _group(ranking, sorted(range(len(scores)), key=lambda i: -scores[i]), k, "worst")
 
 
 def everything(ranking: Ranking) -> Selection:

@@ -13,19 +13,39 @@ from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Ranking, Result, Sensitivity
 from augury.report.text import NONE, Unit, has_value, percent, plain
 
+#: Kinds as a reader calls them: one, and several.
+NOUNS = {
+    "scalar": ("number", "numbers"),
+    "vector": ("vector", "vectors"),
+    "category": ("category", "categories"),
+}
 #: Up to this many classes are all drawn; of more, only the LARGEST.
 DRAWN, LARGEST = 50, 40
 
 
 def leaders(ranking: Ranking) -> list[Result]:
-    """The candidates that the verdict names: the relevant ones of the best tier that has any.
+    """The candidates that verdicts name: of each kind the relevant ones of the best tier.
 
     Without tiers: the first, or the first two of at least four.
     """
-    relevant = ranking.relevant_results
-    if has_tiers(ranking):
-        return [r for r in relevant if r.tier == relevant[0].tier]
-    return relevant[: 2 if len(relevant) > 3 else 1]
+    leading: list[Result] = []
+    for kind in ranking.kinds:
+        relevant = [r for r in ranking.relevant_results if r.kind == kind]
+        tiered = any(r.tier is not None for r in relevant)
+        few = relevant[: 2 if len(relevant) > 3 else 1]
+        leading += [r for r in relevant if r.tier == relevant[0].tier] if tiered else few
+    return leading
+
+
+def parts(ranking: Ranking) -> list[Ranking]:
+    """The rankings of each kind alone; the ranking itself if no two kinds have scores."""
+    kinds = ranking.kinds
+    return [ranking.of_kind(kind) for kind in kinds] if len(kinds) > 1 else [ranking]
+
+
+def kind_title(ranking: Ranking) -> str:
+    """The kind of a part's candidates, as a heading: "Numbers"."""
+    return NOUNS[ranking.kinds[0]][1].capitalize()
 
 
 def has_tiers(ranking: Ranking) -> bool:
@@ -39,14 +59,18 @@ def has_p_values(ranking: Ranking) -> bool:
 
 
 def tiers(ranking: Ranking) -> list[tuple[str, list[Result]]]:
-    """All results in groups, best first: (heading, results); a heading is "" without tiers."""
+    """All results in groups, best first: (heading, results); the first may have no heading."""
     groups: dict[str, list[Result]] = {}
-    ranked = ranking.ranked_results if has_tiers(ranking) else []
+    ranked, tiered = ranking.ranked_results, has_tiers(ranking)
     for result in ranking.results:
-        if result in ranked:
+        if result not in ranked:
+            heading = "Not ranked" if ranked else ""
+        elif result.relevant is False:
+            heading = f"Not relevant to {ranking.label}: no rank"
+        elif tiered:
             heading = f"Tier {result.tier}" if has_value(result.tier) else "No tier"
         else:
-            heading = "Not ranked" if ranked else ""
+            heading = ""
         groups.setdefault(heading, []).append(result)
     return list(groups.items())
 
@@ -63,9 +87,11 @@ def ranks_text(interval: tuple[int, int] | None) -> str:
     return "–".join(map(str, dict.fromkeys(interval or ())))
 
 
-def chance_better(ranking: Ranking, i: int, j: int) -> float | None:
-    """The probability that ranked candidate i has a lower score than j, if that is known."""
+def chance_better(ranking: Ranking, a: Result, b: Result) -> float | None:
+    """The probability that candidate a has a lower score than b, if that is known."""
     table = ranking.better
+    names = [r.name for r in ranking.ranked_results]
+    i, j = names.index(a.name), names.index(b.name)
     value = table[i][j] if i < len(table) and j < len(table[i]) else None
     return value if has_value(value) else None
 
@@ -76,10 +102,10 @@ def probability_text(p: float | None) -> str:
 
 
 def neighbours(ranking: Ranking) -> list[tuple[Result, Result, str]]:
-    """Each ranked candidate, the next, and the probability that the first has the lower score."""
+    """Each relevant candidate, the next, and the probability that the first has a lower score."""
     return [
-        (a, b, probability_text(chance_better(ranking, k, k + 1)))
-        for k, (a, b) in enumerate(pairwise(ranking.ranked_results))
+        (a, b, probability_text(chance_better(ranking, a, b)))
+        for a, b in pairwise(ranking.relevant_results)
     ]
 
 
@@ -192,6 +218,6 @@ def ranks(sensitivity: Sensitivity, names: Sequence[str]) -> np.ndarray:
 
 
 def sensitivity_names(ranking: Ranking) -> list[str]:
-    """Ranked candidates with a score under any other setting, best first."""
+    """Relevant candidates with a score under any other setting, best first."""
     scores = ranking.sensitivity.scores if ranking.sensitivity else {}
-    return [r.name for r in ranking.ranked_results if any(map(has_value, scores.get(r.name, ())))]
+    return [r.name for r in ranking.relevant_results if any(map(has_value, scores.get(r.name, ())))]

@@ -10,7 +10,9 @@ import numpy as np
 
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Ranking
+from augury.ranking.strength import faint_below
 from augury.ranking.summary import (
+    NOUNS,
     chance_share,
     class_order,
     class_value,
@@ -18,6 +20,7 @@ from augury.ranking.summary import (
     drawn_classes,
     has_tiers,
     leaders,
+    parts,
     ranks,
     sensitivity_names,
 )
@@ -34,22 +37,38 @@ REDUNDANT = 0.8
 COMPARED = 30
 
 
+#: Why candidates of several kinds stand in orders of their own.
+NO_COMMON_ORDER = (
+    "Numbers, vectors and categories have no common order: a score depends on the kind, not only "
+    "on what is said of the speech. The same information scores high in two categories, lower as a "
+    "number, and lowest in many categories or dimensions."
+)
+
+
 def verdict(ranking: Ranking) -> str:
-    """The outcome in a sentence or two."""
+    """The outcome in a sentence or two for each kind of candidate."""
+    kinds = parts(ranking)
+    if len(kinds) == 1:
+        return _verdict(ranking, ("candidate", "candidates"))
+    return " ".join(_verdict(part, NOUNS[part.kinds[0]]) for part in kinds)
+
+
+def _verdict(ranking: Ranking, nouns: tuple[str, str]) -> str:
+    """The outcome of candidates of one kind."""
     label, relevant, best = ranking.label, ranking.relevant_results, leaders(ranking)
     irrelevant = [r for r in ranking.ranked_results if r.relevant is False]
     if not ranking.ranked_results:
         return f"None of the {count(len(ranking.results), 'candidate')} could be ranked."
     if not relevant:
         subject = (
-            "The only ranked candidate is not"
+            f"The only ranked {nouns[0]} is not"
             if len(irrelevant) == 1
-            else "None of the ranked candidates is"
+            else f"None of the ranked {nouns[1]} is"
         )
-        return f"{subject} relevant to {label}: the order below means nothing."
+        return f"{subject} relevant to {label}: there is no order."
     if len(ranking.ranked_results) == 1:
-        return f"Only {best[0].name} could be ranked: there is nothing to compare it with."
-    pool = count(len(relevant), "candidate") + (f" relevant to {label}" if irrelevant else "")
+        return f"{best[0].name} is the only {nouns[0]}: there is nothing to compare it with."
+    pool = count(len(relevant), *nouns) + (f" relevant to {label}" if irrelevant else "")
     verb = "depends" if len(best) == 1 else "depend"
     names, by = join_names([r.name for r in best]), f"({ranking.estimator} estimator)"
     text = f"Of {pool}, {names} {verb} least on the speech once {label} is known {by}."
@@ -64,17 +83,6 @@ def verdict(ranking: Ranking) -> str:
         text += " This data does not settle which of them is best."
     elif not has_tiers(ranking):
         text += " The certainty of this order was not computed."
-    lowest = best[0].score
-    lower = [
-        r.name for r in irrelevant if has_value(r.score) and has_value(lowest) and r.score < lowest
-    ]
-    if lower:
-        single = len(lower) == 1
-        text += (
-            f" {join_names(lower)} {'has an' if single else 'have'} even lower "
-            f"{'score, but is' if single else 'scores, but are'} not relevant to {label}: pure "
-            "noise scores low, too."
-        )
     return text
 
 
@@ -101,6 +109,8 @@ def order_caption(ranking: Ranking) -> str:
         return "No candidate has a score."
     shares = [s for s in map(chance_share, ranked) if has_value(s)]
     text = f"{count(len(ranked), 'candidate')}, best at the top: lower is better."
+    if any(r.relevant is False for r in ranked):
+        text += " Those without relevance stand last, as even noise has a low score."
     if has_tiers(ranking) and len(ranked) > 1:
         text += " Within a tier this data does not settle the order."
     mostly_chance = sum(share >= 0.5 for share in shares)
@@ -139,12 +149,17 @@ def ingredients_caption(ranking: Ranking) -> str:
         f"{top.name} is the most relevant to {ranking.label} "
         f"(relevance {decimal(top.relevance, 3)})."
     )
-    best = leaders(ranking)
+    best, kinds = leaders(ranking), parts(ranking)
     if has_tiers(ranking) and top in best:
         text += " Its score is in the best tier, too."
-    elif best and best[0].name == top.name:
+    elif len(kinds) == 1 and best and best[0].name == top.name:
         text += " It also has the lowest score of the relevant candidates."
-    return text + share_order_sentence(ranking)
+    return text + "".join(map(share_order_sentence, kinds))
+
+
+def faint_limit(ranking: Ranking) -> float:
+    """How far above noise's a relevance is faint."""
+    return faint_below(np.array(ranking.class_counts or (1,)))
 
 
 def share_order_sentence(ranking: Ranking) -> str:
@@ -154,9 +169,9 @@ def share_order_sentence(ranking: Ranking) -> str:
     sentence says so.
     """
     shares = {
-        r.name: r.relevance / max(r.dependence, r.chance_sd)
+        r.name: share
         for r in ranking.ranked_results
-        if r.relevant and r.relevance is not None and r.dependence is not None and r.chance_sd
+        if r.relevant and has_value(share := r.relevance_share)
     }
     if len(shares) < 2:
         return ""
@@ -204,9 +219,9 @@ def certainty_text(ranking: Ranking) -> str:
 
 def better_caption(ranking: Ranking) -> str:
     """What the matrix, or the table of neighbours, shows."""
-    n = len(ranking.ranked_results)
+    n = len(ranking.relevant_results)
     if n < 2:
-        return "With fewer than two ranked candidates there is no order."
+        return "With fewer than two relevant candidates there is no order."
     if n > COMPARED:
         return f"Of more than {COMPARED} candidates only neighbours in the order are compared."
     return (
@@ -253,8 +268,6 @@ def redundancy_caption(ranking: Ranking) -> str:
 def sensitivity_caption(ranking: Ranking) -> str:
     """How far the order holds under other settings."""
     sensitivity, names = ranking.sensitivity, sensitivity_names(ranking)
-    relevant = {r.name for r in ranking.relevant_results}
-    names = [name for name in names if name in relevant] or names
     if sensitivity is None or len(sensitivity.settings) < 2:
         return "The order under other settings was not computed."
     if len(names) < 2:
