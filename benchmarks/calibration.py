@@ -68,46 +68,117 @@ def rejections() -> None:
         print(f"{name:14}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
 
 
+def recordings() -> None:
+    """What recordings share, and neither label nor speech knows: relevant at .01, rejected at .05."""
+    rng = np.random.default_rng(0)
+    count, draws, shared = 60, 30, 40
+    print(f"\nz whose recording decides a share of its variance, {count} recordings of 1 to 12 "
+          f"segments, {draws * shared:,} draws: called relevant at .01 / independence rejected at .05")  # fmt: skip
+    for label in ("speaker", "phone"):
+        cells = []
+        for share in (0.0, 0.1, 0.3, 1.0):
+            relevant, rejected = [], []
+            for _ in range(draws):
+                codes = np.repeat(np.arange(count), np.maximum(1, rng.poisson(5, count)))
+                n = len(codes)
+                y = codes // 4 if label == "speaker" else rng.integers(0, 5, n)
+                x = speech(rng, n) + speech(rng, count)[codes]
+                zs = [
+                    np.sqrt(share) * rng.standard_normal(count)[codes]
+                    + np.sqrt(1 - share) * rng.standard_normal(n)
+                    for _ in range(shared)
+                ]
+                estimates, _, relevances = hsic.robust_with_associations(
+                    x, zs, y, points=True, units=codes
+                )
+                relevant += [own.p_above() < 0.01 for own in relevances]
+                rejected += [own.p_value <= 0.05 for own in estimates if own.p_value is not None]
+            cells.append(f"{share:.0%}: {np.mean(relevant):.3f} / {np.mean(rejected):.3f}")
+        print(f"  label {label}:  " + ";  ".join(cells), flush=True)
+
+
+def tiers() -> None:
+    """How often candidates of one law are divided into tiers."""
+    rng = np.random.default_rng(11)
+    n, classes, draws = 600, 6, 200
+    y = np.arange(n) % classes
+    by_size = (2 / (n / classes * (n / classes - 3))) * np.ones((classes, 1))
+    print(f"\ncandidates of equal truth that are divided into tiers, {draws} draws")
+    for count in (2, 7, 30):
+        divided = 0
+        for _ in range(draws):
+            u = rng.standard_normal((n, 10))
+            zs = [0.4 * u[:, 0] + np.sqrt(0.84) * rng.standard_normal(n) for _ in range(count)]
+            estimates = hsic.robust(u * np.r_[4, 3, 2, np.ones(7)], zs, y, points=True)
+            scores = np.array([own.score for own in estimates])
+            influence = np.stack([own.influence for own in estimates], axis=1)
+            by_chance = by_size * np.stack([own.shares**2 for own in estimates], axis=1)
+            replicates = uncertainty.bootstrap(
+                scores, influence, y, by_chance=by_chance, replicates=1000, seed=0
+            )
+            divided += uncertainty.tiers(scores, replicates).max() > 1
+        print(f"  {count} candidates: {divided / draws:.3f}", flush=True)
+
+
 def coverage() -> None:
     """How often the interval holds the value that a very large sample has."""
-    print("\n95 % intervals, dependent data, 400 draws: share that hold the true score; their "
-          "standard deviation as a share of the draws'")  # fmt: skip
-    mix = np.random.default_rng(1).standard_normal((8, 50))
+    draws, count_recordings = 300, 80
+    print(f"\n95 % intervals of dependent data, {draws} draws: share that hold the true score, by "
+          "segment / by recording; standard deviation as a share of the draws'")  # fmt: skip
 
-    def population(rng: np.random.Generator, y: Array, link: float) -> tuple[Array, Array]:
-        hidden = rng.standard_normal((len(y), 8)) + np.sin(y)[:, None]
-        x = hidden @ mix + rng.standard_normal((len(y), 50)) + 3
-        return x, link * hidden[:, 0] + rng.standard_normal(len(y))
+    def population(
+        rng: np.random.Generator, y: Array, link: float, kind: str
+    ) -> tuple[Array, Array]:
+        u = rng.standard_normal((len(y), 10)) + np.sin(y)[:, None]
+        z = link * u[:, 0] + rng.standard_normal(len(y))
+        if kind == "vector":
+            z = np.stack([z, u[:, 1] + rng.standard_normal(len(y))], axis=1)
+        return u * np.r_[4, 3, 2, np.ones(7)], np.digitize(
+            z, [-1, 0, 1]
+        ) if kind == "category" else z
 
-    for link in (2.0, 0.7, 0.2):
+    for kind, link in (
+        ("scalar", 1.5),
+        ("scalar", 0.5),
+        ("scalar", 0.1),
+        ("vector", 0.7),
+        ("category", 0.7),
+    ):
         cells = []
-        for count, size in ((4, 20), (4, 100), (30, 10), (4, 1200)):
-            # A large sample of the same classes, and the same standardisation, gives the truth.
-            y = np.repeat(np.arange(count), 20_000 // count)
-            rng = np.random.default_rng(2)
-            x, z = population(rng, y, link)
+        for classes, size in ((240, 4), (120, 8), (40, 24), (8, 120), (4, 1200)):
+            y = np.repeat(np.arange(20_000) // (20_000 // classes) % classes, 1)
+            x, z = population(np.random.default_rng(2), y, link, kind)
             truth = hsic.robust(x, [z], y)[0].score
-            y = np.repeat(np.arange(count), size)
-            held, scores, spreads = [], [], []
-            for draw in range(400 if size < 1000 else 100):
-                x, z = population(rng, y, link)
-                one = hsic.robust(x, [z], y, points=True)[0]
-                assert one.influence is not None
-                found = uncertainty.bootstrap(
-                    np.array([one.score]), one.influence[:, None], y,
-                    within=True, replicates=400, seed=draw,
-                )  # fmt: skip
-                low, high = uncertainty.intervals(found)[0]
-                held.append(low <= truth <= high)
-                scores.append(one.score)
-                spreads.append(found.std())
+            y = np.repeat(np.arange(classes), size)
+            rng, held, scores, spreads = np.random.default_rng(3), [], [], []
+            for draw in range(draws if size < 1000 else 60):
+                x, z = population(rng, y, link, kind)
+                codes = rng.permutation(np.arange(len(y)) % count_recordings)
+                (own,), _, _ = hsic.robust_with_associations(x, [z], y, points=True, units=codes)
+                assert own.influence is not None
+                row = []
+                for units, effect in ((None, 1.0), (codes, own.design_effect)):
+                    replicates = uncertainty.bootstrap(
+                        np.array([own.score]), own.influence[:, None], y, units,
+                        by_chance=(own.shares**2 * 2 / (size * (size - 3)))[:, None],
+                        effects=np.array([effect]), replicates=400, seed=draw,
+                    )  # fmt: skip
+                    low, high = uncertainty.intervals(replicates)[0]
+                    row.append(low <= truth <= high)
+                held.append(row)
+                scores.append(own.score)
+                spreads.append(replicates.std())
+            by_segment, by_recording = np.mean(held, axis=0)
             cells.append(
-                f"{count} of {size:,}: {np.mean(held):.3f}, {np.mean(spreads) / np.std(scores):.2f}"
+                f"{classes} of {size:,}: {by_segment:.3f} / {by_recording:.3f}, "
+                f"{np.mean(spreads) / np.std(scores):.2f}"
             )
-        print(f"  true score {truth:.3f}:  " + ";  ".join(cells), flush=True)
+            print(f"  {kind}, true score {truth:.3f}: {cells[-1]}", flush=True)
 
 
 if __name__ == "__main__":
     print(machine())
     rejections()
+    recordings()
+    tiers()
     coverage()

@@ -97,13 +97,18 @@ def certainty(name: str, x: np.ndarray, zs: list[np.ndarray], phone: np.ndarray)
     scores = np.array([one.score for one in found])
     influence = np.stack([one.influence for one in found], axis=1)
     codes = np.unique(phone, return_inverse=True)[1]
-    replicates = uncertainty.bootstrap(
-        scores, influence, codes, within=True, replicates=1000, seed=0
+    sizes = np.bincount(codes).astype(np.float64)
+    by_chance = np.stack(
+        [one.shares**2 * 2 / (sizes * (sizes - 3)).clip(1) for one in found], axis=1
     )
+    replicates = uncertainty.bootstrap(
+        scores, influence, codes, by_chance=by_chance if name == "robust" else None,
+        replicates=1000, seed=0,
+    )  # fmt: skip
     ends, ranks = uncertainty.intervals(replicates), uncertainty.ranks(replicates)
     of_ranks = uncertainty.intervals(ranks)
     better = uncertainty.probability_better(replicates)
-    tiers = uncertainty.tiers(scores, better)
+    tiers = uncertainty.tiers(scores, replicates)
     seconds = time.perf_counter() - began
     began = time.perf_counter()
     groups = hsic.class_rows(phone)

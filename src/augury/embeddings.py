@@ -84,6 +84,24 @@ class Centred:
         return own - xp.asarray(self.mean, dtype=own.dtype, device=own.device)
 
 
+@dataclass(frozen=True)
+class Shifted:
+    """Embeddings with a number added to all entries of each row: a gain, if they are in dB."""
+
+    x: Embeddings
+    shifts: NDArray[np.float64]  # (rows,)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.x)
+
+    def __getitem__(self, rows: Indices) -> Any:
+        own = self.x[rows]
+        xp = array_namespace(own)
+        shifts = xp.asarray(self.shifts[rows], dtype=own.dtype, device=own.device)
+        return own + xp.reshape(shifts, (-1, *[1] * (own.ndim - 1)))
+
+
 #: Mapped pages of a file are released after this many bytes.
 MAPPED = 1e9
 
@@ -211,6 +229,8 @@ class Scratch:
             return Selected(self.rows(x.x), x.index)
         if isinstance(x, Centred):
             return Centred(self.rows(x.x), x.mean)
+        if isinstance(x, Shifted):
+            return Shifted(self.rows(x.x), x.shifts)
         if not isinstance(x, np.memmap):
             return x
         x.flush()
@@ -220,6 +240,8 @@ class Scratch:
         """A selection copied to a file of its own, so that workers receive only its path."""
         if isinstance(x, Centred):
             return Centred(self.whole(x.x), x.mean)
+        if isinstance(x, Shifted):
+            return Shifted(self.whole(x.x), x.shifts)
         if not isinstance(x, Selected):
             return x
         for selection, copy in self._copies:

@@ -234,7 +234,7 @@ def subtract_mean(x: Embeddings, run: RunTasks) -> Embeddings:
     n = len(x)
     size = max(MEAN_ROWS, -(-n // 64))
     tasks = ((sum_rows, np.arange(begin, min(begin + size, n))) for begin in range(0, n, size))
-    return Centred(x, sum(run(x, tasks)) / n)
+    return Centred(x, np.asarray(sum(run(x, tasks)) / n, np.float64))
 
 
 def sum_rows(x: Embeddings, rows: Indices) -> Values:

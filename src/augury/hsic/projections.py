@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Indices
@@ -22,7 +21,7 @@ BLOCK = 1024
 
 def project_speech(
     x: Embeddings, rows: Indices, origin: Vector, vectors: Matrix, run: RunTasks
-) -> tuple[NDArray[np.floating[Any]], Vector]:
+) -> tuple[Values, Vector]:
     """Unit rows less an origin, times vectors (d, few), and their squared lengths (n,)."""
     parts = list(run(x, _project_tasks(rows, origin, vectors)))
     projected, squares = (np.concatenate([part[k] for part in parts]) for k in (0, 1))

@@ -93,13 +93,13 @@ def bootstrap(
         codes = np.where(counts[classes] < SMALLEST_RESAMPLED, len(codes) + classes, codes)
     codes = np.unique(codes, return_inverse=True)[1]
     freedom = max(int(codes.max()), 1)
+    n = np.maximum(counts, 4).astype(np.float64)
+    a = np.ones(len(n)) if by_chance is None else 1 - 0.75 / (n - 3)
+    weighted = influence / np.sqrt(a)[classes, None]
+    sums = np.stack([np.bincount(codes, column) for column in weighted.T], axis=1)
+    covariance = np.asarray(sums.T @ sums * ((freedom + 1) / freedom), np.float64)
     if by_chance is not None:
-        n = np.maximum(counts, 4).astype(np.float64)
-        a, f = 1 - 0.75 / (n - 3), 2 * (n - 3) / (n - 2) - 3 / n
-        influence = influence / np.sqrt(a)[classes, None]
-    sums = np.stack([np.bincount(codes, column) for column in influence.T], axis=1)
-    covariance: Matrix = sums.T @ sums * ((freedom + 1) / freedom)
-    if by_chance is not None:
+        f = 2 * (n - 3) / (n - 2) - 3 / n
         chance = by_chance.sum(axis=0)
         extra = np.zeros(len(scores)) if effects is None else (effects - 1) * chance
         own = np.diag(covariance)

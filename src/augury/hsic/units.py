@@ -127,7 +127,7 @@ class ClassCells:
     deviations: Matrix  # (points in such cells, few) from the cell's mean
 
     @classmethod
-    def of(cls, rows: Indices, units: Indices, projected: Matrix) -> ClassCells:
+    def of(cls, rows: Indices, units: Indices, projected: Values) -> ClassCells:
         """From the rows of a class, and all points' units and leading columns."""
         order = rows[np.argsort(units[rows], kind="stable")]
         first = np.flatnonzero(np.diff(units[order], prepend=-1))

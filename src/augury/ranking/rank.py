@@ -22,7 +22,7 @@ from augury.ranking.dataset import Dataset, open_dataset, select_segments
 from augury.ranking.origin import Origin
 from augury.ranking.ranks import redundancy
 from augury.ranking.result import Ranking, Sensitivity
-from augury.ranking.scoring import CandidateScores, score_candidates
+from augury.ranking.scoring import CandidateScores, adjust_level, score_candidates
 from augury.ranking.sensitivity import SUBSET, estimate_sensitivity, variants_of
 from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
@@ -89,7 +89,8 @@ def rank(
         store=store, jobs=jobs, cluster=cluster, reporter=reporter,
     ) as data:  # fmt: skip
         units = _resampling_units(data.corpus, settings)
-        x = OnDevice(data.x[0], device) if device else data.x[0]
+        x = adjust_level(data.x[0], data.corpus.recording, settings)
+        x = OnDevice(x, device) if device else x
         with compute.measure_time(data.timings, "HSIC"):
             scores = score_candidates(
                 data.candidates, data.values, x, data.y, data.seconds, units.codes, settings,

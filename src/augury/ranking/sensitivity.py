@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from augury.embeddings import Selected
+from augury.embeddings import Selected, Shifted
 from augury.extraction.gather import gather
 from augury.extraction.plan import Embedding
 from augury.ranking.dataset import Dataset
 from augury.ranking.result import Sensitivity
-from augury.ranking.scoring import estimate, group_by_missing
+from augury.ranking.scoring import adjust_level, estimate, group_by_missing
 from augury.ranking.settings import RankSettings
 
 #: Smallest number of segments of the subset.
 SUBSET = 2000
+#: dB by which recordings are made louder or quieter.
+GAIN = 20.0
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,16 @@ class Variant:
     name: str  # "as set", "N = 10", "kernel width × 2"
     embedding: Embedding
     scale: float = 1.0  # factor of the kernel's width
+    gain: float = 0.0  # dB by which each recording is made louder or quieter, at random
+    by_rank: bool = False  # scalars replaced by their ranks
 
 
 def variants_of(settings: RankSettings) -> list[Variant]:
     """The variants that a ranking is repeated under, the chosen settings first; [] if disabled.
 
     >>> [variant.name for variant in variants_of(RankSettings(label="phone", embedding="svcca"))]
-    ['as set', 'directions = 10', 'directions = 40', 'kernel width × 0.5', 'kernel width × 2']
+    ['as set', 'directions = 10', 'directions = 40', 'kernel width × 0.5', 'kernel width × 2',
+     'ranks of scalars']
     """
     base = settings.base_embedding()
     if not settings.sensitivity:
@@ -45,7 +52,10 @@ def variants_of(settings: RankSettings) -> list[Variant]:
     if base.kind != "svcca":
         widths = (base.width / 2, base.width * 2)
         variants += [Variant(f"σ_gd = {w:g}", replace(base, width=w)) for w in widths]
-    return variants + [Variant(f"kernel width × {f:g}", base, f) for f in (0.5, 2.0)]
+    variants += [Variant(f"kernel width × {f:g}", base, f) for f in (0.5, 2.0)]
+    if base.kind != "svcca":  # whose directions have no level
+        variants.append(Variant(f"recordings ± {GAIN:g} dB", base, gain=GAIN))
+    return [*variants, Variant("ranks of scalars", base, by_rank=True)]
 
 
 def estimate_sensitivity(
@@ -62,11 +72,18 @@ def estimate_sensitivity(
     embeddings = extraction.plan.embeddings
     arrays = gather(extraction, (), which=range(len(embeddings)))
     usable = np.flatnonzero(data.keep[subset[arrays.usable]])
-    zs, y = {name: z[rows] for name, z in data.values.items()}, data.y[rows]
+    known_values = {name: z[rows] for name, z in data.values.items()}
+    ranked_values = {name: _ranks(z) for name, z in known_values.items()}
+    y, recording = data.y[rows], data.corpus.recording[rows]
+    louder = np.random.default_rng(settings.seed).choice([-1.0, 1.0], recording.max() + 1)
     scores: dict[str, list[float | None]] = {candidate.name: [] for candidate in data.candidates}
-    groups = group_by_missing(data.candidates, zs, y)
+    groups = group_by_missing(data.candidates, known_values, y)
     for variant in variants:
         x = Selected.of(arrays.embeddings[embeddings.index(variant.embedding)], usable)
+        x = adjust_level(x, recording, settings)
+        if variant.gain:
+            x = Shifted(x, variant.gain * louder[recording])
+        zs = ranked_values if variant.by_rank else known_values
         for members, known, status in groups:
             values: list[float | None] = [None] * len(members)
             if status == "ranked":
@@ -83,3 +100,14 @@ def estimate_sensitivity(
                 scores[candidate.name].append(value)
     names = tuple(variant.name for variant in variants)
     return Sensitivity(len(rows), names, {name: tuple(row) for name, row in scores.items()})
+
+
+def _ranks(z: NDArray[Any]) -> NDArray[Any]:
+    """A scalar's ranks, NaN where it has no value; vectors and categories as they are."""
+    if z.dtype.kind in "iu" or z.ndim > 1:
+        return z
+    known = np.isfinite(z)
+    _, places, counts = np.unique(z[known], return_inverse=True, return_counts=True)
+    ranked = np.full(len(z), np.nan)
+    ranked[known] = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return ranked

@@ -49,6 +49,13 @@ class RankSettings(Settings):
             "voice; voiced: voiced frames only"
         ),
     ] = "published"
+    recording_level: Annotated[
+        Literal["kept", "removed"],
+        setting(
+            "removed: the mean level of each recording (dB, over its segments and bands) is "
+            "subtracted from the speech, where recordings differ in gain only"
+        ),
+    ] = "kept"
     split: Annotated[str, setting("use only rows of this split")] = ""
     exclude: Annotated[tuple[str, ...], setting("a label to leave out; may be given again")] = ()
     max_bad: Annotated[float, setting("share of segments that may be unusable", 0, 1)] = 0.05
@@ -97,6 +104,13 @@ class RankSettings(Settings):
         if 0 < self.bootstrap < 100:
             raise InputError(
                 f"bootstrap is {self.bootstrap}, but 95 % need at least 100; or 0: none"
+            )
+        if self.recording_level == "removed" and (
+            self.estimator == "released" or self.embedding == "svcca"
+        ):
+            raise InputError(
+                "recording_level: only the Gaussian embedding of robust and paper has a level to "
+                "remove; drop svcca or released, or keep the level"
             )
         if self.estimator == "released" and self.embedding == "svcca":
             raise InputError("the released code embeds by Gaussian downsampling only; drop svcca")
