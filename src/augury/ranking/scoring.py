@@ -13,6 +13,7 @@ from augury import hsic
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Selected
 from augury.hsic import uncertainty
+from augury.hsic.information import mutual_information
 from augury.hsic.kernels import standardise
 from augury.pseudolabels.candidate import KINDS, Candidate
 from augury.ranking.result import Result
@@ -85,7 +86,16 @@ def score_candidates(
                 result.relevance or 0.0, estimates.noise[k][0], bool(result.relevant),
                 np.bincount(labels),
             )  # fmt: skip
-            results.append(replace(result, missing=int((~known).sum()), relevance_strength=word))
+            results.append(
+                replace(
+                    result,
+                    missing=int((~known).sum()),
+                    relevance_strength=word,
+                    information=mutual_information(
+                        zs[k], labels, None if units is None else units[rows]
+                    ),
+                )
+            )
             influence[candidate.name] = np.zeros(len(y))
             if (points := estimates.ci[k].influence) is not None:
                 influence[candidate.name][rows] = points
@@ -132,6 +142,7 @@ def _result(
         relevance_p=relevance_p,
         relevant=relevant,
         relevance_strength=None,
+        information=None,
         error=ci.error,
         classes=tuple(None if np.isnan(v) else float(v) for v in classes),
         dims=1 if z.ndim == 1 else z.shape[1],
@@ -323,7 +334,7 @@ def _empty_result(
         (
             "score", "interval", "rank_interval", "tier", "p_value", "shuffled", "shuffled_sd",
             "spread", "dependence", "relevance", "chance_sd", "noise_relevance", "relevance_p",
-            "relevant", "relevance_strength", "error",
+            "relevant", "relevance_strength", "information", "error",
         )
     )  # fmt: skip
     return Result(
