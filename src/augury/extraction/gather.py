@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from augury.extraction.corpus import Extraction, RecordingEntry
 from augury.extraction.extract import extract
 from augury.extraction.plan import Plan, Recording, embedding_key, function_key, opensmile_key
 from augury.extraction.segments import frame_range, range_means, segment_edges
-from augury.pseudolabels import opensmile, own
+from augury.pseudolabels import opensmile, own, smile_timing
 from augury.pseudolabels.candidate import Candidate
 from augury.store import Store
 
@@ -182,31 +182,35 @@ def candidate_values(
     """A candidate's values over a recording, and their times (centre of frame 0, hop) in seconds.
 
     If the plan's `unvoiced` is "published", unvoiced frames have openSMILE's values; if it is
-    "voiced", columns that describe the voice are NaN there.
+    "voiced", columns that describe the voice are NaN there. Voiced frames of a column whose values
+    describe another instant than its voicing have those of the right instant.
 
     Args:
         frames: from `read_frames`.
         duration: of the recording, in seconds.
     """
     values = frames[candidate.source]
-    if candidate.provider == "opensmile" and plan.unvoiced == "voiced":
-        values = _mask_silence(candidate, values, frames)
-    return values, _timing(plan, candidate, len(values), duration)
+    centre, hop = _timing(plan, candidate, len(values), duration)
+    if candidate.provider == "opensmile" and candidate.item.startswith(pseudolabels.VOICED_ONLY):
+        pitch = replace(candidate, item=pseudolabels.PITCH[candidate.origin])
+        if plan.unvoiced == "voiced":
+            values = _mask_silence(values, frames[pitch.source] > 0)
+        elif smile_timing.offset(candidate.item):
+            voicing, _ = _timing(plan, pitch, len(values), duration)
+            later = round((voicing - centre) / hop)
+            values = smile_timing.follow_voice(values, frames[pitch.source] > 0, later)
+            centre = (centre + later * hop + voicing) / 2  # what rounding left, halved
+    return values, (centre, hop)
 
 
-def _mask_silence(
-    candidate: Candidate, values: NDArray[Any], frames: dict[str, NDArray[Any]]
-) -> NDArray[Any]:
-    """The values, NaN in unvoiced frames if the column describes the voice.
+def _mask_silence(values: NDArray[Any], voiced: NDArray[np.bool_]) -> NDArray[Any]:
+    """The values, NaN in unvoiced frames.
 
     As columns are smoothed over three frames, a frame is voiced if it and both neighbours have a
     pitch.
     """
-    if not candidate.item.startswith(pseudolabels.VOICED_ONLY):
-        return values
-    pitch = frames[f"opensmile:{candidate.origin}:{pseudolabels.PITCH[candidate.origin]}"] > 0
-    around = np.concatenate([pitch[:1], pitch, pitch[-1:]])
-    return np.where(around[:-2] & pitch & around[2:], values, np.nan)
+    around = np.concatenate([voiced[:1], voiced, voiced[-1:]])
+    return np.where(around[:-2] & voiced & around[2:], values, np.nan)
 
 
 def _timing(plan: Plan, candidate: Candidate, frames: int, duration: float) -> tuple[float, float]:

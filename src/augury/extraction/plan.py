@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from augury import pseudolabels
 from augury.embeddings import Indices
 from augury.extraction import embed
-from augury.pseudolabels import opensmile
+from augury.pseudolabels import opensmile, smile_timing
 from augury.pseudolabels.candidate import Candidate
 from augury.store import key
 
@@ -65,12 +65,13 @@ class Plan:
     ) -> Plan:
         """The plan for some candidates; InputError for an unknown column or function."""
         columns = [(c.origin, c.item) for c in candidates if c.provider == "opensmile"]
-        if unvoiced == "voiced":  # the feature set's pitch shows which frames are voiced
-            columns += [
-                (c.origin, pseudolabels.PITCH[c.origin])
-                for c in candidates
-                if c.provider == "opensmile" and c.item.startswith(pseudolabels.VOICED_ONLY)
-            ]
+        columns += [  # the feature set's pitch shows which frames are voiced
+            (c.origin, pseudolabels.PITCH[c.origin])
+            for c in candidates
+            if c.provider == "opensmile"
+            and c.item.startswith(pseudolabels.VOICED_ONLY)
+            and (unvoiced == "voiced" or smile_timing.offset(c.item))
+        ]
         columns = list(dict.fromkeys(columns))
         functions = [c for c in candidates if c.provider == "function"]
         return cls(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.errors import InputError, MissingPackage, did_you_mean
-from augury.pseudolabels import smile_graph
+from augury.pseudolabels import smile_graph, smile_timing
 
 LICENCE = (
     "openSMILE is free for research and private use only, and so are features computed with it; "
@@ -30,7 +30,7 @@ RATE = 16000
 HOP = 0.010  # seconds between frames
 SHORTEST = 0.060  # seconds; a shorter recording has no frames
 
-_SETS = {
+SETS = {
     "GeMAPSv01b": "gemaps/v01b/GeMAPSv01b.conf",
     "eGeMAPSv02": "egemaps/v02/eGeMAPSv02.conf",
     "ComParE_2016": "compare/ComParE_2016.conf",
@@ -44,7 +44,16 @@ class Extractor:
     config: str  # configuration text
     columns: tuple[str, ...]  # "SET:COLUMN"
     elements: tuple[int, ...]  # each column's index in the output
-    centres: tuple[float, ...]  # seconds from the recording's start to the middle of frame 0
+    windows: tuple[float, ...]  # each column's analysis window, in seconds
+
+    @property
+    def centres(self) -> tuple[float, ...]:
+        """Seconds from the recording's start to what each column's frame 0 describes."""
+        # Frames of 60 ms are centred 30 ms after their start and frames of 20 ms 10 ms, but both
+        # are numbered alike: the centre of frame 0 follows from the column's window.
+        names = [column.split(":", 1)[1] for column in self.columns]
+        pairs = zip(names, self.windows, strict=True)
+        return tuple(window / 2 + smile_timing.offset(name) for name, window in pairs)
 
 
 def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
@@ -83,9 +92,7 @@ def extractor(columns: Sequence[tuple[str, str]]) -> Extractor:
         config,
         tuple(":".join(column) for column in columns),
         tuple(elements[column] for column in columns),
-        # Frames of 60 ms are centred 30 ms after their start and frames of 20 ms 10 ms, but both
-        # are numbered alike: the centre of frame 0 follows from the column's window.
-        tuple(levels[column][1] / 2 for column in columns),
+        tuple(levels[column][1] for column in columns),
     )
 
 
@@ -189,9 +196,9 @@ def _elements(smile: Any, sink: str) -> tuple[str, ...]:
 
 
 def _config_path(feature_set: str) -> Path:
-    if feature_set not in _SETS:
-        raise InputError(f"{feature_set}: no such feature set here; there are {', '.join(_SETS)}")
-    return Path(str(_package().__file__)).parent / "core" / "config" / _SETS[feature_set]
+    if feature_set not in SETS:
+        raise InputError(f"{feature_set}: no such feature set here; there are {', '.join(SETS)}")
+    return Path(str(_package().__file__)).parent / "core" / "config" / SETS[feature_set]
 
 
 def _package() -> ModuleType:

@@ -16,6 +16,7 @@ from augury.downstream.splits import assign_splits
 from augury.downstream.tasks.task import find_task, task_version
 from augury.errors import InputError, explain_os_errors
 from augury.pretraining.settings import EncoderSettings, PretrainSettings
+from augury.pseudolabels import smile_timing
 from augury.ranking.dataset import select_segments
 from augury.ranking.settings import RankSettings
 from augury.store import digest, key
@@ -179,17 +180,26 @@ def _plan_encoder(
 
 
 def function_versions(names: Collection[str]) -> dict[str, str]:
-    """Name → version of the functions among some candidates."""
+    """Name → version of the functions among some candidates, and of columns with a measured centre.
+
+    A column's is how far its centre was moved: what was made with another centre has another key.
+    """
     candidates = pseudolabels.parse_candidates(list(names)) if names else []
-    return {
+    versions = {
         candidate.name: pseudolabels.function_version(candidate)
         for candidate in candidates
         if candidate.provider == "function"
     }
+    offsets = {
+        candidate.name: f"centre {1000 * offset:+.0f} ms"
+        for candidate in candidates
+        if candidate.provider == "opensmile" and (offset := smile_timing.offset(candidate.item))
+    }
+    return versions | offsets
 
 
 def user_function_versions(names: Collection[str]) -> dict[str, str]:
-    """The versions of the user's functions; when ours change, `jobs.VERSION` does."""
+    """The same, but for our own functions: when those change, `jobs.VERSION` does."""
     return {
         name: version
         for name, version in function_versions(names).items()
