@@ -82,20 +82,9 @@ def score_candidates(
         classes[:, present] = [ci.classes for ci in estimates.ci]
         for k, candidate in enumerate(members):
             result = _result(candidate, zs[k], estimates, k, classes[k], settings.label)
-            word = strength(
-                result.relevance or 0.0, estimates.noise[k][0], bool(result.relevant),
-                np.bincount(labels),
-            )  # fmt: skip
-            results.append(
-                replace(
-                    result,
-                    missing=int((~known).sum()),
-                    relevance_strength=word,
-                    information=mutual_information(
-                        zs[k], labels, None if units is None else units[rows]
-                    ),
-                )
-            )
+            groups = None if units is None else units[rows]
+            result = _judge(result, zs[k], labels, groups, estimates.noise[k][0])
+            results.append(replace(result, missing=int((~known).sum())))
             influence[candidate.name] = np.zeros(len(y))
             if (points := estimates.ci[k].influence) is not None:
                 influence[candidate.name][rows] = points
@@ -149,6 +138,20 @@ def _result(
         missing=0,
         histogram=_histogram(z),
         note="" if relevant else f"no relevance: unrelated to {label}",
+    )
+
+
+def _judge(
+    result: Result,
+    z: NDArray[Any],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    noise: float,
+) -> Result:
+    """The result with its information on the label, and a word for its relevance."""
+    word = strength(result.relevance or 0.0, noise, bool(result.relevant), np.bincount(labels))
+    return replace(
+        result, relevance_strength=word, information=mutual_information(z, labels, groups)
     )
 
 
