@@ -69,11 +69,13 @@ def rejections() -> None:
 
 
 def recordings() -> None:
-    """What recordings share, and neither label nor speech knows: relevant at .01, rejected at .05."""
+    """What recordings share, and neither label nor speech: relevant at .01, rejected at .05."""
     rng = np.random.default_rng(0)
     count, draws, shared = 60, 30, 40
-    print(f"\nz whose recording decides a share of its variance, {count} recordings of 1 to 12 "
-          f"segments, {draws * shared:,} draws: called relevant at .01 / independence rejected at .05")  # fmt: skip
+    print(
+        f"\nz whose recording decides a share of its variance, {count} recordings of 1 to 12 "
+        f"segments, {draws * shared:,} draws: relevant at .01 / independence rejected at .05"
+    )
     for label in ("speaker", "phone"):
         cells = []
         for share in (0.0, 0.1, 0.3, 1.0):
@@ -111,7 +113,7 @@ def tiers() -> None:
             zs = [0.4 * u[:, 0] + np.sqrt(0.84) * rng.standard_normal(n) for _ in range(count)]
             estimates = hsic.robust(u * np.r_[4, 3, 2, np.ones(7)], zs, y, points=True)
             scores = np.array([own.score for own in estimates])
-            influence = np.stack([own.influence for own in estimates], axis=1)
+            influence = np.stack([np.asarray(own.influence) for own in estimates], axis=1)
             by_chance = by_size * np.stack([own.shares**2 for own in estimates], axis=1)
             replicates = uncertainty.bootstrap(
                 scores, influence, y, by_chance=by_chance, replicates=1000, seed=0

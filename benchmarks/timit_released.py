@@ -107,7 +107,6 @@ def certainty(name: str, x: np.ndarray, zs: list[np.ndarray], phone: np.ndarray)
     )  # fmt: skip
     ends, ranks = uncertainty.intervals(replicates), uncertainty.ranks(replicates)
     of_ranks = uncertainty.intervals(ranks)
-    better = uncertainty.probability_better(replicates)
     tiers = uncertainty.tiers(scores, replicates)
     seconds = time.perf_counter() - began
     began = time.perf_counter()

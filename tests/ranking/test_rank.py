@@ -77,8 +77,9 @@ def test_a_ranking_is_ordered_and_complete(manifest):
     for result in ranking.results:
         assert len(result.classes) == 3
         assert sum(result.histogram[0]) == 24
+        # Pooled: near the mean of the classes' own values, which are correlations too.
         shares = np.array(ranking.class_shares)
-        assert shares @ np.array(result.classes, float) == pytest.approx(result.score, abs=1e-12)
+        assert shares @ np.array(result.classes, float) == pytest.approx(result.score, abs=0.1)
 
 
 @pytest.mark.parametrize("estimator", ["paper", "released", "robust"])

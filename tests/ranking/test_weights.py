@@ -40,6 +40,8 @@ def planted(n=90, seed=0):
 
 def oracle(values, x, y, weights, *, normalised, width=1.0):
     """The objective by loops, with H written out."""
+    if normalised:
+        x = x - x.mean(axis=0)
     sums = np.zeros(3)  # of n · HSICᵤ(K, L), n · HSICᵤ(K, K) and n · HSICᵤ(L, L)
     biased = 0.0
     zs = []
@@ -68,7 +70,9 @@ def oracle(values, x, y, weights, *, normalised, width=1.0):
 
 
 def dependence_of(values, x, y, normalised=True, cache_bytes=np.inf):
-    """The objective under test."""
+    """The objective under test, as `learn_weights` makes it."""
+    if normalised:
+        x = x - x.mean(axis=0)
     groups = [np.flatnonzero(y == c) for c in np.unique(y)]
     return WeightedDependence.of(
         x,
@@ -192,7 +196,7 @@ def test_the_normalised_form_is_a_ratio_of_means_over_quadruples():
                 np.exp(-(d + weights[3] * 2 * (values["kind"][i] != values["kind"][j])) / 2)
             )
 
-        K = oracles.matrix(x[own].reshape(7, -1), oracles.cosine)
+        K = oracles.matrix((x - x.mean(axis=0))[own].reshape(7, -1), oracles.cosine)
         L = oracles.matrix(own, like)
         sums += [oracles.unbiased(A, B) for A, B in ((K, L), (K, K), (L, L))]
     total = sums[0] / np.sqrt(sums[1] * sums[2])

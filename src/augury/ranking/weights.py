@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from augury.compute import run_in_threads
 from augury.embeddings import Embeddings, Selected
 from augury.errors import InputError
 from augury.hsic.estimators import class_rows
+from augury.hsic.moments import subtract_mean
 from augury.ranking.reopen import reopen
 from augury.ranking.result import Ranking
 from augury.ranking.scoring import value_mask
@@ -104,6 +106,8 @@ def learn_weights(
         raise InputError("no class has four segments with a value of every pseudo-label")
     zs = _scale_values(values, names, rows, normalised)
     x_rows = Selected.of(x, rows)
+    if normalised:  # as `hsic.robust`
+        x_rows = subtract_mean(x_rows, run_in_threads)
 
     def objective(most: int) -> WeightedDependence:
         samples = _sample(groups, most, seed)
