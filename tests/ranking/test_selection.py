@@ -168,6 +168,24 @@ def test_random_groups_follow_from_names_and_seed():
     assert len({frozenset(group) for group in drawn.values()}) > 3
 
 
+def test_what_is_written_is_read_by_people_too(tmp_path):
+    selection.Selection({"a": 0.75, "b": 0.25}, "by hand").write(tmp_path / "w.json")
+    assert (tmp_path / "w.json").read_text() == '{\n "a": 0.75,\n "b": 0.25\n}\n'
+
+
+def test_a_random_group_has_the_seed_0():
+    groups = [names(selection.random(FOUR, 2, *seed)) for seed in ((), (0,))]
+    assert groups[0] == groups[1]
+    assert any(names(selection.random(FOUR, 2, seed)) != groups[0] for seed in (1, 2))
+
+
+def test_a_single_candidate_can_be_chosen():
+    one = replace(FOUR, results=FOUR.results[1:2], redundancy=((1.0,),))
+    assert [r.name for r in one.ranked_results] == ["a"]
+    for choose in (selection.greedy, selection.mrmr, selection.best, selection.worst):
+        assert names(choose(one, 1)) == ["a"]
+
+
 @pytest.fixture
 def written(own_store, tmp_path):
     own = ["toy:bands", "own:zero_crossings", "own:centroid", "own:noise"]
