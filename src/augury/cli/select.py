@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from augury.cli.options import (
     Store,
 )
 from augury.errors import InputError
+
+if TYPE_CHECKING:
+    from augury.ranking.result import Ranking
 
 Best = Annotated[int, typer.Option(min=0, metavar="K", help="The K best relevant candidates.")]
 Worst = Annotated[int, typer.Option(min=0, metavar="K", help="The K worst, relevant or not.")]
@@ -32,7 +35,13 @@ Learn = Annotated[
 ]
 MovedManifest = Annotated[
     Path | None,
-    typer.Option(help="For --weights: the manifest's path, if it has moved since the ranking."),
+    typer.Option(
+        help="For --weights, --greedy and --mrmr: the manifest's path, if it has moved since the "
+        "ranking."
+    ),
+]
+Kind = Annotated[
+    str, typer.Option(help="Choose among candidates of one kind: scalar, vector or category.")
 ]
 Out = Annotated[Path, typer.Option("--out", help="JSON for `augury pretrain --weights`.")]
 
@@ -46,6 +55,7 @@ def select(
     random: Random = 0,
     everything: Everything = False,
     weights: Learn = "",
+    kind: Kind = "",
     seed: Annotated[int, typer.Option(min=0, help="Of --random.")] = 0,
     manifest: MovedManifest = None,
     store: Store = None,
@@ -55,34 +65,60 @@ def select(
     """Choose pseudo-labels to pretrain with together, from a ranking."""
     from augury.ranking import selection
     from augury.ranking.result import Ranking
+    from augury.ranking.shared import SharedDependence
     from augury.ranking.weights import learn_weights_from_store
 
     counts = {"best": best, "worst": worst, "greedy": greedy, "mrmr": mrmr, "random": random}
-    methods = [name for name, k in counts.items() if k]
-    if len(methods) + everything + bool(weights) != 1:
-        raise InputError(
-            "say how to choose: one of --best K, --worst K, --greedy K, --mrmr K, --random K, "
-            "--all, --weights softmax"
-        )
-    ranked = Ranking.read(ranking)
-    if weights:
+    ways = {**counts, "all": everything, "weights": weights}
+    method = _only_one([name for name, value in ways.items() if value])
+    ranked = _of_kind(Ranking.read(ranking), kind)
+    if method in ("weights", "greedy", "mrmr"):
+        where: dict[str, Any] = {"manifest": manifest, "store": store, "jobs": jobs or None}
         with open_reporter() as reporter, quarantine_in(out_file.parent):
-            chosen = learn_weights_from_store(
-                ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
-                reporter=reporter,
-            )  # fmt: skip
-    elif everything:
+            if method == "weights":
+                chosen = learn_weights_from_store(ranked, kind=weights, reporter=reporter, **where)
+            else:
+                shared = SharedDependence.from_store(ranked, reporter=reporter, **where)
+                choose = {"greedy": selection.greedy, "mrmr": selection.mrmr}[method]
+                chosen = choose(ranked, counts[method], shared)
+    elif method == "all":
         chosen = selection.everything(ranked)
-    elif random:
+    elif method == "random":
         chosen = selection.random(ranked, random, seed)
     else:
-        chosen = getattr(selection, methods[0])(ranked, counts[methods[0]])
+        chosen = {"best": selection.best, "worst": selection.worst}[method](ranked, counts[method])
     chosen.write(out_file)
     for name, weight in chosen.weights.items():
         out.print(f"{weight:.3f}  {name}", soft_wrap=True)
     if weights:
         out.print(_describe(chosen.about), soft_wrap=True)
     out.print(f"{chosen.method}: {out_file}", soft_wrap=True)
+
+
+def _of_kind(ranking: Ranking, kind: str) -> Ranking:
+    """The candidates of one kind; all if none is named, with a word where there are several."""
+    if kind and kind not in ranking.kinds:
+        raise InputError(f"--kind {kind}: it has {' and '.join(ranking.kinds) or 'no candidates'}")
+    if not kind and len(ranking.kinds) > 1:
+        out.print(
+            f"candidates of several kinds ({', '.join(ranking.kinds)}): scores and relevance of "
+            "different kinds are hardly comparable; --kind chooses among one",
+            soft_wrap=True,
+        )
+    return ranking.of_kind(kind) if kind else ranking
+
+
+def _only_one(methods: list[str]) -> str:
+    """The one way to choose; InputError for none or several."""
+    if not methods:
+        raise InputError(
+            "say how to choose: one of --best K, --worst K, --greedy K, --mrmr K, --random K, "
+            "--all, --weights softmax"
+        )
+    if len(methods) > 1:
+        named = " and ".join(f"--{name}" for name in methods)
+        raise InputError(f"{named} can't be combined: each is a selection of its own; name one")
+    return methods[0]
 
 
 def _describe(about: dict[str, Any]) -> str:
