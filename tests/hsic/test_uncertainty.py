@@ -277,13 +277,6 @@ def test_intervals_hold_the_middle_95_percent():
     assert np.allclose(uncertainty.intervals(replicates, level=0.5), [[50, 150], [100, 300]])
 
 
-def test_a_tier_begins_at_97_and_a_half_percent():
-    for better, tiers in ((0.974, [1, 1]), (0.976, [1, 2])):
-        table = np.array([[0.5, better], [1 - better, 0.5]])
-        assert uncertainty.tiers(np.array([0.1, 0.2]), table).tolist() == tiers
-        assert uncertainty.tiers(np.array([0.1, 0.2]), table, level=0.9).tolist() == [1, 2]
-
-
 def test_shuffles_that_score_the_same_count():
     """Two points have the same statistic in either order."""
     x, z = np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([0.0, 1.0])

@@ -487,10 +487,11 @@ def test_the_standard_deviation_under_chance():
     values = {name: values[name] for name in ("free", "kind")}
     rng, objectives, parts = np.random.default_rng(0), [], np.zeros(3)
     L = dict(zip(values, (scale(z) for z in values.values()), strict=True))
+    centred = x - x.mean(axis=0)
     for c in range(3):
         rows = np.flatnonzero(y == c)
         n, own = len(rows), L["free"][rows]
-        K, kernel = cosine_kernel(x[rows]), np.exp(-((own - own.T) ** 2) / 2)
+        K, kernel = cosine_kernel(centred[rows]), np.exp(-((own - own.T) ** 2) / 2)
         KK, LL = unbiased_hsic(K, K), unbiased_hsic(kernel, kernel)
         parts += n**2 * 2 * KK * LL / (n * (n - 3)), n * KK, n * LL
     expected = np.sqrt(parts[0] / parts[1] / parts[2])

@@ -172,7 +172,7 @@ def cell_means(rows: Matrix, first: Indices) -> tuple[Matrix, NDArray[np.bool_]]
 
 
 @dataclass
-class _Sums:
+class _Total:
     """A statistic over pairs of units and its moments, class by class."""
 
     G: Matrix  # (few, few) sums over the pairs of two units, of all classes
@@ -214,7 +214,7 @@ def dependence_by_units(
     chosen = _some_units(units)
     place = np.full(units, -1)
     place[chosen] = np.arange(len(chosen))
-    sums = _Sums(np.zeros((len(chosen), len(chosen))))
+    sums = _Total(np.zeros((len(chosen), len(chosen))))
     for own in cells:
         rows = columns[own.order]
         means, _ = cell_means(rows, own.first)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from augury import pseudolabels
 from augury.compute import Pool, RunTasks, measure_time, open_pool, run_in_threads, run_tasks
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
-from augury.embeddings import Embeddings, Scratch, Selected
+from augury.embeddings import Embeddings, Scratch, Selected, Shifted
 from augury.errors import InputError
 from augury.extraction.corpus import PACKAGES, Extraction, extract_corpus
 from augury.extraction.gather import Gathered, gather
@@ -135,6 +135,21 @@ def select_segments(corpus: Corpus, settings: RankSettings) -> Corpus:
         message = f"there is no segment to rank: {why}"
         raise TooManyBad(message, corpus.rejected) if corpus.rejected else InputError(message)
     return corpus if keep.all() else corpus.select(keep)
+
+
+def adjust_level(
+    x: Embeddings, recording: NDArray[np.integer], settings: RankSettings
+) -> Embeddings:
+    """The embeddings without the mean level of each recording, where the settings ask for that."""
+    if settings.recording_level == "kept":
+        return x
+    codes = np.unique(recording, return_inverse=True)[1]
+    levels = np.empty(len(x))
+    for begin in range(0, len(x), 1024):
+        rows = np.arange(begin, min(begin + 1024, len(x)))
+        levels[rows] = x[rows].reshape(len(rows), -1).mean(axis=1, dtype=np.float64)
+    means = np.bincount(codes, levels) / np.bincount(codes)
+    return Shifted(x, means.mean() - means[codes])
 
 
 def _choose_recordings(corpus: Corpus, least: int) -> set[int]:

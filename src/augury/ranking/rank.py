@@ -18,11 +18,11 @@ from augury.errors import InputError
 from augury.provenance import versions
 from augury.pseudolabels.columns import columns_to_declare
 from augury.ranking.caveats import find_caveats
-from augury.ranking.dataset import Dataset, open_dataset, select_segments
+from augury.ranking.dataset import Dataset, adjust_level, open_dataset, select_segments
 from augury.ranking.origin import Origin
 from augury.ranking.ranks import redundancy
 from augury.ranking.result import Ranking, Sensitivity
-from augury.ranking.scoring import CandidateScores, adjust_level, score_candidates
+from augury.ranking.scoring import CandidateScores, score_candidates
 from augury.ranking.sensitivity import SUBSET, estimate_sensitivity, variants_of
 from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
@@ -71,7 +71,7 @@ def rank(
     >>> corpus = augury.read_corpus(manifest)
     >>> ranking = augury.rank(corpus, ["own:rms", "own:noise"], label="digit", jobs=1)
     >>> [result.name for result in ranking.results]
-    ['own:noise', 'own:rms']
+    ['own:rms', 'own:noise']
     """
     if isinstance(candidates, str):
         raise InputError(f"candidates is {candidates!r}, but must be a list of names")

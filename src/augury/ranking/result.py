@@ -34,7 +34,7 @@ class Result:
     >>> corpus = augury.read_corpus(manifest).select(range(0, 480, 8))
     >>> ranking = augury.rank(corpus, ["own:rms"], label="speaker", jobs=1, sensitivity=False)
     >>> ranking.results[0].relevant, round(ranking.results[0].score, 1)
-    (True, 0.2)
+    (True, 0.1)
     """
 
     name: str  # as the user wrote it: "F0", "column:age", "mypackage.labels:jitter"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from augury import hsic
 from augury.compute import RunTasks
-from augury.embeddings import Embeddings, Selected, Shifted
+from augury.embeddings import Embeddings, Selected
 from augury.hsic import uncertainty
 from augury.hsic.information import mutual_information
 from augury.hsic.kernels import standardise
@@ -93,25 +93,6 @@ def score_candidates(
         return CandidateScores(tuple(results), ())
     estimated = [ranked[result.name] for result in results if result.name in ranked]
     return _add_intervals(results, estimated, y, units, settings)
-
-
-def adjust_level(
-    x: Embeddings, recording: NDArray[np.integer], settings: RankSettings
-) -> Embeddings:
-    """The embeddings without the mean level of each recording, where the settings ask for that."""
-    if settings.recording_level == "kept":
-        return x
-    codes = np.unique(recording, return_inverse=True)[1]
-    levels = np.concatenate(
-        [
-            x[np.arange(begin, min(begin + 1024, len(x)))]
-            .reshape(-1, x[np.arange(1)].size)
-            .mean(axis=1)
-            for begin in range(0, len(x), 1024)
-        ]
-    ).astype(np.float64)
-    means = np.bincount(codes, levels) / np.bincount(codes)
-    return Shifted(x, means.mean() - means[codes])
 
 
 def _result(

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from augury.embeddings import Selected, Shifted
 from augury.extraction.gather import gather
 from augury.extraction.plan import Embedding
-from augury.ranking.dataset import Dataset
+from augury.ranking.dataset import Dataset, adjust_level
 from augury.ranking.result import Sensitivity
-from augury.ranking.scoring import adjust_level, estimate, group_by_missing
+from augury.ranking.scoring import estimate, group_by_missing
 from augury.ranking.settings import RankSettings
 
 #: Smallest number of segments of the subset.
@@ -37,9 +37,8 @@ class Variant:
 def variants_of(settings: RankSettings) -> list[Variant]:
     """The variants that a ranking is repeated under, the chosen settings first; [] if disabled.
 
-    >>> [variant.name for variant in variants_of(RankSettings(label="phone", embedding="svcca"))]
-    ['as set', 'directions = 10', 'directions = 40', 'kernel width × 0.5', 'kernel width × 2',
-     'ranks of scalars']
+    >>> [variant.name for variant in variants_of(RankSettings(label="phone"))][-2:]
+    ['recordings ± 20 dB', 'ranks of scalars']
     """
     base = settings.base_embedding()
     if not settings.sensitivity:
