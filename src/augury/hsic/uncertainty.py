@@ -93,24 +93,41 @@ def bootstrap(
         codes = np.where(counts[classes] < SMALLEST_RESAMPLED, len(codes) + classes, codes)
     codes = np.unique(codes, return_inverse=True)[1]
     freedom = max(int(codes.max()), 1)
-    n = np.maximum(counts, 4).astype(np.float64)
-    a = np.ones(len(n)) if by_chance is None else 1 - 0.75 / (n - 3)
-    weighted = influence / np.sqrt(a)[classes, None]
-    sums = np.stack([np.bincount(codes, column) for column in weighted.T], axis=1)
-    covariance = np.asarray(sums.T @ sums * ((freedom + 1) / freedom), np.float64)
-    if by_chance is not None:
-        f = 2 * (n - 3) / (n - 2) - 3 / n
-        chance = by_chance.sum(axis=0)
-        extra = np.zeros(len(scores)) if effects is None else (effects - 1) * chance
-        own = np.diag(covariance)
-        wanted = np.maximum(own - (f / a - 1) @ by_chance - extra, chance + extra)
-        scale = np.sqrt(np.where(own > 0, wanted / np.where(own > 0, own, 1), 0))
-        covariance = covariance * np.outer(scale, scale)
+    if by_chance is None:
+        covariance = _covariance(influence, codes)
+    else:
+        effects = np.ones(len(scores)) if effects is None else effects
+        covariance = _u_centred_covariance(influence, codes, classes, counts, by_chance, effects)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     rng = np.random.default_rng(seed)
     tails = np.sqrt(freedom / rng.chisquare(freedom, (replicates, 1)))
     return scores + tails * rng.standard_normal((replicates, len(scores))) @ root.T
+
+
+def _covariance(influence: Matrix, codes: Indices) -> Matrix:
+    """(candidates, candidates) of the sums of influences over units."""
+    sums = np.stack([np.bincount(codes, column) for column in influence.T], axis=1)
+    return np.asarray(sums.T @ sums * (len(sums) / max(len(sums) - 1, 1)), np.float64)
+
+
+def _u_centred_covariance(
+    influence: Matrix,
+    codes: Indices,
+    classes: Indices,
+    counts: Indices,
+    by_chance: Matrix,
+    effects: Vector,
+) -> Matrix:
+    """`_covariance`, corrected for U-centred kernels, see `bootstrap`."""
+    n = np.maximum(counts, 4).astype(np.float64)
+    a, f = 1 - 0.75 / (n - 3), 2 * (n - 3) / (n - 2) - 3 / n
+    covariance = _covariance(influence / np.sqrt(a)[classes, None], codes)
+    own, chance = np.diag(covariance), by_chance.sum(axis=0)
+    wanted = own - (f / a - 1) @ by_chance - (effects - 1) * chance
+    wanted = np.maximum(wanted, effects * chance)
+    scale = np.sqrt(np.where(own > 0, wanted / np.where(own > 0, own, 1), 0))
+    return covariance * np.outer(scale, scale)
 
 
 def intervals(replicates: Values, level: float = 0.95) -> Matrix:
