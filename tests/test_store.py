@@ -1,3 +1,4 @@
+import hashlib
 import os
 import stat
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from augury.errors import UnusableFile
-from augury.store import Store, key, write_atomically
+from augury.store import Store, key, unpack, write_atomically
 
 ARRAYS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.zeros(0, np.uint8)}
 
@@ -101,6 +102,61 @@ def test_mapped_arrays_are_those_written(tmp_path):
 def test_an_artefact_that_cannot_be_opened_names_its_file(tmp_path):
     store = Store(tmp_path)
     store.path("x" * 64).mkdir(parents=True)
-    for read in (store.read, store.memory_map):
+    for read in (store.read, store.look, store.memory_map):
         with pytest.raises(UnusableFile, match=f"{'x' * 64}: can't be used: Is a directory"):
             read("x" * 64)
+
+
+def write_as_before(store, name):
+    """An artefact as earlier versions wrote it: its payload after a BLAKE2b."""
+    store.write(name, ARRAYS)
+    payload = store.path(name).read_bytes()[32:]
+    store.path(name).write_bytes(hashlib.blake2b(payload, digest_size=32).digest() + payload)
+
+
+def test_artefacts_of_earlier_versions_are_read(tmp_path):
+    store = Store(tmp_path)
+    write_as_before(store, "k")
+    arrays_read = store.read("k")
+    assert arrays_read is not None
+    for name, array in ARRAYS.items():
+        assert arrays_read[name].dtype == array.dtype
+        assert np.array_equal(arrays_read[name], array)
+    for position in (0, 20, 40, -1):
+        write_as_before(store, "k")
+        data = bytearray(store.path("k").read_bytes())
+        data[position] ^= 1
+        store.path("k").write_bytes(data)
+        assert store.read("k") is None
+
+
+def test_types_and_shapes_come_back_and_may_be_written_to(tmp_path):
+    store = Store(tmp_path)
+    kinds = "?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"
+    arrays = {kind: np.arange(6).reshape(1, 3, 2).astype(kind) for kind in kinds}
+    arrays["none"] = np.empty((0, 4))
+    store.write("k", arrays)
+    for arrays_read in (store.read("k"), unpack(store.path("k").read_bytes())):
+        assert arrays_read is not None
+        for name, array in arrays.items():
+            assert arrays_read[name].dtype == array.dtype
+            assert np.array_equal(arrays_read[name], array)
+            arrays_read[name][...] = 0
+
+
+def test_a_look_tells_names_and_small_arrays(tmp_path):
+    store = Store(tmp_path)
+    arrays = {"large": np.zeros(9), "small": np.arange(8.0), "rate": np.array([16000])}
+    store.write("k", arrays)
+    arrays_read = store.look("k")
+    assert arrays_read is not None
+    assert arrays_read["large"] is None
+    assert np.array_equal(arrays_read["small"], arrays["small"])
+    assert np.array_equal(arrays_read["rate"], arrays["rate"])
+    assert store.look("other") is None
+    data = store.path("k").read_bytes()
+    for length in (0, 20, 36, 60, len(data) - 1):
+        store.path("k").write_bytes(data[:length])
+        assert store.look("k") is None
+    store.path("k").write_bytes(data + b"x")
+    assert store.look("k") is None

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from augury import audio, hsic, rank, read_corpus
+from augury.compute import processes
 from augury.corpus.corpus import TooManyBad
 from augury.extraction import embed
 from augury.ranking.report import render
@@ -174,6 +175,34 @@ def test_segments_of_one_recording_decode_it_once(tmp_path, monkeypatch):
     assert len(calls) == 1
     assert ranking.segments == 30
     assert ranking.recordings == 1
+
+
+def test_the_same_audio_in_other_segments_is_not_decoded_again(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    pieces = [toy.voice(rng, k % 3, 0.4) for k in range(30)]
+    soundfile.write(tmp_path / "long.wav", np.concatenate(pieces), 16000)
+    for name, step in (("m", 0.4), ("other", 0.3)):
+        lines = [f"long.wav,{step * k:.1f},{step * k + step:.1f},{k % 3}" for k in range(30)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,start,end,label", *lines]))
+    calls = []
+    decode = audio.decode
+    monkeypatch.setattr(audio, "decode", lambda *a, **k: calls.append(a) or decode(*a, **k))
+    rank(read_corpus(tmp_path / "m.csv"), OWN, label="label", jobs=1)
+    other = read_corpus(tmp_path / "other.csv")
+    again = rank(other, OWN, label="label", jobs=1)
+    assert len(calls) == 1
+    fresh = rank(other, OWN, label="label", jobs=1, store=tmp_path / "empty")
+    assert len(calls) == 2
+    assert again.to_dict() == fresh.to_dict()
+
+
+def test_no_process_is_started_where_all_is_in_the_store(manifest, monkeypatch):
+    corpus = read_corpus(manifest)
+    first = rank(corpus, OWN, label="label", jobs=2)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", None)
+    assert rank(corpus, OWN, label="label", jobs=2).to_dict() == first.to_dict()
+    with pytest.raises(TypeError, match="not callable"):
+        rank(corpus, [*OWN, "toy:level"], label="label", jobs=2)
 
 
 # ---------------------------------------------------------------------------- how sure it is

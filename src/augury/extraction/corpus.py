@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import pseudolabels
-from augury.compute import Pool, WorkerDied, in_order, map_any_order
+from augury.compute import (
+    Pool,
+    Processes,
+    Threads,
+    WorkerDied,
+    cores,
+    in_order,
+    map_any_order,
+)
 from augury.corpus.corpus import Corpus
-from augury.extraction.extract import Extracted, extract
+from augury.extraction.extract import Extracted, extract, find_extracted
 from augury.extraction.plan import Plan, Recording
 from augury.extraction.segments import SEGMENT_PROBLEMS, segment_edges
 from augury.pseudolabels.candidate import Candidate
@@ -21,6 +29,8 @@ from augury.store import key
 
 #: Packages whose versions the extracted values depend on; workers must have the same versions.
 PACKAGES = ("augury", "numpy", "scipy", "soundfile", "soxr", "opensmile")
+#: Recordings that a thread looks at in turn.
+CHUNK = 32
 
 Cut = TypeVar("Cut", bound=Recording)
 Measurement = TypeVar("Measurement")
@@ -192,8 +202,15 @@ def extract_recordings(
         remedy="every worker must find the same module; put its folder on the workers' PYTHONPATH",
     )
     count, seconds = 0, 0.0
-    results = map_any_order(_extract_and_measure, (plan, measure), recordings, pool=pool)
-    for index, result in results:
+    if measure is None and isinstance(pool, Processes):
+        for extracted in _find_first_extracted(plan, recordings, min(pool.count, cores())):
+            yield count, (extracted, None)
+            count, seconds = count + 1, seconds + extracted.duration
+            if reporter:
+                reporter.progress(ExtractionProgress(count, len(recordings), seconds))
+    rest, first = recordings[count:], count
+    for index, result in map_any_order(_extract_and_measure, (plan, measure), rest, pool=pool):
+        index += first
         if isinstance(result, WorkerDied):
             problem = ("crashed", f"{recordings[index].name}: {result}")
             extracted, measurement = Extracted(problem=problem), None
@@ -203,6 +220,33 @@ def extract_recordings(
         if reporter:
             reporter.progress(ExtractionProgress(count, len(recordings), seconds))
         yield index, (extracted, measurement)
+
+
+def _find_first_extracted(
+    plan: Plan, recordings: Sequence[Recording], threads: int
+) -> Iterator[Extracted]:
+    """The outcomes of the first recordings, up to one of which the store does not have all.
+
+    In this process: to start others takes longer than to look at thousands of recordings.
+    """
+    chunks = [recordings[k : k + CHUNK] for k in range(0, len(recordings), CHUNK)]
+    results = map_any_order(_find_all_extracted, plan, chunks, pool=Threads(threads))
+    for some in in_order(results):
+        assert not isinstance(some, WorkerDied)
+        for extracted in some:
+            if extracted is None:
+                return
+            yield extracted
+
+
+def _find_all_extracted(plan: Plan, recordings: Sequence[Recording]) -> list[Extracted | None]:
+    """The outcomes of recordings, up to and with the first that is None."""
+    outcomes: list[Extracted | None] = []
+    for recording in recordings:
+        outcomes.append(find_extracted(plan, recording))
+        if outcomes[-1] is None:
+            break
+    return outcomes
 
 
 def _extract_and_measure(

@@ -6,6 +6,7 @@ A first run and a cached one differ only in what `extract` finds in the store.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from augury.extraction.plan import (
     Recording,
     embedding_key,
     function_key,
+    log_mel_key,
     mel_key,
     opensmile_key,
     recording_embeddings,
@@ -37,24 +39,53 @@ class Extracted:
     seconds: dict[str, float] = field(default_factory=dict)  # time spent, by kind of work
     duration: float = 0.0  # seconds of audio
     rate: int = 0  # Hz, as recorded
+    embeddings: str = ""  # the store's name for the embeddings of its segments, "" without any
 
 
-def extract(plan: Plan, recording: Recording) -> Extracted:
-    """Compute what is not in the store of one recording. Bad audio is a result, not an error."""
+def extract(plan: Plan, recording: Recording, *, verify: bool = False) -> Extracted:
+    """Compute what is not in the store of one recording. Bad audio is a result, not an error.
+
+    Args:
+        verify: whether to compute what is damaged anew; else whoever reads it has to notice.
+    """
     clock = _Clock()
-    store = Store(plan.store)
     try:
         data = recording.path.read_bytes()
     except OSError as error:
         return Extracted(problem=("unreadable", f"{recording.name}: {error.strerror or error}"))
-    content = digest(data)
-    clock.record("read")
-    missing = _find_missing(plan, recording, content, store)
-    clock.record("store")
-    if missing.length and not (missing.extractor or missing.functions):
-        return Extracted(content, None, clock.seconds, *missing.length)
+    missing = _find_missing(plan, recording, data, clock, verify)
+    if missing.nothing:
+        return missing.extracted(clock)
     try:
+        return _extract_missing(plan, recording, data, missing, clock)
+    except audio.BadAudio as error:
+        return Extracted(missing.content, (error.reason, str(error)), clock.seconds)
+
+
+def find_extracted(plan: Plan, recording: Recording) -> Extracted | None:
+    """The outcome of a recording of which all is in the store; None if anything lacks."""
+    clock = _Clock()
+    try:
+        data = recording.path.read_bytes()
+    except OSError:
+        return None
+    missing = _find_missing(plan, recording, data, clock, verify=False)
+    return missing.extracted(clock) if missing.nothing else None
+
+
+def _extract_missing(
+    plan: Plan, recording: Recording, data: bytes, missing: _Missing, clock: _Clock
+) -> Extracted:
+    """The outcome, after what is missing was computed and stored; BadAudio if it can't be."""
+    store, content = Store(plan.store), missing.content
+    stored = None
+    if not missing.length and plan.embeddings:
+        stored = store.read(log_mel_key(content))
+        clock.record("store")
+    signal, mel, length = None, None, missing.length
+    if missing.extractor or missing.functions or not (length or stored):
         signal, rate = _decode(plan, recording, data, clock)
+        length = len(signal) / audio.RATE, rate
         for candidate, version in missing.functions:
             values = {"values": _call(candidate, signal, recording)}
             clock.record(candidate.source)
@@ -64,55 +95,94 @@ def extract(plan: Plan, recording: Recording) -> Extracted:
             clock.record("openSMILE")
             store.write(opensmile_key(content), {**missing.columns, **columns})
         clock.record("store")
-        duration = len(signal) / audio.RATE
-        if not missing.length:
+    if not missing.length:
+        if stored:
+            mel, length = stored["mel"], _length(stored)
+        else:
+            assert signal is not None
             mel = audio.log_mel(signal)
             clock.record("mel")
-            about = {"duration": np.array([duration]), "rate": np.array([rate], np.int64)}
-            artefacts: list[dict[str, NDArray[Any]]] = []
-            if plan.embeddings:
-                artefacts.append(_embed_segments(plan, recording, mel, duration))
-                clock.record("embedding")
-            if plan.mel:  # in half precision: exact to 0.03 dB, in half the space
-                artefacts.append({"mel": mel.astype(np.float16)})
-            names = _spectrogram_keys(plan, recording, content)
-            for name, arrays in zip(names, artefacts, strict=True):
-                store.write(name, about | arrays)
+        assert length is not None
+        _store_spectrogram(plan, recording, missing, mel, length, clock, new=not stored)
+    assert length is not None
+    return Extracted(content, None, clock.seconds, *length, missing.embeddings)
+
+
+def _store_spectrogram(
+    plan: Plan,
+    recording: Recording,
+    missing: _Missing,
+    mel: NDArray[np.float32],
+    length: tuple[float, int],
+    clock: _Clock,
+    *,
+    new: bool,
+) -> None:
+    """Store what is computed from a recording's log-mel (frames, bands); itself, if it is `new`."""
+    store = Store(plan.store)
+    about = {"duration": np.array([length[0]]), "rate": np.array([length[1]], np.int64)}
+    if plan.embeddings:
+        if new:  # for segments by another label, which should not cost decoding again
+            store.write(log_mel_key(missing.content), {**about, "mel": mel})
             clock.record("store")
-    except audio.BadAudio as error:
-        return Extracted(content, (error.reason, str(error)), clock.seconds)
-    return Extracted(content, None, clock.seconds, duration, rate)
+        embeddings = _embed_segments(plan, recording, mel, length[0])
+        clock.record("embedding")
+        store.write(missing.embeddings, about | embeddings)
+    if plan.mel:  # in half precision: exact to 0.03 dB, in half the space
+        store.write(mel_key(missing.content), {**about, "mel": mel.astype(np.float16)})
+    clock.record("store")
 
 
 @dataclass(frozen=True)
 class _Missing:
     """What the store does not have of a recording."""
 
+    content: str  # digest of the recording's bytes
+    embeddings: str  # the store's name for the embeddings of its segments, "" if none are wanted
     extractor: opensmile.Extractor | None  # None: its columns are stored, or none is needed
-    columns: dict[str, NDArray[Any]]  # openSMILE columns that are stored
+    columns: dict[str, NDArray[Any]]  # openSMILE columns that are stored, unless all are
     functions: list[tuple[Candidate, str]]
     length: tuple[float, int] | None  # seconds and Hz; None: an artefact of the spectrogram lacks
 
+    @property
+    def nothing(self) -> bool:
+        """Whether all is there."""
+        return bool(self.length and not (self.extractor or self.functions))
 
-def _find_missing(plan: Plan, recording: Recording, content: str, store: Store) -> _Missing:
-    columns = (store.read(opensmile_key(content)) or {}) if plan.extractor else {}
-    complete = not plan.extractor or set(plan.extractor.columns) <= set(columns)
+    def extracted(self, clock: _Clock) -> Extracted:
+        """The outcome where nothing is missing."""
+        assert self.length is not None
+        return Extracted(self.content, None, clock.seconds, *self.length, self.embeddings)
+
+
+def _find_missing(
+    plan: Plan, recording: Recording, data: bytes, clock: _Clock, verify: bool
+) -> _Missing:
+    store, content = Store(plan.store), digest(data)
+    clock.record("read")
+    look = store.read if verify else store.look
+    extractor, columns = plan.extractor, {}
+    if extractor and set(extractor.columns) <= set(look(opensmile_key(content)) or {}):
+        extractor = None
+    elif extractor:
+        columns = store.read(opensmile_key(content)) or {}
     functions = [
         (candidate, version)
         for candidate, version in plan.functions
-        if store.read(function_key(content, candidate, version)) is None
+        if look(function_key(content, candidate, version)) is None
     ]
-    artefacts = [store.read(name) for name in _spectrogram_keys(plan, recording, content)]
-    length = None
-    if (last := artefacts[-1]) and all(artefacts):
-        length = float(last["duration"][0]), int(last["rate"][0])
-    return _Missing(None if complete else plan.extractor, columns, functions, length)
+    embeddings = embedding_key(content, plan, recording) if plan.embeddings else ""
+    names = [embeddings] if embeddings else []
+    artefacts = [look(name) for name in ([*names, mel_key(content)] if plan.mel else names)]
+    length = _length(artefacts[-1]) if all(artefacts) else None
+    clock.record("store")
+    return _Missing(content, embeddings, extractor, columns, functions, length)
 
 
-def _spectrogram_keys(plan: Plan, recording: Recording, content: str) -> list[str]:
-    """The store's names of the artefacts computed from a recording's spectrogram."""
-    names = [embedding_key(content, plan, recording)] if plan.embeddings else []
-    return [*names, mel_key(content)] if plan.mel else names
+def _length(artefact: Mapping[str, NDArray[Any] | None] | None) -> tuple[float, int] | None:
+    """The seconds and Hz of a recording, from an artefact of its spectrogram."""
+    duration, rate = (artefact or {}).get("duration"), (artefact or {}).get("rate")
+    return None if duration is None or rate is None else (float(duration[0]), int(rate[0]))
 
 
 def _decode(

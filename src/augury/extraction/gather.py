@@ -14,7 +14,7 @@ from augury.embeddings import Embeddings, Indices, Selected
 from augury.errors import InputError, UnusableFile
 from augury.extraction.corpus import Extraction, RecordingEntry
 from augury.extraction.extract import extract
-from augury.extraction.plan import Plan, Recording, embedding_key, function_key, opensmile_key
+from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.extraction.segments import frame_range, range_means, segment_edges
 from augury.pseudolabels import opensmile, own, smile_timing
 from augury.pseudolabels.candidate import Candidate
@@ -63,8 +63,7 @@ def gather(
         if entry.extracted.problem:
             problems += entry.describe_problems()
             continue
-        name = embedding_key(entry.extracted.digest, extraction.plan, entry.recording)
-        content = entry.extracted.digest
+        content, name = entry.extracted.digest, entry.extracted.embeddings
         arrays, frames = read_or_extract(
             extraction.plan, entry.recording, content, name, candidates
         )
@@ -144,7 +143,7 @@ def read_or_extract(
         frames = read_frames(plan, content, candidates)
         if arrays is not None and frames is not None:
             return arrays, frames
-        if extract(plan, recording).digest != content:
+        if extract(plan, recording, verify=True).digest != content:
             raise UnusableFile(
                 f"{recording.name}: changed since this run began, and its extracted values are no "
                 "longer in the store; restore it, or start again"

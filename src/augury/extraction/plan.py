@@ -115,8 +115,13 @@ def recording_embeddings(plan: Plan, recording: Recording) -> tuple[Embedding, .
 
 
 def mel_key(content: str) -> str:
-    """The store's name for a recording's log-mel."""
+    """The store's name for a recording's log-mel in half precision, as pretraining reads it."""
     return key(content, "mel", VERSION)
+
+
+def log_mel_key(content: str) -> str:
+    """The store's name for a recording's log-mel in full, from which segments are embedded."""
+    return key(content, "log-mel", VERSION)
 
 
 def opensmile_key(content: str) -> str:
