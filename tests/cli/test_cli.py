@@ -72,24 +72,25 @@ def test_intervals_can_be_requested_and_are_reproduced(tmp_path):
 
 def test_the_table_fits_a_terminal_and_shows_only_known_columns(tmp_path):
     manifest = toy.corpus(tmp_path)
-    command = ["rank", str(manifest), "--label", "label", "--candidates", "own:rms,toy:constant",
+    command = ["rank", str(manifest), "--label", "label", "--candidates", "own:centroid,"
+               "toy:constant",
                "--no-sensitivity", "--jobs", "1", "--out", str(tmp_path / "out")]  # fmt: skip
     has_intervals = RUN.invoke(app, command).output
     head, row = has_intervals.splitlines()[2:4]
     assert head.split() == [
         "tier", "rank", "95", "%", "candidate", "CI", "estimate", "95", "%", "p", "relevance",
-        "depend.", "ratio",
+        "depend.", "ratio", "nats",
     ]  # fmt: skip
     assert "1,000 resamples of 24 segments" in has_intervals
     assert "not ranked: toy:constant, constant: the same value everywhere" in has_intervals
-    assert len(head) <= 96
-    assert row.split()[:4] == ["1", "1", "1", "own:rms"]
+    assert len(head) <= 102
+    assert row.split()[:4] == ["1", "1", "1", "own:centroid"]
     for options, columns in (
-        (["--bootstrap", "0"], "rank candidate CI estimate shuffled relevance depend. ratio"),
+        (["--bootstrap", "0"], "rank candidate CI estimate shuffled relevance depend. ratio nats"),
         (["--estimator", "paper"],
-         "tier rank 95 % candidate CI estimate (×10⁻³) 95 % shuffled relevance depend. ratio"),
+         "tier rank 95 % candidate CI estimate 95 % shuffled relevance depend. ratio nats"),
         (["--estimator", "paper", "--permutations", "99"],
-         "tier rank 95 % candidate CI estimate (×10⁻³) 95 % p relevance depend. ratio"),
+         "tier rank 95 % candidate CI estimate 95 % p relevance depend. ratio nats"),
     ):  # fmt: skip
         output = RUN.invoke(app, [*command, *options]).output
         assert " ".join(output.splitlines()[2].split()) == columns

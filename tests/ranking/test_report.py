@@ -47,6 +47,7 @@ def candidate(name: str, score: float | None, classes: int, **fields: object) ->
         relevance_p=0.0 if ranked else None,
         relevant=True if ranked else None,
         relevance_strength="clear" if ranked else None,
+        information=0.25 if ranked else None,
         error=3e-9 if ranked else None,
         classes=values,
         dims=1,

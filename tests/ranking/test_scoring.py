@@ -96,6 +96,15 @@ def test_kinds_have_orders_of_their_own():
     assert (table == same).all()
 
 
+def test_information_is_in_one_unit_for_all_kinds():
+    x, y, values = data(600)
+    values = {"codes": y.copy(), "hot": np.eye(3)[y], "number": y * 1.0, "noise": values["noise"]}
+    results = by_name(result_of(x, y, values))
+    for name in ("codes", "hot", "number"):
+        assert results[name].information == pytest.approx(np.log(3)), name
+    assert results["noise"].information == pytest.approx(0, abs=0.03)
+
+
 def test_relevance_is_decided_by_p():
     results = by_name(result_of(*data()))
     assert results["copy"].relevant

@@ -131,6 +131,7 @@ def _table(ranking: Ranking) -> Table:
         ("relevance", lambda r: f"{r.relevance_strength} {decimal(r.relevance, 3)}", True),
         ("depend.", lambda r: decimal(r.dependence, 3), True),
         ("ratio", lambda r: decimal(r.relevance_share, 2), True),
+        ("nats", lambda r: decimal(r.information, 2), True),
     )
     shown = [column for column in columns if column[2]]
     for name, _, _ in shown:  # names may be long: only their column is wrapped

@@ -32,7 +32,10 @@ Learn = Annotated[
 ]
 MovedManifest = Annotated[
     Path | None,
-    typer.Option(help="For --weights: the manifest's path, if it has moved since the ranking."),
+    typer.Option(
+        help="For --weights, --greedy and --mrmr: the manifest's path, if it has moved since the "
+        "ranking."
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="JSON for `augury pretrain --weights`.")]
 
@@ -55,34 +58,47 @@ def select(
     """Choose pseudo-labels to pretrain with together, from a ranking."""
     from augury.ranking import selection
     from augury.ranking.result import Ranking
+    from augury.ranking.shared import SharedDependence
     from augury.ranking.weights import learn_weights_from_store
 
     counts = {"best": best, "worst": worst, "greedy": greedy, "mrmr": mrmr, "random": random}
-    methods = [name for name, k in counts.items() if k]
-    if len(methods) + everything + bool(weights) != 1:
-        raise InputError(
-            "say how to choose: one of --best K, --worst K, --greedy K, --mrmr K, --random K, "
-            "--all, --weights softmax"
-        )
+    ways = {**counts, "all": everything, "weights": weights}
+    method = _only_one([name for name, value in ways.items() if value])
     ranked = Ranking.read(ranking)
-    if weights:
+    if method in ("weights", "greedy", "mrmr"):
+        where: dict[str, Any] = {"manifest": manifest, "store": store, "jobs": jobs or None}
         with open_reporter() as reporter, quarantine_in(out_file.parent):
-            chosen = learn_weights_from_store(
-                ranked, kind=weights, manifest=manifest, store=store, jobs=jobs or None,
-                reporter=reporter,
-            )  # fmt: skip
-    elif everything:
+            if method == "weights":
+                chosen = learn_weights_from_store(ranked, kind=weights, reporter=reporter, **where)
+            else:
+                shared = SharedDependence.from_store(ranked, reporter=reporter, **where)
+                choose = {"greedy": selection.greedy, "mrmr": selection.mrmr}[method]
+                chosen = choose(ranked, counts[method], shared)
+    elif method == "all":
         chosen = selection.everything(ranked)
-    elif random:
+    elif method == "random":
         chosen = selection.random(ranked, random, seed)
     else:
-        chosen = getattr(selection, methods[0])(ranked, counts[methods[0]])
+        chosen = {"best": selection.best, "worst": selection.worst}[method](ranked, counts[method])
     chosen.write(out_file)
     for name, weight in chosen.weights.items():
         out.print(f"{weight:.3f}  {name}", soft_wrap=True)
     if weights:
         out.print(_describe(chosen.about), soft_wrap=True)
     out.print(f"{chosen.method}: {out_file}", soft_wrap=True)
+
+
+def _only_one(methods: list[str]) -> str:
+    """The one way to choose; InputError for none or several."""
+    if not methods:
+        raise InputError(
+            "say how to choose: one of --best K, --worst K, --greedy K, --mrmr K, --random K, "
+            "--all, --weights softmax"
+        )
+    if len(methods) > 1:
+        named = " and ".join(f"--{name}" for name in methods)
+        raise InputError(f"{named} can't be combined: each is a selection of its own; name one")
+    return methods[0]
 
 
 def _describe(about: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio
+from augury.hsic.information import entropy
 from augury.pseudolabels.candidate import KINDS
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Result
@@ -26,6 +27,8 @@ WEAK_P = 0.05
 WEAK_SDS = 3
 #: If noise has a relevance above this many standard deviations, lengths depend on the label.
 LENGTH_SDS = 3
+#: A candidate that tells this share of the label's information nearly is the label.
+DECIDES = 0.9
 #: Fewest segments of a class that the robust estimator scores.
 FEWEST_SEGMENTS = 4
 #: Number of names listed of the best tier.
@@ -61,6 +64,7 @@ def find_caveats(
         units_caveat(estimator),
         weakness_caveat(ranked),
         relevance_caveat(ranked, label),
+        tautology_caveat(ranked, counts, label),
         length_caveat(ranked, label),
         *map(tie_caveat, kinds),
         resampling_caveat(ranked, int(counts.sum()), len(rates), resampled),
@@ -154,6 +158,19 @@ def relevance_caveat(ranked: Sequence[Result], label: str) -> str:
     return (
         f"{_names(irrelevant)}: no relevance beyond that of noise (p ≥ .01). A candidate that is "
         f"unrelated to {label} can't help with it, however low its score."
+    )
+
+
+def tautology_caveat(ranked: Sequence[Result], counts: NDArray[np.integer], label: str) -> str:
+    """Some candidates are the label, or nearly decide it."""
+    most = entropy(counts)
+    told = [result for result in ranked if (result.information or 0.0) >= DECIDES * most > 0]
+    if not told:
+        return ""
+    return (
+        f"{_names(told)}: nearly the same as {label} (at least {DECIDES:.0%} of its information): "
+        "a tautology. To predict it is to be trained on the labels of the task itself, which "
+        "unlabelled speech does not have."
     )
 
 

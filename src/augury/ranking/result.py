@@ -56,6 +56,7 @@ class Result:
     relevance_p: float | None  # p-value of the relevance; H0: that of noise
     relevant: bool | None  # relevance_p below .01
     relevance_strength: str | None  # "none", "faint" or "clear": by p, and by size beyond noise's
+    information: float | None  # nats of mutual information with Y, compares across kinds
     error: float | None  # bound on the score's relative error by approximation, without rounding
     classes: tuple[float | None, ...]  # each class's value (robust: normalised HSIC), class order
     dims: int  # 1 for a scalar pseudo-label
@@ -216,8 +217,8 @@ class Ranking:
         columns = [
             "name", "source", "kind", "status", "score", "p_value", "tier", "shuffled",
             "shuffled_sd", "spread", "dependence", "relevance", "chance_sd", "noise_relevance",
-            "relevance_p", "relevant", "relevance_strength", "relevance_share", "error", "dims",
-            "missing", "note",
+            "relevance_p", "relevant", "relevance_strength", "relevance_share", "information",
+            "error", "dims", "missing", "note",
         ]  # fmt: skip
         ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]

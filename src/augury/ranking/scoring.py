@@ -13,6 +13,7 @@ from augury import hsic
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Selected
 from augury.hsic import uncertainty
+from augury.hsic.information import mutual_information
 from augury.hsic.kernels import standardise
 from augury.pseudolabels.candidate import KINDS, Candidate
 from augury.ranking.result import Result
@@ -81,11 +82,9 @@ def score_candidates(
         classes[:, present] = [ci.classes for ci in estimates.ci]
         for k, candidate in enumerate(members):
             result = _result(candidate, zs[k], estimates, k, classes[k], settings.label)
-            word = strength(
-                result.relevance or 0.0, estimates.noise[k][0], bool(result.relevant),
-                np.bincount(labels),
-            )  # fmt: skip
-            results.append(replace(result, missing=int((~known).sum()), relevance_strength=word))
+            groups = None if units is None else units[rows]
+            result = _judge(result, zs[k], labels, groups, estimates.noise[k][0])
+            results.append(replace(result, missing=int((~known).sum())))
             influence[candidate.name] = np.zeros(len(y))
             if (points := estimates.ci[k].influence) is not None:
                 influence[candidate.name][rows] = points
@@ -132,12 +131,27 @@ def _result(
         relevance_p=relevance_p,
         relevant=relevant,
         relevance_strength=None,
+        information=None,
         error=ci.error,
         classes=tuple(None if np.isnan(v) else float(v) for v in classes),
         dims=1 if z.ndim == 1 else z.shape[1],
         missing=0,
         histogram=_histogram(z),
         note="" if relevant else f"no relevance: unrelated to {label}",
+    )
+
+
+def _judge(
+    result: Result,
+    z: NDArray[Any],
+    labels: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    noise: float,
+) -> Result:
+    """The result with its information on the label, and a word for its relevance."""
+    word = strength(result.relevance or 0.0, noise, bool(result.relevant), np.bincount(labels))
+    return replace(
+        result, relevance_strength=word, information=mutual_information(z, labels, groups)
     )
 
 
@@ -323,7 +337,7 @@ def _empty_result(
         (
             "score", "interval", "rank_interval", "tier", "p_value", "shuffled", "shuffled_sd",
             "spread", "dependence", "relevance", "chance_sd", "noise_relevance", "relevance_p",
-            "relevant", "relevance_strength", "error",
+            "relevant", "relevance_strength", "information", "error",
         )
     )  # fmt: skip
     return Result(

@@ -6,7 +6,7 @@ The paper's groups are the best and the worst few. Beside them stand choices tha
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ from augury.ranking.result import Ranking
 from augury.store import write_atomically
 
 Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+#: HSIC(Z, Z′), unbiased and normalised, of two candidates by their names.
+Shared = Callable[[str, str], float]
+
+#: Two candidates that share more are copies: the same values in other units, or under other names.
+COPY = 0.999
+#: Added to 1 on the diagonal of what candidates share, which is known to about this.
+RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,62 +71,101 @@ def random(ranking: Ranking, k: int, seed: int = 0) -> Selection:
     return _group(ranking, drawn, k, f"random, seed {seed}")
 
 
-def mrmr(ranking: Ranking, k: int) -> Selection:
-    """k candidates of high relevance and low redundancy.
-
-    Minimum redundancy, maximum relevance (Peng et al. 2005): the next candidate is always the one
-    with the highest HSIC(Z, Y) minus its mean |Spearman| with those already chosen.
-    """
-    relevance = np.array([result.relevance for result in ranking.ranked_results], np.float64)
-    return _greedy(ranking, -relevance, k, "mRMR")
-
-
-def greedy(ranking: Ranking, k: int) -> Selection:
-    """k relevant candidates of low score and low redundancy.
-
-    The next candidate is always the one with the lowest rank plus mean |Spearman| with those
-    already chosen. Ranks run from 0, the best, to 1, the worst, as scores are not on the scale of
-    |Spearman|.
-    """
-    count = len(ranking.ranked_results)
-    ranks = np.arange(count) / max(count - 1, 1)
-    cost = np.full(count, np.inf)
-    relevant = _relevant(ranking)
-    cost[relevant] = ranks[relevant]
-    return _greedy(ranking, cost, k, "greedy")
-
-
-def likeness(ranking: Ranking) -> NDArray[np.float64]:
-    """|Spearman| between the ranked candidates (k, k), best first; 0 where it is not known."""
-    names = {result.name for result in ranking.ranked_results}
-    places = [i for i, result in enumerate(ranking.results) if result.name in names]
-    rows = [[ranking.redundancy[i][j] or 0.0 for j in places] for i in places]
-    return np.abs(np.array(rows, np.float64).reshape(len(places), len(places)))
-
-
 def _relevant(ranking: Ranking) -> list[int]:
     """Indices of the relevant candidates among the ranked ones."""
     return [i for i, result in enumerate(ranking.ranked_results) if result.relevant is not False]
 
 
-def _greedy(ranking: Ranking, cost: Vector, k: int, method: str) -> Selection:
-    allowed = [int(i) for i in np.flatnonzero(np.isfinite(cost))]
-    table = likeness(ranking)
-    chosen: list[int] = []
-    while len(chosen) < min(k, len(allowed)):
-        rest = [i for i in allowed if i not in chosen]
-        redundancy = table[np.ix_(rest, chosen)].mean(axis=1) if chosen else np.zeros(len(rest))
-        chosen.append(rest[int(np.argmin(cost[rest] + redundancy))])
-    return _group(ranking, chosen or allowed, k, method)
+def mrmr(ranking: Ranking, k: int, shared: Shared) -> Selection:
+    """k relevant candidates of high relevance and low redundancy.
+
+    Minimum redundancy, maximum relevance (Peng et al. 2005), both in normalised HSIC, a correlation
+    of kernels. The next candidate is always the one with the highest partial relevance: what its
+    HSIC(Z, Y) exceeds its prediction by, from those chosen, S: r − R_S (R_SS)⁻¹ r_S, with
+    R = HSIC(Z, Z′). So what a candidate shares counts for as much as the relevance of what it
+    shares; a mere mean of R would count for more than any relevance, and prefer candidates that are
+    hardly relevant.
+
+    Args:
+        shared: HSIC(Z, Z′) of two names, see `augury.ranking.shared`.
+
+    Raises:
+        InputError: fewer than k candidates are relevant and no copies of others.
+    """
+    relevance = {result.name: result.relevance or 0.0 for result in ranking.relevant_results}
+
+    def costs(left: Sequence[str], chosen: Sequence[str]) -> Vector:
+        known, own = (np.array([relevance[name] for name in names]) for names in (chosen, left))
+        among = table(shared, chosen, chosen) + RIDGE * np.eye(len(chosen))
+        return table(shared, left, chosen) @ np.linalg.solve(among, known) - own
+
+    return _greedy(ranking, costs, shared, k, "mRMR")
 
 
-def _group(ranking: Ranking, order: Sequence[int], k: int, method: str) -> Selection:
+def greedy(ranking: Ranking, k: int, shared: Shared) -> Selection:
+    """k relevant candidates of low score and low redundancy.
+
+    The next candidate is always the one with the lowest score plus mean HSIC(Z, Z′) with those
+    already chosen: dependence on the speech, given the label, and on the others, both in normalised
+    HSIC. The scores of `paper` and `released` are not; ranks from 0, the best, to 1 replace them.
+
+    Args:
+        shared: HSIC(Z, Z′) of two names, see `augury.ranking.shared`.
+
+    Raises:
+        InputError: fewer than k candidates are relevant and no copies of others.
+    """
+    results = ranking.ranked_results
+    ranks = np.linspace(0, 1, len(results)).tolist()
+    robust = ranking.estimator == "robust"
+    scores = {
+        result.name: result.score or 0.0 if robust else rank
+        for result, rank in zip(results, ranks, strict=True)
+    }
+
+    def costs(left: Sequence[str], chosen: Sequence[str]) -> Vector:
+        redundancy = table(shared, left, chosen).sum(axis=1) / max(len(chosen), 1)
+        return np.array([scores[name] for name in left]) + redundancy
+
+    return _greedy(ranking, costs, shared, k, "greedy")
+
+
+def table(shared: Shared, rows: Sequence[str], columns: Sequence[str]) -> Matrix:
+    """(rows, columns) what each candidate shares with each other."""
+    values = [[shared(one, other) for other in columns] for one in rows]
+    return np.array(values, np.float64).reshape(len(rows), len(columns))
+
+
+def _greedy(
+    ranking: Ranking,
+    costs: Callable[[Sequence[str], Sequence[str]], Vector],
+    shared: Shared,
+    k: int,
+    method: str,
+) -> Selection:
+    """k relevant candidates: always the one of least cost beside those chosen; no copies of them.
+
+    `costs` of the candidates that are left, given those chosen.
+    """
+    names = [result.name for result in ranking.ranked_results]
+    left = sorted(result.name for result in ranking.relevant_results)  # equal costs: by name
+    chosen: list[str] = []
+    copies = 0
+    while left and len(chosen) < k:
+        chosen.append(left.pop(int(np.argmin(costs(left, chosen)))))
+        distinct = [name for name in left if shared(name, chosen[-1]) < COPY]
+        left, copies = distinct, copies + len(left) - len(distinct)
+    why = f": {copies} of the relevant ones are copies of others" if copies else ""
+    return _group(ranking, [names.index(name) for name in chosen], k, method, why)
+
+
+def _group(ranking: Ranking, order: Sequence[int], k: int, method: str, why: str = "") -> Selection:
     results = ranking.ranked_results
     if k < 1:
         raise InputError(f"k is {k}, but must be 1 or more")
     if k > len(order):
         raise InputError(
             f"{k} pseudo-labels are asked for, but only {len(order)} of the {len(results)} ranked "
-            f"candidates can be chosen ({method}); ask for fewer"
+            f"candidates can be chosen ({method}{why}); ask for fewer"
         )
     return Selection({results[i].name: 1.0 for i in order[:k]}, method)

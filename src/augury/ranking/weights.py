@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from augury.embeddings import Embeddings, Selected
 from augury.errors import InputError
 from augury.hsic.estimators import class_rows
-from augury.ranking.dataset import open_dataset, select_segments
+from augury.ranking.reopen import reopen
 from augury.ranking.result import Ranking
 from augury.ranking.scoring import value_mask
 from augury.ranking.selection import Selection
@@ -234,12 +233,10 @@ def learn_weights_from_store(
     Only candidates relevant to the label are weighted, as noise depends least on the speech.
 
     Args:
-        manifest: where it is now; the path that was ranked if not given.
-        store, jobs, reporter: as for `rank`; what is in the store is not extracted again.
+        manifest, store, jobs, reporter: as for `reopen`.
 
     Raises:
-        InputError: the manifest does not exist, or its content has changed since the ranking; or
-            see `learn_weights`.
+        InputError: as `reopen` and `learn_weights`.
     """
     names = [result.name for result in ranking.relevant_results]
     if len(names) < 2:
@@ -247,22 +244,8 @@ def learn_weights_from_store(
             f"{len(names)} of the ranked candidates are relevant to {ranking.label}, but weights "
             "need two or more"
         )
-    corpus = ranking.origin.read(manifest)
-    settings = replace(ranking.settings, candidates=tuple(names), sensitivity=False)
-    with open_dataset(
-        select_segments(corpus, settings), settings, embeddings=(settings.base_embedding(),),
-        store=store, jobs=jobs, reporter=reporter,
-    ) as data:  # fmt: skip
-        _check_inputs(ranking, data.inputs(settings.label), manifest or ranking.origin.manifest)
+    with reopen(
+        ranking, names, manifest=manifest, store=store, jobs=jobs, reporter=reporter
+    ) as data:
         values = {name: data.values[name] for name in names}
         return learn_weights(values, data.x[0], data.y, kind=kind)
-
-
-def _check_inputs(ranking: Ranking, inputs: Mapping[str, str], manifest: Path | str) -> None:
-    """Raise InputError where digests differ from those of the ranking."""
-    changed = [name for name, value in inputs.items() if value != ranking.inputs.get(name)]
-    if changed:
-        raise InputError(
-            f"{manifest} is not what was ranked: the {' and the '.join(changed)} differ; rank it "
-            "again (a corpus that was changed in Python must be written to a manifest first)"
-        )

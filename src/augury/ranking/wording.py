@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from augury.hsic.information import entropy
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Ranking
 from augury.ranking.strength import faint_below
@@ -41,7 +42,8 @@ COMPARED = 30
 NO_COMMON_ORDER = (
     "Numbers, vectors and categories have no common order: a score depends on the kind, not only "
     "on what is said of the speech. The same information scores high in two categories, lower as a "
-    "number, and lowest in many categories or dimensions."
+    "number, and lowest in many categories or dimensions. What compares is their information on "
+    "the label, in nats."
 )
 
 
@@ -160,6 +162,11 @@ def ingredients_caption(ranking: Ranking) -> str:
 def faint_limit(ranking: Ranking) -> float:
     """How far above noise's a relevance is faint."""
     return faint_below(np.array(ranking.class_counts or (1,)))
+
+
+def label_nats(ranking: Ranking) -> float:
+    """The label's entropy in nats: the most that a pseudo-label can tell of it."""
+    return entropy(ranking.class_counts)
 
 
 def share_order_sentence(ranking: Ranking) -> str:

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from augury import hsic
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Selected
+from augury.hsic.information import mutual_information
 from augury.hsic.kernels import standardise
 from augury.ranking.dataset import Dataset
 from augury.ranking.scoring import RELEVANT, group_by_missing, noise_relevances
 
 #: Raised when the same data would give other estimates.
-VERSION = 3
-#: Equally filled bins of a pseudo-label, for its mutual information with the label.
-BINS = 10
+VERSION = 4
 #: Folds of recordings, and largest number of rows, of the linear probe.
 FOLDS, PROBE_ROWS = 5, 20_000
 #: Ridge of the linear probe, as a share of the mean square of the embeddings' entries.
@@ -79,7 +78,7 @@ def _declare_estimators() -> dict[str, Estimator]:
         ("variance", "baseline", "variance in the pseudo-label's units, lower first"),
         ("H-score", "baseline", "share of the variance between classes, higher first"),
         ("LogME", "baseline", "log evidence of Y, linear in Z (You et al. 2021), higher first"),
-        ("mutual information", "baseline", f"of Y and Z in {BINS} bins, higher first"),
+        ("mutual information", "baseline", "of Y and Z, freed of chance, higher first"),
         ("linear probe", "baseline", "R² of Z from the mean log-mel, held out, higher first"),
     ]
     return {name: Estimator(name, kind, description) for name, kind, description in declared}
@@ -287,30 +286,6 @@ def log_me(z: NDArray[Any], y: NDArray[Any]) -> float:
         ) / 2  # fmt: skip
         evidences.append(float(evidence / count))
     return float(np.mean(evidences))
-
-
-def mutual_information(z: NDArray[Any], y: NDArray[Any]) -> float:
-    """Mutual information of the label and the binned pseudo-label's first dimension; nats.
-
-    Σ p(y, b) log(p(y, b) / (p(y) p(b))) over labels y and `BINS` equally filled bins b, or the
-    pseudo-label's categories. 0: independent; biased upwards in small samples.
-
-    >>> round(mutual_information(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1])), 3)
-    0.693
-    """
-    if z.dtype.kind in "iu":
-        codes = np.unique(z, return_inverse=True)[1]
-    else:
-        first = z.reshape(len(z), -1)[:, 0]
-        edges = np.unique(np.quantile(first, np.linspace(0, 1, BINS + 1)[1:-1]))
-        codes = np.searchsorted(edges, first, "right")
-    labels = np.unique(y, return_inverse=True)[1]
-    table = np.zeros((codes.max() + 1, labels.max() + 1))
-    np.add.at(table, (codes, labels), 1.0)
-    joint = table / len(z)
-    product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    occurring = joint > 0
-    return float((joint[occurring] * np.log(joint[occurring] / product[occurring])).sum())
 
 
 def linear_probe(x: Embeddings, zs: Sequence[NDArray[Any]], recording: NDArray[Any]) -> list[float]:
