@@ -205,7 +205,7 @@ def print_speech(files: list[Path]) -> None:
     lags = np.arange(-60, 61, 2)
     pairs: dict[tuple[str, str], list[tuple[Array, Array]]] = defaultdict(list)
     for file in files:
-        signal = soundfile.read(file)[0]
+        signal = np.asarray(soundfile.read(file)[0], np.float64)
         signal += 1e-4 * np.random.default_rng(0).standard_normal(len(signal))
         found = list(opensmile.extract(plan, signal.astype(np.float32)).values())
         own = {function: function(signal) for function in {f for f, _ in REFERENCES.values()}}
@@ -239,7 +239,7 @@ def print_phones(files: list[Path]) -> None:
     half, moved = plan.extractor.windows[0] / 2, plan.extractor.centres[0]
     rows: dict[str, list[Array]] = defaultdict(list)
     for file in files:
-        signal = soundfile.read(file)[0]
+        signal = np.asarray(soundfile.read(file)[0], np.float64)
         values = opensmile.extract(plan.extractor, signal.astype(np.float32))
         raw = {f"opensmile:{column}": each for column, each in values.items()}
         ours = harmonics_to_noise(signal)
@@ -275,7 +275,7 @@ def print_moves(files: list[Path]) -> None:
     assert plan.extractor
     pairs: dict[str, list[tuple[Array, Array, Array, Array]]] = defaultdict(list)
     for file in files:
-        signal = soundfile.read(file)[0]
+        signal = np.asarray(soundfile.read(file)[0], np.float64)
         values = opensmile.extract(plan.extractor, signal.astype(np.float32))
         raw = {f"opensmile:{column}": each for column, each in values.items()}
         edges, count = phones(file), int(len(signal) / RATE / HOP)
