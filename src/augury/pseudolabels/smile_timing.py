@@ -57,10 +57,11 @@ def follow_voice(
     >>> follow_voice(hnr, hnr > -50, 2).tolist()
     [-100.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, -100.0]
     """
-    edges = np.flatnonzero(np.diff(voiced, prepend=False, append=False))
+    edges = np.flatnonzero(np.diff(voiced, prepend=False, append=False)).reshape(-1, 2)
+    first, stop = edges[edges[:, 1] - edges[:, 0] > 2].T
+    counts = stop - first
+    # The frames of all these stretches, one after another.
+    own = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
     source = np.arange(len(values))
-    for first, stop in edges.reshape(-1, 2):
-        if stop - first > 2:
-            later = np.arange(first, stop) + frames
-            source[first:stop] = np.clip(later, first + 1, stop - 2)
+    source[own] = np.clip(own + frames, np.repeat(first + 1, counts), np.repeat(stop - 2, counts))
     return values[source]
