@@ -131,11 +131,11 @@ def test_ties_are_broken_by_name_whatever_the_order():
 
 
 def test_scores_in_raw_units_are_replaced_by_ranks():
-    """Ranks are scaled to 0..1: 1 for the last of four. Scores of robust count themselves."""
+    """Ranks are scaled to 0..1: 1 for the last relevant one. Scores of robust count themselves."""
     near = 0.5 + 0.5 * np.eye(4)
     near[1, 2] = near[2, 1] = 0.6
-    # After a, by ranks: b 2/3 + 0.6, c 1 + 0.26 or 1 + 0.3; by scores: b 0.2 + 0.6, c 0.3 + 0.26.
-    for share, expected in ((0.3 - 0.04, ["a", "c"]), (0.3, ["a", "b"])):
+    # After a, by ranks: b 1/2 + 0.6, c 1 + 0.05 or 1 + 0.15; by scores: b 0.2 + 0.6, c 0.3 + 0.05.
+    for share, expected in ((0.05, ["a", "c"]), (0.15, ["a", "b"])):
         near[1, 3] = near[3, 1] = share
         for estimator in ("paper", "released"):
             ranked = four(estimator=estimator)
@@ -222,6 +222,15 @@ def test_the_command_line(written, tmp_path):
     for name in ("--worst", "--greedy", "--mrmr", "--random"):
         assert run(name, "2")[0] == 0
         assert len(read_weights(str(out))) == 2
+    assert run("--all")[0] == 0
+    assert "several kinds (scalar, vector)" in run("--all")[1]
+    assert len(read_weights(str(out))) == 4
+    code, text = run("--all", "--kind", "vector")
+    assert (code, list(read_weights(str(out)))) == (0, ["toy:bands"])
+    assert "several kinds" not in text
+    code, text = run("--all", "--kind", "category")
+    assert code == 2
+    assert "--kind category: it has scalar and vector" in text
     assert run("--all")[0] == 0
     assert len(read_weights(str(out))) == 4
     assert "say how to choose" in run()[1]
