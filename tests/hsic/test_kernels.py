@@ -60,6 +60,13 @@ def test_the_median_distance_of_scalars_by_hand():
     assert kernels.median_distance(np.array([5.0])) == 1.0
 
 
+def test_the_median_distance_of_scalars_counts_all_pairs_however_many():
+    """More points than the 1,000 of which vectors are compared."""
+    z = np.random.default_rng(0).standard_normal(1501) ** 3
+    distances = np.abs(z[:, None] - z)[np.triu_indices(len(z), 1)]
+    assert kernels.median_distance(z) == pytest.approx(np.median(distances), rel=1e-9)
+
+
 def test_what_varies_by_rounding_alone_is_constant():
     for size, expected in ((0.9e-12, 0.0), (1.1e-12, 1.0)):
         z = np.array([1 - size, 1 + size])  # half the range, in units of the largest value

@@ -235,3 +235,28 @@ def test_labels_without_a_factor_have_p_values_too():
     assert values[0] > 0.05
     assert values[1] == 1 / 40
     assert values[2] > 0.05
+
+
+# --------------------------------------------------------------------------- what is usual
+
+
+def test_intervals_hold_the_middle_95_percent():
+    replicates = np.stack([np.arange(201.0), 2 * np.arange(201.0)], axis=1)
+    assert np.allclose(uncertainty.intervals(replicates), [[5, 195], [10, 390]])
+    assert np.allclose(uncertainty.intervals(replicates, level=0.5), [[50, 150], [100, 300]])
+
+
+def test_a_tier_begins_at_97_and_a_half_percent():
+    for better, tiers in ((0.974, [1, 1]), (0.976, [1, 2])):
+        table = np.array([[0.5, better], [1 - better, 0.5]])
+        assert uncertainty.tiers(np.array([0.1, 0.2]), table).tolist() == tiers
+        assert uncertainty.tiers(np.array([0.1, 0.2]), table, level=0.9).tolist() == [1, 2]
+
+
+def test_shuffles_that_score_the_same_count():
+    """Two points have the same statistic in either order."""
+    x, z = np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([0.0, 1.0])
+    p = uncertainty.permutation_p(
+        x, [z], [np.arange(2)], np.ones(1), widths=[1.0], permutations=19, seed=0
+    )
+    assert p.tolist() == [1.0]

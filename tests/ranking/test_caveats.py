@@ -54,6 +54,8 @@ def test_chance_is_judged_by_p_where_there_is_one():
     assert weak in text_of(replace(ONE, p_value=None, shuffled_sd=0.05), TWO)
     assert weak not in text_of(replace(ONE, p_value=None, shuffled_sd=0.03), TWO)
     assert weak not in text_of(replace(ONE, p_value=None, shuffled_sd=None), TWO)
+    assert weak in text_of(replace(ONE, score=0.0, p_value=None, shuffled_sd=0.05), TWO)
+    assert weak not in text_of(replace(ONE, score=0.0, p_value=None, shuffled_sd=0.0), TWO)
     assert "one: no relevance beyond that of noise (p ≥ .01)" in text_of(
         replace(ONE, relevant=False), TWO
     )

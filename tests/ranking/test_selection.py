@@ -131,11 +131,11 @@ def test_ties_are_broken_by_name_whatever_the_order():
 
 
 def test_scores_in_raw_units_are_replaced_by_ranks():
-    """Ranks are scaled to 0..1: 1 for the last of four. Scores of robust count themselves."""
+    """Ranks are scaled to 0..1: 1 for the last relevant one. Scores of robust count themselves."""
     near = 0.5 + 0.5 * np.eye(4)
     near[1, 2] = near[2, 1] = 0.6
-    # After a, by ranks: b 2/3 + 0.6, c 1 + 0.26 or 1 + 0.3; by scores: b 0.2 + 0.6, c 0.3 + 0.26.
-    for share, expected in ((0.3 - 0.04, ["a", "c"]), (0.3, ["a", "b"])):
+    # After a, by ranks: b 1/2 + 0.6, c 1 + 0.05 or 1 + 0.15; by scores: b 0.2 + 0.6, c 0.3 + 0.05.
+    for share, expected in ((0.05, ["a", "c"]), (0.15, ["a", "b"])):
         near[1, 3] = near[3, 1] = share
         for estimator in ("paper", "released"):
             ranked = four(estimator=estimator)
@@ -166,6 +166,24 @@ def test_random_groups_follow_from_names_and_seed():
         set(selection.random(reversed_four, 2, seed).weights) == drawn[seed] for seed in drawn
     )
     assert len({frozenset(group) for group in drawn.values()}) > 3
+
+
+def test_what_is_written_is_read_by_people_too(tmp_path):
+    selection.Selection({"a": 0.75, "b": 0.25}, "by hand").write(tmp_path / "w.json")
+    assert (tmp_path / "w.json").read_text() == '{\n "a": 0.75,\n "b": 0.25\n}\n'
+
+
+def test_a_random_group_has_the_seed_0():
+    groups = [names(selection.random(FOUR, 2, *seed)) for seed in ((), (0,))]
+    assert groups[0] == groups[1]
+    assert any(names(selection.random(FOUR, 2, seed)) != groups[0] for seed in (1, 2))
+
+
+def test_a_single_candidate_can_be_chosen():
+    one = replace(FOUR, results=FOUR.results[1:2], redundancy=((1.0,),))
+    assert [r.name for r in one.ranked_results] == ["a"]
+    for choose in (selection.greedy, selection.mrmr, selection.best, selection.worst):
+        assert names(choose(one, 1)) == ["a"]
 
 
 @pytest.fixture
@@ -204,6 +222,15 @@ def test_the_command_line(written, tmp_path):
     for name in ("--worst", "--greedy", "--mrmr", "--random"):
         assert run(name, "2")[0] == 0
         assert len(read_weights(str(out))) == 2
+    assert run("--all")[0] == 0
+    assert "several kinds (scalar, vector)" in run("--all")[1]
+    assert len(read_weights(str(out))) == 4
+    code, text = run("--all", "--kind", "vector")
+    assert (code, list(read_weights(str(out)))) == (0, ["toy:bands"])
+    assert "several kinds" not in text
+    code, text = run("--all", "--kind", "category")
+    assert code == 2
+    assert "--kind category: it has scalar and vector" in text
     assert run("--all")[0] == 0
     assert len(read_weights(str(out))) == 4
     assert "say how to choose" in run()[1]

@@ -629,3 +629,18 @@ def test_a_single_relevant_candidate_is_refused(own_store, tmp_path):
     ranking = rank(corpus, ["own:centroid", "own:noise"], label="label", jobs=1, bootstrap=0)
     with pytest.raises(ValueError, match="1 of the ranked candidates are relevant to label"):
         learn_weights_from_store(ranking, jobs=1)
+
+
+def test_the_search_keeps_to_four_million_pairs_and_starts():
+    """1,000 points have 500,000 pairs; eight starts of seven candidates are just within."""
+
+    def points(sizes, candidates, most=1000):
+        return module._search_points([np.arange(size) for size in sizes], candidates, most)
+
+    assert points([1000], 7) == 1000
+    assert points([1000], 8) == 800
+    assert points([1000, 300], 7) == 800
+    assert points([5000], 7) == 1000  # no more than are learned on
+    assert points([5000], 7, most=1001) == 800
+    assert points([5000], 10**6) == 8  # nor fewer than eight
+    assert points([5000], 10**6, most=5) == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from augury.cli.options import (
     Store,
 )
 from augury.errors import InputError
+
+if TYPE_CHECKING:
+    from augury.ranking.result import Ranking
 
 Best = Annotated[int, typer.Option(min=0, metavar="K", help="The K best relevant candidates.")]
 Worst = Annotated[int, typer.Option(min=0, metavar="K", help="The K worst, relevant or not.")]
@@ -37,6 +40,9 @@ MovedManifest = Annotated[
         "ranking."
     ),
 ]
+Kind = Annotated[
+    str, typer.Option(help="Choose among candidates of one kind: scalar, vector or category.")
+]
 Out = Annotated[Path, typer.Option("--out", help="JSON for `augury pretrain --weights`.")]
 
 
@@ -49,6 +55,7 @@ def select(
     random: Random = 0,
     everything: Everything = False,
     weights: Learn = "",
+    kind: Kind = "",
     seed: Annotated[int, typer.Option(min=0, help="Of --random.")] = 0,
     manifest: MovedManifest = None,
     store: Store = None,
@@ -64,7 +71,7 @@ def select(
     counts = {"best": best, "worst": worst, "greedy": greedy, "mrmr": mrmr, "random": random}
     ways = {**counts, "all": everything, "weights": weights}
     method = _only_one([name for name, value in ways.items() if value])
-    ranked = Ranking.read(ranking)
+    ranked = _of_kind(Ranking.read(ranking), kind)
     if method in ("weights", "greedy", "mrmr"):
         where: dict[str, Any] = {"manifest": manifest, "store": store, "jobs": jobs or None}
         with open_reporter() as reporter, quarantine_in(out_file.parent):
@@ -86,6 +93,19 @@ def select(
     if weights:
         out.print(_describe(chosen.about), soft_wrap=True)
     out.print(f"{chosen.method}: {out_file}", soft_wrap=True)
+
+
+def _of_kind(ranking: Ranking, kind: str) -> Ranking:
+    """The candidates of one kind; all if none is named, with a word where there are several."""
+    if kind and kind not in ranking.kinds:
+        raise InputError(f"--kind {kind}: it has {' and '.join(ranking.kinds) or 'no candidates'}")
+    if not kind and len(ranking.kinds) > 1:
+        out.print(
+            f"candidates of several kinds ({', '.join(ranking.kinds)}): scores and relevance of "
+            "different kinds are hardly comparable; --kind chooses among one",
+            soft_wrap=True,
+        )
+    return ranking.of_kind(kind) if kind else ranking
 
 
 def _only_one(methods: list[str]) -> str:

@@ -107,7 +107,8 @@ def greedy(ranking: Ranking, k: int, shared: Shared) -> Selection:
 
     The next candidate is always the one with the lowest score plus mean HSIC(Z, Z′) with those
     already chosen: dependence on the speech, given the label, and on the others, both in normalised
-    HSIC. The scores of `paper` and `released` are not; ranks from 0, the best, to 1 replace them.
+    HSIC. The scores of `paper` and `released` are not; their places among the relevant ones, from
+    0, the best, to 1, replace them.
 
     Args:
         shared: HSIC(Z, Z′) of two names, see `augury.ranking.shared`.
@@ -115,13 +116,11 @@ def greedy(ranking: Ranking, k: int, shared: Shared) -> Selection:
     Raises:
         InputError: fewer than k candidates are relevant and no copies of others.
     """
-    results = ranking.ranked_results
-    ranks = np.linspace(0, 1, len(results)).tolist()
-    robust = ranking.estimator == "robust"
-    scores = {
-        result.name: result.score or 0.0 if robust else rank
-        for result, rank in zip(results, ranks, strict=True)
-    }
+    scores = {result.name: result.score or 0.0 for result in ranking.relevant_results}
+    if ranking.estimator != "robust":
+        best_first = sorted(scores, key=lambda name: (scores[name], name))
+        places = np.linspace(0, 1, len(scores)).tolist()
+        scores = dict(zip(best_first, places, strict=True))
 
     def costs(left: Sequence[str], chosen: Sequence[str]) -> Vector:
         redundancy = table(shared, left, chosen).sum(axis=1) / max(len(chosen), 1)

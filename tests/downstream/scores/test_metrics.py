@@ -236,6 +236,22 @@ def test_the_interval_is_the_middle_share_of_the_replicates():
     assert (interval.low, interval.high) == pytest.approx(np.quantile(rates, [0.1, 0.9]))
 
 
+def test_a_thousand_replicates_and_95_percent_are_usual():
+    choices = ({}, {"replicates": 1000}, {"level": 0.95}, {"replicates": 999}, {"level": 0.9})
+    every = trials(8, 3, np.random.default_rng(2))
+    errors, counts = np.random.default_rng(0).integers(0, 9, (2, 40))
+    found = [
+        (
+            metrics.bootstrap_eer(*every, seed=5, **choice),
+            metrics.bootstrap_rate(errors, counts + 9, np.arange(40), seed=5, **choice),
+        )
+        for choice in choices
+    ]
+    assert found[0] == found[1] == found[2]
+    assert len({rates for _, rates in found}) == 3
+    assert found[4][0] != found[0][0]  # error rates of 999 replicates have the same quantiles
+
+
 def test_replicates_without_trials_of_both_kinds_are_counted():
     scores, is_target, enrol, test = trials(2, 3, np.random.default_rng(3))
     interval = metrics.bootstrap_eer(scores, is_target, enrol, test, replicates=400, seed=0)

@@ -297,6 +297,26 @@ def test_a_dimension_that_varies_by_rounding_alone_is_centred_to_0():
         assert centred.any() == varies
 
 
+def test_a_scatter_is_shrunk_to_the_identity_by_hand():
+    # ‖S − 2 I‖² = 8, and no noise where all lengths are equal: 1/n of the identity.
+    residual = np.array([[2.0, 0.0], [-2.0, 0.0]])
+    assert np.allclose(plda._shrink(np.diag([4.0, 0.0]), residual), np.diag([3.0, 1.0]))
+    # Noise (41 − 20.5) / 2 is more than the distance 8: all of it.
+    residual = np.array([[3.0, 0.0], [0.0, 1.0]])
+    assert np.allclose(plda._shrink(np.diag([4.5, 0.5]), residual), 2.5 * np.eye(2))
+    # Nothing to shrink.
+    residual = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    with np.errstate(all="raise"):
+        assert np.allclose(plda._shrink(0.5 * np.eye(2), residual), 0.5 * np.eye(2))
+
+
+@pytest.mark.parametrize("counts", [0, [1, 0, 2], [[1], [2], [3]]])
+def test_enrolment_takes_a_vector_or_more_and_one_count_each(counts):
+    fitted = model(3)
+    with pytest.raises(ValueError, match="counts must be 1 or more for each enrolment"):
+        fitted.score(np.zeros((3, 3)), np.zeros((2, 3)), counts=counts)
+
+
 def test_em_converges_to_the_closed_form_of_equal_counts():
     plda = model(3, seed=1)
     x, speaker = draw_vectors(Plda(plda.mean, 20 * plda.B, plda.W), [5] * 60)
