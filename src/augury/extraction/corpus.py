@@ -20,7 +20,7 @@ from augury.compute import (
     map_any_order,
 )
 from augury.corpus.corpus import Corpus
-from augury.extraction.extract import Extracted, extract, find_extracted
+from augury.extraction.extract import Extracted, extract, look_up
 from augury.extraction.plan import Plan, Recording
 from augury.extraction.segments import SEGMENT_PROBLEMS, segment_edges
 from augury.pseudolabels.candidate import Candidate
@@ -203,7 +203,7 @@ def extract_recordings(
     )
     count, seconds = 0, 0.0
     if measure is None and isinstance(pool, Processes):
-        for extracted in _find_first_extracted(plan, recordings, min(pool.count, cores())):
+        for extracted in _look_up_first(plan, recordings, min(pool.count, cores())):
             yield count, (extracted, None)
             count, seconds = count + 1, seconds + extracted.duration
             if reporter:
@@ -222,7 +222,7 @@ def extract_recordings(
         yield index, (extracted, measurement)
 
 
-def _find_first_extracted(
+def _look_up_first(
     plan: Plan, recordings: Sequence[Recording], threads: int
 ) -> Iterator[Extracted]:
     """The outcomes of the first recordings, up to one of which the store does not have all.
@@ -230,7 +230,7 @@ def _find_first_extracted(
     In this process: to start others takes longer than to look at thousands of recordings.
     """
     chunks = [recordings[k : k + CHUNK] for k in range(0, len(recordings), CHUNK)]
-    results = map_any_order(_find_all_extracted, plan, chunks, pool=Threads(threads))
+    results = map_any_order(_look_up_all, plan, chunks, pool=Threads(threads))
     for some in in_order(results):
         assert not isinstance(some, WorkerDied)
         for extracted in some:
@@ -239,11 +239,11 @@ def _find_first_extracted(
             yield extracted
 
 
-def _find_all_extracted(plan: Plan, recordings: Sequence[Recording]) -> list[Extracted | None]:
+def _look_up_all(plan: Plan, recordings: Sequence[Recording]) -> list[Extracted | None]:
     """The outcomes of recordings, up to and with the first that is None."""
     outcomes: list[Extracted | None] = []
     for recording in recordings:
-        outcomes.append(find_extracted(plan, recording))
+        outcomes.append(look_up(plan, recording))
         if outcomes[-1] is None:
             break
     return outcomes

@@ -55,14 +55,14 @@ def extract(plan: Plan, recording: Recording, *, verify: bool = False) -> Extrac
         return Extracted(problem=("unreadable", f"{recording.name}: {error.strerror or error}"))
     missing = _find_missing(plan, recording, data, clock, verify)
     if missing.nothing:
-        return missing.extracted(clock)
+        return missing.outcome(clock)
     try:
         return _extract_missing(plan, recording, data, missing, clock)
     except audio.BadAudio as error:
         return Extracted(missing.content, (error.reason, str(error)), clock.seconds)
 
 
-def find_extracted(plan: Plan, recording: Recording) -> Extracted | None:
+def look_up(plan: Plan, recording: Recording) -> Extracted | None:
     """The outcome of a recording of which all is in the store; None if anything lacks."""
     clock = _Clock()
     try:
@@ -70,7 +70,7 @@ def find_extracted(plan: Plan, recording: Recording) -> Extracted | None:
     except OSError:
         return None
     missing = _find_missing(plan, recording, data, clock, verify=False)
-    return missing.extracted(clock) if missing.nothing else None
+    return missing.outcome(clock) if missing.nothing else None
 
 
 def _extract_missing(
@@ -149,7 +149,7 @@ class _Missing:
         """Whether all is there."""
         return bool(self.length and not (self.extractor or self.functions))
 
-    def extracted(self, clock: _Clock) -> Extracted:
+    def outcome(self, clock: _Clock) -> Extracted:
         """The outcome where nothing is missing."""
         assert self.length is not None
         return Extracted(self.content, None, clock.seconds, *self.length, self.embeddings)

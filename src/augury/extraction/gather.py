@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from augury import audio, pseudolabels
 from augury.embeddings import Embeddings, Indices, Selected
-from augury.errors import InputError, UnusableFile
-from augury.extraction.corpus import Extraction, RecordingEntry
+from augury.errors import UnusableFile
+from augury.extraction.corpus import Extraction
 from augury.extraction.extract import extract
+from augury.extraction.means import SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
-from augury.extraction.segments import frame_range, range_means, segment_edges
 from augury.pseudolabels import opensmile, own, smile_timing
 from augury.pseudolabels.candidate import Candidate
 from augury.store import Store
@@ -58,15 +58,15 @@ def gather(
     usable = np.zeros(count, bool)
     problems: list[tuple[int, str, str]] = []
     filled: list[NDArray[np.float32]] = []
-    values: dict[str, NDArray[Any]] = {}
+    from_frames = [candidate for candidate in candidates if candidate.provider != "column"]
+    means = SegmentMeans(count)
     for entry in extraction.entries:
         if entry.extracted.problem:
             problems += entry.describe_problems()
             continue
         content, name = entry.extracted.digest, entry.extracted.embeddings
-        arrays, frames = read_or_extract(
-            extraction.plan, entry.recording, content, name, candidates
-        )
+        recording, duration = entry.recording, entry.extracted.duration
+        arrays, frames = read_or_extract(extraction.plan, recording, content, name, candidates)
         problems += entry.describe_problems(arrays["problem"])
         good_rows = arrays["problem"] == 0
         rows = entry.segments[good_rows]
@@ -75,57 +75,26 @@ def gather(
             shapes = [arrays[f"embedding{k}"].shape[1:] for k in which]
             filled = [empty((count, *shape)) for shape in shapes]
         for k, target in zip(which, filled, strict=True):
-            target[rows] = arrays[f"embedding{k}"]
-        means = _segment_means(extraction.plan, entry, frames, candidates, good_rows)
-        _fill(values, means, rows, count, entry.recording)
-    embeddings: list[Embeddings] = list(filled)
+            target[_as_slice(rows)] = arrays[f"embedding{k}"]
+        of_candidates = {
+            candidate.name: candidate_values(extraction.plan, candidate, frames, duration)
+            for candidate in from_frames
+        }
+        size = sum(values.nbytes for values in frames.values())
+        means.add(recording, duration, good_rows, rows, of_candidates, size)
+    means.finish()
+    embeddings, values = list[Embeddings](filled), dict[str, NDArray[Any]](means.values)
     if not usable.all():
         embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in filled]
         values = {name: array[usable] for name, array in values.items()}
     return Gathered(embeddings, values, usable, sorted(problems))
 
 
-def _segment_means(
-    plan: Plan,
-    entry: RecordingEntry,
-    frames: dict[str, NDArray[Any]],
-    candidates: Sequence[Candidate],
-    usable: NDArray[np.bool_],
-) -> dict[str, NDArray[np.float64]]:
-    """Candidates' means over a recording's usable segments: (usable,) or (usable, dims)."""
-    recording, duration = entry.recording, entry.extracted.duration
-    start, end = (edge[usable] for edge in segment_edges(recording.start, recording.end, duration))
-    ranges: dict[tuple[float, float, int], tuple[Indices, Indices]] = {}
-    means: dict[str, NDArray[np.float64]] = {}
-    for candidate in candidates:
-        if candidate.provider == "column":
-            continue
-        values, timing = candidate_values(plan, candidate, frames, duration)
-        grid = (*timing, len(values))
-        if grid not in ranges:
-            ranges[grid] = frame_range(start, end, *grid)
-        means[candidate.name] = range_means(values, *ranges[grid])
-    return means
-
-
-def _fill(
-    values: dict[str, NDArray[Any]],
-    means: dict[str, NDArray[np.float64]],
-    rows: NDArray[np.int64],
-    count: int,
-    recording: Recording,
-) -> None:
-    """Write a recording's means to the corpus's arrays; InputError if the shape differs."""
-    for name, mean in means.items():
-        if name not in values:
-            values[name] = np.full((count, *mean.shape[1:]), np.nan)
-        array = values[name]
-        if mean.shape[1:] != array.shape[1:]:
-            raise InputError(
-                f"{name} has values of shape {mean.shape[1:]} for {recording.name}, and of shape "
-                f"{array.shape[1:]} for an earlier recording"
-            )
-        array[rows] = mean
+def _as_slice(rows: Indices) -> Indices | slice:
+    """The rows as a slice, where they are consecutive: copying is faster then."""
+    if len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def read_or_extract(

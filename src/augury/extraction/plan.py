@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from augury import pseudolabels
 from augury.embeddings import Indices
 from augury.extraction import embed
-from augury.pseudolabels import opensmile, smile_timing
+from augury.pseudolabels import opensmile, smile_graph, smile_timing
 from augury.pseudolabels.candidate import Candidate
-from augury.store import key
+from augury.store import Store, key, source_version
 
 #: Changes when decoding, the spectrogram or the embeddings change their values.
 VERSION = 1
@@ -77,12 +79,35 @@ class Plan:
         return cls(
             store=store,
             embeddings=embeddings,
-            extractor=opensmile.extractor(columns) if columns else None,
+            extractor=_extractor(columns, Store(store)) if columns else None,
             functions=tuple((c, pseudolabels.function_version(c)) for c in functions),
             candidates=tuple(candidates),
             unvoiced=unvoiced,
             mel=mel,
         )
+
+
+def _extractor(columns: list[tuple[str, str]], store: Store) -> opensmile.Extractor:
+    """openSMILE's configuration for some columns, kept in the store: to plan it takes a second."""
+    try:
+        version = opensmile.version()
+    except PackageNotFoundError:
+        return opensmile.extractor(columns)  # which says what to install
+    functions = (opensmile.extractor, smile_graph.subgraph)
+    code = [source_version(function, function.__module__) for function in functions]
+    name = key("opensmile-plan", VERSION, version, code, columns)
+    if stored := store.read(name):
+        return opensmile.Extractor(
+            stored["config"].tobytes().decode(),
+            tuple(":".join(column) for column in columns),
+            tuple(stored["elements"].tolist()),
+            tuple(stored["windows"].tolist()),
+        )
+    extractor = opensmile.extractor(columns)
+    config = np.frombuffer(extractor.config.encode(), np.uint8)
+    elements, windows = np.array(extractor.elements, np.int64), np.array(extractor.windows)
+    store.write(name, {"config": config, "elements": elements, "windows": windows})
+    return extractor
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,11 @@ def segment_problems(start: ArrayLike, end: ArrayLike, duration: float) -> NDArr
 
 
 def frame_range(
-    start: NDArray[Any], end: NDArray[Any], centre: float, hop: float, frames: int
+    start: NDArray[Any],
+    end: NDArray[Any],
+    centre: float | NDArray[Any],
+    hop: float | NDArray[Any],
+    frames: int | NDArray[Any],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The frames with centres in [start, end), or the nearest frame if there are none.
 
@@ -55,7 +59,7 @@ def frame_range(
         start, end: (segments,) seconds.
         centre: seconds from the recording's beginning to the middle of frame 0.
         hop: seconds between frames.
-        frames: number of frames.
+        frames: number of frames; like `centre` and `hop` one for all segments, or (segments,).
 
     Returns:
         Two arrays (segments,): the first frame, and the frame after the last.
@@ -84,13 +88,15 @@ def range_means(frames: NDArray[Any], first: Indices, stop: Indices) -> NDArray[
     >>> range_means(np.array([1.0, np.nan, 3.0]), np.array([0, 1]), np.array([3, 2]))
     array([ 2., nan])
     """
-    frames = frames.astype(np.float64)
-    finite = np.abs(frames) < pseudolabels.LARGEST  # false for NaN
-    # Every second sum runs from a first to its stop; the row of zeros allows stops at the end.
-    ranges = np.stack([first, stop], axis=1).ravel()
-    zeros = np.zeros((1, *frames.shape[1:]))
+    # The row of zeros allows stops at the end.
+    padded = np.concatenate([frames, np.zeros((1, *frames.shape[1:]))], dtype=np.float64)
+    finite = np.abs(padded) < pseudolabels.LARGEST  # false for NaN
+    ranges = np.stack([first, stop], axis=1).ravel()  # every second sum is from a first to its stop
+    if finite.all():
+        total = np.add.reduceat(padded, ranges, axis=0)[::2]
+        return total / (stop - first).reshape(-1, *[1] * (frames.ndim - 1))
     total, number = (
-        np.add.reduceat(np.concatenate([values, zeros]), ranges, axis=0)[::2]
-        for values in (np.where(finite, frames, 0.0), finite)
+        np.add.reduceat(values, ranges, axis=0)[::2]
+        for values in (np.where(finite, padded, 0.0), finite.astype(np.float64))
     )
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)

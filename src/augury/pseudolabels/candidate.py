@@ -16,6 +16,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -70,7 +71,7 @@ class Candidate:
     item: str  # openSMILE column, function, or manifest column
     kind: str = ""  # "scalar" or "category" where the name says so, "" where its values tell
 
-    @property
+    @cached_property
     def source(self) -> str:
         """The full name: provider (or a column's declared kind), origin and item."""
         first = COLUMN_OF[self.kind] if self.provider == "column" else self.provider

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +46,7 @@ class Extractor:
     elements: tuple[int, ...]  # each column's index in the output
     windows: tuple[float, ...]  # each column's analysis window, in seconds
 
-    @property
+    @cached_property
     def centres(self) -> tuple[float, ...]:
         """Seconds from the recording's start to what each column's frame 0 describes."""
         # Frames of 60 ms are centred 30 ms after their start and frames of 20 ms 10 ms, but both

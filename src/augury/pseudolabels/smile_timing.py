@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Milliseconds from half the window to the measured centre → the columns. All others are seen
-#: changing within 3 ms of half their window, or are in `UNMEASURED`.
+#: changing within 3 ms of half their window; there is none that no change is seen in.
 OFFSETS: dict[int, tuple[str, ...]] = {
     # A difference from the frame before.
     -5: ("spectralFlux_sma3", "pcm_fftMag_spectralFlux_sma"),
@@ -21,10 +21,12 @@ OFFSETS: dict[int, tuple[str, ...]] = {
         "F1frequency_sma3nz", "F1bandwidth_sma3nz", "F2frequency_sma3nz", "F2bandwidth_sma3nz",
         "F3frequency_sma3nz", "F3bandwidth_sma3nz",
     ),
-    # Of the few periods around a window's beginning: from -23 to -45, as the pitch is.
-    -32: ("logHNR_sma",),
-    -34: ("jitterLocal_sma", "jitterLocal_sma3nz", "shimmerLocal_sma", "shimmerLocaldB_sma3nz"),
-    -38: ("jitterDDP_sma",),
+    # Of the few periods around a window's beginning: from -23 to -42, as the pitch is.
+    -32: (
+        "logHNR_sma", "jitterLocal_sma", "jitterLocal_sma3nz", "shimmerLocal_sma",
+        "shimmerLocaldB_sma3nz",
+    ),
+    -37: ("jitterDDP_sma",),
 }  # fmt: skip
 _OFFSETS = {column: offset for offset, columns in OFFSETS.items() for column in columns}
 
@@ -55,10 +57,11 @@ def follow_voice(
     >>> follow_voice(hnr, hnr > -50, 2).tolist()
     [-100.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, -100.0]
     """
-    edges = np.flatnonzero(np.diff(voiced, prepend=False, append=False))
+    edges = np.flatnonzero(np.diff(voiced, prepend=False, append=False)).reshape(-1, 2)
+    first, stop = edges[edges[:, 1] - edges[:, 0] > 2].T
+    counts = stop - first
+    # The frames of all these stretches, one after another.
+    own = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
     source = np.arange(len(values))
-    for first, stop in edges.reshape(-1, 2):
-        if stop - first > 2:
-            later = np.arange(first, stop) + frames
-            source[first:stop] = np.clip(later, first + 1, stop - 2)
+    source[own] = np.clip(own + frames, np.repeat(first + 1, counts), np.repeat(stop - 2, counts))
     return values[source]
