@@ -16,6 +16,7 @@ from augury.hsic import uncertainty
 from augury.hsic.information import mutual_information
 from augury.hsic.kernels import standardise
 from augury.pseudolabels.candidate import KINDS, Candidate
+from augury.ranking.evidence import shortage
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
 from augury.ranking.strength import strength
@@ -89,7 +90,10 @@ def score_candidates(
             if (points := estimates.ci[k].influence) is not None:
                 influence[candidate.name][rows] = points
     results.sort(key=_place)
-    if not settings.bootstrap or not influence:
+    groups = None if units is None else ("", len(np.unique(units)))
+    if shortage(np.bincount(y), settings.estimator, groups) or not settings.bootstrap:
+        return CandidateScores(tuple(results), ())
+    if not influence:
         return CandidateScores(tuple(results), ())
     places = {name: k for k, name in enumerate(influence)}
     order = [places[result.name] for result in results if result.name in places]
