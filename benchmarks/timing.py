@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from augury import pseudolabels
+from augury.extraction.gather import candidate_values
+from augury.extraction.plan import Plan
+from augury.extraction.segments import frame_range, range_means
+from augury.pretraining.clips import align
 from augury.pseudolabels import opensmile, smile_timing
 from changes import HOP, KINDS, PITCHES, RATE, VOICED, Change, Response
 
@@ -92,13 +96,39 @@ def print_changes() -> None:
     print(f"{'':50}{'table':>6}{'late':>7}   error  change; by pitch")
     for feature_set in opensmile.SETS:
         for column in opensmile.descriptor_names(feature_set):
+            if is_rasta(column):  # it forgets a change: see `print_rates`
+                continue
             kinds = responses[feature_set, column]
             late, error, kind = clearest(kinds)
             by_pitch = " ".join(f"{each.late:.1f}" for each in kinds[kind])
+            table = 0 - 1000 * smile_timing.offset(column)
             print(
-                f"{feature_set:13}{column:37}{-1000 * smile_timing.offset(column):6.0f}{late:+7.1f}"
+                f"{feature_set:13}{column:37}{table:6.0f}{late:+7.1f}"
                 f" ±{error:5.1f}{'?' if not error < WIDEST else ' '} {kind}; {by_pitch}"
             )
+
+
+def is_rasta(column: str) -> bool:
+    """Whether a column is filtered over time."""
+    return "Rasta" in column or "Rfilt" in column
+
+
+def print_rates() -> None:
+    """Print how late columns with RASTA follow the level of noise, at some rates."""
+    columns = [c for c in opensmile.descriptor_names("ComParE_2016") if is_rasta(c)]
+    plan = opensmile.extractor([("ComParE_2016", column) for column in columns])
+    time = np.arange(20 * RATE) / RATE
+    noise = np.random.default_rng(0).standard_normal(len(time))
+    print("\nms late at changes of level of some rate: audspecRasta_lengthL1norm; all bands")
+    for rate in (2, 3, 4, 5, 6, 8, 12):
+        signal = 0.02 * 4 ** np.sin(2 * np.pi * rate * time) * noise
+        late = []
+        for values in opensmile.extract(plan, signal.astype(np.float32)).values():
+            centres = plan.windows[0] / 2 + HOP * np.arange(len(values))
+            steady = (centres > 2) & (centres < 18)  # a whole number of turns
+            turn = np.exp(-2j * np.pi * rate * centres[steady])
+            late.append(-np.angle(1j * (values[steady] @ turn)) / (2 * np.pi * rate) * 1000)
+        print(f"{rate:4} Hz {late[0]:+7.1f}; {min(late[1:]):+.1f} to {max(late[1:]):+.1f}")
 
 
 # ------------------------------------------------------------------- real speech, by own estimates
@@ -175,7 +205,7 @@ def print_speech(files: list[Path]) -> None:
     lags = np.arange(-60, 61, 2)
     pairs: dict[tuple[str, str], list[tuple[Array, Array]]] = defaultdict(list)
     for file in files:
-        signal = soundfile.read(file)[0]
+        signal = np.asarray(soundfile.read(file)[0], np.float64)
         signal += 1e-4 * np.random.default_rng(0).standard_normal(len(signal))
         found = list(opensmile.extract(plan, signal.astype(np.float32)).values())
         own = {function: function(signal) for function in {f for f, _ in REFERENCES.values()}}
@@ -192,8 +222,7 @@ def print_speech(files: list[Path]) -> None:
     for column, parts in pairs.items():
         values = np.concatenate([part for part, _ in parts])
         shifted = np.concatenate([part for _, part in parts])
-        ranks = [rankdata(each) for each in (values, *shifted.T)]
-        size = np.abs(np.corrcoef(ranks)[0, 1:])
+        size = np.abs([rank_correlation(values, each) for each in shifted.T])
         table = np.interp(1000 * smile_timing.offset(column[1]), lags, size)
         best = int(size.argmax())
         print(
@@ -202,10 +231,99 @@ def print_speech(files: list[Path]) -> None:
         )
 
 
+def print_phones(files: list[Path]) -> None:
+    """Print how log HNR's means over phones agree with ours, by where its frames are placed."""
+    (candidate,) = pseudolabels.parse_candidates(["log_hnr"])
+    plan = Plan.of([candidate], Path(), unvoiced="published")
+    assert plan.extractor
+    half, moved = plan.extractor.windows[0] / 2, plan.extractor.centres[0]
+    rows: dict[str, list[Array]] = defaultdict(list)
+    for file in files:
+        signal = np.asarray(soundfile.read(file)[0], np.float64)
+        values = opensmile.extract(plan.extractor, signal.astype(np.float32))
+        raw = {f"opensmile:{column}": each for column, each in values.items()}
+        ours = harmonics_to_noise(signal)
+        voiced = raw[f"opensmile:ComParE_2016:{pseudolabels.PITCH['ComParE_2016']}"] > 0
+        nearest = np.rint((np.arange(len(ours)) / 1000 - half) / HOP).astype(int)
+        ours = np.where(voiced[np.clip(nearest, 0, len(voiced) - 1)], ours, -100)
+        edges = phones(file)
+        placed, (centre, _) = candidate_values(plan, candidate, raw, len(signal) / RATE)
+        rows["ours"].append(phone_means(ours, 0, 0.001, edges))
+        rows["half a window"].append(phone_means(raw[candidate.source], half, HOP, edges))
+        rows["all moved"].append(phone_means(raw[candidate.source], moved, HOP, edges))
+        rows["moved within voiced stretches"].append(phone_means(placed, centre, HOP, edges))
+    ours = np.concatenate(rows.pop("ours"))
+    print(f"\nlog HNR's means over {len(ours)} phones: rank correlation with ours, all and voiced")
+    for name, parts in rows.items():
+        means, inside = np.concatenate(parts), ours > -20
+        agreement = [rank_correlation(means[use], ours[use]) for use in (ours < np.inf, inside)]
+        print(f"{name:32}{agreement[0]:6.3f}{agreement[1]:7.3f}")
+
+
+MOVED = (
+    "rasta_l1", "log_hnr", "opensmile:ComParE_2016:pcm_fftMag_spectralFlux_sma",
+    "opensmile:ComParE_2016:jitterLocal_sma", "opensmile:ComParE_2016:jitterDDP_sma",
+    "opensmile:ComParE_2016:shimmerLocal_sma", "opensmile:eGeMAPSv02:F1frequency_sma3nz",
+    "opensmile:eGeMAPSv02:F2frequency_sma3nz",
+)  # fmt: skip
+
+
+def print_moves(files: list[Path]) -> None:
+    """Print how far means over phones, and pretraining's targets, move by the table."""
+    candidates = pseudolabels.parse_candidates(list(MOVED))
+    plan = Plan.of(candidates, Path(), unvoiced="published")
+    assert plan.extractor
+    pairs: dict[str, list[tuple[Array, Array, Array, Array]]] = defaultdict(list)
+    for file in files:
+        signal = np.asarray(soundfile.read(file)[0], np.float64)
+        values = opensmile.extract(plan.extractor, signal.astype(np.float32))
+        raw = {f"opensmile:{column}": each for column, each in values.items()}
+        edges, count = phones(file), int(len(signal) / RATE / HOP)
+        for candidate in candidates:
+            place = plan.extractor.columns.index(f"{candidate.origin}:{candidate.item}")
+            old, half = raw[candidate.source], plan.extractor.windows[place] / 2
+            new, timing = candidate_values(plan, candidate, raw, len(signal) / RATE)
+            means = phone_means(old, half, HOP, edges), phone_means(new, *timing, edges)
+            targets = align(old, half, HOP, 0, count), align(new, *timing, 0, count)
+            pairs[candidate.name].append((*means, *targets))
+    print(
+        "\nmean change in standard deviations, and rank correlation of old and new: phones, targets"
+    )
+    for name, parts in pairs.items():
+        print(f"{name:52}", end="")
+        for k in (0, 2):
+            old, new = (np.concatenate([part[k + which] for part in parts]) for which in (0, 1))
+            both = np.isfinite(old) & np.isfinite(new)
+            change = np.abs(old[both] - new[both]).mean() / old[both].std()
+            print(f"{change:7.2f} {rank_correlation(old[both], new[both]):.3f}", end="")
+        print()
+
+
+def phones(file: Path) -> Array:
+    """(phones, 2) edges in seconds of a recording's phones of at least 25 ms."""
+    lines = [line.split() for line in file.with_suffix(".phn").read_text().splitlines()]
+    edges = np.array([[int(first), int(stop)] for first, stop, _ in lines]) / RATE
+    return edges[np.diff(edges)[:, 0] >= 0.025]
+
+
+def phone_means(values: NDArray[np.floating], centre: float, hop: float, edges: Array) -> Array:
+    """The mean over the frames of each phone."""
+    first, stop = frame_range(edges[:, 0], edges[:, 1], centre, hop, len(values))
+    return range_means(values, first, stop)
+
+
+def rank_correlation(a: Array, b: Array) -> float:
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
 def main() -> None:
     warnings.simplefilter("ignore")  # a column without values in some frames
     print(machine())
-    print_speech(sorted(Path(sys.argv[1]).rglob("*.wav"))[::5])
+    files = sorted(Path(sys.argv[1]).rglob("*.wav"))[::5]
+    print_speech(files)
+    print_phones(files)
+    print_moves(files)
+    print_rates()
     print_changes()
 
 

@@ -3,17 +3,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from augury import pseudolabels
-from augury.extraction.gather import candidate_values
-from augury.extraction.plan import Plan
+from augury.extraction.extract import extract
+from augury.extraction.gather import candidate_values, read_frames
+from augury.extraction.plan import Embedding, Plan, Recording, opensmile_key
 from augury.pseudolabels import opensmile, smile_timing
+from augury.store import Store, digest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from changes import HOP, Change, Response
 
 PITCHES = (160, 220, 300)
+GAUSSIAN = Embedding("gaussian", 20, 0.07)
 
 pytest.importorskip("opensmile", reason="the extra `opensmile` is not installed")
 
@@ -112,3 +116,24 @@ def test_every_column_of_the_table_exists_once():
     listed = [column for columns in smile_timing.OFFSETS.values() for column in columns]
     assert len(listed) == len(set(listed))
     assert set(listed) <= names
+
+
+def test_a_store_without_the_pitch_is_completed(changes, tmp_path):
+    """A store that was filled before values were moved has log HNR, and not what moves it."""
+    soundfile.write(tmp_path / "a.wav", changes("harmonicity", 220).signal[:32000], 16000)
+    recording = Recording(tmp_path / "a.wav", "a.wav", (0.0,), (1.0,))
+    (candidate,) = pseudolabels.parse_candidates(["log_hnr"])
+    plan = Plan.of([candidate], tmp_path, unvoiced="published", embeddings=(GAUSSIAN,))
+    content = digest(recording.path.read_bytes())
+
+    def values():
+        content = extract(plan, recording).digest
+        frames = read_frames(plan, content, [candidate])
+        return candidate_values(plan, candidate, frames, 2.0)[0]
+
+    expected = values()
+    store, name = Store(tmp_path), opensmile_key(content)
+    old = {"ComParE_2016:logHNR_sma": store.read(name)["ComParE_2016:logHNR_sma"]}
+    store.write(name, old)
+    assert np.array_equal(values(), expected)
+    assert not np.array_equal(expected, old["ComParE_2016:logHNR_sma"])

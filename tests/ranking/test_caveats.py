@@ -39,7 +39,8 @@ def test_the_members_of_the_best_tier_are_named():
 
 
 def test_few_groups_make_intervals_too_narrow():
-    assert "rest on 19 groups (speaker)" in text_of(ONE, TWO, resampled=("speaker", 19))
+    text = text_of(ONE, TWO, resampled=("speaker", 19))
+    assert "19 groups (speaker) are resampled whole, and 20 are needed. There are no" in text
     assert "treat segments as independent" in text_of(ONE, TWO, recordings=10)
     assert "treat segments as independent" not in text_of(
         ONE, TWO, recordings=10, resampled=("file", 30)
@@ -142,8 +143,8 @@ def test_a_raw_order_that_follows_the_spread_more_than_the_speech():
 
 
 def test_the_smallest_number_of_groups_without_a_caveat():
-    assert "too narrow" not in text_of(ONE, TWO, resampled=("speaker", 20))
-    assert "with fewer than 20 they are too narrow" in text_of(ONE, TWO, resampled=("speaker", 19))
+    assert "too little" not in text_of(ONE, TWO, resampled=("speaker", 20))
+    assert "Too little data" in text_of(ONE, TWO, resampled=("speaker", 19))
 
 
 def test_segments_that_are_recordings_are_independent():
@@ -178,3 +179,26 @@ def test_columns_whose_kind_was_guessed_are_asked_about():
     assert text.startswith("column:unit, column:age: whole numbers that come again and again")
     assert "write category:unit, category:age." in text
     assert "write number:unit, number:age," in text
+
+
+def test_few_segments_or_classes_are_too_little_data():
+    tiny = "10 segments are scored, and 20 are needed"
+    assert tiny in text_of(ONE, TWO, counts=(5, 5, 3, 3, 3, 3), recordings=22)
+    assert "Too little" not in text_of(ONE, TWO, counts=(10, 10), recordings=20)
+    assert "19 segments are scored" in text_of(ONE, TWO, counts=(10, 9), recordings=19)
+    one = "1 class has enough segments to be scored, and 2 are needed"
+    assert one in text_of(ONE, TWO, counts=(800, 3))
+    assert one not in text_of(ONE, TWO, counts=(800, 3), estimator="paper")
+
+
+def test_frames_without_a_voice_are_named_from_a_tenth_on():
+    text = text_of(ONE, TWO, unvoiced={"F0": 0.1, "log_hnr": 0.356, "jitter": 0.099})
+    assert "F0 (10%), log_hnr (36%): so many frames have no voice" in text
+    assert "--unvoiced voiced" in text
+    assert "jitter" not in text
+
+
+def test_copies_are_named():
+    text = text_of(ONE, TWO, copies=["b.wav", "c.wav"])
+    assert "2 segments lie in recordings with the bytes of others: b.wav, c.wav." in text
+    assert "counted once" in text

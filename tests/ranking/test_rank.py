@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from augury import audio, hsic, rank, read_corpus
+from augury import audio, check, hsic, rank, read_corpus
 from augury.compute import processes
 from augury.corpus.corpus import TooManyBad
 from augury.extraction import embed
@@ -616,3 +616,53 @@ def test_embedding_reaches_the_recording_s_ends():
     mel = np.arange(40.0)[:, None] * np.ones((1, 2))
     values = embed.gaussian_downsample(mel, [0], [40], parts=4, width=0.01)[0, :, 0]
     assert values == pytest.approx([4.5, 14.5, 24.5, 34.5], abs=1e-6)
+
+
+def test_copies_under_other_names_are_named_and_counted_once(manifest, tmp_path):
+    """The same bytes twice are no new evidence: the ranking is that of the originals alone."""
+    corpus = read_corpus(manifest)
+    alone = rank(corpus, OWN, label="label", jobs=1, sensitivity=False)
+    head, *lines = manifest.read_text().splitlines()
+    for line in lines:
+        name = line.partition(",")[0]
+        shutil.copyfile(manifest.parent / name, manifest.parent / f"copy-{name}")
+    manifest.write_text("\n".join([head, *lines, *(f"copy-{line}" for line in lines)]))
+    corpus = read_corpus(manifest)
+    ranking = rank(corpus, OWN, label="label", jobs=1, sensitivity=False)
+    assert ranking.quarantine == {"copy": 24}
+    assert ranking.results == alone.results
+    assert any("24 segments lie in recordings with the bytes of" in w for w in ranking.warnings)
+    assert ranking.rejected[0].detail.startswith("copy-low-0.wav: the same bytes as low-0.wav")
+    checked = check(corpus)
+    assert checked.problems == {"copy": 24}
+    assert checked.segments == 24
+
+
+def test_stretches_of_copies_that_differ_are_both_counted(tmp_path):
+    """One recording under two names, cut into halves: each half is there once."""
+    signal = toy.voice(np.random.default_rng(0), 0, 1.0)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, signal, 16000)
+    rows = ["path,start,end", "a.wav,0,0.5", "b.wav,0.5,1", "b.wav,0,0.5"]
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    checked = check(read_corpus(tmp_path / "m.csv"))
+    assert [row.row for row in checked.rejected] == [3]
+
+
+def test_tiny_data_has_no_tiers_and_no_intervals(tmp_path):
+    """One class of four that can be scored: resampled whole, all intervals would be points."""
+    names = []
+    for k, label in enumerate("3333557799"):
+        signal = toy.voice(np.random.default_rng(k), int(label) % 3, 0.5)
+        soundfile.write(tmp_path / f"{k}.wav", signal, 16000)
+        names.append(f"{k}.wav,{label}")
+    (tmp_path / "m.csv").write_text("\n".join(["path,digit", *names]))
+    corpus = read_corpus(tmp_path / "m.csv")
+    ranking = rank(corpus, OWN, label="digit", jobs=1, sensitivity=False)
+    assert {(r.tier, r.interval, r.rank_interval) for r in ranking.results} == {(None,) * 3}
+    assert ranking.better == ()
+    assert any(
+        w.startswith("Too little data to say how certain the order is: 1 class has")
+        for w in ranking.warnings
+    )
+    assert "too little data" in render(ranking)

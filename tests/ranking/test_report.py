@@ -18,7 +18,7 @@ from pages import Page
 
 SECTIONS = (
     "order", "certainty", "reading", "ingredients", "classes", "values", "redundancy",
-    "sensitivity", "skipped", "reproduce",
+    "sensitivity", "skipped", "next", "reproduce",
 )  # fmt: skip
 HOSTILE = '<script>alert(\'x\')</script>$\\frac{1}$ "&amp; --> ]]> {{ 7*7 }} id="a" url(#b)'
 SETTINGS = ("as set", "N = 10", "N = 40", "σ_gd = 0.035", "kernel width × 2")
@@ -304,6 +304,9 @@ def test_verdict_names_the_best() -> None:
         "(robust estimator). This data does not settle which of them is best."
     )
     assert wording.verdict(unsure()).endswith("The certainty of this order was not computed.")
+    little = replace(unsure(), settings=RankSettings(label="phone"))
+    assert wording.verdict(little).endswith("too little data to say how certain this order is.")
+    assert "too little data" in wording.certainty_text(little)
 
 
 def test_verdict_claims_no_order_inside_a_tier() -> None:

@@ -182,7 +182,9 @@ def test_a_random_group_has_the_seed_0():
 def test_a_single_candidate_can_be_chosen():
     one = replace(FOUR, results=FOUR.results[1:2], redundancy=((1.0,),))
     assert [r.name for r in one.ranked_results] == ["a"]
-    for choose in (selection.greedy, selection.mrmr, selection.best, selection.worst):
+    for choose in (selection.greedy, selection.mrmr):
+        assert names(choose(one, 1, shared(ALIKE))) == ["a"]
+    for choose in (selection.best, selection.worst):
         assert names(choose(one, 1)) == ["a"]
 
 

@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 
 from augury.pretraining.settings import PretrainSettings
 from augury.validation.jobs import Job, JobCorpus
-from augury.validation.plan import duration_class, guess_seconds
+from augury.validation.plan import duration_class, function_versions, guess_seconds
 
 HOUR = JobCorpus("speech.csv", "", "digest", 1.0)
 
@@ -54,3 +54,11 @@ def test_a_guess_is_the_mean_of_similar_jobs():
     job = pretraining("paper", epochs=10)
     other = pretraining("paper", epochs=10, seed=7)
     assert guess_seconds(other, {duration_class(job): [10.0, 20.0]}) == 15.0
+
+
+def test_only_columns_with_a_measured_centre_have_a_version():
+    """It is in the keys of jobs: what was made with another centre must not be found again."""
+    names = ["F0", "log_hnr", "loudness", "opensmile:eGeMAPSv02:spectralFlux_sma3", "column:age"]
+    assert function_versions(names) == {
+        "log_hnr": "centre -32 ms", "opensmile:eGeMAPSv02:spectralFlux_sma3": "centre -5 ms",
+    }  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury import audio
+from augury.corpus.copies import digests_of_equal_sizes, find_copies, reject_copy
 from augury.corpus.corpus import Corpus, Rejected, Texts
 
 #: A segment may end this many seconds after its recording: times in transcripts are rounded, and
@@ -54,7 +55,7 @@ class Check:
 
 
 def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
-    """Summarise a corpus and list every unusable row, audio included.
+    """Summarise a corpus and list every unusable row, audio included, and every copy.
 
     Reads the header of every recording. `decode` also decodes every recording; only that finds
     silent, non-finite and some damaged ones. `top`: number of classes listed for each label column.
@@ -82,6 +83,10 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
         ),
     ]
     keep = readable & inside & long_enough
+    copies = find_copies(corpus, digests_of_equal_sizes(corpus))
+    copies = {i: first for i, first in copies.items() if keep[i] and keep[first]}
+    keep[list(copies)] = False
+    new += [reject_copy(corpus, i, first) for i, first in copies.items()]
     rejected = tuple(sorted([*corpus.rejected, *new], key=lambda r: r.row))
     usable = corpus.select(keep)
     seconds = seconds[keep]

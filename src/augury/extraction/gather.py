@@ -17,8 +17,11 @@ from augury.extraction.extract import extract
 from augury.extraction.means import SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.pseudolabels import opensmile, own, smile_timing
-from augury.pseudolabels.candidate import Candidate
+from augury.pseudolabels.candidate import VOICED_ONLY, Candidate
 from augury.store import Store
+
+#: Log HNR without a voice is -100, before smoothing over three frames and rounding.
+NO_VOICE = -99.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Gathered:
     values: dict[str, NDArray[Any]]  # candidate → (usable, [dims]) float64; NaN: missing
     usable: NDArray[np.bool_]  # (segments,)
     problems: list[tuple[int, str, str]]  # (index of a segment, reason, detail)
+    unvoiced: dict[str, float]  # candidate → share of frames with openSMILE's value for no voice
 
 
 def _in_memory(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -60,6 +64,7 @@ def gather(
     filled: list[NDArray[np.float32]] = []
     from_frames = [candidate for candidate in candidates if candidate.provider != "column"]
     means = SegmentMeans(count)
+    silent: dict[str, NDArray[np.int64]] = {}
     for entry in extraction.entries:
         if entry.extracted.problem:
             problems += entry.describe_problems()
@@ -80,6 +85,10 @@ def gather(
             candidate.name: candidate_values(extraction.plan, candidate, frames, duration)
             for candidate in from_frames
         }
+        for candidate in candidates:
+            if candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY):
+                numbers = _count_silence(frames[candidate.source])
+                silent[candidate.name] = silent.get(candidate.name, 0) + numbers
         size = sum(values.nbytes for values in frames.values())
         means.add(recording, duration, good_rows, rows, of_candidates, size)
     means.finish()
@@ -87,7 +96,14 @@ def gather(
     if not usable.all():
         embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in filled]
         values = {name: array[usable] for name, array in values.items()}
-    return Gathered(embeddings, values, usable, sorted(problems))
+    shares = {name: float(a / max(b, 1)) for name, (a, b) in silent.items()}
+    unvoiced = shares if extraction.plan.unvoiced == "published" else {}
+    return Gathered(embeddings, values, usable, sorted(problems), unvoiced)
+
+
+def _count_silence(values: NDArray[Any]) -> NDArray[np.int64]:
+    """How many frames have openSMILE's value for no voice, 0 or (log HNR) -100; and how many."""
+    return np.array([((values == 0) | (values <= NO_VOICE)).sum(), len(values)])
 
 
 def _as_slice(rows: Indices) -> Indices | slice:

@@ -74,6 +74,13 @@ def from_ranking(
             f"candidates are relevant to {ranking.label}; ask for fewer, or name others with "
             "--pseudo-labels"
         )
+    kinds = dict.fromkeys(result.kind for result in ranking.relevant_results)
+    if not weights and len(kinds) > 1:
+        raise InputError(
+            f"{path}: its relevant candidates are of several kinds ({', '.join(kinds)}), which "
+            "have no common order to take the first of; name some with --pseudo-labels, or choose "
+            "with `augury select`"
+        )
     chosen = list(weights or relevant[:top])
     installed = versions(*pseudolabels.packages(pseudolabels.parse_candidates(chosen)))
     ranked_with = ranking.versions.get("opensmile")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Milliseconds from half the window to the measured centre → the columns. All others are seen
-#: changing within 3 ms of half their window, or are in `UNMEASURED`.
+#: changing within 3 ms of half their window; there is none that no change is seen in.
 OFFSETS: dict[int, tuple[str, ...]] = {
     # A difference from the frame before.
     -5: ("spectralFlux_sma3", "pcm_fftMag_spectralFlux_sma"),
@@ -21,10 +21,12 @@ OFFSETS: dict[int, tuple[str, ...]] = {
         "F1frequency_sma3nz", "F1bandwidth_sma3nz", "F2frequency_sma3nz", "F2bandwidth_sma3nz",
         "F3frequency_sma3nz", "F3bandwidth_sma3nz",
     ),
-    # Of the few periods around a window's beginning: from -23 to -45, as the pitch is.
-    -32: ("logHNR_sma",),
-    -34: ("jitterLocal_sma", "jitterLocal_sma3nz", "shimmerLocal_sma", "shimmerLocaldB_sma3nz"),
-    -38: ("jitterDDP_sma",),
+    # Of the few periods around a window's beginning: from -23 to -42, as the pitch is.
+    -32: (
+        "logHNR_sma", "jitterLocal_sma", "jitterLocal_sma3nz", "shimmerLocal_sma",
+        "shimmerLocaldB_sma3nz",
+    ),
+    -37: ("jitterDDP_sma",),
 }  # fmt: skip
 _OFFSETS = {column: offset for offset, columns in OFFSETS.items() for column in columns}
 

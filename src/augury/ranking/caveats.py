@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from augury import audio
 from augury.hsic.information import entropy
 from augury.pseudolabels.candidate import KINDS
+from augury.ranking.evidence import FEWEST_SEGMENTS, shortage
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Result
 
-#: Fewest groups of a group bootstrap; with fewer, intervals are clearly too narrow.
-FEWEST_GROUPS = 20
 #: Fewest candidates whose order is compared with that of their spread.
 FEWEST_RANKED = {"robust": 5, "paper": 3, "released": 3}
 #: A robust order that agrees this well (|Spearman|) with that of the spread may be due to it.
@@ -27,10 +26,10 @@ WEAK_P = 0.05
 WEAK_SDS = 3
 #: If noise has a relevance above this many standard deviations, lengths depend on the label.
 LENGTH_SDS = 3
+#: Frames without a voice are mentioned from this share on.
+UNVOICED = 0.1
 #: A candidate that tells this share of the label's information nearly is the label.
 DECIDES = 0.9
-#: Fewest segments of a class that the robust estimator scores.
-FEWEST_SEGMENTS = 4
 #: Number of names listed of the best tier.
 LISTED = 8
 
@@ -44,6 +43,8 @@ def find_caveats(
     label: str,
     resampled: tuple[str, int] | None = None,
     to_declare: Sequence[str] = (),
+    unvoiced: Mapping[str, float] | None = None,
+    copies: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """What a reader should know before trusting the order, a sentence or two per caveat.
 
@@ -53,12 +54,16 @@ def find_caveats(
         rates: sample rate of each recording, Hz.
         resampled: what the intervals resample whole, and the number of these groups; None: no
             groups, or no intervals.
+        unvoiced: share of each candidate's frames that have openSMILE's value for no voice.
+        copies: names of the recordings of segments that were left out as copies.
         to_declare: names of columns whose kind was guessed, see `columns_to_declare`.
     """
     ranked = [result for result in results if result.score is not None]
     kinds = [[result for result in ranked if result.kind == kind] for kind in KINDS]
     caveats = (
         kind_caveat(to_declare),
+        copies_caveat(copies),
+        unvoiced_caveat(unvoiced or {}),
         *(spread_caveat(alike, estimator) for alike in kinds),
         bias_caveat(ranked, estimator),
         units_caveat(estimator),
@@ -67,6 +72,7 @@ def find_caveats(
         tautology_caveat(ranked, counts, label),
         length_caveat(ranked, label),
         *map(tie_caveat, kinds),
+        shortage_caveat(counts, estimator, resampled),
         resampling_caveat(ranked, int(counts.sum()), len(rates), resampled),
         class_size_caveat(counts, estimator),
         sample_rate_caveat(rates),
@@ -87,6 +93,31 @@ def kind_caveat(to_declare: Sequence[str]) -> str:
         f"{', '.join(to_declare)}: whole numbers that come again and again were taken for numbers. "
         f"If they are names (ids of clusters, codes), the score means nothing: write {codes}. If "
         f"they are numbers, write {numbers}, and this warning goes."
+    )
+
+
+def copies_caveat(copies: Sequence[str]) -> str:
+    """Recordings were there twice, under other names."""
+    if not copies:
+        return ""
+    names = list(dict.fromkeys(copies))
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (
+        f"{len(copies)} segments lie in recordings with the bytes of others: "
+        f"{', '.join(names[:LISTED])}{more}. They are no new evidence, and were counted once."
+    )
+
+
+def unvoiced_caveat(unvoiced: Mapping[str, float]) -> str:
+    """Means mix values with openSMILE's 0 or -100 for no voice."""
+    mixed = {name: share for name, share in unvoiced.items() if share >= UNVOICED}
+    if not mixed:
+        return ""
+    names = ", ".join(f"{name} ({share:.0%})" for name, share in mixed.items())
+    return (
+        f"{names}: so many frames have no voice, and openSMILE's 0 or −100 there counts in the "
+        "means: they may tell how much of a segment is voiced rather than how. See whether the "
+        "order holds with --unvoiced voiced."
     )
 
 
@@ -203,16 +234,23 @@ def tie_caveat(ranked: Sequence[Result]) -> str:
     )
 
 
+def shortage_caveat(
+    counts: NDArray[np.integer], estimator: str, resampled: tuple[str, int] | None
+) -> str:
+    """Too little data for intervals and tiers."""
+    why = shortage(counts, estimator, resampled)
+    if not why:
+        return ""
+    return (
+        f"Too little data to say how certain the order is: {why}. There are no intervals and no "
+        "tiers, and scores may differ by chance alone."
+    )
+
+
 def resampling_caveat(
     ranked: Sequence[Result], segments: int, recordings: int, resampled: tuple[str, int] | None
 ) -> str:
-    """Intervals and tiers are too narrow: few groups, or segments that are not independent."""
-    if resampled and resampled[1] < FEWEST_GROUPS:
-        return (
-            f"Intervals and tiers rest on {resampled[1]} groups ({resampled[0]}), resampled whole: "
-            f"with fewer than {FEWEST_GROUPS} they are too narrow, and the order looks more "
-            "settled than it is."
-        )
+    """Intervals and tiers are too narrow: segments are not independent."""
     relevant = [result for result in ranked if result.relevant is not False]
     if not resampled and _best_tier(relevant) and recordings < segments:
         return (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from augury import pseudolabels
 from augury.compute import Pool, RunTasks, measure_time, open_pool, run_in_threads, run_tasks
+from augury.corpus.copies import find_copies, reject_copy
 from augury.corpus.corpus import Corpus, Rejected, TooManyBad, refuse_too_many
 from augury.embeddings import Embeddings, Scratch, Selected, Shifted
 from augury.errors import InputError
@@ -38,6 +39,7 @@ class Dataset:
     candidates: list[Candidate]
     x: list[Embeddings]  # requested embeddings, each (segments, parts, mels) float32
     values: dict[str, NDArray[Any]]  # candidate → (segments,) or (segments, dims); missing: NaN, -1
+    unvoiced: dict[str, float]  # candidate → share of frames with openSMILE's value for no voice
     y: NDArray[np.int64]  # (segments,) codes of the label
     classes: NDArray[Any]  # names of the codes
     counts: NDArray[np.int64]  # segments of each class
@@ -97,15 +99,15 @@ def open_dataset(
         with measure_time(timings, "gather"):
             empty = partial(scratch.empty, shared=pool.remote)
             gathered = gather(extraction, candidates, which=which, empty=empty)
-            keep, gathered, rejected = _select_usable(corpus, gathered, settings)
+            keep, gathered, rejected = _select_usable(corpus, gathered, settings, extraction)
             kept = corpus if keep.all() else corpus.select(keep)
-        refuse_too_many(rejected, len(kept), settings.max_bad)
         classes, y, counts = _count_classes(kept, settings.label)
         here = partial(run_in_threads, count=None if pool.remote else jobs)
         yield Dataset(
             corpus=kept,
             candidates=candidates,
             x=[scratch.rows(x) for x in gathered.embeddings],
+            unvoiced=gathered.unvoiced,
             values=gathered.values | {name: z[keep] for name, z in column_values.items()},
             y=y,
             classes=classes,
@@ -181,7 +183,7 @@ def _count_classes(corpus: Corpus, label: str) -> tuple[NDArray[Any], NDArray[An
 
 
 def _select_usable(
-    corpus: Corpus, gathered: Gathered, settings: RankSettings
+    corpus: Corpus, gathered: Gathered, settings: RankSettings, extraction: Extraction
 ) -> tuple[NDArray[np.bool_], Gathered, tuple[Rejected, ...]]:
     """Mask of the usable segments, their arrays, and the others with the reasons."""
     rejected = list(corpus.rejected)
@@ -189,6 +191,11 @@ def _select_usable(
         rejected.append(corpus.reject(segment, reason, detail))
     y = corpus.label(settings.label)
     keep = gathered.usable.copy()
+    digests = [entry.extracted.digest for entry in extraction.entries]
+    for segment, first in find_copies(corpus, digests).items():
+        if keep[segment] and keep[first]:
+            rejected.append(reject_copy(corpus, segment, first))
+            keep[segment] = False
     for segment in np.flatnonzero(keep & (y == "")):
         detail = f"column {settings.label} is empty"
         rejected.append(corpus.reject(int(segment), "no-label", detail))
@@ -209,6 +216,8 @@ def _select_usable(
             embeddings=[Selected.of(x, rows) for x in gathered.embeddings],
             values={name: array[kept] for name, array in gathered.values.items()},
         )
+    unusable = tuple(row for row in rejected if row.reason != "copy")
+    refuse_too_many(unusable, int(keep.sum()), settings.max_bad)
     return keep, gathered, tuple(sorted(rejected, key=lambda row: (row.row, row.reason)))
 
 

@@ -144,6 +144,8 @@ def _assemble(
             estimator=settings.estimator,
             label=settings.label,
             resampled=(units.name, units.count) if grouped else None,
+            unvoiced=data.unvoiced,
+            copies=[row.path for row in data.rejected if row.reason == "copy"],
             to_declare=columns_to_declare(data.candidates, data.values),
         ),
         redundancy=redundancy([data.values.get(result.name) for result in results]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from augury.ranking import figures, heatmaps, summary, wording
+from augury.ranking import figures, heatmaps, next_steps, summary, wording
 from augury.ranking.result import Ranking
 from augury.report import canvas
 from augury.report.page import render_template
@@ -39,6 +39,7 @@ def render(ranking: Ranking) -> str:
 
     return render_template(
         "augury.ranking", "report.html.j2", ranking=ranking, wording=wording, summary=summary,
+        next=next_steps,
         figure=figure,
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from augury.hsic import uncertainty
 from augury.hsic.information import mutual_information
 from augury.hsic.kernels import standardise
 from augury.pseudolabels.candidate import KINDS, Candidate
+from augury.ranking.evidence import shortage
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
 from augury.ranking.strength import strength
@@ -89,7 +90,10 @@ def score_candidates(
             results.append(replace(result, missing=int((~known).sum())))
             ranked[candidate.name] = estimates.ci[k], rows
     results.sort(key=_place)
-    if not settings.bootstrap or not ranked:
+    groups = None if units is None else ("", len(np.unique(units)))
+    if shortage(np.bincount(y), settings.estimator, groups) or not settings.bootstrap:
+        return CandidateScores(tuple(results), ())
+    if not ranked:
         return CandidateScores(tuple(results), ())
     estimated = [ranked[result.name] for result in results if result.name in ranked]
     return _add_intervals(results, estimated, y, units, settings)

@@ -84,7 +84,11 @@ def _verdict(ranking: Ranking, nouns: tuple[str, str]) -> str:
     elif has_tiers(ranking) and len(best) > 1:
         text += " This data does not settle which of them is best."
     elif not has_tiers(ranking):
-        text += " The certainty of this order was not computed."
+        text += (
+            " There is too little data to say how certain this order is."
+            if ranking.settings.bootstrap
+            else " The certainty of this order was not computed."
+        )
     return text
 
 
@@ -203,6 +207,13 @@ def certainty_text(ranking: Ranking) -> str:
     ranked = ranking.ranked_results
     if not ranked:
         return "No candidate has a score."
+    if not ranking.relevant_results:
+        return f"No candidate is relevant to {ranking.label}: there is no order."
+    if not has_tiers(ranking) and ranking.settings.bootstrap:
+        return (
+            "There is too little data to say how certain the order is, see the warnings: "
+            "differences between scores may be chance."
+        )
     if not has_tiers(ranking):
         return (
             "The certainty of the order was not computed (bootstrap = 0): differences between "
