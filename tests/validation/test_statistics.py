@@ -407,6 +407,14 @@ def test_candidates_without_a_run_are_refused():
         noise_ceiling([1, 2, 3])
 
 
+def test_two_candidates_are_enough_to_be_better_than_a_random_other_one():
+    assert beats_random([1, 2], [0.1, 0.2]) == 1
+    assert beats_random([1, 2], [0.2, 0.1]) == 0
+    assert beats_random([1, 1], [0.2, 0.1]) == 0.5
+    with pytest.raises(ValueError, match="there is one candidate"):
+        beats_random([1], [0.1])
+
+
 # ------------------------------------------------------------------------- noise ceiling
 
 
