@@ -108,15 +108,16 @@ class Equivalent:
 
     def matches(self, mutant: Mutant, text: str) -> bool:
         """Whether the row is about the mutant of a module with this text."""
-        line = text.splitlines()[mutant.line - 1]
-        column = len(line.encode()[: mutant.column].decode())
-        places = (k for k in range(len(line)) if line.startswith(self.code, k))
-        return (
+        if not (
             fnmatch(mutant.module, self.module)
             and self.before in ("", mutant.before)
             and self.after in ("", mutant.after)
-            and any(k <= column < k + len(self.code) for k in places)
-        )
+        ):
+            return False
+        line = text.splitlines()[mutant.line - 1]
+        column = len(line.encode()[: mutant.column].decode())
+        places = (k for k in range(len(line)) if line.startswith(self.code, k))
+        return any(k <= column < k + len(self.code) for k in places)
 
 
 def read_equivalents(path: Path = EQUIVALENT) -> list[Equivalent]:

@@ -125,3 +125,21 @@ def test_bins():
     # Equal values share a bin: half of them are 0, as F0 is where there is no voice.
     zeros = np.concatenate([np.zeros(500), np.arange(1.0, 501)])
     assert len(np.unique(discretise(zeros)[:500])) == 1
+
+
+def test_units_are_ordered_by_what_they_tell_of_phones():
+    """Units of 50 clusters, of which a share is the true phone: from useless to nearly phones.
+
+    A segment's value is the mean of the one-hots of its five frames, as `augury rank` takes it.
+    """
+    rng = np.random.default_rng(4)
+    phone = rng.integers(0, 20, 1200)
+    frames = np.repeat(phone[:, None], 5, axis=1)
+    found = []
+    for share in (0.0, 0.25, 0.5, 0.75):
+        units = rng.integers(0, 50, frames.shape)
+        units = np.where(rng.random(frames.shape) < share, 50 + frames, units)
+        found.append(mutual_information(np.eye(70)[units].mean(axis=1), phone))
+    assert found[0] < 0.01
+    assert np.all(np.diff(found) > 0.1)
+    assert found[-1] < np.log(20) + 0.01

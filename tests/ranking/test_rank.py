@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -666,3 +667,19 @@ def test_tiny_data_has_no_tiers_and_no_intervals(tmp_path):
         for w in ranking.warnings
     )
     assert "too little data" in render(ranking)
+
+
+def test_frames_without_a_voice_are_counted_and_named(manifest):
+    """Three tenths of each toy recording are noise; neighbours and onsets add or take a few."""
+    pytest.importorskip("opensmile")
+    corpus = read_corpus(manifest)
+    ranking = rank(corpus, ("F0", "log_hnr", "zcr"), label="label", jobs=1, sensitivity=False)
+    (text,) = [w for w in ranking.warnings if "so many frames have no voice" in w]
+    shares = [int(n) for n in re.findall(r"(\d+)%", text)]
+    assert text.startswith("F0 (")
+    assert "log_hnr (" in text
+    assert "zcr" not in text
+    assert all(15 <= share <= 60 for share in shares)
+    voiced = rank(corpus, ("F0", "log_hnr"), label="label", jobs=1, sensitivity=False,
+                  unvoiced="voiced")  # fmt: skip
+    assert not any("no voice" in w for w in voiced.warnings)
