@@ -279,6 +279,40 @@ def test_shares_and_classes_make_the_score():
 # ---------------------------------------------------------------------------------------- laws
 
 
+def test_a_common_gain_and_equalisation_have_no_effect_on_robust():
+    """Log-mel in dB: a gain adds a constant, an equalisation one to each band."""
+    x, z, y = data(n=60, classes=2)
+    for added in (-30.0, 10.0, np.linspace(-20, 20, x.shape[1])):
+        before, (dependence,), _ = hsic.robust_with_associations(x, [z], y)
+        after, (louder,), _ = hsic.robust_with_associations(x + added, [z], y)
+        assert after[0].score == pytest.approx(before[0].score, rel=1e-9)
+        assert louder.value == pytest.approx(dependence.value, rel=1e-9)
+
+
+def test_one_population_has_one_score_whatever_the_classes_sizes():
+    """Cut into classes of 4 to 800: a rare event, a scalar, and an event of half the points."""
+    rng = np.random.default_rng(0)
+    n = 4800
+    u = rng.standard_normal((n, 10))
+    x = u * np.r_[4, 3, 2, np.ones(7)]
+    noise = rng.standard_normal((3, n))
+    zs = [
+        (u[:, 0] + 0.3 * noise[0] > 1.9) * 1.0,
+        0.3 * u[:, 0] + noise[1],
+        (u[:, 0] + noise[2] > 0) * 1.0,
+    ]
+    scores = np.array(
+        [
+            [own.score for own in hsic.robust(x, zs, np.arange(n) // size)]
+            for size in (4, 24, 100, 800)
+        ]
+    )
+    assert (scores.argsort(axis=1) == scores[-1].argsort()).all()
+    # The standard deviation by chance is .012 in classes of 4, and far smaller in larger ones.
+    assert np.abs(scores - scores[-1]).max() < 0.04
+    assert np.abs(scores[1:] - scores[-1]).max() < 0.015
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     scale=st.floats(1e-6, 1e6),
