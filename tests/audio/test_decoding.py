@@ -86,6 +86,17 @@ def test_long_files_are_decoded_in_blocks(monkeypatch):
     np.testing.assert_array_equal(decode(encoded("flac"), "x")[0], whole)
 
 
+@pytest.mark.parametrize(("peak", "accepted"), [(31.9, True), (32.1, False), (12_600.0, False)])
+def test_integers_written_as_floats_are_refused(peak, accepted):
+    loud = tone().astype(np.float32)
+    data = written(loud * np.float32(peak / np.abs(loud).max()), "wav-float")
+    if accepted:
+        assert np.abs(decode(data, "x")[0]).max() == pytest.approx(peak, rel=1e-3)
+    else:
+        with pytest.raises(BadAudio, match=f"x: a peak of {peak:.6g}.* divide them by 32768"):
+            decode(data, "x")
+
+
 def test_float_files_are_not_clipped():
     assert decode(written(5 * tone(), "wav-float"), "x")[0].max() == pytest.approx(1.5, rel=1e-3)
 

@@ -27,9 +27,9 @@ _RATES = (4_000, 192_000)  # Hz, lowest and highest accepted
 _MAX_HOURS = 6.0  # hours
 _CHANNELS = 32
 _BLOCK = 1 << 22  # samples of all channels decoded at a time
-#: Largest accepted amplitude, in full scales: integers written as floats pass, but not values that
-#: would overflow later.
-_MAX_AMPLITUDE = 1e6
+#: Largest accepted amplitude, in full scales: floats may be a few times too loud, but larger ones
+#: are integers written as floats, which openSMILE would clip.
+_MAX_AMPLITUDE = 32.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def decode(data: bytes, name: str, *, max_hours: float = _MAX_HOURS) -> tuple[Si
     """A file's content as a mono signal (samples,), the mean of its channels, and its rate in Hz.
 
     Reads WAV, FLAC, Ogg Vorbis and Opus, MP3 and NIST SPHERE. `name` is used in messages. Samples
-    of float files may lie outside -1..1; nothing is clipped. A truncated MP3 without a Xing header
-    is not recognised, as nothing in it states its length.
+    of float files may lie outside -1..1, up to 32 times; nothing is clipped. A truncated MP3
+    without a Xing header is not recognised, as nothing in it states its length.
 
     Raises:
         BadAudio: unusable; its `reason` is "empty-file", "unsupported-format", "unreadable",
@@ -75,7 +75,10 @@ def decode(data: bytes, name: str, *, max_hours: float = _MAX_HOURS) -> tuple[Si
         raise BadAudio("not-finite", f"{name}: holds NaN or infinite samples; export it again")
     if max(-low, high) > _MAX_AMPLITUDE:
         peak = max(-low, high)
-        detail = f"{name}: a peak of {peak:.1e}, where 1 is full scale; rescale it"
+        detail = (
+            f"{name}: a peak of {peak:.6g}, where 1 is full scale; if these are integers of 16 "
+            "bits, divide them by 32768"
+        )
         raise BadAudio("too-loud", detail)
     if low == high:
         raise BadAudio(
