@@ -27,7 +27,7 @@ def labels(n=60, seed=0):
 def dense(first, second):
     """By the definition, from n × n matrices."""
     kernels = [rbf_kernel(z, median_distance(z)) for z in map(standardise, (first, second))]
-    return normalised_hsic(*kernels)
+    return normalised_hsic(tuple(kernels))
 
 
 def test_scalars_vectors_and_categories_against_matrices():

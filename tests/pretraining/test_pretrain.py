@@ -384,7 +384,10 @@ def test_the_best_of_a_ranking(manifest, tmp_path):
 
 def write_ranking(tmp_path, results):
     example = ranking(
-        tuple(candidate(name, 0.1, 2, relevant=relevant) for name, relevant in results), 2,
+        tuple(
+            candidate(name, 0.05 if relevant is False else 0.1, 2, relevant=relevant)
+            for name, relevant in results
+        ), 2,
         label="speaker", versions={"opensmile": "0.1"}, inputs={"audio": "x"},
     )  # fmt: skip
     example.write(tmp_path)
