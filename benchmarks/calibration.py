@@ -71,7 +71,7 @@ def rejections() -> None:
 def recordings() -> None:
     """What recordings share, and neither label nor speech: relevant at .01, rejected at .05."""
     rng = np.random.default_rng(0)
-    count, draws, shared = 60, 30, 40
+    count, draws, shared = 60, 15, 40
     print(
         f"\nz whose recording decides a share of its variance, {count} recordings of 1 to 12 "
         f"segments, {draws * shared:,} draws: relevant at .01 / independence rejected at .05"
@@ -116,7 +116,7 @@ def tiers() -> None:
             influence = np.stack([np.asarray(own.influence) for own in estimates], axis=1)
             by_chance = by_size * np.stack([own.shares**2 for own in estimates], axis=1)
             replicates = uncertainty.bootstrap(
-                scores, influence, y, by_chance=by_chance, replicates=1000, seed=0
+                scores, influence, y, by_chance=by_chance, cautious=True, replicates=1000, seed=0
             )
             divided += uncertainty.tiers(scores, replicates).max() > 1
         print(f"  {count} candidates: {divided / draws:.3f}", flush=True)

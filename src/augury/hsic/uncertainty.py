@@ -55,6 +55,7 @@ def bootstrap(
     *,
     by_chance: Matrix | None = None,
     effects: Vector | None = None,
+    cautious: bool = False,
     replicates: int,
     seed: int,
 ) -> Matrix:
@@ -84,8 +85,9 @@ def bootstrap(
             independence, with U-centred kernels (`robust`). None: without; then classes of fewer
             than ten points are units, if there are no others.
         effects: (candidates,) design effects of units on that variance; None: 1.
-        replicates: number of replicates.
-        seed: of the random numbers.
+        cautious: subtract nothing, for `tiers`: with many candidates, the pair that differs most is
+            one whose variance is underestimated.
+        replicates, seed: their number, and the seed of the random numbers.
     """
     _, classes, counts = np.unique(classes, return_inverse=True, return_counts=True)
     codes = np.arange(len(classes)) if units is None else units
@@ -97,7 +99,9 @@ def bootstrap(
         covariance = _covariance(influence, codes)
     else:
         effects = np.ones(len(scores)) if effects is None else effects
-        covariance = _u_centred_covariance(influence, codes, classes, counts, by_chance, effects)
+        covariance = _u_centred_covariance(
+            influence, codes, classes, counts, by_chance, effects, cautious=cautious
+        )
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     rng = np.random.default_rng(seed)
@@ -118,14 +122,16 @@ def _u_centred_covariance(
     counts: Indices,
     by_chance: Matrix,
     effects: Vector,
+    *,
+    cautious: bool,
 ) -> Matrix:
     """`_covariance`, corrected for U-centred kernels, see `bootstrap`."""
     n = np.maximum(counts, 4).astype(np.float64)
     a, f = 1 - 0.75 / (n - 3), 2 * (n - 3) / (n - 2) - 3 / n
     covariance = _covariance(influence / np.sqrt(a)[classes, None], codes)
     own, chance = np.diag(covariance), by_chance.sum(axis=0)
-    wanted = own - (f / a - 1) @ by_chance - (effects - 1) * chance
-    wanted = np.maximum(wanted, effects * chance)
+    surplus = (f / a - 1) @ by_chance + (effects - 1) * chance
+    wanted = np.maximum(own if cautious else own - surplus, effects * chance)
     scale = np.sqrt(np.where(own > 0, wanted / np.where(own > 0, own, 1), 0))
     return covariance * np.outer(scale, scale)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -268,7 +269,8 @@ def _add_intervals(
         influence[rows, k] = 0.0 if ci.influence is None else ci.influence
         labels, counts = np.unique(y[rows], return_counts=True)
         by_chance[labels, k] = ci.shares**2 * 2 / (counts * (counts - 3)).clip(1)
-    replicates = uncertainty.bootstrap(
+    draw = partial(
+        uncertainty.bootstrap,
         scores,
         influence,
         y,
@@ -278,6 +280,7 @@ def _add_intervals(
         replicates=settings.bootstrap,
         seed=settings.seed,
     )
+    replicates, cautious = draw(), draw(cautious=True)
     intervals = uncertainty.intervals(replicates)
     for k, (low, high) in enumerate(intervals.tolist()):
         results[k] = replace(results[k], interval=(low, high))
@@ -289,7 +292,7 @@ def _add_intervals(
         own = replicates[:, group]
         ranks = np.round(uncertainty.intervals(uncertainty.ranks(own))).astype(int).tolist()
         table = uncertainty.probability_better(own)
-        tiers = uncertainty.tiers(scores[group], own).tolist()
+        tiers = uncertainty.tiers(scores[group], cautious[:, group]).tolist()
         for place, k in enumerate(group):
             low, high = ranks[place]
             results[k] = replace(results[k], rank_interval=(low, high), tier=tiers[place])
