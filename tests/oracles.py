@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 
+import numpy as np
+
 
 def cosine(a, b):
     dot = sum(float(p) * float(q) for p, q in zip(a, b, strict=True))
@@ -80,6 +82,15 @@ def unbiased(K, L):
 
 def correlation(K, L):
     return unbiased(K, L) / math.sqrt(unbiased(K, K) * unbiased(L, L))
+
+
+def u_centred(A):
+    """A without its diagonal, less its rows' and columns' means (Székely, Rizzo 2014)."""
+    n = len(A)
+    A = A - np.diag(np.diag(A))
+    rows = A.sum(axis=1) / (n - 2)
+    A = A - rows[:, None] - rows + A.sum() / ((n - 1) * (n - 2))
+    return A - np.diag(np.diag(A))
 
 
 def robust(x, z, y):

@@ -9,6 +9,8 @@ from augury.hsic.kernels import centre, label_kernel, unit_rows
 from augury.hsic.strips import RowSums, SortedLabel, TiledLabel
 from augury.hsic.sums import SpeechSums, SumPlan, skewness
 
+import oracles
+
 WIDTH = 0.3
 #: Float64 sums of up to two thousand terms of order 1.
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
@@ -202,14 +204,6 @@ def test_each_point_s_square_where_row_sums_differ():
 # ---------------------------------------------------------------------------- sums of each point
 
 
-def u_centred(A):
-    n = len(A)
-    A = A - np.diag(np.diag(A))
-    rows = A.sum(axis=1) / (n - 2)
-    A = A - rows[:, None] - rows + A.sum() / ((n - 1) * (n - 2))
-    return A - np.diag(np.diag(A))
-
-
 def centred_points(n=50, spread=100.0):
     """A label of groups of equal values, of equal sizes: its L's rows have equal sums."""
     rng = np.random.default_rng(3)
@@ -234,7 +228,7 @@ def test_centred_point_sums_are_u_centred_but_for_the_product_with_k_s_diagonal(
     M = centre(L.copy())
     b = np.diag(M)  # the same for all, so that nothing else is left out
 
-    KU, LU = u_centred(K), u_centred(M)
+    KU, LU = oracles.u_centred(K), oracles.u_centred(M)
     assert np.allclose(b, b[0])
     assert np.allclose(result.each_LL, (LU * LU).sum(axis=1), **CLOSE)
     bound = 1.1 * np.sqrt(speech.each_KK * result.each_LL)
@@ -261,7 +255,7 @@ def test_products_with_the_label_s_diagonal_count_where_it_varies():
     pair = label.pair_sums(sums, speech, SumPlan((1.0,), (None,), norms=True, points=True))
     result = strips.centre_point_sums(pair, speech, a, U @ projection)
     M = centre(L.copy())
-    exact = (u_centred(K) * u_centred(M)).sum(axis=1) - M @ a / (n - 2)
+    exact = (oracles.u_centred(K) * oracles.u_centred(M)).sum(axis=1) - M @ a / (n - 2)
     assert np.allclose(result.each_KL, exact, rtol=1e-6, atol=1e-8)
 
 

@@ -36,10 +36,9 @@ from augury.hsic.kernels import (
     standardise,
 )
 from augury.hsic.moments import Moments, as_numpy, subtract_mean
-from augury.hsic.projections import label_columns, nystrom
+from augury.hsic.projections import LEFT_OUT, label_columns, nystrom
 from augury.hsic.sums import Engine, PairSums, SpeechSums, SumPlan, is_dense
 from augury.hsic.units import (
-    LEFT_OUT,
     class_cells,
     dependence_by_units,
     relevance_by_units,

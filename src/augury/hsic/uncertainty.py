@@ -32,13 +32,17 @@ from augury.hsic.kernels import (
     standardise,
 )
 from augury.hsic.moments import as_numpy, leading_eigenvectors, subtract_mean, unit_speech
-from augury.hsic.projections import label_columns, leading_columns, nystrom, project_speech
+from augury.hsic.projections import (
+    LEFT_OUT,
+    label_columns,
+    leading_columns,
+    nystrom,
+    project_speech,
+)
 from augury.hsic.sums import LARGEST_MATRIX, SumPlan
 
 #: Smaller classes are units, where kernels are not U-centred.
 SMALLEST_RESAMPLED = 10
-#: Share of a kernel's squared norm, and so of the null variance, that permutations ignore.
-LEFT_OUT = 1e-4
 #: Bytes of shuffled label columns in memory at once.
 BATCH = 32e6
 
@@ -155,10 +159,12 @@ def ranks(replicates: Matrix) -> Matrix:
     array([[3. , 1. , 2. ],
            [3. , 1.5, 1.5]])
     """
-    # SciPy's statistics take a while to load:
-    from scipy.stats import rankdata  # pyright: ignore[reportUnknownVariableType]
+    # Ordinal ranks break ties by place: from the left and from the right, they average to the mean.
+    return (_ordinal_ranks(replicates) + _ordinal_ranks(replicates[:, ::-1])[:, ::-1]) / 2
 
-    return np.asarray(rankdata(replicates, axis=1), np.float64)
+
+def _ordinal_ranks(rows: Matrix) -> NDArray[np.int64]:
+    return np.argsort(np.argsort(rows, axis=1, kind="stable"), axis=1, kind="stable") + 1
 
 
 def probability_better(replicates: Matrix) -> Matrix:

@@ -24,11 +24,9 @@ from augury.hsic.correlation import gamma_tail, u_centred_sum
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import Matrix, Values, Vector
 from augury.hsic.moments import Moments, leading_eigenvectors
-from augury.hsic.projections import label_columns, project_speech
+from augury.hsic.projections import LEFT_OUT, label_columns, project_speech
 from augury.hsic.sums import skewness
 
-#: Share of a kernel's squared norm that these tests ignore.
-LEFT_OUT = 1e-4
 #: Most units whose pairs are compared for the moments of chance.
 MOST_UNITS = 1000
 #: Fewest units in a class that counts.

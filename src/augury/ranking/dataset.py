@@ -102,11 +102,14 @@ def open_dataset(
             keep, gathered, rejected = _select_usable(corpus, gathered, settings, extraction)
             kept = corpus if keep.all() else corpus.select(keep)
         classes, y, counts = _count_classes(kept, settings.label)
+        level = partial(adjust_level, recording=kept.recording, settings=settings)
         here = partial(run_in_threads, count=None if pool.remote else jobs)
         yield Dataset(
             corpus=kept,
             candidates=candidates,
-            x=[scratch.rows(x) for x in gathered.embeddings],
+            x=[
+                adjust_level(scratch.rows(x), kept.recording, settings) for x in gathered.embeddings
+            ],
             unvoiced=gathered.unvoiced,
             values=gathered.values | {name: z[keep] for name, z in column_values.items()},
             y=y,

@@ -18,7 +18,7 @@ from augury.errors import InputError
 from augury.provenance import versions
 from augury.pseudolabels.columns import columns_to_declare
 from augury.ranking.caveats import find_caveats
-from augury.ranking.dataset import Dataset, adjust_level, open_dataset, select_segments
+from augury.ranking.dataset import Dataset, open_dataset, select_segments
 from augury.ranking.origin import Origin
 from augury.ranking.ranks import redundancy
 from augury.ranking.result import Ranking, Sensitivity
@@ -89,8 +89,7 @@ def rank(
         store=store, jobs=jobs, cluster=cluster, reporter=reporter,
     ) as data:  # fmt: skip
         units = _resampling_units(data.corpus, settings)
-        x = adjust_level(data.x[0], data.corpus.recording, settings)
-        x = OnDevice(x, device) if device else x
+        x = OnDevice(data.x[0], device) if device else data.x[0]
         with compute.measure_time(data.timings, "HSIC"):
             scores = score_candidates(
                 data.candidates, data.values, x, data.y, data.seconds, units.codes, settings,

@@ -13,8 +13,9 @@ from augury.embeddings import Selected, Shifted
 from augury.extraction.gather import gather
 from augury.extraction.plan import Embedding
 from augury.ranking.dataset import Dataset, adjust_level
+from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Sensitivity
-from augury.ranking.scoring import estimate, group_by_missing
+from augury.ranking.scoring import estimate, group_by_missing, value_mask
 from augury.ranking.settings import RankSettings
 
 #: Smallest number of segments of the subset.
@@ -105,8 +106,6 @@ def _ranks(z: NDArray[Any]) -> NDArray[Any]:
     """A scalar's ranks, NaN where it has no value; vectors and categories as they are."""
     if z.dtype.kind in "iu" or z.ndim > 1:
         return z
-    known = np.isfinite(z)
-    _, places, counts = np.unique(z[known], return_inverse=True, return_counts=True)
-    ranked = np.full(len(z), np.nan)
-    ranked[known] = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    known, ranked = value_mask(z), np.full(len(z), np.nan)
+    ranked[known] = average_ranks(z[known])
     return ranked
