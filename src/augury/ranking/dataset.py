@@ -107,9 +107,7 @@ def open_dataset(
         yield Dataset(
             corpus=kept,
             candidates=candidates,
-            x=[
-                adjust_level(scratch.rows(x), kept.recording, settings) for x in gathered.embeddings
-            ],
+            x=[level(scratch.rows(x)) for x in gathered.embeddings],
             unvoiced=gathered.unvoiced,
             values=gathered.values | {name: z[keep] for name, z in column_values.items()},
             y=y,
