@@ -95,8 +95,7 @@ def open_dataset(
         extraction = extract_corpus(
             corpus, plan, pool=pool, all_embeddings=chosen, reporter=reporter
         )
-        timings = extraction.timings
-        with measure_time(timings, "gather"):
+        with measure_time(extraction.timings, "gather"):
             empty = partial(scratch.empty, shared=pool.remote)
             gathered = gather(extraction, candidates, which=which, empty=empty)
             keep, gathered, rejected = _select_usable(corpus, gathered, settings, extraction)
@@ -115,7 +114,7 @@ def open_dataset(
             counts=counts,
             seconds=extraction.segment_seconds(corpus)[keep],
             rejected=rejected,
-            timings=timings,
+            timings=extraction.timings,
             run=partial(_run_on_files, pool, scratch) if pool.remote else here,
             here=here,
             extraction=extraction,
