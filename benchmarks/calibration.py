@@ -104,7 +104,6 @@ def tiers() -> None:
     rng = np.random.default_rng(11)
     n, classes, draws = 600, 6, 200
     y = np.arange(n) % classes
-    by_size = (2 / (n / classes * (n / classes - 3))) * np.ones((classes, 1))
     print(f"\ncandidates of equal truth that are divided into tiers, {draws} draws")
     for count in (2, 7, 30):
         divided = 0
@@ -114,7 +113,7 @@ def tiers() -> None:
             estimates = hsic.robust(u * np.r_[4, 3, 2, np.ones(7)], zs, y, points=True)
             scores = np.array([own.score for own in estimates])
             influence = np.stack([np.asarray(own.influence) for own in estimates], axis=1)
-            by_chance = by_size * np.stack([own.shares**2 for own in estimates], axis=1)
+            by_chance = np.stack([np.asarray(own.by_chance) for own in estimates], axis=1)
             replicates = uncertainty.bootstrap(
                 scores, influence, y, by_chance=by_chance, cautious=True, replicates=1000, seed=0
             )
@@ -162,7 +161,7 @@ def coverage() -> None:
                 for units, effect in ((None, 1.0), (codes, own.design_effect)):
                     replicates = uncertainty.bootstrap(
                         np.array([own.score]), own.influence[:, None], y, units,
-                        by_chance=(own.shares**2 * 2 / (size * (size - 3)))[:, None],
+                        by_chance=np.asarray(own.by_chance)[:, None],
                         effects=np.array([effect]), replicates=400, seed=draw,
                     )  # fmt: skip
                     low, high = uncertainty.intervals(replicates)[0]

@@ -97,12 +97,9 @@ def certainty(name: str, x: np.ndarray, zs: list[np.ndarray], phone: np.ndarray)
     scores = np.array([one.score for one in found])
     influence = np.stack([one.influence for one in found], axis=1)
     codes = np.unique(phone, return_inverse=True)[1]
-    sizes = np.bincount(codes).astype(np.float64)
-    by_chance = np.stack(
-        [one.shares**2 * 2 / (sizes * (sizes - 3)).clip(1) for one in found], axis=1
-    )
+    by_chance = np.stack([one.by_chance for one in found], axis=1) if name == "robust" else None
     replicates = uncertainty.bootstrap(
-        scores, influence, codes, by_chance=by_chance if name == "robust" else None,
+        scores, influence, codes, by_chance=by_chance,
         replicates=1000, seed=0,
     )  # fmt: skip
     ends, ranks = uncertainty.intervals(replicates), uncertainty.ranks(replicates)

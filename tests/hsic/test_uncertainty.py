@@ -76,8 +76,7 @@ def test_influences_stay_small_where_a_label_hardly_varies(engine):
 
 
 def replicates_of(one, y, units=None, count=200):
-    counts = np.bincount(y)
-    by_chance = (one.shares**2 * 2 / (counts * (counts - 3)))[:, None] if one.shuffled_sd else None
+    by_chance = None if one.by_chance is None else one.by_chance[:, None]
     return uncertainty.bootstrap(
         np.array([one.score]), one.influence[:, None], y, units,
         by_chance=by_chance, effects=np.array([one.design_effect]), replicates=count, seed=0,

@@ -50,6 +50,7 @@ class CIEstimate:
     error: float  # bound on the score's error by approximating L, relative to it or to chance
     p_value: float | None = None  # of independence, by moments (robust, with `points`)
     influence: Vector | None = None  # (points,) d score / d weight of each point, with `points`
+    by_chance: Vector | None = None  # (classes,) parts of shuffled_sd², where it is known
     design_effect: float = 1.0  # of units that repeat on the variance under independence
 
 
@@ -310,7 +311,9 @@ def _robust_estimate(
     ]
     shares[scored] = own_shares = np.sqrt(KK) * np.sqrt(LL) / unit
     skews = np.array([own.skew * pair.skew for own, pair in zip(speech, pairs, strict=True)])
-    variance = float((2 / (n * (n - 3)) * own_shares**2).sum())
+    by_chance = np.zeros(len(counts))
+    by_chance[scored] = 2 / (n * (n - 3)) * own_shares**2
+    variance = float(by_chance.sum())
     third = float((8 / n**3 * skews * own_shares**3).sum())
     error = float(np.sum([pair.error for pair in pairs] / (n - 3)) / unit)
     influence = np.zeros(int(counts.sum())) if points else None
@@ -329,6 +332,7 @@ def _robust_estimate(
         error=_ratio(error, max(abs(score), float(np.sqrt(variance)))),
         p_value=gamma_tail(score, variance, third) if points else None,
         influence=influence,
+        by_chance=by_chance,
     )
 
 

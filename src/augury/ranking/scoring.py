@@ -267,8 +267,8 @@ def _add_intervals(
     by_chance = np.zeros((int(y.max()) + 1, len(scores)))
     for k, (ci, rows) in enumerate(estimated):
         influence[rows, k] = 0.0 if ci.influence is None else ci.influence
-        labels, counts = np.unique(y[rows], return_counts=True)
-        by_chance[labels, k] = ci.shares**2 * 2 / (counts * (counts - 3)).clip(1)
+        if ci.by_chance is not None:
+            by_chance[np.unique(y[rows]), k] = ci.by_chance
     draw = partial(
         uncertainty.bootstrap,
         scores,
