@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaincc, ndtr
 
+from augury.hsic.kernels import Matrix
 from augury.hsic.sums import PairSums, SpeechSums
 
 
@@ -26,6 +27,18 @@ def u_centred_sum(inner: float, ab: float, a: float, b: float, n: float) -> floa
     corrected = inner - n * p * ab + a * b * p / max(n - 1, 1)
     # Where all terms cancel, as when a single point differs, only rounding remains.
     return corrected if abs(corrected) > 1e-12 * inner else 0.0
+
+
+def u_centred_sum_of_columns(A: Matrix, B: Matrix) -> float:
+    """`u_centred_sum` of the kernels AAᵀ and BBᵀ of centred columns (n, …).
+
+    >>> A = np.array([[-3.0], [-1.0], [1.0], [3.0]])
+    >>> u_centred_sum_of_columns(A, -A) == u_centred_sum_of_columns(A, A) > 0
+    True
+    """
+    a, b, cross = np.vecdot(A, A), np.vecdot(B, B), A.T @ B
+    inner = float(np.vdot(cross, cross))
+    return u_centred_sum(inner, float(a @ b), float(a.sum()), float(b.sum()), len(A))
 
 
 def normalise(KL: float, KK: float, LL: float, n: float) -> float:

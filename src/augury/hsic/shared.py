@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.hsic.correlation import normalise, u_centred_sum
+from augury.hsic.correlation import normalise, u_centred_sum_of_columns
 from augury.hsic.factors import factor
 from augury.hsic.kernels import Matrix, Values, label_kernel, median_distance, standardise
 
@@ -64,11 +64,5 @@ class LabelColumns:
         if n < 4:
             return 0.0
         A, B = (label.phi[both] - label.phi[both].mean(axis=0) for label in (self, other))
-        return normalise(_unbiased_sum(A, B), _unbiased_sum(A, A), _unbiased_sum(B, B), n)
-
-
-def _unbiased_sum(A: Matrix, B: Matrix) -> float:
-    """n (n − 3) HSICᵤ(AAᵀ, BBᵀ) of centred columns (n, …)."""
-    a, b = np.vecdot(A, A), np.vecdot(B, B)
-    inner = float(np.square(A.T @ B).sum())
-    return u_centred_sum(inner, float(a @ b), float(a.sum()), float(b.sum()), len(A))
+        AB, AA, BB = (u_centred_sum_of_columns(*own) for own in ((A, B), (A, A), (B, B)))
+        return normalise(AB, AA, BB, n)

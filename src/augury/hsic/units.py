@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Indices
-from augury.hsic.correlation import gamma_tail, u_centred_sum
+from augury.hsic.correlation import gamma_tail, u_centred_sum_of_columns
 from augury.hsic.factors import Factor
-from augury.hsic.kernels import Matrix, Values, Vector
+from augury.hsic.kernels import Matrix, Values
 from augury.hsic.moments import Moments, leading_eigenvectors
 from augury.hsic.projections import LEFT_OUT, label_columns, project_speech
 from augury.hsic.sums import skewness
@@ -232,14 +232,12 @@ def dependence_by_units(
 
 def _of_means(A: Matrix, B: Matrix, some: Indices) -> tuple[Chance, Matrix]:
     """The U-centred sum of cells' means, and its part for pairs of some cells."""
-    m, cross = len(B), A.T @ B
-    a, b = np.vecdot(A, A), np.vecdot(B, B)
-    inner = float(np.vdot(cross, cross))
-    value = u_centred_sum(inner, float(a @ b), float(a.sum()), float(b.sum()), m)
-    (KK, K_skew), (LL, L_skew) = _norm_and_skewness(A, a), _norm_and_skewness(B, b)
+    m = len(B)
+    value = u_centred_sum_of_columns(A, B)
+    KK, LL = (max(u_centred_sum_of_columns(M, M), 0.0) for M in (A, B))
     variance = KK * LL * 2 / (m * (m - 3))
-    third = (KK * LL) ** 1.5 * 8 / m**3 * K_skew * L_skew
-    K, L = (_u_centred_part(M, diagonal, some) for M, diagonal in ((A, a), (B, b)))
+    third = (KK * LL) ** 1.5 * 8 / m**3 * _skewness(A) * _skewness(B)
+    K, L = (_u_centred_part(M, some) for M in (A, B))
     return Chance(value, variance, third), np.sqrt((m - 1) / (m - 3)) * K * L
 
 
@@ -271,12 +269,10 @@ def _of_deviations(
     return chance_of_flips(value, product, len(which)), product, which[known]
 
 
-def _norm_and_skewness(columns: Matrix, diagonal: Vector) -> tuple[float, float]:
-    """Σ K∘K of the U-centred kernel columns @ columns.T, and the centred one's tr K³ / ‖K‖³."""
+def _skewness(columns: Matrix) -> float:
+    """tr K³ / ‖K‖³ of K = columns @ columns.T, from the smaller of the two products."""
     gram: Matrix = columns.T @ columns if columns.shape[1] < len(columns) else columns @ columns.T
-    square, total = float(np.vdot(gram, gram)), float(diagonal.sum())
-    norm = u_centred_sum(square, float(diagonal @ diagonal), total, total, len(columns))
-    return max(norm, 0.0), skewness(gram, square)
+    return skewness(gram, float(np.vdot(gram, gram)))
 
 
 def unit_columns(z: Values, factor: Factor) -> Matrix:
@@ -284,9 +280,9 @@ def unit_columns(z: Values, factor: Factor) -> Matrix:
     return label_columns(z, factor, LEFT_OUT)[0]
 
 
-def _u_centred_part(columns: Matrix, diagonal: Vector, some: Indices) -> Matrix:
-    """Rows and columns of the U-centred kernel columns @ columns.T."""
-    n = len(columns)
+def _u_centred_part(columns: Matrix, some: Indices) -> Matrix:
+    """Rows and columns of the U-centred kernel columns @ columns.T, see `sums.u_centre`."""
+    n, diagonal = len(columns), np.vecdot(columns, columns)
     p = 1 / (n - 2)
     pull = diagonal[some] * p - float(diagonal.sum()) * p / (2 * (n - 1))
     kernel = columns[some] @ columns[some].T + pull[:, None] + pull
