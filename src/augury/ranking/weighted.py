@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 
 from augury.embeddings import Embeddings
 from augury.hsic.kernels import centre, median_distance, standardise, unit_rows
+from augury.hsic.sums import u_centre
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -276,23 +277,11 @@ def _speech_kernel(x: NDArray[Any], share: float, normalised: bool) -> tuple[Vec
     K: Matrix = unit @ unit.T
     n = len(K)
     above = np.triu_indices(n, 1)
+    centre(K)
     if not normalised:
-        centre(K)
         return 2 * share / n**2 * K[above], share / n**2 * float(np.einsum("ii", K))
-    u_centre(K)
+    K = u_centre(K, np.diagonal(K))
     return 2 * share / (n * (n - 3)) * K[above], share / (n * (n - 3)) * float(np.vdot(K, K))
-
-
-def u_centre(K: Matrix) -> Matrix:
-    """K U-centred in place (Székely & Rizzo 2014): then Σ K ∘ L is n (n − 3) · unbiased HSIC."""
-    n = len(K)
-    np.fill_diagonal(K, 0.0)
-    rows = K.sum(axis=1)
-    K += rows.sum() / ((n - 1) * (n - 2))
-    K -= rows / (n - 2)
-    K -= rows[:, None] / (n - 2)
-    np.fill_diagonal(K, 0.0)
-    return K
 
 
 def scale(z: NDArray[Any], normalised: bool = True) -> NDArray[Any]:
