@@ -111,7 +111,7 @@ class _Units:
     """What the bootstrap resamples."""
 
     name: str  # "segment", "recording" or a column
-    codes: NDArray[np.int64] | None  # (n,) of each segment; None: segments inside their classes
+    codes: NDArray[np.int64] | None  # (n,) of each segment; None: segments are units
     count: int
 
 

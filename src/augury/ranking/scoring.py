@@ -62,8 +62,8 @@ def score_candidates(
         x: (segments, …) embeddings, or an object that returns them for x[rows].
         y: (segments,) codes of the label.
         seconds: (segments,) their lengths.
-        units: (segments,) codes of the groups that are resampled whole; None: resample segments
-            inside their classes.
+        units: (segments,) codes of the groups that are independent: recordings, speakers. None:
+            segments are.
         run: runs the tasks, see `augury.compute.threads`.
     """
     results: list[Result] = []

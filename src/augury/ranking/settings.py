@@ -75,8 +75,9 @@ class RankSettings(Settings):
     group: Annotated[
         str,
         setting(
-            "what is resampled whole: a column (such as speaker), recording, or segment; by "
-            "default recording where recordings have several segments, else segment"
+            "what is independent, and resampled whole, for intervals, relevance and p-values: a "
+            "column (such as speaker), recording, or segment; by default recording where "
+            "recordings have several segments, else segment"
         ),
     ] = ""
     permutations: Annotated[

@@ -220,15 +220,15 @@ def certainty_text(ranking: Ranking) -> str:
             "scores may be chance."
         )
     whole = "" if ranking.resampled == "segment" else ", each whole"
-    inside = " inside their classes" if ranking.resampled == "segment" else ""
     text = (
-        f"Intervals hold 95 % of {resampling_text(ranking)}{inside}{whole} "
+        f"Intervals hold 95 % of {resampling_text(ranking)}{whole} "
         f"(seed {ranking.settings.seed}). A new tier begins where a candidate is worse "
-        "than some candidate of the tier above in 97.5 % of the resamples; candidates of one "
-        "tier can change places on other data of this kind."
+        "than some candidate of the tier above by more than all differences together vary in 95 % "
+        "of the resamples: equal candidates are rarely divided, however many there are. Candidates "
+        "of one tier can change places on other data of this kind."
     )
-    if whole:
-        text += " P-values, unlike intervals, treat segments as independent."
+    if whole and ranking.settings.permutations:
+        text += " P-values of scores, by shuffles, treat segments as independent."
     errors = [r.error for r in ranked if has_value(r.error)]
     if errors and max(errors):
         text += f" Approximation changes a score by at most {plain(max(errors), 1)} of its value."
