@@ -12,6 +12,7 @@ from augury.pseudolabels.candidate import (
     packages,
     parse_candidate,
     parse_candidates,
+    require_no_files,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "packages",
     "parse_candidate",
     "parse_candidates",
+    "require_no_files",
 ]

@@ -6,6 +6,8 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 - `opensmile:SET:COLUMN`, any low-level descriptor of an openSMILE feature set;
 - `own:NAME`, a function of Augury, under its own licence, or `module:function`, one of yours:
   `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording;
+- `units:FILE@RATE` and `frames:FOLDER@RATE`, categories and vectors of frames in files of yours,
+  RATE of them a second, see `augury.pseudolabels.files`;
 - `number:NAME` or `category:NAME`, a column of the manifest; `column:NAME` takes it for numbers if
   all of it can be read as such, else for categories.
 """
@@ -13,9 +15,10 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -52,6 +55,10 @@ PITCH = {
 KINDS = ("scalar", "vector", "category")
 #: Prefixes of names of manifest columns, by the kind that they declare.
 COLUMN_OF = {"": "column", "scalar": "number", "category": "category"}
+#: Prefixes of names of files of frames, and the kind of their values.
+FILE_KINDS = {"units": "category", "frames": "vector"}
+#: Frames a second that files may have.
+MIN_RATE, MAX_RATE = 0.1, 10_000
 #: Larger values count as missing: their squares would overflow.
 LARGEST = 1e100
 
@@ -66,16 +73,28 @@ class Candidate:
     """
 
     name: str  # as the user wrote it
-    provider: str  # "opensmile", "function" or "column"
+    provider: str  # "opensmile", "function", "column", or for files "units" or "frames"
     origin: str  # feature set, module, or "" for a column
-    item: str  # openSMILE column, function, or manifest column
-    kind: str = ""  # "scalar" or "category" where the name says so, "" where its values tell
+    item: str  # openSMILE column, function, manifest column, or file
+    kind: str = ""  # of `KINDS` where the name says so, "" where its values tell
+    rate: float = field(default=0.0, repr=False)  # frames a second, of a file
 
     @cached_property
     def source(self) -> str:
         """The full name: provider (or a column's declared kind), origin and item."""
         first = COLUMN_OF[self.kind] if self.provider == "column" else self.provider
-        return ":".join(part for part in (first, self.origin, self.item) if part)
+        item = f"{self.item}@{self.rate:g}" if self.from_file else self.item
+        return ":".join(part for part in (first, self.origin, item) if part)
+
+    @property
+    def from_file(self) -> bool:
+        """Whether its values are read frame by frame from files."""
+        return self.provider in FILE_KINDS
+
+    @property
+    def from_signal(self) -> bool:
+        """Whether its values are computed from the signal."""
+        return self.provider != "column" and not self.from_file
 
 
 def parse_candidate(name: str) -> Candidate:
@@ -94,6 +113,8 @@ def parse_candidate(name: str) -> Candidate:
     kinds = {prefix: kind for kind, prefix in COLUMN_OF.items()}
     if prefix in kinds and rest:
         return Candidate(name, "column", "", rest, kinds[prefix])
+    if prefix in FILE_KINDS:
+        return _parse_file(name, prefix, rest)
     if prefix == "own" and rest:
         if rest not in own.NAMES:
             raise InputError(
@@ -108,8 +129,21 @@ def parse_candidate(name: str) -> Candidate:
         return Candidate(name, "function", prefix, rest)
     raise InputError(
         f"{name}: no such candidate; there are {', '.join(SEVEN)}, or opensmile:SET:COLUMN, "
-        f"own:NAME, module:function, number:NAME, category:NAME{did_you_mean(name, SEVEN)}"
+        f"own:NAME, module:function, units:FILE@RATE, frames:FOLDER@RATE, number:NAME, "
+        f"category:NAME{did_you_mean(name, SEVEN)}"
     )
+
+
+def _parse_file(name: str, prefix: str, rest: str) -> Candidate:
+    """The candidate of FILE@RATE; InputError, with what to write, without a file or a rate."""
+    path, _, rate = rest.rpartition("@")
+    hertz = float(rate) if re.fullmatch(r"\d+(\.\d*)?", rate) else 0.0
+    if not path or not MIN_RATE <= hertz <= MAX_RATE:
+        raise InputError(
+            f"{name}: say how many frames a second it has, from {MIN_RATE} to {MAX_RATE:,}, after "
+            f"an @: {prefix}:{path or rest or 'FILE'}@50"
+        )
+    return Candidate(name, prefix, "", path, FILE_KINDS[prefix], hertz)
 
 
 def parse_candidates(names: Sequence[str]) -> list[Candidate]:
@@ -127,6 +161,16 @@ def parse_candidates(names: Sequence[str]) -> list[Candidate]:
             same = ", ".join(twin.name for twin in candidates if twin.source == candidate.source)
             raise InputError(f"{same} are the same candidate; give it once")
     return candidates
+
+
+def require_no_files(candidates: Sequence[Candidate]) -> None:
+    """Raise InputError where values are in files: these can be ranked only, so far."""
+    for candidate in candidates:
+        if candidate.from_file:
+            raise InputError(
+                f"{candidate.name}: values in files can be ranked, but not pretrained with yet; "
+                "write a function module:function that returns them"
+            )
 
 
 def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:

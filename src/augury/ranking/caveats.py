@@ -45,6 +45,7 @@ def find_caveats(
     to_declare: Sequence[str] = (),
     unvoiced: Mapping[str, float] | None = None,
     copies: Sequence[str] = (),
+    faults: Mapping[str, tuple[int, str]] | None = None,
 ) -> tuple[str, ...]:
     """What a reader should know before trusting the order, a sentence or two per caveat.
 
@@ -56,6 +57,7 @@ def find_caveats(
             groups, or no intervals.
         unvoiced: share of each candidate's frames that have openSMILE's value for no voice.
         copies: names of the recordings of segments that were left out as copies.
+        faults: candidate → number of recordings without usable values in its files, first reason.
         to_declare: names of columns whose kind was guessed, see `columns_to_declare`.
     """
     ranked = [result for result in results if result.score is not None]
@@ -76,6 +78,7 @@ def find_caveats(
         resampling_caveat(ranked, int(counts.sum()), len(rates), resampled),
         class_size_caveat(counts, estimator),
         sample_rate_caveat(rates),
+        *(fault_caveat(name, *fault) for name, fault in (faults or {}).items()),
         missing_caveat(ranked),
     )
     return tuple(filter(None, caveats))
@@ -286,6 +289,15 @@ def missing_caveat(ranked: Sequence[Result]) -> str:
     """Some candidates are scored on fewer segments than others."""
     gaps = [result for result in ranked if result.missing]
     return f"{_names(gaps)}: scored on fewer segments, those that have a value." if gaps else ""
+
+
+def fault_caveat(name: str, recordings: int, first: str) -> str:
+    """Files have no usable values of some recordings."""
+    what = "1 recording has" if recordings == 1 else f"{recordings:,} recordings have"
+    return (
+        f"{name}: {what} no usable values, and their segments are left out for it. The first: "
+        f"{first}."
+    )
 
 
 def _best_tier(relevant: Sequence[Result]) -> list[Result]:

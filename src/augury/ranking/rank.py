@@ -145,6 +145,7 @@ def _assemble(
             resampled=(units.name, units.count) if grouped else None,
             unvoiced=data.unvoiced,
             copies=[row.path for row in data.rejected if row.reason == "copy"],
+            faults=data.faults(),
             to_declare=columns_to_declare(data.candidates, data.values),
         ),
         redundancy=redundancy([data.values.get(result.name) for result in results]),
