@@ -329,13 +329,13 @@ def group_by_missing(
 
 
 def value_mask(z: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which points (n,) have a value: no NaN or infinity, no category below 0, any count.
+    """Which points (n,) have a value: no NaN or infinity, no category below 0.
 
     >>> value_mask(np.array([0.5, np.nan])).tolist(), value_mask(np.array([2, -1])).tolist()
     ([True, False], [True, False])
     """
     if z.dtype.kind in "iu":
-        return np.asarray(z.any(axis=1) if z.ndim == 2 else z >= 0)
+        return np.asarray(z >= 0)
     return np.asarray(np.isfinite(z).reshape(len(z), -1).all(axis=1))
 
 
@@ -346,8 +346,6 @@ def _status(z: NDArray[Any] | None, known: NDArray[np.bool_], y: NDArray[Any]) -
         return "missing"
     values = z[known]
     if values.dtype.kind in "iu":
-        if values.ndim == 2:  # counts: one unit only
-            return "constant" if values.any(axis=0).sum() == 1 else "ranked"
         return "constant" if (values == values[0]).all() else "ranked"
     return "ranked" if standardise(values).any() else "constant"
 
