@@ -27,7 +27,7 @@ import numpy as np
 
 from augury.errors import InputError, did_you_mean
 from augury.pseudolabels import own
-from augury.store import source_version
+from augury.pseudolabels.dependencies import version_of
 
 #: Table 1 of the paper, and the openSMILE columns behind it.
 SEVEN = {
@@ -207,8 +207,12 @@ def load_function(candidate: Candidate) -> Callable[[np.ndarray, int], np.ndarra
 
 
 def function_version(candidate: Candidate) -> str:
-    """A digest of the file that defines a function: its values are recomputed after an edit."""
-    return source_version(load_function(candidate), candidate.origin)
+    """A digest of all that a function depends on: its values are recomputed after an edit.
+
+    That is its file, the modules of the user's that it imports, and the files it declares, see
+    `augury.pseudolabels.dependencies`.
+    """
+    return version_of(load_function(candidate), candidate.origin, candidate.name)
 
 
 def call_function(candidate: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
