@@ -147,7 +147,7 @@ def read_or_extract(
     """
     for _ in range(2):
         arrays = Store(plan.store).read(name)
-        frames = read_frames(plan, content, candidates)
+        frames = read_frames(plan, recording, content, candidates)
         if arrays is not None and frames is not None:
             return arrays, frames
         if extract(plan, recording, verify=True).digest != content:
@@ -160,6 +160,7 @@ def read_or_extract(
 
 def read_frames(
     plan: Plan,
+    recording: Recording,
     content: str,
     candidates: Sequence[Candidate],
     read: Callable[[str], dict[str, NDArray[Any]] | None] | None = None,
@@ -175,7 +176,9 @@ def read_frames(
         frames = {f"opensmile:{column}": values for column, values in columns.items()}
     for candidate, version in plan.functions:
         if candidate in candidates:
-            stored = read(function_key(content, candidate, version))
+            stored = read(
+                function_key(content, candidate, version, recording.info(plan, candidate))
+            )
             if stored:
                 frames[candidate.source] = stored["values"]
     complete = all(c.source in frames for c in candidates if c.from_signal)

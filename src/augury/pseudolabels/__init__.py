@@ -5,6 +5,7 @@ from augury.pseudolabels.candidate import (
     PITCH,
     SEVEN,
     Candidate,
+    RecordingInfo,
     call_function,
     function_version,
     load_function,
@@ -12,6 +13,7 @@ from augury.pseudolabels.candidate import (
     parse_candidate,
     parse_candidates,
     require_no_files,
+    takes_recording,
 )
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "PITCH",
     "SEVEN",
     "Candidate",
+    "RecordingInfo",
     "call_function",
     "function_version",
     "load_function",
@@ -26,4 +29,5 @@ __all__ = [
     "parse_candidate",
     "parse_candidates",
     "require_no_files",
+    "takes_recording",
 ]

@@ -5,7 +5,8 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 - one of the paper's seven (`F0`, `loudness`, …; `SEVEN`), from openSMILE;
 - `opensmile:SET:COLUMN`, any low-level descriptor of an openSMILE feature set;
 - `own:NAME`, a function of Augury, under its own licence, or `module:function`, one of yours:
-  `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording;
+  `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording, or
+  `(signal, rate, recording)`, see `RecordingInfo`;
 - `units:FILE@RATE` and `frames:FOLDER@RATE`, categories and vectors of frames in files of yours,
   RATE of them a second, see `augury.pseudolabels.files`;
 - `number:NAME` or `category:NAME`, a column of the manifest; `column:NAME` takes it for numbers if
@@ -15,6 +16,7 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -90,6 +92,11 @@ class Candidate:
     def from_file(self) -> bool:
         """Whether its values are read frame by frame from files."""
         return self.provider in FILE_KINDS
+
+    @property
+    def of_user(self) -> bool:
+        """Whether its values are those of a function of the user's."""
+        return self.provider == "function" and not self.origin.startswith("augury.")
 
     @property
     def from_signal(self) -> bool:
@@ -188,7 +195,7 @@ def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     return ("opensmile",) if from_opensmile else ()
 
 
-def load_function(candidate: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
+def load_function(candidate: Candidate) -> Callable[..., np.ndarray]:
     """The function of a `module:function` candidate; InputError if it can't be imported."""
     if str(Path.cwd()) not in sys.path:  # like `python -m`, to find modules in the current folder
         sys.path.insert(0, str(Path.cwd()))
@@ -203,7 +210,7 @@ def load_function(candidate: Candidate) -> Callable[[np.ndarray, int], np.ndarra
         raise InputError(
             f"{candidate.name}: module {candidate.origin} has no function {candidate.item}"
         )
-    return cast(Callable[[np.ndarray, int], np.ndarray], function)
+    return cast(Callable[..., np.ndarray], function)
 
 
 def function_version(candidate: Candidate) -> str:
@@ -215,14 +222,38 @@ def function_version(candidate: Candidate) -> str:
     return version_of(load_function(candidate), candidate.origin, candidate.name)
 
 
-def call_function(candidate: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
+@dataclass(frozen=True)
+class RecordingInfo:
+    """What a function of three arguments is told of the recording, beside its signal."""
+
+    name: str  # as the manifest wrote it
+    path: Path  # absolute
+    row: dict[str, str]  # the manifest's columns, those that are the same in all of its segments
+
+
+def takes_recording(candidate: Candidate) -> bool:
+    """Whether a function has a third argument: one without a default, or named `recording`."""
+    try:
+        parameters = inspect.signature(load_function(candidate)).parameters.values()
+    except (TypeError, ValueError):  # a builtin
+        return False
+    third = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][2:3]
+    return any(p.default is p.empty or p.name == "recording" for p in third)
+
+
+def call_function(
+    candidate: Candidate, signal: np.ndarray, rate: int, recording: RecordingInfo | None = None
+) -> np.ndarray:
     """A function candidate's values over a recording: (frames,) or (frames, dims) float64.
+
+    `recording` is for a function that takes it.
 
     >>> square = np.sign(np.sin(np.arange(16000)))
     >>> call_function(parse_candidate("own:rms"), square, 16000).round(2)[:3].tolist()
     [1.0, 1.0, 1.0]
     """
-    output = load_function(candidate)(signal, rate)
+    told = () if recording is None else (recording,)
+    output = load_function(candidate)(signal, rate, *told)
     values = np.ma.filled(output, np.nan) if np.ma.isMaskedArray(output) else np.asarray(output)
     if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or not values.size:
         raise InputError(

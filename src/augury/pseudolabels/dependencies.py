@@ -1,4 +1,4 @@
-"""What a user's function depends on: its file, the modules of the user's that it imports, and files.
+"""What a user's function depends on: its file, modules of the user's that it imports, and files.
 
 Modules are followed by their source, without importing any, as far as they are the user's: found on
 the path of imports, but neither installed (site-packages) nor Python's or Augury's own.
@@ -124,7 +124,7 @@ def _find_source(module: str) -> Path | None:
         for place in (relative / "__init__.py", relative.with_suffix(".py")):
             source = Path(entry or ".") / place
             if source.is_file():
-                return None if _is_installed(source) else source.resolve()
+                return None if _from_package(source) else source.resolve()
     return None
 
 
@@ -132,7 +132,7 @@ def _is_ours(module: str) -> bool:
     return module.partition(".")[0] == "augury"
 
 
-def _is_installed(source: Path) -> bool:
+def _from_package(source: Path) -> bool:
     """Whether a file was installed: pip's and Python's, not the user's own."""
     if {"site-packages", "dist-packages"} & set(source.parts):
         return True

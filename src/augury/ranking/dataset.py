@@ -87,6 +87,7 @@ def open_dataset(
     store: Path | str | None = None,
     jobs: int | None = None,
     cluster: str | Client | None = None,
+    fresh: bool = False,
     reporter: Reporter | None = None,
 ) -> Generator[Dataset]:
     """Extract what is not in the store yet; the embeddings can be read inside the `with` block.
@@ -97,16 +98,15 @@ def open_dataset(
         which: indices of those to load for every segment.
         subset: extract all embeddings for recordings with at least so many segments; 0: extract
             only those in `which`, for all recordings.
-        store, jobs, cluster, reporter: as for `rank`.
-
-    Raises:
-        InputError, TooManyBad, ConnectionError: as `rank`.
+        store, jobs, cluster, fresh, reporter: as for `rank`; and so is what is raised.
     """
     candidates = pseudolabels.parse_candidates(settings.candidates)
     column_values = columns(corpus, candidates)
     files = open_files(candidates, list(zip(corpus.names, corpus.recordings, strict=True)))
     root = Path(store or default_store()).absolute()  # as a cluster's workers run in other folders
-    plan = Plan.of(candidates, root, unvoiced=settings.unvoiced, embeddings=tuple(embeddings))
+    plan = Plan.of(
+        candidates, root, unvoiced=settings.unvoiced, embeddings=tuple(embeddings), fresh=fresh
+    )
     whole = _choose_recordings(corpus, len(corpus) if len(which) > 1 else subset)
     with open_pool(cluster, jobs, packages=PACKAGES) as pool, Scratch(root) as scratch:
         extraction = extract_corpus(
