@@ -8,9 +8,9 @@ from augury import hsic, read_corpus
 from augury.errors import InputError
 from augury.ranking.caveats import fault_caveat
 from augury.ranking.dataset import adjust_level, open_dataset
-from augury.ranking.scoring import value_mask
 from augury.ranking.sensitivity import variants_of
 from augury.ranking.settings import RankSettings
+from augury.ranking.values import value_mask
 
 
 def test_removing_the_recordings_levels_undoes_their_gains():
@@ -73,7 +73,7 @@ def test_values_from_files_are_gathered_beside_others(manifest, tmp_path):
         count, reason = data.faults()[name]
         assert count == 1
         assert f"{corpus.names[2]}: 3 " in reason
-    assert fault_caveat(km, *data.faults()[km]).startswith(f"{km}: 1 recording has no usable")
+    assert fault_caveat(km, *data.faults()[km]).startswith(f"{km}: no usable values of 1 rec")
     (tmp_path / "all.km").write_text("".join(lines).replace("1", "2"))
     with opened(store=tmp_path / "store") as data:
         again = data.inputs("label")

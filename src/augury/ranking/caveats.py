@@ -13,6 +13,7 @@ from augury.pseudolabels.candidate import KINDS
 from augury.ranking.evidence import FEWEST_SEGMENTS, shortage
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Result
+from augury.report.text import count
 
 #: Fewest candidates whose order is compared with that of their spread.
 FEWEST_RANKED = {"robust": 5, "paper": 3, "released": 3}
@@ -311,10 +312,9 @@ def missing_caveat(ranked: Sequence[Result]) -> str:
 
 def fault_caveat(name: str, recordings: int, first: str) -> str:
     """Files have no usable values of some recordings."""
-    what = "1 recording has" if recordings == 1 else f"{recordings:,} recordings have"
     return (
-        f"{name}: {what} no usable values, and their segments are left out for it. The first: "
-        f"{first}."
+        f"{name}: no usable values of {count(recordings, 'recording')}, whose segments are left "
+        f"out for it. The first: {first}"
     )
 
 
