@@ -17,7 +17,7 @@ from augury.extraction.extract import extract
 from augury.extraction.means import SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.pseudolabels import opensmile, own, smile_timing
-from augury.pseudolabels.candidate import VOICED_ONLY, Candidate
+from augury.pseudolabels.candidate import Candidate, is_voiced_only
 from augury.store import Store
 
 #: Log HNR without a voice is -100, before smoothing over three frames and rounding.
@@ -86,7 +86,7 @@ def gather(
             for candidate in from_frames
         }
         for candidate in candidates:
-            if candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY):
+            if is_voiced_only(candidate):
                 numbers = _count_silence(frames[candidate.source])
                 silent[candidate.name] = silent.get(candidate.name, 0) + numbers
         size = sum(values.nbytes for values in frames.values())
@@ -175,7 +175,7 @@ def candidate_values(
     """
     values = frames[candidate.source]
     centre, hop = _timing(plan, candidate, len(values), duration)
-    if candidate.provider == "opensmile" and candidate.item.startswith(pseudolabels.VOICED_ONLY):
+    if is_voiced_only(candidate):
         pitch = replace(candidate, item=pseudolabels.PITCH[candidate.origin])
         if plan.unvoiced == "voiced":
             values = _mask_silence(values, frames[pitch.source] > 0)
