@@ -68,12 +68,17 @@ def start_together(words: Sequence[object], output: Path) -> tuple[Command, Comm
         port = str(free.getsockname()[1])
     first, second = (
         Command(
-            words, output.with_suffix(f".{rank}"), RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2",
+            words, of_rank(output, int(rank)), RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2",
             LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port,
         )
         for rank in ("0", "1")
     )  # fmt: skip
     return first, second
+
+
+def of_rank(output: Path, rank: int) -> Path:
+    """Where `start_together` writes what one of the processes prints."""
+    return output.with_suffix(f".{rank}")
 
 
 def _run(words: list[str], folder: str, environment: dict[str, str], output: Path) -> None:

@@ -261,10 +261,8 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
     alone = run(manifest, ["toy:level", "column:colour"], name="alone")
     output = folder / "output"
     two = commands.start_together(words_of_two(manifest, "two", 3), output)
-    texts = [
-        output.with_suffix(f".{rank}").read_text() for rank, process in enumerate(two)
-        if process.wait() == 0
-    ]  # fmt: skip
+    assert [process.wait() for process in two] == [0, 0]
+    texts = [commands.of_rank(output, rank).read_text() for rank in (0, 1)]
     assert [text.count("report:") for text in texts] == [1, 0]
     history = json.loads((folder / "two/history.json").read_text())
     for ours, theirs in zip(history, alone.history, strict=True):
@@ -545,7 +543,7 @@ def test_small_learns_real_pseudo_labels(tmp_path):
     corpus = read_corpus(Path(augury.__file__).parent / "demo_data/manifest.csv")
     done = pretrain(
         corpus, ["loudness", "zcr"], out=tmp_path / "out", epochs=3, batch_seconds=20.0,
-        validation="0.1",
+        validation="0.1", jobs=1,
     )  # fmt: skip
     for name in ("loudness", "zcr", "mel"):
         assert done.result["validation"][name] < 0.7 * done.result["constant_guess"][name]
