@@ -280,10 +280,14 @@ def unit_array(path: Path) -> NDArray[Any]:
 
 def vector_array(path: Path) -> NDArray[Any]:
     """The vectors (frames, dims) of an `.npy`, memory-mapped."""
-    array = _map_array(path)
+    return check_vectors(_map_array(path), str(path))
+
+
+def check_vectors(array: NDArray[Any], place: str) -> NDArray[Any]:
+    """The vectors (frames, dims) themselves; InputError if they are none."""
     if array.dtype.kind not in "fiu" or array.ndim != 2 or not array.shape[1]:
         raise InputError(
-            f"{path}: an array of shape {array.shape} and type {array.dtype}; numbers (frames, "
+            f"{place}: an array of shape {array.shape} and type {array.dtype}; numbers (frames, "
             "dims) are needed"
         )
     return array
