@@ -37,7 +37,7 @@ from augury.hsic.moments import (
     sum_moments,
     unit_speech,
 )
-from augury.hsic.points import add_point_sums, point_sums
+from augury.hsic.points import add_point_sums, leading_labels, point_sums
 from augury.hsic.strips import LabelWithoutFactor, SortedLabel, TiledLabel
 from augury.hsic.sums import ClassSums, PairSums, SpeechSums, SumPlan, skewness, u_centre
 
@@ -150,9 +150,9 @@ def dense_sums(x: Embeddings, rows: Indices, zs: Sequence[Values], plan: SumPlan
         each = xp.vecdot(K, L)
         LL, KL = float(xp.sum(xp.vecdot(L, L))), float(xp.sum(each))
         pair = PairSums(KL, LL, float(a @ b), float(xp.sum(b)), float(b @ b), pairs_L)
-        if plan.points:
+        if plan.points and not plan.norms:
             pair = replace(pair, each_KL=as_numpy(each - a * b), each_ab=as_numpy(a * b))
-        if plan.points and plan.norms:
+        elif plan.points:
             LU = u_centre(L, b)
             each_KL, each_LL = (as_numpy(xp.vecdot(M, LU)) for M in (KU, LU))
             pair = replace(pair, skew=skewness(L, LL), each_KL=each_KL, each_LL=each_LL)
@@ -184,12 +184,15 @@ class LargeClass:
     ) -> Iterator[tuple[Any, ...]]:
         """Tasks for the sums of each point."""
         pairs = plan.with_factors(zs)
-        factors = [factor for _, factor in pairs]
+        factors, moments = [factor for _, factor in pairs], self.moments
+        assert moments is not None
+        if plan.norms:
+            factors, moments = leading_labels(factors, moments, plan.tolerance)
         for chunk in _chunks(len(self.rows), plan.chunk):
             own = self.rows[chunk]
             labels = [z[own] for z, _ in pairs]
             yield (
-                point_sums, own, labels, factors, self.moments, self.axes, projections,
+                point_sums, own, labels, factors, moments, self.axes, projections,
                 plan.slip, plan.norms,
             )  # fmt: skip
 
