@@ -102,7 +102,7 @@ def test_every_engine_equals_the_sums_of_matrices(n, engine, width):
             )
             if not by_strips and n > 2:  # there both are approximations, as said there
                 for key in ("each_KL", "each_LL"):
-                    # Columns are left out that have 1e-9 of the norm, and so a hundred times that of b.
+                    # Columns of 1e-9 of the norm are left out: of a hundred times that share of b.
                     close = {"rtol": 1e-7, "atol": 3e-7 * np.abs(wanted[key]).max() + 1e-9}
                     assert np.allclose(getattr(pair, key), wanted[key], **close), (name, key)
                 assert pair.skew == pytest.approx(wanted["skew"], rel=1e-6), name
