@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from augury import audio, pseudolabels
 from augury.embeddings import Embeddings, Indices, Selected
 from augury.errors import UnusableFile
-from augury.extraction.corpus import Extraction
+from augury.extraction.corpus import Extraction, RecordingEntry
 from augury.extraction.extract import extract
 from augury.extraction.means import SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
+from augury.extraction.segments import range_means
 from augury.pseudolabels import opensmile, own, smile_timing
 from augury.pseudolabels.candidate import VOICED_ONLY, Candidate
-from augury.store import Store
+from augury.store import Store, digest, key, source_version
 
 #: Log HNR without a voice is -100, before smoothing over three frames and rounding.
 NO_VOICE = -99.0
@@ -62,16 +63,15 @@ def gather(
     usable = np.zeros(count, bool)
     problems: list[tuple[int, str, str]] = []
     filled: list[NDArray[np.float32]] = []
-    from_frames = [candidate for candidate in candidates if candidate.provider != "column"]
-    means = SegmentMeans(count)
-    silent: dict[str, NDArray[np.int64]] = {}
+    means = _Means(extraction, candidates)
     for entry in extraction.entries:
         if entry.extracted.problem:
             problems += entry.describe_problems()
             continue
         content, name = entry.extracted.digest, entry.extracted.embeddings
-        recording, duration = entry.recording, entry.extracted.duration
-        arrays, frames = read_or_extract(extraction.plan, recording, content, name, candidates)
+        arrays, frames = read_or_extract(
+            extraction.plan, entry.recording, content, name, means.missing
+        )
         problems += entry.describe_problems(arrays["problem"])
         good_rows = arrays["problem"] == 0
         rows = entry.segments[good_rows]
@@ -81,24 +81,79 @@ def gather(
             filled = [empty((count, *shape)) for shape in shapes]
         for k, target in zip(which, filled, strict=True):
             target[_as_slice(rows)] = arrays[f"embedding{k}"]
-        of_candidates = {
-            candidate.name: candidate_values(extraction.plan, candidate, frames, duration)
-            for candidate in from_frames
-        }
-        for candidate in candidates:
-            if candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY):
-                numbers = _count_silence(frames[candidate.source])
-                silent[candidate.name] = silent.get(candidate.name, 0) + numbers
-        size = sum(values.nbytes for values in frames.values())
-        means.add(recording, duration, good_rows, rows, of_candidates, size)
-    means.finish()
-    embeddings, values = list[Embeddings](filled), dict[str, NDArray[Any]](means.values)
+        if means.missing:
+            means.add(entry, good_rows, rows, frames)
+    values, shares = means.finish()
+    embeddings = list[Embeddings](filled)
     if not usable.all():
         embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in filled]
         values = {name: array[usable] for name, array in values.items()}
-    shares = {name: float(a / max(b, 1)) for name, (a, b) in silent.items()}
     unvoiced = shares if extraction.plan.unvoiced == "published" else {}
     return Gathered(embeddings, values, usable, sorted(problems), unvoiced)
+
+
+class _Means:
+    """Candidates' means over all segments of an extraction, which are kept in the store, too."""
+
+    def __init__(self, extraction: Extraction, candidates: Sequence[Candidate]) -> None:
+        self._plan = extraction.plan
+        self._candidates = [c for c in candidates if c.provider != "column"]
+        self._name = _means_key(extraction, self._candidates)
+        self._stored = Store(self._plan.store).read(self._name) if self._candidates else {}
+        #: Candidates whose frames have to be read; none if their means are stored.
+        self.missing = self._candidates if self._stored is None else []
+        self._means = SegmentMeans(extraction.segments)
+        self._silent = {c.name: np.zeros(2, np.int64) for c in self.missing if _may_be_silent(c)}
+
+    def add(
+        self,
+        entry: RecordingEntry,
+        usable: NDArray[np.bool_],
+        rows: Indices,
+        frames: dict[str, NDArray[Any]],
+    ) -> None:
+        """Add a recording, see `SegmentMeans.add`; `frames` from `read_or_extract`."""
+        duration = entry.extracted.duration
+        values = {c.name: candidate_values(self._plan, c, frames, duration) for c in self.missing}
+        for candidate in self.missing:
+            if candidate.name in self._silent:
+                self._silent[candidate.name] += _count_silence(frames[candidate.source])
+        size = sum(array.nbytes for array in frames.values())
+        self._means.add(entry.recording, duration, usable, rows, values, size)
+
+    def finish(self) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+        """Values (segments, …) by candidate, and the shares of frames without a voice."""
+        names = [candidate.name for candidate in self._candidates]
+        stored = self._stored
+        if stored is None:
+            self._means.finish()
+            values, silent = self._means.values, self._silent
+            stored = {f"values{k}": values[name] for k, name in enumerate(names) if name in values}
+            stored |= {f"silent{k}": silent[name] for k, name in enumerate(names) if name in silent}
+            Store(self._plan.store).write(self._name, stored)
+        values = {n: stored[f"values{k}"] for k, n in enumerate(names) if f"values{k}" in stored}
+        counts = {n: stored[f"silent{k}"] for k, n in enumerate(names) if f"silent{k}" in stored}
+        return values, {name: float(a / max(b, 1)) for name, (a, b) in counts.items()}
+
+
+def _means_key(extraction: Extraction, candidates: Sequence[Candidate]) -> str:
+    """The store's name for the means of candidates over all segments of an extraction."""
+    plan = extraction.plan
+    versions = {candidate.source: version for candidate, version in plan.functions}
+    of = [[c.source, versions.get(c.source, opensmile.version())] for c in candidates]
+    windows = plan.extractor and [plan.extractor.columns, plan.extractor.windows]
+    code = [
+        source_version(f, f.__module__)
+        for f in (gather, SegmentMeans, range_means, smile_timing.offset)
+    ]
+    names = [entry.extracted.embeddings for entry in extraction.entries]  # of content and segments
+    places = [entry.segments for entry in extraction.entries]
+    segments = digest("".join(names).encode() + np.concatenate(places).astype("<i8").tobytes())
+    return key("means", code, plan.unvoiced, of, windows, segments)
+
+
+def _may_be_silent(candidate: Candidate) -> bool:
+    return candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY)
 
 
 def _count_silence(values: NDArray[Any]) -> NDArray[np.int64]:
