@@ -53,9 +53,6 @@ def load():
         place = importlib.import_module(module)
         setattr(place, name, clocked(stage, getattr(place, name)))
 clocked("imports", load)()
-import augury.corpus.read
-import augury
-augury.read_corpus = augury.corpus.read.read_corpus
 try:
     from augury.cli.app import main
     sys.argv = ["augury", *sys.argv[1:]]

@@ -18,7 +18,7 @@ from augury.extraction.means import SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.extraction.segments import range_means
 from augury.pseudolabels import opensmile, own, smile_timing
-from augury.pseudolabels.candidate import VOICED_ONLY, Candidate
+from augury.pseudolabels.candidate import Candidate, is_voiced_only
 from augury.store import Store, digest, key, source_version
 
 #: Log HNR without a voice is -100, before smoothing over three frames and rounding.
@@ -103,7 +103,7 @@ class _Means:
         #: Candidates whose frames have to be read; none if their means are stored.
         self.missing = self._candidates if self._stored is None else []
         self._means = SegmentMeans(extraction.segments)
-        self._silent = {c.name: np.zeros(2, np.int64) for c in self.missing if _may_be_silent(c)}
+        self._silent = {c.name: np.zeros(2, np.int64) for c in self.missing if is_voiced_only(c)}
 
     def add(
         self,
@@ -142,18 +142,12 @@ def _means_key(extraction: Extraction, candidates: Sequence[Candidate]) -> str:
     versions = {candidate.source: version for candidate, version in plan.functions}
     of = [[c.source, versions.get(c.source, opensmile.version())] for c in candidates]
     windows = plan.extractor and [plan.extractor.columns, plan.extractor.windows]
-    code = [
-        source_version(f, f.__module__)
-        for f in (gather, SegmentMeans, range_means, smile_timing.offset)
-    ]
+    functions = (gather, SegmentMeans, range_means, smile_timing.offset, is_voiced_only)
+    code = [source_version(function, function.__module__) for function in functions]
     names = [entry.extracted.embeddings for entry in extraction.entries]  # of content and segments
     places = [entry.segments for entry in extraction.entries]
     segments = digest("".join(names).encode() + np.concatenate(places).astype("<i8").tobytes())
     return key("means", code, plan.unvoiced, of, windows, segments)
-
-
-def _may_be_silent(candidate: Candidate) -> bool:
-    return candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY)
 
 
 def _count_silence(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -230,7 +224,7 @@ def candidate_values(
     """
     values = frames[candidate.source]
     centre, hop = _timing(plan, candidate, len(values), duration)
-    if candidate.provider == "opensmile" and candidate.item.startswith(pseudolabels.VOICED_ONLY):
+    if is_voiced_only(candidate):
         pitch = replace(candidate, item=pseudolabels.PITCH[candidate.origin])
         if plan.unvoiced == "voiced":
             values = _mask_silence(values, frames[pitch.source] > 0)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from augury import pseudolabels
 from augury.embeddings import Indices
 from augury.extraction import embed
-from augury.pseudolabels import opensmile, smile_graph, smile_timing
-from augury.pseudolabels.candidate import Candidate
+from augury.pseudolabels import opensmile, smile_graph
+from augury.pseudolabels.candidate import Candidate, is_voiced_only
 from augury.store import Store, key, source_version
 
 #: Changes when decoding, the spectrogram or the embeddings change their values.
@@ -68,11 +68,7 @@ class Plan:
         """The plan for some candidates; InputError for an unknown column or function."""
         columns = [(c.origin, c.item) for c in candidates if c.provider == "opensmile"]
         columns += [  # the feature set's pitch shows which frames are voiced
-            (c.origin, pseudolabels.PITCH[c.origin])
-            for c in candidates
-            if c.provider == "opensmile"
-            and c.item.startswith(pseudolabels.VOICED_ONLY)
-            and (unvoiced == "voiced" or smile_timing.offset(c.item))
+            (c.origin, pseudolabels.PITCH[c.origin]) for c in candidates if is_voiced_only(c)
         ]
         columns = list(dict.fromkeys(columns))
         functions = [c for c in candidates if c.provider == "function"]

@@ -129,6 +129,15 @@ def parse_candidates(names: Sequence[str]) -> list[Candidate]:
     return candidates
 
 
+def is_voiced_only(candidate: Candidate) -> bool:
+    """Whether a candidate describes the voice, and is undefined in unvoiced frames.
+
+    >>> [is_voiced_only(parse_candidate(name)) for name in ("log_hnr", "loudness")]
+    [True, False]
+    """
+    return candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY)
+
+
 def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """The packages needed to compute some candidates' values, beside Augury's own requirements."""
     from_opensmile = any(candidate.provider == "opensmile" for candidate in candidates)
