@@ -150,7 +150,7 @@ def dense_sums(x: Embeddings, rows: Indices, zs: Sequence[Values], plan: SumPlan
             label_kernel(xp.asarray(z, device=place), width=width)
             for z, width in labels[begin : begin + size]
         ]
-        Ls = xp.stack(kernels) if len(kernels) > 1 else kernels[0][None]
+        Ls = xp.stack(kernels) if len(kernels) > 1 else kernels[0][None, ...]
         pairs_L = xp.sum(Ls, axis=(1, 2)) - n
         if not plan.slip:
             # L centred, too: if all entries are near 1, subtracting means from sums would cancel.
@@ -158,7 +158,8 @@ def dense_sums(x: Embeddings, rows: Indices, zs: Sequence[Values], plan: SumPlan
         each_of = xp.vecdot(K, Ls)
         LLs, KLs = (xp.sum(v, axis=1) for v in (xp.vecdot(Ls, Ls), each_of))
         for k in range(len(kernels)):
-            L, b, each = Ls[k], xp.linalg.diagonal(Ls[k]), each_of[k]
+            L, each = Ls[k, ...], each_of[k, ...]
+            b = xp.linalg.diagonal(L)
             of_L = float(a @ b), float(xp.sum(b)), float(b @ b), float(pairs_L[k])
             pair = PairSums(float(KLs[k]), float(LLs[k]), *of_L)
             if plan.points and not plan.norms:
