@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,12 @@ from augury.embeddings import Embeddings, Indices, Selected
 from augury.errors import UnusableFile
 from augury.extraction.corpus import Extraction, RecordingEntry
 from augury.extraction.extract import extract
-from augury.extraction.means import SegmentMeans
+from augury.extraction.means import Frames, SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.extraction.segments import range_means
 from augury.pseudolabels import opensmile, own, smile_timing
 from augury.pseudolabels.candidate import Candidate, is_voiced_only
+from augury.pseudolabels.files import FileValues
 from augury.store import Store, digest, key, source_version
 
 #: Log HNR without a voice is -100, before smoothing over three frames and rounding.
@@ -30,7 +31,7 @@ class Gathered:
     """Arrays over the usable segments of a corpus, in its order."""
 
     embeddings: list[Embeddings]  # the requested ones; x[rows] is (rows, …) float32
-    values: dict[str, NDArray[Any]]  # candidate → (usable, [dims]) float64; NaN: missing
+    values: dict[str, NDArray[Any]]  # candidate → see `SegmentMeans`, of the usable segments
     usable: NDArray[np.bool_]  # (segments,)
     problems: list[tuple[int, str, str]]  # (index of a segment, reason, detail)
     unvoiced: dict[str, float]  # candidate → share of frames with openSMILE's value for no voice
@@ -44,110 +45,137 @@ def gather(
     extraction: Extraction,
     candidates: Sequence[Candidate],
     *,
+    files: Mapping[str, FileValues] | None = None,
     which: Sequence[int] = (0,),
     empty: Callable[[tuple[int, ...]], NDArray[np.float32]] = _in_memory,
 ) -> Gathered:
-    """Read the embeddings and values of all segments from the store.
+    """Read the embeddings and values of all segments from the store, which then has the means, too.
 
     Args:
         extraction: from `extract_corpus`.
         candidates: candidates of the plan to read; columns of the manifest are skipped.
+        files: those whose values are in files, by name.
         which: indices, in the plan, of the embeddings to read.
         empty: allocates the embeddings' arrays, given a shape.
 
     Raises:
-        InputError: a function's values have another shape in another recording.
+        InputError: a function's values have another shape in another recording, or files have
+            usable values of none.
         UnusableFile: a recording changed since its extraction, and its values are not in the store.
     """
     count = extraction.segments
     usable = np.zeros(count, bool)
     problems: list[tuple[int, str, str]] = []
     filled: list[NDArray[np.float32]] = []
-    means = _Means(extraction, candidates)
+    means = SegmentMeans(count)
+    silent: dict[str, NDArray[np.int64]] = {}
+    kept = _KeptMeans.of(extraction, [c for c in candidates if c.from_signal])
     for entry in extraction.entries:
         if entry.extracted.problem:
             problems += entry.describe_problems()
             continue
         content, name = entry.extracted.digest, entry.extracted.embeddings
-        arrays, frames = read_or_extract(
-            extraction.plan, entry.recording, content, name, means.missing
-        )
+        recording, duration = entry.recording, entry.extracted.duration
+        arrays, frames = read_or_extract(extraction.plan, recording, content, name, kept.missing)
         problems += entry.describe_problems(arrays["problem"])
         good_rows = arrays["problem"] == 0
-        rows = entry.segments[good_rows]
-        usable[rows] = True
-        if not filled:
-            shapes = [arrays[f"embedding{k}"].shape[1:] for k in which]
-            filled = [empty((count, *shape)) for shape in shapes]
+        usable[rows := entry.segments[good_rows]] = True
+        filled = filled or [empty((count, *arrays[f"embedding{k}"].shape[1:])) for k in which]
         for k, target in zip(which, filled, strict=True):
             target[_as_slice(rows)] = arrays[f"embedding{k}"]
-        if means.missing:
-            means.add(entry, good_rows, rows, frames)
-    values, shares = means.finish()
-    embeddings = list[Embeddings](filled)
+        of_candidates = _all_frames(extraction.plan, kept.missing, frames, files or {}, entry)
+        for candidate in filter(is_voiced_only, kept.missing):
+            numbers = _count_silence(frames[candidate.source])
+            silent[candidate.name] = silent.get(candidate.name, 0) + numbers
+        size = sum(values.nbytes for values in frames.values())
+        size = sum(values.nbytes for values in frames.values())
+        size += sum(8 * values.size for values, _ in of_candidates.values())  # when averaged
+        means.add(recording, duration, good_rows, rows, of_candidates, size)
+    for file in (files or {}).values():
+        file.require_some(sum(not entry.extracted.problem for entry in extraction.entries))
+    means.finish()
+    embeddings, values = list[Embeddings](filled), dict[str, NDArray[Any]](means.values)
+    kept.complete(values, silent)
     if not usable.all():
         embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in filled]
         values = {name: array[usable] for name, array in values.items()}
+    shares = {name: float(a / max(b, 1)) for name, (a, b) in silent.items()}
     unvoiced = shares if extraction.plan.unvoiced == "published" else {}
     return Gathered(embeddings, values, usable, sorted(problems), unvoiced)
 
 
-class _Means:
-    """Candidates' means over all segments of an extraction, which are kept in the store, too."""
+@dataclass(frozen=True)
+class _KeptMeans:
+    """The means that an earlier run over the same segments left in the store."""
 
-    def __init__(self, extraction: Extraction, candidates: Sequence[Candidate]) -> None:
-        self._plan = extraction.plan
-        self._candidates = [c for c in candidates if c.provider != "column"]
-        self._name = _means_key(extraction, self._candidates)
-        self._stored = Store(self._plan.store).read(self._name) if self._candidates else {}
-        #: Candidates whose frames have to be read; none if their means are stored.
-        self.missing = self._candidates if self._stored is None else []
-        self._means = SegmentMeans(extraction.segments)
-        self._silent = {c.name: np.zeros(2, np.int64) for c in self.missing if is_voiced_only(c)}
+    store: Store
+    name: str
+    candidates: Sequence[Candidate]
+    arrays: dict[str, NDArray[Any]] | None  # "values …" and "silent …" of candidates; None: none
 
-    def add(
-        self,
-        entry: RecordingEntry,
-        usable: NDArray[np.bool_],
-        rows: Indices,
-        frames: dict[str, NDArray[Any]],
-    ) -> None:
-        """Add a recording, see `SegmentMeans.add`; `frames` from `read_or_extract`."""
-        duration = entry.extracted.duration
-        values = {c.name: candidate_values(self._plan, c, frames, duration) for c in self.missing}
-        for candidate in self.missing:
-            if candidate.name in self._silent:
-                self._silent[candidate.name] += _count_silence(frames[candidate.source])
-        size = sum(array.nbytes for array in frames.values())
-        self._means.add(entry.recording, duration, usable, rows, values, size)
+    @classmethod
+    def of(cls, extraction: Extraction, candidates: Sequence[Candidate]) -> _KeptMeans:
+        """Those of some candidates; none are needed of no candidates."""
+        store, name = Store(extraction.plan.store), _means_key(extraction, candidates)
+        return cls(store, name, candidates, store.read(name) if candidates else {})
 
-    def finish(self) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
-        """Values (segments, …) by candidate, and the shares of frames without a voice."""
-        names = [candidate.name for candidate in self._candidates]
-        stored = self._stored
-        if stored is None:
-            self._means.finish()
-            values, silent = self._means.values, self._silent
-            stored = {f"values{k}": values[name] for k, name in enumerate(names) if name in values}
-            stored |= {f"silent{k}": silent[name] for k, name in enumerate(names) if name in silent}
-            Store(self._plan.store).write(self._name, stored)
-        values = {n: stored[f"values{k}"] for k, n in enumerate(names) if f"values{k}" in stored}
-        counts = {n: stored[f"silent{k}"] for k, n in enumerate(names) if f"silent{k}" in stored}
-        return values, {name: float(a / max(b, 1)) for name, (a, b) in counts.items()}
+    @property
+    def missing(self) -> Sequence[Candidate]:
+        """The candidates whose frames have to be read."""
+        return self.candidates if self.arrays is None else ()
+
+    def complete(self, values: dict[str, Any], silent: dict[str, Any]) -> None:
+        """Keep what was missing; add what was there to `values` and `silent`, by candidate."""
+        if self.arrays is None:
+            own = {c.name: values[c.name] for c in self.candidates if c.name in values}
+            pairs = (("values", own), ("silent", silent))
+            self.store.write(self.name, {f"{k} {n}": a for k, v in pairs for n, a in v.items()})
+            return
+        for name, array in self.arrays.items():
+            what, _, candidate = name.partition(" ")
+            (values if what == "values" else silent)[candidate] = array
 
 
 def _means_key(extraction: Extraction, candidates: Sequence[Candidate]) -> str:
-    """The store's name for the means of candidates over all segments of an extraction."""
-    plan = extraction.plan
-    versions = {candidate.source: version for candidate, version in plan.functions}
-    of = [[c.source, versions.get(c.source, opensmile.version())] for c in candidates]
+    """The store's name for candidates' means over all segments of an extraction."""
+    plan, version = extraction.plan, opensmile.version if extraction.plan.extractor else str
+    functions = [(c, version) for c, version in plan.functions if c in candidates]
+    parts: list[bytes] = []
+    for entry in extraction.entries:
+        content, recording = entry.extracted.digest, entry.recording
+        names = [  # which say what the segments are, and what a function knows of the recording
+            entry.extracted.embeddings,
+            *(function_key(content, c, v, recording.info(plan, c)) for c, v in functions),
+        ]
+        parts += [*map(str.encode, names), entry.segments.astype("<i8").tobytes()]
+    names = [[c.name, c.source] for c in candidates]
     windows = plan.extractor and [plan.extractor.columns, plan.extractor.windows]
-    functions = (gather, SegmentMeans, range_means, smile_timing.offset, is_voiced_only)
-    code = [source_version(function, function.__module__) for function in functions]
-    names = [entry.extracted.embeddings for entry in extraction.entries]  # of content and segments
-    places = [entry.segments for entry in extraction.entries]
-    segments = digest("".join(names).encode() + np.concatenate(places).astype("<i8").tobytes())
-    return key("means", code, plan.unvoiced, of, windows, segments)
+    code = [
+        source_version(function, function.__module__)
+        for function in (gather, SegmentMeans, range_means, smile_timing.offset, is_voiced_only)
+    ]
+    return key("means", code, version(), plan.unvoiced, names, windows, digest(b"".join(parts)))
+
+
+def _all_frames(
+    plan: Plan,
+    candidates: Sequence[Candidate],
+    frames: dict[str, NDArray[Any]],
+    files: Mapping[str, FileValues],
+    entry: RecordingEntry,
+) -> dict[str, Frames]:
+    """One recording's frames of all candidates that have any, in the store (`frames`) or files."""
+    recording, duration = entry.recording, entry.extracted.duration
+    found = {
+        candidate.name: candidate_values(plan, candidate, frames, duration)
+        for candidate in candidates
+        if candidate.from_signal
+    }
+    for name, file in files.items():
+        values = file.read(recording.path, recording.name, duration)
+        if values is not None:
+            found[name] = values, file.timing
+    return found
 
 
 def _count_silence(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -174,7 +202,7 @@ def read_or_extract(
     """
     for _ in range(2):
         arrays = Store(plan.store).read(name)
-        frames = read_frames(plan, content, candidates)
+        frames = read_frames(plan, recording, content, candidates)
         if arrays is not None and frames is not None:
             return arrays, frames
         if extract(plan, recording, verify=True).digest != content:
@@ -187,6 +215,7 @@ def read_or_extract(
 
 def read_frames(
     plan: Plan,
+    recording: Recording,
     content: str,
     candidates: Sequence[Candidate],
     read: Callable[[str], dict[str, NDArray[Any]] | None] | None = None,
@@ -202,10 +231,12 @@ def read_frames(
         frames = {f"opensmile:{column}": values for column, values in columns.items()}
     for candidate, version in plan.functions:
         if candidate in candidates:
-            stored = read(function_key(content, candidate, version))
+            stored = read(
+                function_key(content, candidate, version, recording.info(plan, candidate))
+            )
             if stored:
                 frames[candidate.source] = stored["values"]
-    complete = all(c.source in frames for c in candidates if c.provider != "column")
+    complete = all(c.source in frames for c in candidates if c.from_signal)
     return frames if complete else None
 
 

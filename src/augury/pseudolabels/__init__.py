@@ -5,12 +5,15 @@ from augury.pseudolabels.candidate import (
     PITCH,
     SEVEN,
     Candidate,
+    RecordingInfo,
     call_function,
     function_version,
     load_function,
     packages,
     parse_candidate,
     parse_candidates,
+    require_no_files,
+    takes_recording,
 )
 
 __all__ = [
@@ -18,10 +21,13 @@ __all__ = [
     "PITCH",
     "SEVEN",
     "Candidate",
+    "RecordingInfo",
     "call_function",
     "function_version",
     "load_function",
     "packages",
     "parse_candidate",
     "parse_candidates",
+    "require_no_files",
+    "takes_recording",
 ]
