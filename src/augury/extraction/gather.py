@@ -88,7 +88,6 @@ def gather(
             numbers = _count_silence(frames[candidate.source])
             silent[candidate.name] = silent.get(candidate.name, 0) + numbers
         size = sum(values.nbytes for values in frames.values())
-        size = sum(values.nbytes for values in frames.values())
         size += sum(8 * values.size for values, _ in of_candidates.values())  # when averaged
         means.add(recording, duration, good_rows, rows, of_candidates, size)
     for file in (files or {}).values():
