@@ -173,7 +173,8 @@ def label_relevance(z: Values, y: ArrayLike, units: ArrayLike | None = None) -> 
     z = standardise(z)
     codes = np.arange(len(z)) if units is None else np.unique(units, return_inverse=True)[1]
     width = median_distance(z)
-    return _relevance_by_units(z, y, codes, factor(z, width, LEFT_OUT) or nystrom(z, width))
+    own = factor(z, width, LEFT_OUT) or nystrom(z, width)
+    return _by_units(None, z, own, y, codes, ())[0]
 
 
 def repeating_units(units: ArrayLike | None) -> Indices | None:
