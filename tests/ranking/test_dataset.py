@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from augury import hsic, read_corpus
+from augury import hsic, rank, read_corpus
 from augury.errors import InputError
 from augury.ranking.caveats import fault_caveat
 from augury.ranking.dataset import adjust_level, open_dataset
+from augury.ranking.reopen import reopen
 from augury.ranking.sensitivity import variants_of
 from augury.ranking.settings import RankSettings
 from augury.ranking.values import value_mask
+
+from toy import LABELS
 
 
 def test_removing_the_recordings_levels_undoes_their_gains():
@@ -79,3 +82,25 @@ def test_values_from_files_are_gathered_beside_others(manifest, tmp_path):
         again = data.inputs("label")
     assert {name for name in inputs if again[name] != inputs[name]} == {f"file:{tmp_path}/all.km"}
     assert len(inputs) == 5
+
+
+def test_units_are_ranked_and_not_reopened_with_other_files(manifest, tmp_path):
+    """Half of the units tell the label, the others nothing."""
+    corpus, rng = read_corpus(manifest), np.random.default_rng(0)
+    lines: list[str] = []
+    for path, label in zip(corpus.recordings, corpus.label("label"), strict=True):
+        units = rng.integers(0, 10, round(50 * soundfile.info(path).duration))
+        units[::2] = 10 + LABELS.index(label)
+        lines.append(" ".join(map(str, units)) + "\n")
+    (km := tmp_path / "all.km").write_text("".join(lines))
+    km.with_suffix(".tsv").write_text("\n".join([str(tmp_path), *corpus.names]) + "\n")
+    store = tmp_path / "store"
+    (name,) = names = (f"units:{km}@50",)
+    ranking = rank(corpus, names, label="label", jobs=1, store=store, sensitivity=False)
+    assert (ranking.results[0].kind, ranking.results[0].relevance_strength) == ("category", "clear")
+    with reopen(ranking, names, which=(), store=store, jobs=1) as data:
+        assert data.values[name].shape == (len(corpus), 13)
+    km.write_text("".join(lines).replace("3", "4"))
+    again = reopen(ranking, names, which=(), store=store, jobs=1)
+    with pytest.raises(InputError, match=r"all\.km: not what was ranked"):
+        again.__enter__()

@@ -48,6 +48,12 @@ def reopen(
 def _check_inputs(ranking: Ranking, inputs: Mapping[str, str], manifest: Path | str) -> None:
     """Raise InputError where digests differ from those of the ranking."""
     changed = [name for name, value in inputs.items() if value != ranking.inputs.get(name)]
+    files = [name.removeprefix("file:") for name in changed if name.startswith("file:")]
+    if files:
+        raise InputError(
+            f"{' and '.join(files)}: not what was ranked, the content differs; put the old one "
+            "back, or rank again"
+        )
     if changed:
         raise InputError(
             f"{manifest} is not what was ranked: the {' and the '.join(changed)} differ; rank it "
