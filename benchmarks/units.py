@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -72,7 +73,8 @@ def main(data: Path, folder: Path) -> None:
     names, truth = np.unique(np.concatenate(phones).astype(str), return_inverse=True)
     X = np.concatenate(features)
     X = ((X - X.mean(axis=0)) / X.std(axis=0)).astype(np.float32)
-    units = {f"mfcc_kmeans{k}": kmeans2(X, k, 10, minit="++", seed=1)[1] for k in (50, 100, 500)}
+    cluster: Any = kmeans2  # SciPy's types know the newer name of `seed` only
+    units = {f"mfcc_kmeans{k}": cluster(X, k, 10, minit="++", seed=1)[1] for k in (50, 100, 500)}
     projected = X @ rng.standard_normal((X.shape[1], 16)).astype(np.float32)
     codebook = rng.standard_normal((512, 16)).astype(np.float32)
     cosines = (projected / np.linalg.norm(projected, axis=1, keepdims=True)) @ (
