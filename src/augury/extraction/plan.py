@@ -50,7 +50,7 @@ class Plan:
     store: Path
     embeddings: tuple[Embedding, ...]  # the first for all recordings, the others on request
     extractor: opensmile.Extractor | None
-    functions: tuple[tuple[Candidate, str], ...]  # each with its version
+    functions: tuple[tuple[Candidate, str], ...]  # own and users', each with its version
     candidates: tuple[Candidate, ...] = ()
     unvoiced: str = "published"  # see `augury.extraction.gather.candidate_values`
     mel: bool = False  # whether the log-mel itself is stored, as pretraining needs it
@@ -66,21 +66,26 @@ class Plan:
         mel: bool = False,
     ) -> Plan:
         """The plan for some candidates; InputError for an unknown column or function."""
+        pitches = [pseudolabels.pitch_of(c) for c in candidates]
         columns = [(c.origin, c.item) for c in candidates if c.provider == "opensmile"]
         columns += [  # the feature set's pitch shows which frames are voiced
-            (c.origin, pseudolabels.PITCH[c.origin])
-            for c in candidates
-            if c.provider == "opensmile"
-            and c.item.startswith(pseudolabels.VOICED_ONLY)
+            (pitch.origin, pitch.item)
+            for c, pitch in zip(candidates, pitches, strict=True)
+            if pitch
+            and pitch.provider == "opensmile"
             and (unvoiced == "voiced" or smile_timing.offset(c.item))
         ]
         columns = list(dict.fromkeys(columns))
-        functions = [c for c in candidates if c.provider == "function"]
+        functions = [c for c in candidates if c.provider in ("function", "own")]
+        if unvoiced == "voiced":
+            functions += [p for p in pitches if p and p.provider == "own" and p not in functions]
         return cls(
             store=store,
             embeddings=embeddings,
             extractor=_extractor(columns, Store(store)) if columns else None,
-            functions=tuple((c, pseudolabels.function_version(c)) for c in functions),
+            functions=tuple(
+                (c, pseudolabels.function_version(c)) for c in dict.fromkeys(functions)
+            ),
             candidates=tuple(candidates),
             unvoiced=unvoiced,
             mel=mel,

@@ -7,23 +7,29 @@ from augury.pseudolabels.candidate import (
     VOICED_ONLY,
     Candidate,
     call_function,
+    default_candidates,
     function_version,
     load_function,
     packages,
     parse_candidate,
     parse_candidates,
+    pitch_of,
 )
+from augury.pseudolabels.seven import OWN_SEVEN
 
 __all__ = [
     "LARGEST",
+    "OWN_SEVEN",
     "PITCH",
     "SEVEN",
     "VOICED_ONLY",
     "Candidate",
     "call_function",
+    "default_candidates",
     "function_version",
     "load_function",
     "packages",
     "parse_candidate",
     "parse_candidates",
+    "pitch_of",
 ]

@@ -4,7 +4,8 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 
 - one of the paper's seven (`F0`, `loudness`, …; `SEVEN`), from openSMILE;
 - `opensmile:SET:COLUMN`, any low-level descriptor of an openSMILE feature set;
-- `own:NAME`, a function of Augury, under its own licence, or `module:function`, one of yours:
+- `own:NAME`, Augury's own, under its own licence: counterparts of the paper's seven (`own:F0`,
+  `own:loudness`, …; `OWN_SEVEN`), and others; or `module:function`, a function of yours:
   `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording;
 - `number:NAME` or `category:NAME`, a column of the manifest; `column:NAME` takes it for numbers if
   all of it can be read as such, else for categories.
@@ -13,9 +14,10 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -23,7 +25,8 @@ from typing import cast
 import numpy as np
 
 from augury.errors import InputError, did_you_mean
-from augury.pseudolabels import own
+from augury.pseudolabels import own, seven
+from augury.pseudolabels.seven import OWN_SEVEN
 from augury.store import source_version
 
 #: Table 1 of the paper, and the openSMILE columns behind it.
@@ -66,9 +69,9 @@ class Candidate:
     """
 
     name: str  # as the user wrote it
-    provider: str  # "opensmile", "function" or "column"
-    origin: str  # feature set, module, or "" for a column
-    item: str  # openSMILE column, function, or manifest column
+    provider: str  # "opensmile", "own" (of `augury.pseudolabels.seven`), "function" or "column"
+    origin: str  # feature set, or module of a function, or ""
+    item: str  # openSMILE column, descriptor of ours, function, or manifest column
     kind: str = ""  # "scalar" or "category" where the name says so, "" where its values tell
 
     @cached_property
@@ -76,6 +79,19 @@ class Candidate:
         """The full name: provider (or a column's declared kind), origin and item."""
         first = COLUMN_OF[self.kind] if self.provider == "column" else self.provider
         return ":".join(part for part in (first, self.origin, self.item) if part)
+
+
+def default_candidates() -> tuple[str, ...]:
+    """The paper's seven, or Augury's own where openSMILE is not installed.
+
+    >>> default_candidates()[1] in ("F0", "own:F0")
+    True
+    """
+    try:
+        installed = importlib.util.find_spec("opensmile") is not None
+    except (ImportError, ValueError):
+        installed = False
+    return tuple(SEVEN) if installed else OWN_SEVEN
 
 
 def parse_candidate(name: str) -> Candidate:
@@ -95,10 +111,11 @@ def parse_candidate(name: str) -> Candidate:
     if prefix in kinds and rest:
         return Candidate(name, "column", "", rest, kinds[prefix])
     if prefix == "own" and rest:
+        if rest in seven.NAMES:
+            return Candidate(name, "own", "", rest, "scalar")
         if rest not in own.NAMES:
-            raise InputError(
-                f"{name}: own: has {', '.join(own.NAMES)}{did_you_mean(rest, own.NAMES)}"
-            )
+            names = (*seven.NAMES, *own.NAMES)
+            raise InputError(f"{name}: own: has {', '.join(names)}{did_you_mean(rest, names)}")
         return Candidate(name, "function", "augury.pseudolabels.own", rest, "scalar")
     if prefix and rest:
         module = prefix.removesuffix(".py")
@@ -129,6 +146,19 @@ def parse_candidates(names: Sequence[str]) -> list[Candidate]:
     return candidates
 
 
+def pitch_of(candidate: Candidate) -> Candidate | None:
+    """The pitch, above 0 in voiced frames, of a candidate that is undefined in others; else None.
+
+    >>> pitch_of(parse_candidate("own:log_hnr")).name, pitch_of(parse_candidate("own:zcr"))
+    ('own:F0', None)
+    """
+    if candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY):
+        return replace(candidate, item=PITCH[candidate.origin])
+    if candidate.provider == "own" and candidate.item in seven.VOICED_ONLY:
+        return parse_candidate("own:F0")
+    return None
+
+
 def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """The packages needed to compute some candidates' values, beside Augury's own requirements."""
     from_opensmile = any(candidate.provider == "opensmile" for candidate in candidates)
@@ -154,7 +184,12 @@ def load_function(candidate: Candidate) -> Callable[[np.ndarray, int], np.ndarra
 
 
 def function_version(candidate: Candidate) -> str:
-    """A digest of the file that defines a function: its values are recomputed after an edit."""
+    """A digest of the file that defines a function: its values are recomputed after an edit.
+
+    For descriptors of ours, of all files that compute them.
+    """
+    if candidate.provider == "own":
+        return seven.version()
     return source_version(load_function(candidate), candidate.origin)
 
 

@@ -39,7 +39,7 @@ class Dataset:
     candidates: list[Candidate]
     x: list[Embeddings]  # requested embeddings, each (segments, parts, mels) float32
     values: dict[str, NDArray[Any]]  # candidate → (segments,) or (segments, dims); missing: NaN, -1
-    unvoiced: dict[str, float]  # candidate → share of frames with openSMILE's value for no voice
+    unvoiced: dict[str, float]  # candidate → share of frames with the value for no voice
     y: NDArray[np.int64]  # (segments,) codes of the label
     classes: NDArray[Any]  # names of the codes
     counts: NDArray[np.int64]  # segments of each class
