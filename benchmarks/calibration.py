@@ -121,60 +121,58 @@ def tiers() -> None:
         print(f"  {count} candidates: {divided / draws:.3f}", flush=True)
 
 
-def coverage() -> None:
+def population(
+    rng: np.random.Generator, y: Array, link: float, differs: float, kind: str
+) -> tuple[Array, Array]:
+    """Speech and a pseudo-label that shares `link` with it, more in some classes if it `differs`."""
+    u = rng.standard_normal((len(y), 10)) + np.sin(y)[:, None]
+    z = (link + differs * np.cos(3 * y)) * u[:, 0] + rng.standard_normal(len(y))
+    if kind == "vector":
+        z = np.stack([z, u[:, 1] + rng.standard_normal(len(y))], axis=1)
+    return u * np.r_[4, 3, 2, np.ones(7)], np.digitize(z, [-1, 0, 1]) if kind == "category" else z
+
+
+def coverage(draws: int = 300, recordings: int = 80) -> None:
     """How often the interval holds the value that a very large sample has."""
-    draws, count_recordings = 300, 80
     print(f"\n95 % intervals of dependent data, {draws} draws: share that hold the true score, by "
-          "segment / by recording; standard deviation as a share of the draws'")  # fmt: skip
-
-    def population(
-        rng: np.random.Generator, y: Array, link: float, kind: str
-    ) -> tuple[Array, Array]:
-        u = rng.standard_normal((len(y), 10)) + np.sin(y)[:, None]
-        z = link * u[:, 0] + rng.standard_normal(len(y))
-        if kind == "vector":
-            z = np.stack([z, u[:, 1] + rng.standard_normal(len(y))], axis=1)
-        return u * np.r_[4, 3, 2, np.ones(7)], np.digitize(
-            z, [-1, 0, 1]
-        ) if kind == "category" else z
-
-    for kind, link in (
-        ("scalar", 1.5),
-        ("scalar", 0.5),
-        ("scalar", 0.1),
-        ("vector", 0.7),
-        ("category", 0.7),
+          "segment / by recording; their standard deviation over that of the draws")  # fmt: skip
+    for kind, link, differs in (
+        ("scalar", 1.5, 0.0),
+        ("scalar", 0.5, 0.0),
+        ("scalar", 0.5, 0.5),
+        ("scalar", 0.1, 0.0),
+        ("vector", 0.7, 0.0),
+        ("category", 0.7, 0.0),
     ):
-        cells = []
-        for classes, size in ((240, 4), (120, 8), (40, 24), (8, 120), (4, 1200)):
-            y = np.repeat(np.arange(20_000) // (20_000 // classes) % classes, 1)
-            x, z = population(np.random.default_rng(2), y, link, kind)
+        for classes, size in ((240, 4), (160, 6), (80, 12), (40, 24), (8, 120), (4, 1200)):
+            y = np.arange(600_000 // classes * classes) % classes
+            x, z = population(np.random.default_rng(2), y, link, differs, kind)
             truth = hsic.robust(x, [z], y)[0].score
             y = np.repeat(np.arange(classes), size)
-            rng, held, scores, spreads = np.random.default_rng(3), [], [], []
-            for draw in range(draws if size < 1000 else 60):
-                x, z = population(rng, y, link, kind)
-                codes = rng.permutation(np.arange(len(y)) % count_recordings)
+            rng, held, scores, variances = np.random.default_rng(3), [], [], []
+            for draw in range(draws):
+                x, z = population(rng, y, link, differs, kind)
+                codes = rng.permutation(np.arange(len(y)) % recordings)
                 (own,), _, _ = hsic.robust_with_associations(x, [z], y, points=True, units=codes)
-                assert own.influence is not None
                 row = []
                 for units, effect in ((None, 1.0), (codes, own.design_effect)):
                     replicates = uncertainty.bootstrap(
-                        np.array([own.score]), own.influence[:, None], y, units,
+                        np.array([own.score]), np.asarray(own.influence)[:, None], y, units,
                         by_chance=np.asarray(own.by_chance)[:, None],
-                        effects=np.array([effect]), replicates=400, seed=draw,
+                        effects=np.array([effect]), replicates=1000, seed=draw,
                     )  # fmt: skip
                     low, high = uncertainty.intervals(replicates)[0]
                     row.append(low <= truth <= high)
                 held.append(row)
                 scores.append(own.score)
-                spreads.append(replicates.std())
+                variances.append(replicates.var())
             by_segment, by_recording = np.mean(held, axis=0)
-            cells.append(
-                f"{classes} of {size:,}: {by_segment:.3f} / {by_recording:.3f}, "
-                f"{np.mean(spreads) / np.std(scores):.2f}"
+            ratio = np.sqrt(np.mean(variances)) / np.std(scores)
+            print(
+                f"  {kind} {link:g} ± {differs:g}, {classes} of {size:,}: true {truth:.3f}, mean "
+                f"{np.mean(scores):.3f}: {by_segment:.3f} / {by_recording:.3f}, {ratio:.2f}",
+                flush=True,
             )
-            print(f"  {kind}, true score {truth:.3f}: {cells[-1]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from augury.extraction.plan import Plan
 from augury.extraction.segments import frame_range, range_means
 from augury.pretraining.clips import align
 from augury.pseudolabels import opensmile, smile_timing
+from augury.pseudolabels.candidate import VOICED_ONLY
 from changes import HOP, KINDS, PITCHES, RATE, VOICED, Change, Response
 
 from measure import machine
@@ -52,7 +53,7 @@ def measure(kind: str, pitch: int) -> dict[tuple[str, str], Measured]:
         voiced = values[f"{feature_set}:{pseudolabels.PITCH[feature_set]}"] > 0
         for column, window in zip(columns, plan.windows, strict=True):
             frames = values[f"{feature_set}:{column}"]
-            if column.startswith(pseudolabels.VOICED_ONLY) and not column.startswith("F0"):
+            if column.startswith(VOICED_ONLY) and not column.startswith("F0"):
                 if kind not in VOICED:  # it would show the voicing, not the value
                     continue
                 frames = np.where(voiced, frames, np.nan)

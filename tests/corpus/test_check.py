@@ -52,7 +52,19 @@ def test_check_finds_bad_audio_and_times(tones):
     assert summary.segments + len(summary.rejected) == summary.rows == 8
     assert next(iter(summary.problems.items())) == ("outside-recording", 2)
     assert "1 s long" in summary.rejected[0].detail
-    assert check(corpus, decode=True).problems["silent"] == 1
+    assert summary.clipped is None
+    decoded = check(corpus, decode=True)
+    assert decoded.problems["silent"] == 1
+    assert decoded.clipped == {"all": 0.0, "max": 0.0}
+
+
+def test_decoding_finds_clipped_recordings(tones):
+    samples, rate = soundfile.read(tones / "a.wav")
+    soundfile.write(tones / "loud.wav", np.clip(8 * samples, -1, 1), rate)
+    summary = check(read_corpus(manifest(tones, "path\na.wav\nloud.wav\n")), decode=True)
+    assert summary.clipped is not None
+    assert summary.clipped["max"] > 0.5
+    assert summary.clipped["all"] == pytest.approx(summary.clipped["max"] / 2)
 
 
 def test_check_of_nothing_usable(tones):

@@ -4,6 +4,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from augury.hsic.information import (
+    design_effect,
     discretise,
     entropy,
     expected_information,
@@ -74,6 +75,45 @@ def test_categories_drawn_at_random_tell_nothing(count):
     found = [mutual_information(rng.integers(0, count, N), label(k)) for k in range(20)]
     assert np.mean(found) == pytest.approx(0, abs=4 * np.std(found) / np.sqrt(20))
     assert np.std(found) < 0.06
+
+
+def test_the_design_effect_is_that_of_its_residuals():
+    rng = np.random.default_rng(1)
+    codes, labels, groups = (rng.integers(0, k, 300) for k in (4, 3, 40))
+    p, q = np.bincount(codes) / 300, np.bincount(labels) / 300
+    residuals = ((np.eye(4)[codes] - p) / np.sqrt(p))[:, :, None] * (
+        (np.eye(3)[labels] - q) / np.sqrt(q)
+    )[:, None]
+    residuals = (residuals - residuals.mean(axis=0)).reshape(300, -1)
+    sums = np.zeros((40, 12))
+    np.add.at(sums, groups, residuals)
+    expected = np.square(sums).sum() / np.square(residuals).sum()
+    assert design_effect(codes, labels, groups) == pytest.approx(max(expected, 1.0), rel=1e-12)
+    assert design_effect(codes, labels, np.arange(300)) == pytest.approx(1.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("kind", ["number", "category"])
+def test_what_recordings_share_tells_nothing_of_their_speaker(kind, share):
+    """A recording decides a share of the pseudo-label, and all of the label."""
+    rng = np.random.default_rng(3)
+    recordings = np.repeat(np.arange(100), rng.integers(1, 12, 100))
+    n = len(recordings)
+    found, naive = [], []
+    for _ in range(40):
+        y = rng.integers(0, 10, 100)[recordings]
+        if kind == "number":
+            shared = np.sqrt(share) * rng.standard_normal(100)[recordings]
+            z = shared + np.sqrt(1 - share) * rng.standard_normal(n)
+        else:
+            own = rng.random(n) < share
+            z = np.where(own, rng.integers(0, 20, 100)[recordings], rng.integers(0, 20, n))
+        found.append(mutual_information(z, y, recordings))
+        naive.append(mutual_information(z, y))
+    assert np.mean(found) == pytest.approx(0, abs=max(4 * np.std(found) / np.sqrt(40), 0.03))
+    if share == 1:
+        assert np.mean(naive) > 0.3
+    assert mutual_information(y, y, recordings) == pytest.approx(entropy(np.bincount(y)), rel=1e-9)
 
 
 def test_noise_tells_nothing():

@@ -198,6 +198,13 @@ def test_frames_without_a_voice_are_named_from_a_tenth_on():
     assert "jitter" not in text
 
 
+def test_clipped_recordings_are_counted():
+    assert text_of(ONE, TWO, clipped=[0.0, 0.0009]) == ""
+    text = text_of(ONE, TWO, clipped=[0.0, 0.001, 0.05, 0.0])
+    assert "2 of 4 recordings are clipped: 0.1% to 5.0% of their samples" in text
+    assert "1.28% of the samples of all" in text
+
+
 def test_copies_are_named():
     text = text_of(ONE, TWO, copies=["b.wav", "c.wav"])
     assert "2 segments lie in recordings with the bytes of others: b.wav, c.wav." in text

@@ -673,13 +673,33 @@ def test_frames_without_a_voice_are_counted_and_named(manifest):
     """Three tenths of each toy recording are noise; neighbours and onsets add or take a few."""
     pytest.importorskip("opensmile")
     corpus = read_corpus(manifest)
-    ranking = rank(corpus, ("F0", "log_hnr", "zcr"), label="label", jobs=1, sensitivity=False)
+    ranking = rank(corpus, ("F0", "log_hnr", "zcr"), label="label", jobs=1)
     (text,) = [w for w in ranking.warnings if "so many frames have no voice" in w]
     shares = [int(n) for n in re.findall(r"(\d+)%", text)]
     assert text.startswith("F0 (")
     assert "log_hnr (" in text
     assert "zcr" not in text
     assert all(15 <= share <= 60 for share in shares)
-    voiced = rank(corpus, ("F0", "log_hnr"), label="label", jobs=1, sensitivity=False,
-                  unvoiced="voiced")  # fmt: skip
+    voiced = rank(corpus, ("F0", "log_hnr", "zcr"), label="label", jobs=1, unvoiced="voiced")
     assert not any("no voice" in w for w in voiced.warnings)
+    # Each one's sensitivity has the other's scores.
+    for one, other in ((ranking, voiced), (voiced, ranking)):
+        assert one.sensitivity is not None
+        assert one.sensitivity.settings[-1] == f"unvoiced = {other.settings.unvoiced}"
+        for name, scores in one.sensitivity.scores.items():
+            assert scores[-1] == pytest.approx(by_name(other)[name].score, rel=1e-6)
+
+
+def test_clipped_recordings_are_said_again_from_the_store(manifest):
+    """The share is kept beside the embeddings; artefacts of before have none."""
+    folder = manifest.parent
+    for path in sorted(folder.rglob("*.wav"))[:3]:
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, np.clip(20 * samples, -1, 1), rate)
+    texts = []
+    for _ in range(2):
+        ranking = rank(read_corpus(manifest), OWN, label="label", jobs=1, sensitivity=False)
+        texts += [w for w in ranking.warnings if "are clipped" in w]
+    assert len(texts) == 2
+    assert texts[0] == texts[1]
+    assert texts[0].startswith("3 of 24 recordings are clipped")

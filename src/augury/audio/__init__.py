@@ -1,5 +1,6 @@
 """Audio: files decoded to signals, signals resampled and turned into log-mel spectrograms."""
 
+from augury.audio.clipping import clipped_share
 from augury.audio.containers import BadAudio
 from augury.audio.decoding import Header, decode, header
 from augury.audio.spectrum import (
@@ -25,6 +26,7 @@ __all__ = [
     "Header",
     "Signal",
     "cepstral_basis",
+    "clipped_share",
     "decode",
     "header",
     "log_mel",

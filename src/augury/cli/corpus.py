@@ -91,6 +91,12 @@ def show_check(summary: Check) -> None:
     for title, text in (("seconds", lengths), ("sample rates", rates), ("formats", formats)):
         if text:
             out.print(f"{title}: {text}")
+    if summary.clipped:
+        out.print(
+            f"clipped: {summary.clipped['all']:.2%} of the samples, at most "
+            f"{summary.clipped['max']:.2%} in a recording",
+            highlight=False,
+        )
     table = Table("column", "classes", "largest", "smallest", "of one segment", "empty", box=None)
     for labels in summary.labels:
         table.add_row(

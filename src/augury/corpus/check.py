@@ -46,6 +46,7 @@ class Check:
     rates: dict[int, int]  # Hz: recordings
     channels: dict[int, int]  # channels: recordings
     formats: dict[str, int]  # "WAV PCM_16": recordings
+    clipped: dict[str, float] | None  # share of samples: "all", "max"; None unless decoded
     problems: dict[str, int]  # reason: rows, most frequent first
     rejected: tuple[Rejected, ...]
 
@@ -58,7 +59,8 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     """Summarise a corpus and list every unusable row, audio included, and every copy.
 
     Reads the header of every recording. `decode` also decodes every recording; only that finds
-    silent, non-finite and some damaged ones. `top`: number of classes listed for each label column.
+    silent, non-finite, clipped and some damaged ones. `top`: number of classes listed for each
+    label column.
 
     >>> import augury
     >>> from pathlib import Path
@@ -67,7 +69,7 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
     >>> summary.rates, summary.labels[0].top
     ({8000: 480}, (('george', 80), ('jackson', 80)))
     """
-    headers, faults = _headers(corpus, decode)
+    headers, faults, clipped = _headers(corpus, decode)
     length = np.array([h.seconds if h else 0.0 for h in headers], np.float64)[corpus.recording]
     end = np.where(np.isnan(corpus.end), length, corpus.end)
     seconds = np.minimum(end, length) - np.nan_to_num(corpus.start)
@@ -104,6 +106,7 @@ def check(corpus: Corpus, *, decode: bool = False, top: int = 10) -> Check:
         rates=dict(sorted(Counter(h.rate for h in known).items())),
         channels=dict(sorted(Counter(h.channels for h in known).items())),
         formats=_by_count(h.format for h in known),
+        clipped=_summarise_clipping(headers, clipped, used) if decode and used else None,
         problems=_by_count(r.reason for r in rejected),
         rejected=rejected,
     )
@@ -135,22 +138,31 @@ def _too_short(corpus: Corpus, i: int, seconds: NDArray[np.float64]) -> Rejected
 
 def _headers(
     corpus: Corpus, decode: bool
-) -> tuple[list[audio.Header | None], dict[int, audio.BadAudio]]:
-    """Each recording's header, or None and its fault."""
+) -> tuple[list[audio.Header | None], dict[int, audio.BadAudio], dict[int, float]]:
+    """Each recording's header, or None and its fault; shares of clipped samples, if decoded."""
+    clipped: dict[int, float] = {}
     headers: list[audio.Header | None] = []
     faults: dict[int, audio.BadAudio] = {}
     for i, (path, name) in enumerate(zip(corpus.recordings, corpus.names, strict=True)):
         try:
             headers.append(audio.header(path, name))
             if decode:
-                audio.decode(path.read_bytes(), name)
+                clipped[i] = audio.clipped_share(audio.decode(path.read_bytes(), name)[0])
         except audio.BadAudio as error:
             headers[i:] = [None]
             faults[i] = error
         except OSError as error:
             headers[i:] = [None]
             faults[i] = audio.BadAudio("unreadable", f"{name}: {error}; make sure it can be opened")
-    return headers, faults
+    return headers, faults, clipped
+
+
+def _summarise_clipping(
+    headers: list[audio.Header | None], clipped: dict[int, float], used: list[int]
+) -> dict[str, float]:
+    frames = [header.frames if header else 0 for header in (headers[i] for i in used)]
+    shares = [clipped[i] for i in used]
+    return {"all": float(np.average(shares, weights=frames)), "max": max(shares)}
 
 
 def _describe_labels(column: str, values: Texts, top: int) -> LabelColumn:

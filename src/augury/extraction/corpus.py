@@ -89,6 +89,12 @@ class Extraction:
         return [entry.extracted.rate for entry in self.entries if entry.extracted.rate]
 
     @property
+    def clipped_shares(self) -> list[float]:
+        """The share of clipped samples of every recording of which it is known."""
+        shares = [entry.extracted.clipped for entry in self.entries]
+        return [share for share in shares if share is not None]
+
+    @property
     def timings(self) -> dict[str, float]:
         """Processor seconds spent on extraction, by kind of work."""
         timings: dict[str, float] = {}

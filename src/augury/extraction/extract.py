@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Extracted:
     seconds: dict[str, float] = field(default_factory=dict)  # time spent, by kind of work
     duration: float = 0.0  # seconds of audio
     rate: int = 0  # Hz, as recorded
+    clipped: float | None = None  # share of its samples; None: stored before this was measured
     embeddings: str = ""  # the store's name for the embeddings of its segments, "" without any
 
 
@@ -79,15 +80,15 @@ def _extract_missing(
     """The outcome, after what is missing was computed and stored; BadAudio if it can't be."""
     store, content = Store(plan.store), missing.content
     stored = None
-    if not missing.length and plan.embeddings:
+    if not missing.about and plan.embeddings:
         stored = store.read(log_mel_key(content))
         clock.record("store")
-    signal, mel, length = None, None, missing.length
-    if missing.extractor or missing.functions or not (length or stored):
-        signal, rate = _decode(plan, recording, data, clock)
-        length = len(signal) / audio.RATE, rate
+    signal, mel, about = None, None, missing.about
+    if missing.extractor or missing.functions or not (about or stored):
+        signal, about = _decode(plan, recording, data, clock)
         descriptors = _run_own(missing.functions, signal)
-        clock.record("own")
+        if descriptors:
+            clock.record("own")
         for candidate, version in missing.functions:
             values = descriptors.get(candidate.item) if candidate.provider == "own" else None
             if values is None:
@@ -99,17 +100,17 @@ def _extract_missing(
             clock.record("openSMILE")
             store.write(opensmile_key(content), {**missing.columns, **columns})
         clock.record("store")
-    if not missing.length:
+    if not missing.about:
         if stored:
-            mel, length = stored["mel"], _length(stored)
+            mel, about = stored["mel"], About.of(stored)
         else:
             assert signal is not None
             mel = audio.log_mel(signal)
             clock.record("mel")
-        assert length is not None
-        _store_spectrogram(plan, recording, missing, mel, length, clock, new=not stored)
-    assert length is not None
-    return Extracted(content, None, clock.seconds, *length, missing.embeddings)
+        assert about is not None
+        _store_spectrogram(plan, recording, missing, mel, about, clock, new=not stored)
+    assert about is not None
+    return about.outcome(missing, clock)
 
 
 def _store_spectrogram(
@@ -117,24 +118,53 @@ def _store_spectrogram(
     recording: Recording,
     missing: _Missing,
     mel: NDArray[np.float32],
-    length: tuple[float, int],
+    about: About,
     clock: _Clock,
     *,
     new: bool,
 ) -> None:
     """Store what is computed from a recording's log-mel (frames, bands); itself, if it is `new`."""
     store = Store(plan.store)
-    about = {"duration": np.array([length[0]]), "rate": np.array([length[1]], np.int64)}
     if plan.embeddings:
         if new:  # for segments by another label, which should not cost decoding again
-            store.write(log_mel_key(missing.content), {**about, "mel": mel})
+            store.write(log_mel_key(missing.content), {**about.arrays(), "mel": mel})
             clock.record("store")
-        embeddings = _embed_segments(plan, recording, mel, length[0])
+        embeddings = _embed_segments(plan, recording, mel, about.duration)
         clock.record("embedding")
-        store.write(missing.embeddings, about | embeddings)
+        store.write(missing.embeddings, about.arrays() | embeddings)
     if plan.mel:  # in half precision: exact to 0.03 dB, in half the space
-        store.write(mel_key(missing.content), {**about, "mel": mel.astype(np.float16)})
+        store.write(mel_key(missing.content), {**about.arrays(), "mel": mel.astype(np.float16)})
     clock.record("store")
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a recording, and kept in every artefact of its spectrogram."""
+
+    duration: float  # seconds of audio
+    rate: int  # Hz, as recorded
+    clipped: float | None  # share of its samples
+
+    @classmethod
+    def of(cls, artefact: Mapping[str, NDArray[Any] | None] | None) -> About | None:
+        """From an artefact; None if it does not say."""
+        duration, rate, clipped = ((artefact or {}).get(field.name) for field in fields(cls))
+        if duration is None or rate is None:
+            return None
+        share = None if clipped is None else float(clipped[0])
+        return cls(float(duration[0]), int(rate[0]), share)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """As an artefact has it."""
+        known = {"duration": np.array([self.duration]), "rate": np.array([self.rate], np.int64)}
+        return known if self.clipped is None else {**known, "clipped": np.array([self.clipped])}
+
+    def outcome(self, missing: _Missing, clock: _Clock) -> Extracted:
+        """The outcome of a recording's extraction."""
+        return Extracted(
+            missing.content, None, clock.seconds, self.duration, self.rate, self.clipped,
+            missing.embeddings,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,17 +176,17 @@ class _Missing:
     extractor: opensmile.Extractor | None  # None: its columns are stored, or none is needed
     columns: dict[str, NDArray[Any]]  # openSMILE columns that are stored, unless all are
     functions: list[tuple[Candidate, str]]
-    length: tuple[float, int] | None  # seconds and Hz; None: an artefact of the spectrogram lacks
+    about: About | None  # None: an artefact of the spectrogram lacks
 
     @property
     def nothing(self) -> bool:
         """Whether all is there."""
-        return bool(self.length and not (self.extractor or self.functions))
+        return bool(self.about and not (self.extractor or self.functions))
 
     def outcome(self, clock: _Clock) -> Extracted:
         """The outcome where nothing is missing."""
-        assert self.length is not None
-        return Extracted(self.content, None, clock.seconds, *self.length, self.embeddings)
+        assert self.about is not None
+        return self.about.outcome(self, clock)
 
 
 def _find_missing(
@@ -178,22 +208,17 @@ def _find_missing(
     embeddings = embedding_key(content, plan, recording) if plan.embeddings else ""
     names = [embeddings] if embeddings else []
     artefacts = [look(name) for name in ([*names, mel_key(content)] if plan.mel else names)]
-    length = _length(artefacts[-1]) if all(artefacts) else None
+    about = About.of(artefacts[-1]) if all(artefacts) else None
     clock.record("store")
-    return _Missing(content, embeddings, extractor, columns, functions, length)
-
-
-def _length(artefact: Mapping[str, NDArray[Any] | None] | None) -> tuple[float, int] | None:
-    """The seconds and Hz of a recording, from an artefact of its spectrogram."""
-    duration, rate = (artefact or {}).get("duration"), (artefact or {}).get("rate")
-    return None if duration is None or rate is None else (float(duration[0]), int(rate[0]))
+    return _Missing(content, embeddings, extractor, columns, functions, about)
 
 
 def _decode(
     plan: Plan, recording: Recording, data: bytes, clock: _Clock
-) -> tuple[NDArray[np.float32], int]:
-    """The signal (samples,) at 16 kHz, read-only, and its original rate; BadAudio if unusable."""
+) -> tuple[NDArray[np.float32], About]:
+    """The signal (samples,) at 16 kHz, read-only, and about it; BadAudio if unusable."""
     signal, rate = audio.decode(data, recording.name)
+    clipped = audio.clipped_share(signal)
     clock.record("decode")
     signal = audio.resample(signal, rate)
     clock.record("resample")
@@ -203,7 +228,7 @@ def _decode(
         detail = f"{recording.name}: {duration:.3f} s, but {shortest} s are needed"
         raise audio.BadAudio("too-short", detail)
     signal.flags.writeable = False  # a function that writes to it would change all later values
-    return signal, rate
+    return signal, About(duration, rate, clipped)
 
 
 def _call(candidate: Candidate, signal: NDArray[np.float32], recording: Recording) -> NDArray[Any]:

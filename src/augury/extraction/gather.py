@@ -17,7 +17,7 @@ from augury.extraction.extract import extract
 from augury.extraction.means import SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.pseudolabels import opensmile, own, seven, smile_timing
-from augury.pseudolabels.candidate import Candidate
+from augury.pseudolabels.candidate import Candidate, is_voiced_only
 from augury.store import Store
 
 #: Log HNR without a voice is -100, before smoothing over three frames and rounding.
@@ -86,7 +86,7 @@ def gather(
             for candidate in from_frames
         }
         for candidate in candidates:
-            if pseudolabels.pitch_of(candidate):
+            if is_voiced_only(candidate):
                 numbers = _count_silence(frames[candidate.source])
                 silent[candidate.name] = silent.get(candidate.name, 0) + numbers
         size = sum(values.nbytes for values in frames.values())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from augury import pseudolabels
 from augury.embeddings import Indices
 from augury.extraction import embed
-from augury.pseudolabels import opensmile, smile_graph, smile_timing
+from augury.pseudolabels import opensmile, smile_graph
 from augury.pseudolabels.candidate import Candidate
 from augury.store import Store, key, source_version
 
@@ -70,15 +70,12 @@ class Plan:
         columns = [(c.origin, c.item) for c in candidates if c.provider == "opensmile"]
         columns += [  # the feature set's pitch shows which frames are voiced
             (pitch.origin, pitch.item)
-            for c, pitch in zip(candidates, pitches, strict=True)
-            if pitch
-            and pitch.provider == "opensmile"
-            and (unvoiced == "voiced" or smile_timing.offset(c.item))
+            for pitch in pitches
+            if pitch and pitch.provider == "opensmile"
         ]
         columns = list(dict.fromkeys(columns))
         functions = [c for c in candidates if c.provider in ("function", "own")]
-        if unvoiced == "voiced":
-            functions += [p for p in pitches if p and p.provider == "own" and p not in functions]
+        functions += [pitch for pitch in pitches if pitch and pitch.provider == "own"]
         return cls(
             store=store,
             embeddings=embeddings,

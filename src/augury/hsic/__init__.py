@@ -9,10 +9,10 @@ from augury.hsic.equations import (
     unbiased_hsic,
 )
 from augury.hsic.estimators import CIEstimate, class_rows, paper, released, released_hsic, robust
+from augury.hsic.noise import noise_relevance
 from augury.hsic.relevance import (
     Association,
     associations,
-    noise_relevance,
     robust_with_associations,
 )
 from augury.hsic.sums import Engine

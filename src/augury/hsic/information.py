@@ -20,6 +20,8 @@ from augury.hsic.kernels import Matrix, Values, Vector, spaced_points
 FEWEST_BINS, MOST_BINS = 4, 32
 #: Values that come so often, on average, are categories; a bin holds the square of as many.
 REPEATS = 5
+#: Chance must leave this share of the most that margins allow, or a table tells nothing.
+LEAST_LEFT = 0.02
 #: Folds in which a vector's classifier is tested on what it was not trained on.
 FOLDS = 5
 #: Most points of a number or a vector; with more the estimate is as good.
@@ -33,9 +35,10 @@ def mutual_information(z: Values, y: ArrayLike, groups: ArrayLike | None = None)
 
     Numbers are cut into equally filled bins, and the information of a table is freed of what chance
     gives to a table with the same margins: (I − E) / (H − E) · H, with the most that the margins
-    allow, H. For a vector it is what a linear classifier, shrinkage LDA, tells of segments that it
-    was not trained on, H(Y) − cross-entropy: a lower bound (Barber and Agakov 2003), at least 0. A
-    vector of few different values, such as one-hots, is a category.
+    allow, H. Where groups repeat, chance is that of n / `design_effect` segments. For a vector it
+    is what a linear classifier, shrinkage LDA, tells of segments that it was not trained on, H(Y) −
+    cross-entropy: a lower bound (Barber and Agakov 2003), at least 0. A vector of few different
+    values, such as one-hots, is a category.
 
     >>> y = np.arange(300) % 3
     >>> round(mutual_information(y, y), 3), round(mutual_information(np.eye(3)[y], y), 3)
@@ -44,32 +47,36 @@ def mutual_information(z: Values, y: ArrayLike, groups: ArrayLike | None = None)
     Args:
         z: (n,) numbers or codes, or (n, dims).
         y: (n,) label.
-        groups: (n,) of segments that are not independent, and are held out together for vectors;
-            None: they all are.
+        groups: (n,) of segments that are not independent, such as those of a recording: chance
+            gives more then, and folds hold them out together. None: all segments are independent.
     """
     labels = np.unique(np.asarray(y), return_inverse=True)[1]
+    independent = None if groups is None else len(np.unique(np.asarray(groups)))
     if z.dtype.kind not in "iu" and z.ndim == 2 and z.shape[1] > 1:
         different, codes = np.unique(z, axis=0, return_inverse=True)
-        if REPEATS * len(different) > len(z):
+        if REPEATS * len(different) > (independent or len(z)):
             return _vector_information(np.asarray(z, np.float64), labels, groups)
-        return _table_information(codes.ravel(), labels)
+        return _table_information(codes.ravel(), labels, groups)
     z = z.reshape(len(z))
     if z.dtype.kind not in "iu" and len(z) > MOST_POINTS:
         rows = spaced_points(z, MOST_POINTS)
         z, labels = z[rows], np.unique(labels[rows], return_inverse=True)[1]
-    return _table_information(discretise(z), labels)
+        groups = None if groups is None else np.asarray(groups)[rows]
+    return _table_information(discretise(z, independent), labels, groups)
 
 
-def discretise(z: Values) -> NDArray[np.int64]:
+def discretise(z: Values, independent: int | None = None) -> NDArray[np.int64]:
     """Codes (n,) of numbers in equally filled bins; those of categories, or of few numbers.
+
+    `independent` is the number of recordings, where segments of one are not; None: n.
 
     >>> discretise(np.linspace(0, 1, 8)).tolist()
     [0, 0, 1, 1, 2, 2, 3, 3]
     """
     different, codes = np.unique(z, return_inverse=True)
-    if z.dtype.kind in "iu" or REPEATS * len(different) <= len(z):
+    if z.dtype.kind in "iu" or REPEATS * len(different) <= (independent or len(z)):
         return codes.astype(np.int64)
-    bins = int(np.clip(np.sqrt(len(z) / REPEATS), FEWEST_BINS, MOST_BINS))
+    bins = int(np.clip(np.sqrt(len(different) / REPEATS), FEWEST_BINS, MOST_BINS))
     edges = np.unique(np.quantile(z, np.arange(1, bins) / bins))
     return np.unique(np.searchsorted(edges, z, "right"), return_inverse=True)[1].astype(np.int64)
 
@@ -114,14 +121,61 @@ def expected_information(a: ArrayLike, b: ArrayLike) -> float:
     return total
 
 
-def _table_information(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+def design_effect(codes: NDArray[np.int64], labels: NDArray[np.int64], groups: ArrayLike) -> float:
+    """By how much groups multiply what chance gives to a table's information, at least 1.
+
+    First-order correction of Rao and Scott (1981): the variance of groups' sums of standardised
+    residuals, over that of single segments, summed over the table's cells. Chance gives a table of
+    n single segments (rows − 1)(columns − 1) / 2n nats.
+
+    >>> codes, labels = np.random.default_rng(0).integers(0, 2, (2, 100)).repeat(10, axis=1)
+    >>> round(design_effect(codes, labels, np.arange(1000) // 10), 1)
+    10.0
+    """
+    units = np.unique(np.asarray(groups), return_inverse=True)[1]
+    n, p, q = len(codes), np.bincount(codes) / len(codes), np.bincount(labels) / len(codes)
+    table = np.zeros((len(p), len(q)))
+    np.add.at(table, (codes, labels), 1 / n)
+    excess = table / np.outer(p, q) - 1  # of each cell over independence
+    square = float((excess**2 * np.outer(p, q)).sum())
+    sizes = np.bincount(units).astype(np.float64)
+    own = excess[codes, labels]
+    # Σ over groups of ‖Σ e − size · ē‖², e the standardised residuals (rows × columns) of segments.
+    sums = _pair_sum(units, codes * len(q) + labels, (1 / np.outer(p, q)).ravel())
+    sums -= _pair_sum(units, codes, 1 / p) + _pair_sum(units, labels, 1 / q) - sizes @ sizes
+    sums += square * (sizes @ sizes) - 2 * float(sizes[units] @ own)
+    alone = float(((1 / p[codes] - 1) * (1 / q[labels] - 1)).sum()) - n * square
+    return max(float(sums / alone), 1.0) if alone > 0 else 1.0
+
+
+def _apportion(counts: Vector, total: int) -> NDArray[np.int64]:
+    """Whole numbers in proportion to the counts that add up to a total, by largest remainders."""
+    exact = counts * (total / counts.sum())
+    parts = np.floor(exact + 1e-9).astype(np.int64)
+    left = total - int(parts.sum())
+    parts[np.argsort(parts - exact, kind="stable")[:left]] += 1
+    return parts
+
+
+def _pair_sum(units: NDArray[np.int64], codes: NDArray[np.int64], weights: Vector) -> float:
+    """Σ of weights[code] over pairs of segments of a group that have the same code."""
+    cells, counts = np.unique(units * len(weights) + codes, return_counts=True)
+    return float(weights[cells % len(weights)] @ counts.astype(np.float64) ** 2)
+
+
+def _table_information(
+    codes: NDArray[np.int64], labels: NDArray[np.int64], groups: ArrayLike | None
+) -> float:
     table = np.zeros((codes.max() + 1, labels.max() + 1))
     np.add.at(table, (codes, labels), 1.0)
     a, b = table.sum(axis=1), table.sum(axis=0)
     most = min(entropy(a), entropy(b))
-    by_chance = expected_information(a, b)
-    if most - by_chance <= 1e-9 * most:
-        return 0.0  # every table with these margins says as much
+    effect = 1.0 if groups is None else design_effect(codes, labels, groups)
+    by_chance = expected_information(
+        *(_apportion(margin, round(len(codes) / effect)) for margin in (a, b))
+    )
+    if most - by_chance <= LEAST_LEFT * most:
+        return 0.0  # by chance, tables with these margins say as much
     known = entropy(a) + entropy(b) - entropy(table.ravel())
     return (known - by_chance) / (most - by_chance) * most
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq  # pyright: ignore[reportUnknownVariableType]
-from scipy.special import erf
 
 from augury.compute import RunTasks, run_in_threads, with_one_blas_thread
 from augury.embeddings import Embeddings, Indices
 from augury.errors import InputError
 from augury.hsic import equations
-from augury.hsic.correlation import USums, gamma_tail, normalise, u_centred_sum
+from augury.hsic.correlation import USums, gamma_tail, normalise
 from augury.hsic.engines import dense_sums, moments_of, sums_from_moments
 from augury.hsic.estimators import (
     TOLERANCE,
@@ -27,10 +24,8 @@ from augury.hsic.estimators import (
 )
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import (
-    Matrix,
     Values,
     Vector,
-    gaussian,
     median_distance,
     spaced_points,
     standardise,
@@ -45,8 +40,6 @@ from augury.hsic.units import (
     unit_columns,
 )
 
-#: Number of steps to which `noise_relevance` rounds lengths.
-LENGTH_STEPS = 32
 #: Rows processed at once in passes over the labels only.
 BLOCK = 4096
 
@@ -181,7 +174,7 @@ def _relevance_by_units(z: Values, y: ArrayLike, units: Indices, own: Factor) ->
     codes, counts = np.unique(np.asarray(y), return_inverse=True, return_counts=True)[1:]
     columns, b, square = label_columns(z, own, LEFT_OUT)
     chance = relevance_by_units(columns, codes, units)
-    of_label, _ = _label_kernel_sums(counts.astype(np.float64))
+    of_label, _ = label_kernel_sums(counts.astype(np.float64))
     n, pair = len(z), PairSums(0.0, square, 0.0, float(b.sum()), float(b @ b), 0.0)
     sums = USums.of(of_label, pair, n)
     scale = normalise(1.0, sums.KK, sums.LL, n)
@@ -214,7 +207,7 @@ def _associations(
             for (z, factor), centre in zip(plan.with_factors(zs), moments.centres, strict=True)
         )
         by_class = run(x, tasks)
-    of_label, diagonal = _label_kernel_sums(counts.astype(np.float64))
+    of_label, diagonal = label_kernel_sums(counts.astype(np.float64))
     dependence: list[Association] = []
     relevance: list[Association] = []
     for z, pair in zip(zs, pairs, strict=True):
@@ -257,8 +250,15 @@ def within_class_sums(
     return float(np.vdot(sums, sums)), b_sums
 
 
-def _label_kernel_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
-    """The sums of Y's kernel (1 in a class, 0 elsewhere), as for K; its diagonal in each class."""
+def label_kernel_sums(counts: Vector) -> tuple[SpeechSums, Vector]:
+    """The sums of Y's kernel (1 in a class, 0 elsewhere), as for K; its diagonal in each class.
+
+    Args:
+        counts: (classes,) points of each class.
+
+    >>> label_kernel_sums(np.array([2.0, 2.0]))[1].tolist()
+    [0.5, 0.5]
+    """
     n, squares, cubes, fourths = (float((counts**power).sum()) for power in (1, 2, 3, 4))
     a = 1 - 2 * counts / n + squares / n**2
     KK = squares - 2 * cubes / n + (squares / n) ** 2
@@ -284,72 +284,3 @@ def _dense_association(x: Embeddings, rows: Indices, z: Values, engine: Engine) 
         return association
     K, L = equations.cosine_kernel(as_numpy(x[rows])), equations.rbf_kernel(z, width)
     return replace(association, value=equations.normalised_hsic((K, L)))
-
-
-def noise_relevance(seconds: ArrayLike, y: ArrayLike) -> tuple[float, float]:
-    """The relevance of pure noise, one number per frame, averaged over segments.
-
-    The mean of m frames of noise has 1/m of the variance of a frame. If lengths depend on the
-    label, so does the typical distance of such means from 0. (Correlated neighbouring frames count
-    as fewer frames.)
-
-    Args:
-        seconds: (n,) lengths of the segments, in any unit, rounded to `LENGTH_STEPS` steps.
-        y: (n,) label.
-
-    Returns:
-        The expected relevance of normal noise, with its median distance as kernel width, on the
-        scale of `associations` and at least 0; and its standard deviation, without that of chance.
-
-    >>> noise_relevance([0.1, 0.1, 0.1, 5.0, 5.0, 5.0], [0, 0, 0, 1, 1, 1])[0] > 0.1
-    True
-    """
-    seconds = np.asarray(seconds, np.float64)
-    labels = np.unique(np.asarray(y), return_inverse=True)[1]
-    n = len(seconds)
-    if n < 4 or labels.max() == 0 or not (seconds > 0).all():
-        raise InputError("needs at least four segments longer than 0 s, and two classes")
-    edges = np.unique(np.quantile(seconds, np.linspace(0, 1, LENGTH_STEPS + 1)[1:-1]))
-    step = np.unique(np.searchsorted(edges, seconds), return_inverse=True)[1]
-    sizes = np.bincount(step).astype(np.float64)
-    cells = np.bincount(labels * len(sizes) + step, minlength=(labels.max() + 1) * len(sizes))
-    cells = cells.reshape(-1, len(sizes)).astype(np.float64)
-    counts = cells.sum(axis=1)
-
-    # The density of noise for each length on a grid of values, and the centred kernel there.
-    sds = np.sqrt(np.bincount(step, 1 / seconds) / sizes)
-    grid = np.linspace(-4, 4, 129) * sds.max()
-    P = np.exp(-((grid / sds[:, None]) ** 2) / 2)
-    P /= P.sum(axis=1, keepdims=True)
-    overall = sizes / n @ P
-    pair_sds = np.hypot(sds[:, None], sds) / np.sqrt(2)
-    pairs = np.outer(sizes, sizes) / n**2
-    width = _median_width(pair_sds, pairs)
-    L = gaussian(grid[:, None], grid[:, None], np.sqrt(2) * width)
-    means = L @ overall
-    L += overall @ means - means - means[:, None]
-    LL = n * (n - 3) * float(overall @ L**2 @ overall)
-
-    # The U-statistic with Y's kernel is linear in L: its expectation is that of the expected L.
-    expected = P @ L @ P.T
-    of_label, a = _label_kernel_sums(counts)
-    b = np.diag(expected)
-    inner, ab = float((cells @ expected * cells).sum()), float(a @ cells @ b)
-    KL = u_centred_sum(inner, ab, of_label.a, float(sizes @ b), n)
-    KK = u_centred_sum(of_label.KK, of_label.aa, of_label.a, of_label.a, n)
-
-    # `points`: the mean of K∘L, both centred, for a point of each class at each value.
-    shares, by_class = counts / n, cells @ P
-    points = (by_class / n) @ L - shares**2 @ (by_class / counts[:, None] @ L)
-    variance = float((by_class * points**2).sum()) / n - (float((by_class * points).sum()) / n) ** 2
-    sd = normalise(2 * n * np.sqrt(max(variance, 0.0) * n), KK, LL, n)
-    return max(normalise(KL, KK, LL, n), 0.0), sd
-
-
-def _median_width(sds: Matrix, shares: Matrix) -> float:
-    """The median distance in a mixture of normal pairs, by their standard deviations / √2."""
-
-    def above_half(width: float) -> float:
-        return (shares * erf(width / 2 / sds)).sum() - 0.5
-
-    return cast(float, brentq(above_half, 0, 10 * sds.max()))

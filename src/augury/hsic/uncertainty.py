@@ -43,6 +43,8 @@ from augury.hsic.sums import LARGEST_MATRIX, SumPlan
 
 #: Smaller classes are units, where kernels are not U-centred.
 SMALLEST_RESAMPLED = 10
+#: Where they are, smaller classes are units as well, if there are so many of them.
+SMALL, FEWEST_SMALL = 16, 20
 #: Bytes of shuffled label columns in memory at once.
 BATCH = 32e6
 
@@ -69,11 +71,12 @@ def bootstrap(
     one. Its covariance is that of the units' sums of influences. For U-centred kernels it is
     corrected, as these vary less in small classes, and vary by pairs of points, too:
 
-    - In a class of n points, influences have a(n) = 1 − 3/(4(n − 3)) of the variance that single
-      points contribute: a quarter at n = 4, where all four are equal; else measured.
-    - Under independence they have f(n) = 2(n − 3)/(n − 2) − 3/n times the variance, exactly, by the
-      second moments of U-centred kernels. They are divided by √a, and f/a − 1 of the variance under
-      independence is subtracted.
+    - Classes of fewer than 16 points are units as well, if there are twenty of them: two-way
+      clustering (Cameron, Gelbach and Miller 2011), what a class and a unit share counts once.
+    - In other classes, of n points, influences have a(n) = 1 − 3/(4(n − 3)) of the variance that
+      single points contribute (measured), and f(n) = 2(n − 3)/(n − 2) − 3/n times that of pairs, by
+      the second moments of U-centred kernels. They are divided by √a, and f/a − 1 times the
+      variance of pairs is subtracted: (1 − |score|)³ of that under independence (measured).
 
     >>> points = np.random.default_rng(0).standard_normal((400, 1)) / 400
     >>> scores = bootstrap(np.ones(1), points, np.zeros(400, int), replicates=500, seed=0)
@@ -99,10 +102,9 @@ def bootstrap(
         codes = np.where(counts[classes] < SMALLEST_RESAMPLED, len(codes) + classes, codes)
     codes = np.unique(codes, return_inverse=True)[1]
     freedom = max(int(codes.max()), 1)
-    if by_chance is None:
-        covariance = _covariance(influence, codes)
-    else:
-        effects = np.ones(len(scores)) if effects is None else effects
+    covariance = _covariance(influence, codes)
+    if by_chance is not None:
+        by_chance = by_chance * (1 - np.minimum(np.abs(scores), 1)) ** 3  # measured
         covariance = _u_centred_covariance(
             influence, codes, classes, counts, by_chance, effects, cautious=cautious
         )
@@ -125,19 +127,52 @@ def _u_centred_covariance(
     classes: Indices,
     counts: Indices,
     by_chance: Matrix,
-    effects: Vector,
+    effects: Vector | None,
     *,
     cautious: bool,
 ) -> Matrix:
     """`_covariance`, corrected for U-centred kernels, see `bootstrap`."""
+    small = counts < SMALL
+    if small.sum() < FEWEST_SMALL:
+        small[:] = False
     n = np.maximum(counts, 4).astype(np.float64)
-    a, f = 1 - 0.75 / (n - 3), 2 * (n - 3) / (n - 2) - 3 / n
+    a = np.where(small, 1.0, 1 - 0.75 / (n - 3))
+    surplus = np.where(small, 0.0, (2 * (n - 3) / (n - 2) - 3 / n) / a - 1)
     covariance = _covariance(influence / np.sqrt(a)[classes, None], codes)
+    if small.any():
+        own = small[classes]
+        points, of_class, of_unit = influence[own], classes[own], codes[own]
+        cells = np.unique(of_class * (codes.max() + 1) + of_unit, return_inverse=True)[1]
+        of_class = np.unique(of_class, return_inverse=True)[1]
+        covariance += _covariance(points, of_class) - _covariance(points, cells)
+    pairs = _variance_of_pairs(influence, classes, n, a, surplus, by_chance)
     own, chance = np.diag(covariance), by_chance.sum(axis=0)
-    surplus = (f / a - 1) @ by_chance + (effects - 1) * chance
-    wanted = np.maximum(own if cautious else own - surplus, effects * chance)
+    effects = np.ones(len(own)) if effects is None else effects
+    own_surplus = surplus @ pairs + (effects - 1) * pairs.sum(axis=0)
+    wanted = np.maximum(own if cautious else own - own_surplus, effects * chance)
     scale = np.sqrt(np.where(own > 0, wanted / np.where(own > 0, own, 1), 0))
     return covariance * np.outer(scale, scale)
+
+
+def _variance_of_pairs(
+    influence: Matrix,
+    classes: Indices,
+    n: Vector,
+    a: Vector,
+    surplus: Vector,
+    by_chance: Matrix,
+) -> Matrix:
+    """(classes, candidates) the part of the scores' variance that pairs of points contribute.
+
+    With V₁ and V₂ the parts of points and of pairs, the influences' squares sum to a V₁ + f V₂; and
+    the variance of a pair's term, which under independence is all of V₂, has twice that of a
+    point's in it: V₂ = by chance − V₁/(n − 3).
+    """
+    points = np.stack([np.bincount(classes, np.square(column)) for column in influence.T], axis=1)
+    left = (n - 3)[:, None]
+    most = 1 - (1 + surplus[:, None]) / left  # 0 at n = 4, where nothing is subtracted
+    pairs = (by_chance - points / a[:, None] / left) / np.where(most > 0.1, most, 1)
+    return np.maximum(pairs, 0.0)
 
 
 def intervals(replicates: Values, level: float = 0.95) -> Matrix:

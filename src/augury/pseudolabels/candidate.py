@@ -159,6 +159,15 @@ def pitch_of(candidate: Candidate) -> Candidate | None:
     return None
 
 
+def is_voiced_only(candidate: Candidate) -> bool:
+    """Whether a candidate describes the voice, and is undefined in unvoiced frames.
+
+    >>> [is_voiced_only(parse_candidate(name)) for name in ("log_hnr", "own:jitter", "loudness")]
+    [True, True, False]
+    """
+    return pitch_of(candidate) is not None
+
+
 def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """The packages needed to compute some candidates' values, beside Augury's own requirements."""
     from_opensmile = any(candidate.provider == "opensmile" for candidate in candidates)

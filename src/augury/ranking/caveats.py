@@ -28,6 +28,8 @@ WEAK_SDS = 3
 LENGTH_SDS = 3
 #: Frames without a voice are mentioned from this share on.
 UNVOICED = 0.1
+#: A recording with this share of clipped samples is mentioned.
+CLIPPED = 0.001
 #: A candidate that tells this share of the label's information nearly is the label.
 DECIDES = 0.9
 #: Number of names listed of the best tier.
@@ -45,6 +47,7 @@ def find_caveats(
     to_declare: Sequence[str] = (),
     unvoiced: Mapping[str, float] | None = None,
     copies: Sequence[str] = (),
+    clipped: Sequence[float] = (),
 ) -> tuple[str, ...]:
     """What a reader should know before trusting the order, a sentence or two per caveat.
 
@@ -56,6 +59,7 @@ def find_caveats(
             groups, or no intervals.
         unvoiced: share of each candidate's frames that have the value for no voice.
         copies: names of the recordings of segments that were left out as copies.
+        clipped: share of clipped samples of each recording.
         to_declare: names of columns whose kind was guessed, see `columns_to_declare`.
     """
     ranked = [result for result in results if result.score is not None]
@@ -63,6 +67,7 @@ def find_caveats(
     caveats = (
         kind_caveat(to_declare),
         copies_caveat(copies),
+        clipping_caveat(clipped),
         unvoiced_caveat(unvoiced or {}),
         *(spread_caveat(alike, estimator) for alike in kinds),
         bias_caveat(ranked, estimator),
@@ -108,6 +113,19 @@ def copies_caveat(copies: Sequence[str]) -> str:
     )
 
 
+def clipping_caveat(clipped: Sequence[float]) -> str:
+    """Recordings were too loud for the recorder."""
+    loud = [share for share in clipped if share >= CLIPPED]
+    if not loud:
+        return ""
+    return (
+        f"{len(loud):,} of {len(clipped):,} recordings are clipped: {CLIPPED:.1%} to "
+        f"{max(loud):.1%} of their samples lie in rows at the highest or lowest value, "
+        f"{sum(clipped) / len(clipped):.2%} of the samples of all. Clipping adds harmonics, and "
+        "levels the loudness of what is clipped."
+    )
+
+
 def unvoiced_caveat(unvoiced: Mapping[str, float]) -> str:
     """Means mix values with the 0 or -100 for no voice."""
     mixed = {name: share for name, share in unvoiced.items() if share >= UNVOICED}
@@ -116,8 +134,8 @@ def unvoiced_caveat(unvoiced: Mapping[str, float]) -> str:
     names = ", ".join(f"{name} ({share:.0%})" for name, share in mixed.items())
     return (
         f"{names}: so many frames have no voice, and the 0 or −100 there counts in the "
-        "means: they may tell how much of a segment is voiced rather than how. See whether the "
-        "order holds with --unvoiced voiced."
+        "means: they may tell how much of a segment is voiced rather than how. “unvoiced = "
+        "voiced” among the other settings shows whether the order holds with --unvoiced voiced."
     )
 
 

@@ -147,6 +147,7 @@ def _assemble(
             label=settings.label,
             resampled=(units.name, units.count) if grouped else None,
             unvoiced=data.unvoiced,
+            clipped=data.extraction.clipped_shares,
             copies=[row.path for row in data.rejected if row.reason == "copy"],
             to_declare=columns_to_declare(data.candidates, data.values),
         ),

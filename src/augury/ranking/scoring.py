@@ -159,13 +159,16 @@ def _judge(
 
 
 def noise_relevances(
-    members: Sequence[Candidate], seconds: NDArray[np.float64], y: NDArray[np.int64]
+    members: Sequence[Candidate],
+    seconds: NDArray[np.float64],
+    y: NDArray[np.int64],
+    units: NDArray[np.int64] | None = None,
 ) -> list[tuple[float, float]]:
     """For each candidate: the relevance of noise averaged over the segments, and its sd.
 
     (0, 0) for a column, whose values are not means over frames.
     """
-    noise = hsic.noise_relevance(seconds, y)
+    noise = hsic.noise_relevance(seconds, y, units)
     return [(0.0, 0.0) if candidate.provider == "column" else noise for candidate in members]
 
 
@@ -190,7 +193,7 @@ def _estimate_group(
         dependence, relevance = hsic.associations(
             x, zs, y, tolerance=settings.tolerance, units=units, run=run
         )
-    noise = noise_relevances(members, seconds, y)
+    noise = noise_relevances(members, seconds, y, units)
     p_values: list[float | None] = [estimate.p_value for estimate in ci]
     if settings.permutations:
         p_values = [*_permutation_p(x, zs, y, ci, settings, run)]

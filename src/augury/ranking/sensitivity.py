@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.embeddings import Selected, Shifted
+from augury.embeddings import Indices, Selected, Shifted
+from augury.extraction.corpus import Extraction
 from augury.extraction.gather import gather
 from augury.extraction.plan import Embedding
+from augury.pseudolabels.candidate import Candidate, is_voiced_only, parse_candidates
 from augury.ranking.dataset import Dataset, adjust_level
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Sensitivity
@@ -33,13 +35,14 @@ class Variant:
     scale: float = 1.0  # factor of the kernel's width
     gain: float = 0.0  # dB by which each recording is made louder or quieter, at random
     by_rank: bool = False  # scalars replaced by their ranks
+    unvoiced: str = ""  # how frames without a voice are averaged, "" as set
 
 
 def variants_of(settings: RankSettings) -> list[Variant]:
     """The variants that a ranking is repeated under, the chosen settings first; [] if disabled.
 
-    >>> [variant.name for variant in variants_of(RankSettings(label="phone"))][-2:]
-    ['recordings ± 20 dB', 'ranks of scalars']
+    >>> [variant.name for variant in variants_of(RankSettings(label="phone"))][-3:]
+    ['recordings ± 20 dB', 'ranks of scalars', 'unvoiced = voiced']
     """
     base = settings.base_embedding()
     if not settings.sensitivity:
@@ -55,7 +58,11 @@ def variants_of(settings: RankSettings) -> list[Variant]:
     variants += [Variant(f"kernel width × {f:g}", base, f) for f in (0.5, 2.0)]
     if base.kind != "svcca":  # whose directions have no level
         variants.append(Variant(f"recordings ± {GAIN:g} dB", base, gain=GAIN))
-    return [*variants, Variant("ranks of scalars", base, by_rank=True)]
+    variants.append(Variant("ranks of scalars", base, by_rank=True))
+    if any(is_voiced_only(candidate) for candidate in parse_candidates(settings.candidates)):
+        other = "published" if settings.unvoiced == "voiced" else "voiced"
+        variants.append(Variant(f"unvoiced = {other}", base, unvoiced=other))
+    return variants
 
 
 def estimate_sensitivity(
@@ -74,17 +81,19 @@ def estimate_sensitivity(
     usable = np.flatnonzero(data.keep[subset[arrays.usable]])
     known_values = {name: z[rows] for name, z in data.values.items()}
     ranked_values = {name: _ranks(z) for name, z in known_values.items()}
+    other = next((variant.unvoiced for variant in variants if variant.unvoiced), "")
+    other_values = known_values | _gather_voiced_only(extraction, data.candidates, other, usable)
     y, recording = data.y[rows], data.corpus.recording[rows]
     louder = np.random.default_rng(settings.seed).choice([-1.0, 1.0], recording.max() + 1)
     scores: dict[str, list[float | None]] = {candidate.name: [] for candidate in data.candidates}
-    groups = group_by_missing(data.candidates, known_values, y)
     for variant in variants:
         x = Selected.of(arrays.embeddings[embeddings.index(variant.embedding)], usable)
         x = adjust_level(x, recording, settings)
         if variant.gain:
             x = Shifted(x, variant.gain * louder[recording])
         zs = ranked_values if variant.by_rank else known_values
-        for members, known, status in groups:
+        zs = other_values if variant.unvoiced else zs
+        for members, known, status in group_by_missing(data.candidates, zs, y):
             values: list[float | None] = [None] * len(members)
             if status == "ranked":
                 estimates = estimate(
@@ -100,6 +109,18 @@ def estimate_sensitivity(
                 scores[candidate.name].append(value)
     names = tuple(variant.name for variant in variants)
     return Sensitivity(len(rows), names, {name: tuple(row) for name, row in scores.items()})
+
+
+def _gather_voiced_only(
+    extraction: Extraction, candidates: Sequence[Candidate], unvoiced: str, usable: Indices
+) -> dict[str, NDArray[Any]]:
+    """Values of candidates that describe the voice, averaged in another way over their frames."""
+    voiced_only = [candidate for candidate in candidates if is_voiced_only(candidate)]
+    if not unvoiced or not voiced_only:
+        return {}
+    extraction = replace(extraction, plan=replace(extraction.plan, unvoiced=unvoiced))
+    gathered = gather(extraction, voiced_only, which=())
+    return {name: z[usable] for name, z in gathered.values.items()}
 
 
 def _ranks(z: NDArray[Any]) -> NDArray[Any]:
