@@ -6,6 +6,7 @@ All return one value a frame, (frames,) float32.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -22,8 +23,9 @@ MATCH = 0.0075
 #: Seconds, and least periods, whose mean is a voice's harmonic part. Of 5 to 25 ms, this parts
 #: TIMIT's phone labels best (`benchmarks/own_seven.py --choose`).
 MEAN, LEAST = 0.0125, 2
-#: How far a period may be from the pitch's, as its share.
-REACH, JITTER_REACH = 0.03, 0.1
+#: How far a period may be from the pitch's, as its share: a step of the pitch's grid, at which it
+#: was found; and from its neighbours' for jitter.
+REACH, JITTER_REACH = 0.015, 0.1
 #: Log HNR where there is no voice, as openSMILE has it.
 NO_VOICE = -100.0
 #: Points and samples (40 ms: three periods of 75 Hz) of a frame's autocorrelation.
@@ -33,10 +35,28 @@ _PAD = 4 * _LONGEST
 
 
 @dataclass(frozen=True)
+class Waveform:
+    """A signal, and the energy of its stretches."""
+
+    signal: Values  # (samples,), padded on both sides
+
+    @cached_property
+    def _before(self) -> NDArray[np.float64]:
+        """The energy (samples + 1,) of all samples before each."""
+        return np.concatenate([[0.0], np.cumsum(np.square(self.signal), dtype=np.float64)])
+
+    def energy(
+        self, begin: NDArray[np.int64], size: int | NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """The energy (places,) of so many samples from each place on."""
+        return self._before[begin + size] - self._before[begin]
+
+
+@dataclass(frozen=True)
 class Periods:
     """The voiced frames of a recording, and the length of the period at each; `of` finds them."""
 
-    signal: Values  # (samples,), padded on both sides
+    wave: Waveform
     voiced: NDArray[np.bool_]  # (frames,)
     centre: NDArray[np.int64]  # (voiced,) samples, in the padded signal
     guess: NDArray[np.float64]  # (voiced,) samples of a period, from the pitch
@@ -45,11 +65,11 @@ class Periods:
     @classmethod
     def of(cls, spectra: Spectra, pitch: Pitch) -> Periods:
         """Match the waveform around each voiced frame with itself one period later."""
-        signal = np.pad(spectra.signal, (_PAD, _PAD + SHORT))
+        wave = Waveform(np.pad(spectra.signal, (_PAD, _PAD + SHORT)))
         centre = SHORT // 2 + HOP * np.flatnonzero(pitch.has_voice) + _PAD
         guess = audio.RATE / pitch.hertz[pitch.has_voice]
-        length = np.rint(match_periods(signal, centre, guess, REACH)).astype(np.int64)
-        return cls(signal, pitch.has_voice, centre, guess, length)
+        length = np.rint(match_periods(wave, centre, guess, REACH)).astype(np.int64)
+        return cls(wave, pitch.has_voice, centre, guess, length)
 
     def spread(self, values: NDArray[np.floating], silent: float) -> Values:
         """Values (voiced,) as (frames,), smoothed within voiced stretches; `silent` elsewhere."""
@@ -59,7 +79,7 @@ class Periods:
 
 
 def match_periods(
-    signal: Values,
+    wave: Waveform,
     centre: NDArray[np.int64],
     guess: NDArray[np.float64],
     reach: float,
@@ -71,13 +91,11 @@ def match_periods(
     Alike is 2 Σxy / (Σx² + Σy²). If `fine`, lags between samples count, by a parabola.
 
     Args:
-        signal: (samples,), with room on both sides.
         centre, guess: (places,) samples.
         reach: share by which lags may differ from the guess, at least one sample.
     """
     size = round(MATCH * audio.RATE)
-    stretches = sliding_window_view(signal, size)
-    energy = _running_energy(signal)
+    stretches = sliding_window_view(wave.signal, size)
     middle = np.rint(guess).astype(np.int64)
     steps = np.maximum(1, np.ceil(reach * guess)).astype(np.int64)
     most = int(steps.max(initial=0))
@@ -88,7 +106,7 @@ def match_periods(
         begin = centre[used] - (size + lag) // 2
         later = begin + lag
         product = np.einsum("ij,ij->i", stretches[begin], stretches[later])
-        both = energy[begin + size] - energy[begin] + energy[later + size] - energy[later]
+        both = wave.energy(begin, size) + wave.energy(later, size)
         likeness[step + most + 1, used] = 2 * product / np.maximum(both, 1e-20)
     best = likeness[1:-1].argmax(axis=0) + 1
     lag = (middle + best - most - 1).astype(np.float64)
@@ -111,17 +129,20 @@ def log_hnr(periods: Periods) -> Values:
         return periods.spread(np.empty(0), NO_VOICE)
     length = periods.length
     span = np.maximum(round(MEAN * audio.RATE), LEAST * length)
-    longest, phases = int(span.max()), int(length.max())
+    phases = int(length.max())
     begin = periods.centre - span // 2
-    waves = sliding_window_view(periods.signal, longest)[begin]
-    sample, row = np.arange(longest), np.arange(len(span))[:, None]
-    inside = sample < span[:, None]
-    phase = (sample % length[:, None] + phases * row)[inside]
-    sums = np.bincount(phase, waves[inside], minlength=phases * len(span)).reshape(-1, phases)
-    counts = (span[:, None] - np.arange(phases) - 1) // length[:, None] + 1  # of a phase's samples
+    stretches = sliding_window_view(periods.wave.signal, phases)
+    phase = np.arange(phases)
+    sums = np.zeros((len(span), phases), np.float32)
+    used = np.arange(len(span))
+    for turn in range(int((span // length).max()) + 1):
+        used = used[turn * length[used] < span[used]]
+        limit = np.minimum(length[used], span[used] - turn * length[used])
+        inside = phase < limit[:, None]
+        sums[used] += stretches[begin[used] + turn * length[used]] * inside
+    counts = (span[:, None] - phase - 1) // length[:, None] + 1  # of a phase's samples
     harmonic = (np.square(sums) / np.maximum(counts, 1)).sum(axis=1)
-    energy = _running_energy(periods.signal)
-    noise = (energy[begin + span] - energy[begin] - harmonic).clip(0)
+    noise = (periods.wave.energy(begin, span) - harmonic).clip(0)
     least = 1e-6 * (harmonic + noise) + 1e-30
     return periods.spread(10 * np.log10((harmonic + least) / (noise + least)), NO_VOICE)
 
@@ -135,7 +156,7 @@ def jitter(periods: Periods) -> Values:
     lengths = np.stack(
         [
             match_periods(
-                periods.signal,
+                periods.wave,
                 periods.centre + place * periods.length,
                 periods.length.astype(np.float64),
                 JITTER_REACH,
@@ -156,7 +177,7 @@ def shimmer(periods: Periods) -> Values:
     if not len(periods.length):
         return periods.spread(np.empty(0), 0.0)
     longest = int(periods.length.max())
-    stretches = sliding_window_view(periods.signal, longest)
+    stretches = sliding_window_view(periods.wave.signal, longest)
     inside = np.arange(longest) < periods.length[:, None]
     heights: list[NDArray[np.floating]] = []
     for place in (-2, -1, 0, 1):
@@ -183,11 +204,6 @@ def harmonicity(spectra: Spectra) -> Values:
         ratio = own_part[:, lags] / (own[lags] / own[0])
         found[first : first + 256] = ratio.max(axis=1) / np.maximum(own_part[:, 0], 1e-12)
     return smooth(found.clip(0, 1))
-
-
-def _running_energy(signal: Values) -> NDArray[np.float64]:
-    """The energy (samples + 1,) of all samples before each."""
-    return np.concatenate([[0.0], np.cumsum(np.square(signal, dtype=np.float64))])
 
 
 def _correlate(waves: Values) -> Values:

@@ -26,12 +26,13 @@ OCTAVE, HARMONICS, DECAY = 48, 15, 0.84
 #: The summed spectrum's lowest point, Hz: where hearing begins.
 FLOOR = 20.0
 #: Candidates a frame.
-CANDIDATES = 4
+CANDIDATES = 3
 #: A candidate stronger than this is a voice: the documented default of openSMILE's `voicingCutoff`
 #: (audeering.github.io/opensmile, cPitchShs).
 VOICE = 0.7
 #: Cost of a jump by an octave, and of a change between voice and none: Boersma 1993, as in Praat.
 JUMP, CHANGE = 0.35, 0.14
+_BLOCK = 256  # frames whose sums are computed at a time
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,13 @@ def find_candidates(spectra: Spectra) -> tuple[NDArray[np.float64], NDArray[np.f
     """
     matrix, points = _summation()
     sums = np.empty((spectra.count, matrix.shape[1]), np.float32)
-    for part, power in power_blocks(spectra.frames(FRAME), _gaussian(), SIZE):
-        np.matmul(_near_peaks(np.sqrt(power, out=power)), matrix, out=sums[part])
+    frames = spectra.frames(FRAME)
+    for first in range(0, len(frames), _BLOCK):
+        block = frames[first : first + _BLOCK]
+        magnitudes = np.empty((len(block), len(matrix)), np.float32)
+        for part, power in power_blocks(block, _gaussian(), SIZE):
+            np.sqrt(power, out=magnitudes[part])
+        np.matmul(_near_peaks(magnitudes), matrix, out=sums[first : first + _BLOCK])
     sums, mean = sums[:, :-1], sums[:, -1]
     peaks = np.zeros_like(sums)
     inner = sums[:, 1:-1]
@@ -159,15 +165,20 @@ def _join(first: Values, second: Values) -> Values:
 
 
 def _near_peaks(spectra: Values) -> Values:
-    """Spectra (frames, points) with 0 but within two points of a maximum: SHS, section II."""
-    peak = np.zeros(spectra.shape, bool)
-    inner = spectra[:, 1:-1]
-    np.logical_and(inner > spectra[:, :-2], inner >= spectra[:, 2:], out=peak[:, 1:-1])
-    near = peak.copy()
-    for distance in (1, 2):
-        near[:, distance:] |= peak[:, :-distance]
-        near[:, :-distance] |= peak[:, distance:]
-    spectra *= near
+    """Spectra (frames, points) with 0 but within two points of a maximum: SHS, section II.
+
+    Points of a row and of the next are neighbours here, but an edge is no maximum.
+    """
+    values = spectra.reshape(-1)
+    peak = np.zeros(len(values) + 4, bool)
+    inner = peak[2:-2]
+    np.greater(values[1:-1], values[:-2], out=inner[1:-1])
+    inner[1:-1] &= values[1:-1] >= values[2:]
+    inner.reshape(spectra.shape)[:, [0, -1]] = False
+    near = inner.copy()
+    for shift in (0, 1, 3, 4):
+        near |= peak[shift : len(values) + shift]
+    values *= near
     return spectra
 
 
@@ -194,7 +205,10 @@ def _summation() -> tuple[Values, NDArray[np.float64]]:
         sums[:, : count - moved] += DECAY ** (harmonic - 1) * spectrum[:, moved:]
     inside = (points >= LOWEST) & (points <= HIGHEST)
     columns = [sums[:, inside], sums.mean(axis=1, keepdims=True)]
-    return np.concatenate(columns, axis=1).astype(np.float32), points[inside]
+    matrix = np.concatenate(columns, axis=1)
+    # A spline's tails are below what float32 keeps normal, and the processor is slow with those.
+    matrix[np.abs(matrix) < 1e-7] = 0
+    return matrix.astype(np.float32), points[inside]
 
 
 @cache
