@@ -18,7 +18,7 @@ types: $(VENV)/.dev
 
 # One BLAS thread a worker: with more, workers fight for the cores.
 unit: $(VENV)/.dev
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN)/pytest -n auto --dist worksteal --cov --cov-fail-under=95
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN)/pytest -n auto --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Augury needs Python 3.11 or newer, and this is {v.major}.{v.minor}; try make PYTHON=python3.11")'

@@ -124,7 +124,7 @@ def tiers() -> None:
 def population(
     rng: np.random.Generator, y: Array, link: float, differs: float, kind: str
 ) -> tuple[Array, Array]:
-    """Speech and a pseudo-label that shares `link` with it, more in some classes if it `differs`."""
+    """Speech, and a pseudo-label that shares `link` with it; `differs`: more in some classes."""
     u = rng.standard_normal((len(y), 10)) + np.sin(y)[:, None]
     z = (link + differs * np.cos(3 * y)) * u[:, 0] + rng.standard_normal(len(y))
     if kind == "vector":

@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +15,7 @@ from augury import pretrain, read_corpus
 from augury.cli.app import app
 from reporters import Recorder
 
+import commands
 import toy
 
 torch = pytest.importorskip("torch")
@@ -326,15 +325,13 @@ def test_two_processes_train_as_one(manifests):
         "batch_seconds=10.0", "--set", "longest=3.0",
         "--set", f"random_encoder={folder / 'tiny.toml'}",
     ]  # fmt: skip
-    single = [sys.executable, "-m", "augury", *common, "--out", str(folder / "single")]
-    double = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "augury", *common, "--out", str(folder / "double"),
-    ]  # fmt: skip
-    for command in (single, double):
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("report:") == 1
+    output = folder / "output"
+    assert commands.run([*common, "--out", folder / "single"], output) == 0, output.read_text()
+    two = commands.start_together([*common, "--out", folder / "double"], output)
+    assert [process.wait() for process in two] == [0, 0]
+    texts = [path.read_text() for path in (output, commands.of_rank(output, 0))]
+    assert [text.count("report:") for text in texts] == [1, 1]
+    assert "report:" not in commands.of_rank(output, 1).read_text()
     evaluations = [Evaluation.read(folder / name) for name in ("single", "double")]
     for ours, theirs in zip(
         *(evaluation.models[0].outcomes[0].history for evaluation in evaluations), strict=True

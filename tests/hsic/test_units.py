@@ -114,12 +114,12 @@ def test_what_recordings_share_is_no_evidence(label, agreement):
     rng = np.random.default_rng(0)
     relevance, dependence = [], []
     for _ in range(12):
-        codes = recordings(60, 5, rng)
+        codes = recordings(40, 4, rng)
         n = len(codes)
         y = codes // 4 if label == "speaker" else rng.integers(0, 5, n)
-        x = rng.standard_normal((n, 8)) + rng.standard_normal((60, 8))[codes] + 3
+        x = rng.standard_normal((n, 8)) + rng.standard_normal((40, 8))[codes] + 3
         zs = [
-            np.sqrt(agreement) * rng.standard_normal(60)[codes]
+            np.sqrt(agreement) * rng.standard_normal(40)[codes]
             + np.sqrt(1 - agreement) * rng.standard_normal(n)
             for _ in range(40)
         ]

@@ -21,6 +21,7 @@ from augury.pretraining.choice import choose, read_weights
 from ranking.test_report import candidate, ranking
 from reporters import Recorder
 
+import commands
 import toy
 
 torch = pytest.importorskip("torch")
@@ -214,43 +215,40 @@ def test_stopped_it_goes_on_without_extracting_again(manifest, monkeypatch):
 def test_killed_again_and_again_it_ends_with_the_same_bytes(manifest):
     """kill -9 at random moments, with checkpoints every 0.6 s."""
     folder = manifest.parent
-    command = [
-        sys.executable, "-m", "augury", "pretrain", str(manifest), "--pseudo-labels", "toy:level",
-        "--preset", str(folder / "tiny.toml"), "--epochs", "40", "--minutes", "0.01", "--jobs", "1",
-        "--out",
+    words = [
+        "pretrain", manifest, "--pseudo-labels", "toy:level", "--preset", folder / "tiny.toml",
+        "--epochs", 40, "--minutes", 0.01, "--jobs", 1, "--out",
     ]  # fmt: skip
     # A process of its own too: sums round as torch's threads share them, and this one may have
     # been started with others than its children.
-    subprocess.run([*command, str(folder / "whole")], check=True, capture_output=True)
-    command.append(str(folder / "killed"))
+    assert commands.run([*words, folder / "whole"]) == 0
+    words.append(folder / "killed")
     rng, kills = random.Random(0), 0
     log = folder / "killed/log.jsonl"
     for _ in range(4):
         before = log.stat().st_size if log.exists() else 0
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while process.poll() is None:  # let it get on, so that kills fall into training
+        killed = commands.Command(words)
+        while not killed.ended():  # let it get on, so that kills fall into training
             if log.exists() and log.stat().st_size > before:
                 break
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.15))
-        if process.poll() is None:
-            process.kill()
+        if not killed.ended():
+            killed.kill()
             kills += 1
-        if process.wait() == 0:
+        if killed.wait() == 0:
             break
     assert kills >= 2  # on a fast machine it may end before more
-    assert process.wait() == 0 or subprocess.run(command, check=True, capture_output=True)
+    assert killed.wait() == 0 or commands.run(words) == 0
     for name in ("history.json", "model.safetensors"):
         assert (folder / "killed" / name).read_bytes() == (folder / "whole" / name).read_bytes()
 
 
-def two_processes(manifest, name, epochs):
+def words_of_two(manifest, name, epochs):
     folder = manifest.parent
     return [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "augury", "pretrain", str(manifest), "--pseudo-labels", "toy:level,column:colour",
-        "--preset", str(folder / "tiny.toml"), "--out", str(folder / name), "--device", "cpu",
-        "--epochs", str(epochs),
+        "pretrain", manifest, "--pseudo-labels", "toy:level,column:colour", "--preset",
+        folder / "tiny.toml", "--out", folder / name, "--device", "cpu", "--epochs", epochs,
     ]  # fmt: skip
 
 
@@ -261,11 +259,11 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
     # rounding unless epsilon is larger.
     (folder / "tiny.toml").write_text("epsilon = 0.1\n" + toy.preset(dropout=0.0))
     alone = run(manifest, ["toy:level", "column:colour"], name="alone")
-    done = subprocess.run(
-        two_processes(manifest, "two", 3), capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("report:") == 1
+    output = folder / "output"
+    two = commands.start_together(words_of_two(manifest, "two", 3), output)
+    assert [process.wait() for process in two] == [0, 0]
+    texts = [commands.of_rank(output, rank).read_text() for rank in (0, 1)]
+    assert [text.count("report:") for text in texts] == [1, 0]
     history = json.loads((folder / "two/history.json").read_text())
     for ours, theirs in zip(history, alone.history, strict=True):
         for kind in ("training", "validation"):
@@ -279,8 +277,12 @@ def test_two_processes_train_as_one_with_the_same_batches(manifest):
 
 def test_two_processes_asked_to_stop_go_on_together(manifest):
     folder = manifest.parent
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    stopped = subprocess.Popen(two_processes(manifest, "stopped", 30), **quiet)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                "--nproc-per-node", "2", "-m", "augury"]  # fmt: skip
+    stopped = subprocess.Popen(
+        [*torchrun, *map(str, words_of_two(manifest, "stopped", 30))],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     log = folder / "stopped/log.jsonl"
     while stopped.poll() is None and not (log.exists() and log.stat().st_size > 1000):
         time.sleep(0.02)
@@ -288,7 +290,8 @@ def test_two_processes_asked_to_stop_go_on_together(manifest):
     assert stopped.wait(60) != 0
     assert not (folder / "stopped/model.safetensors").exists()
     for name in ("stopped", "whole"):
-        subprocess.run(two_processes(manifest, name, 30), **quiet, check=True, timeout=300)
+        two = commands.start_together(words_of_two(manifest, name, 30), folder / "output")
+        assert [process.wait() for process in two] == [0, 0]
     whole = (folder / "whole/model.safetensors").read_bytes()
     assert (folder / "stopped/model.safetensors").read_bytes() == whole
 
@@ -540,7 +543,7 @@ def test_small_learns_real_pseudo_labels(tmp_path):
     corpus = read_corpus(Path(augury.__file__).parent / "demo_data/manifest.csv")
     done = pretrain(
         corpus, ["loudness", "zcr"], out=tmp_path / "out", epochs=3, batch_seconds=20.0,
-        validation="0.1",
+        validation="0.1", jobs=1,
     )  # fmt: skip
     for name in ("loudness", "zcr", "mel"):
         assert done.result["validation"][name] < 0.7 * done.result["constant_guess"][name]

@@ -4,8 +4,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from augury.corpus.corpus import TooManyBad
 from augury.extraction import embed
 from augury.ranking.report import render
 
+import commands
 import oracles
 import toy
 from conftest import tone
@@ -554,40 +553,36 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
     """Eight kills of the whole process group; no recording whose values were kept is redone."""
     manifest = toy.corpus(tmp_path, each=40)
     log = tmp_path / "calls"
-    command = [
-        sys.executable, "-m", "augury", "rank", str(manifest), "--label", "label",
-        "--candidates", "toy:level,own:centroid", "--jobs", "2",
+    words = [
+        "rank", manifest, "--label", "label", "--candidates", "toy:level,own:centroid",
+        "--jobs", 2, "--store",
     ]  # fmt: skip
-    environment = {**os.environ, "TOY_LOG": str(log), "OMP_NUM_THREADS": "1"}
 
-    def run(name, **more):
-        return subprocess.Popen(
-            [*command, "--store", str(tmp_path / name), "--out", str(tmp_path / f"out-{name}")],
-            env=environment, start_new_session=True, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, **more,
-        )  # fmt: skip
+    def start(name):
+        given = [*words, tmp_path / name, "--out", tmp_path / f"out-{name}"]
+        return commands.Command(given, TOY_LOG=str(log))
 
-    assert run("whole").wait() == 0
+    assert start("whole").wait() == 0
     log.unlink()
     rng = np.random.default_rng(0)
     kills, finished = 0, 0
     while kills < 8:
-        process = run("killed")
+        process = start("killed")
         # Watch the store grow, and kill at a random moment of the extraction.
         enough = finished + int(rng.integers(0, 25))
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
+        while not process.ended() and time.monotonic() < deadline:
             if len(kept(tmp_path / "killed")) > enough:
                 time.sleep(rng.uniform(0, 0.01))
                 break
-            time.sleep(0.002)
-        if process.poll() is None:
+            time.sleep(0.01)
+        if not process.ended():
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         time.sleep(0.1)  # workers that outlive their parent end with their task
         kills += 1
         finished = len(kept(tmp_path / "killed"))
-    assert run("killed").wait() == 0
+    assert start("killed").wait() == 0
     for file in ("ranking.json", "ranking.csv", "report.html"):
         whole, killed = (tmp_path / f"out-{name}" / file for name in ("whole", "killed"))
         assert whole.read_bytes() == killed.read_bytes()
@@ -607,7 +602,7 @@ def kept(store: Path) -> list[Path]:
 def test_timit_sample_by_phone(shared_data, tmp_path):
     pytest.importorskip("opensmile")
     corpus = read_corpus(shared_data / "timit_sample")
-    ranking = rank(corpus, label="phone", exclude=("h#",), max_bad=0.25)
+    ranking = rank(corpus, label="phone", exclude=("h#",), max_bad=0.25, jobs=1)
     assert len(ranking.results) == 7
     assert all(result.relevant for result in ranking.results)
     assert ranking.segments > 4500

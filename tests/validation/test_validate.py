@@ -5,8 +5,6 @@ import pickle
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -18,6 +16,7 @@ from augury.errors import InputError
 from augury.validation.recipe import BASELINES, read_recipe
 from reporters import Recorder
 
+import commands
 import toy
 
 torch = pytest.importorskip("torch")
@@ -390,22 +389,18 @@ def test_killed_at_random_moments_it_ends_with_the_same_tables(
     whole = experiments(RECIPE, path)
     store = tmp_path / "other-store"
     monkeypatch.setenv("AUGURY_STORE", str(store))
-    command = [
-        sys.executable, "-m", "augury", "validate", str(path), "--out", str(tmp_path / "killed"),
-        "--jobs", "1", "--minutes", "0.01",
-    ]  # fmt: skip
+    words = ["validate", path, "--out", tmp_path / "killed", "--jobs", 1, "--minutes", 0.01]
     chance = random.Random(0)
     finished = 0
     for _ in range(3):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        while process.poll() is None and len(list(store.glob("jobs/*/result.json"))) <= finished:
+        killed = commands.Command(words)
+        while not killed.ended() and len(list(store.glob("jobs/*/result.json"))) <= finished:
             time.sleep(0.01)
         time.sleep(chance.uniform(0.0, 3.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        killed.kill()
         finished = len(list(store.glob("jobs/*/result.json")))
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    output = tmp_path / "output"
+    assert commands.run(words, output) == 0, output.read_text()
     assert tables(tmp_path / "killed") == tables(whole)
     assert rows(tmp_path / "killed") == rows(whole)
 

@@ -19,10 +19,10 @@ def cosine_kernel(x: ArrayLike) -> Matrix:
 
 
 def rbf_kernel(z: ArrayLike, width: float) -> Matrix:
-    """L (eqs. 1, 2): exp(−‖z − z′‖² / 2σ²) of (n,) or (n, dims); 1 or 0 for integer categories."""
+    """L (eqs. 1, 2): exp(−‖z − z′‖² / 2σ²); of integers 1 or 0, or cosines of (n, classes)."""
     z = np.asarray(z)
     if z.dtype.kind in "iu":
-        return (z[:, None] == z).astype(np.float64)
+        return (z[:, None] == z).astype(np.float64) if z.ndim == 1 else cosine_kernel(z)
     squares = np.square(z[:, None] - z).reshape(len(z), len(z), -1).sum(axis=2)
     return np.exp(-squares / (2 * width**2))
 

@@ -16,21 +16,32 @@ import numpy as np
 from array_api_compat import array_namespace
 from scipy.linalg import solve_triangular  # pyright: ignore[reportUnknownVariableType]
 
-from augury.hsic.kernels import Array, Matrix, Values, Vector, gaussian, label_kernel, spaced_points
+from augury.hsic.kernels import (
+    Array,
+    Matrix,
+    Values,
+    Vector,
+    gaussian,
+    label_kernel,
+    spaced_points,
+    unit_rows,
+)
 
 #: Largest error of an entry of L by the grid itself, before columns are left out: rounding.
 ROUNDING = 1e-15
 #: A factor with more columns costs more than it saves.
 MOST_COLUMNS = 512
+#: The same for the frames' categories of vectors of counts, which have a column each.
+MOST_CATEGORIES = 2048
 #: Number of points among which the pivots of a vector-valued label are chosen.
 PIVOT_POINTS = 4096
 
 
 @dataclass(frozen=True)
 class Factor:
-    """φ(z) = (exp(−‖z − p‖²/width²) for each p) @ transform."""
+    """φ(z) = (exp(−‖z − p‖²/width²) for each p) @ transform; of categories, their columns."""
 
-    points: Values  # (p,) or (p, dims) float, or (p,) codes of categories
+    points: Values  # (p,) or (p, dims) float, (p,) codes of categories, or (p, categories) counts
     width: float
     transform: Matrix  # (p, r)
 
@@ -42,8 +53,11 @@ class Factor:
         """Φ, (n, r) float64."""
         xp = array_namespace(z)
         points = xp.asarray(self.points, device=z.device)
+        codes = xp.isdtype(points.dtype, "integral") and points.ndim == 1
+        if codes and z.ndim == 2:
+            return unit_rows(z)[:, points]
         near = gaussian(z, points, self.width)
-        if xp.isdtype(points.dtype, "integral"):
+        if codes:
             return near
         return near @ xp.asarray(self.transform, device=z.device)
 
@@ -52,14 +66,16 @@ def factor(z: Values, width: float, left_out: float, most: int | None = None) ->
     """The factor of a pseudo-label's kernel, or None if it would have too many columns.
 
     Args:
-        z: all its values: (n,) or (n, dims) float, or (n,) codes of categories.
+        z: all its values: (n,) or (n, dims) float, (n,) codes of categories, or counts of them.
         width: σ of the kernel.
         left_out: the largest allowed 1 − ‖φ(z)‖².
         most: the largest useful number of columns; MOST_COLUMNS if None.
     """
     most = MOST_COLUMNS if most is None else min(most, MOST_COLUMNS)
     if z.dtype.kind in "iu":
-        points = np.unique(z)
+        if z.ndim == 2:
+            most = MOST_CATEGORIES
+        points = np.unique(z) if z.ndim == 1 else np.flatnonzero(z.any(axis=0))
         return Factor(points, 1.0, np.eye(len(points))) if len(points) <= most else None
     if z.ndim == 1 or z.shape[1] == 1:
         return _scalar_factor(np.asarray(z, np.float64).ravel(), width, left_out)

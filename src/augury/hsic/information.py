@@ -8,6 +8,7 @@ the pseudo-label alone: the speech does not enter.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,8 @@ from augury.hsic.kernels import Matrix, Values, Vector, spaced_points
 FEWEST_BINS, MOST_BINS = 4, 32
 #: Values that come so often, on average, are categories; a bin holds the square of as many.
 REPEATS = 5
+#: Largest table of which the information by chance is summed cell by cell.
+MOST_EXACT = 100_000
 #: Chance must leave this share of the most that margins allow, or a table tells nothing.
 LEAST_LEFT = 0.02
 #: Folds in which a vector's classifier is tested on what it was not trained on.
@@ -45,24 +48,31 @@ def mutual_information(z: Values, y: ArrayLike, groups: ArrayLike | None = None)
     (1.099, 1.099)
 
     Args:
-        z: (n,) numbers or codes, or (n, dims).
+        z: (n,) numbers or codes, (n, dims), or (n, categories) counts of frames, for which it is
+            what a frame tells.
         y: (n,) label.
         groups: (n,) of segments that are not independent, such as those of a recording: chance
             gives more then, and folds hold them out together. None: all segments are independent.
     """
     labels = np.unique(np.asarray(y), return_inverse=True)[1]
-    independent = None if groups is None else len(np.unique(np.asarray(groups)))
-    if z.dtype.kind not in "iu" and z.ndim == 2 and z.shape[1] > 1:
+    units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    independent = None if units is None else int(units.max()) + 1
+    if z.dtype.kind in "iu" and z.ndim == 2 and z.shape[1] > 1:
+        units = np.arange(len(z)) if units is None else units  # frames of a segment are alike
+        rows, codes = np.nonzero(z)
+        counts = z[rows, codes].astype(np.float64)
+        return _table_information(_Cells(codes, labels[rows], units[rows], counts))
+    if z.ndim == 2 and z.shape[1] > 1:
         different, codes = np.unique(z, axis=0, return_inverse=True)
         if REPEATS * len(different) > (independent or len(z)):
             return _vector_information(np.asarray(z, np.float64), labels, groups)
-        return _table_information(codes.ravel(), labels, groups)
+        return _table_information(_Cells(codes.ravel(), labels, units, np.ones(len(z))))
     z = z.reshape(len(z))
     if z.dtype.kind not in "iu" and len(z) > MOST_POINTS:
         rows = spaced_points(z, MOST_POINTS)
         z, labels = z[rows], np.unique(labels[rows], return_inverse=True)[1]
-        groups = None if groups is None else np.asarray(groups)[rows]
-    return _table_information(discretise(z, independent), labels, groups)
+        units = None if units is None else units[rows]
+    return _table_information(_Cells(discretise(z, independent), labels, units, np.ones(len(z))))
 
 
 def discretise(z: Values, independent: int | None = None) -> NDArray[np.int64]:
@@ -95,7 +105,8 @@ def entropy(counts: ArrayLike) -> float:
 def expected_information(a: ArrayLike, b: ArrayLike) -> float:
     """The mean information, in nats, of tables with these margins if rows are shuffled.
 
-    Exact: a cell is hypergeometric (Vinh, Epps and Bailey 2010, eq. 24a).
+    Exact, as a cell is hypergeometric (Vinh, Epps and Bailey 2010, eq. 24a), up to 100,000; beyond,
+    the first term of its series, (rows − 1)(columns − 1) / 2n (Miller 1955).
 
     >>> round(expected_information([2, 2], [2, 2]), 4)
     0.231
@@ -104,6 +115,9 @@ def expected_information(a: ArrayLike, b: ArrayLike) -> float:
         Counter(cast(list[int], np.asarray(sizes, np.int64).tolist())) for sizes in (a, b)
     )
     n = sum(size * count for size, count in rows.items())
+    if n > MOST_EXACT:
+        filled = [sum(count for size, count in own.items() if size) for own in (rows, columns)]
+        return (filled[0] - 1) * (filled[1] - 1) / (2 * n)
     factorial = cast(Vector, gammaln(np.arange(n + 1) + 1.0))  # its logarithm
     total = 0.0
     for size, count in rows.items():
@@ -121,7 +135,40 @@ def expected_information(a: ArrayLike, b: ArrayLike) -> float:
     return total
 
 
-def design_effect(codes: NDArray[np.int64], labels: NDArray[np.int64], groups: ArrayLike) -> float:
+@dataclass(frozen=True)
+class _Cells:
+    """What falls into a table: how often each category comes together with each label."""
+
+    codes: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    units: NDArray[np.int64] | None  # of what is not independent; None: everything is
+    weights: Vector  # segments, or frames
+
+    @property
+    def total(self) -> float:
+        """How many segments or frames there are."""
+        return float(self.weights.sum())
+
+    def table(self) -> Matrix:
+        """(categories, labels) how often."""
+        table = np.zeros((self.codes.max() + 1, self.labels.max() + 1))
+        np.add.at(table, (self.codes, self.labels), self.weights)
+        return table
+
+    def pair_sum(self, codes: NDArray[np.int64], values: Vector) -> float:
+        """Σ of values[code] over pairs in a unit that have the same code."""
+        assert self.units is not None
+        cells, which = np.unique(self.units * len(values) + codes, return_inverse=True)
+        counts = np.bincount(which, self.weights)
+        return float(values[cells % len(values)] @ counts**2)
+
+
+def design_effect(
+    codes: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    groups: ArrayLike,
+    weights: Vector | None = None,
+) -> float:
     """By how much groups multiply what chance gives to a table's information, at least 1.
 
     First-order correction of Rao and Scott (1981): the variance of groups' sums of standardised
@@ -131,21 +178,34 @@ def design_effect(codes: NDArray[np.int64], labels: NDArray[np.int64], groups: A
     >>> codes, labels = np.random.default_rng(0).integers(0, 2, (2, 100)).repeat(10, axis=1)
     >>> round(design_effect(codes, labels, np.arange(1000) // 10), 1)
     10.0
+
+    Args:
+        codes, labels, groups: (n,) of the pseudo-label, the label, and what is not independent.
+        weights: (n,) how many segments each of them stands for; None: one.
     """
     units = np.unique(np.asarray(groups), return_inverse=True)[1]
-    n, p, q = len(codes), np.bincount(codes) / len(codes), np.bincount(labels) / len(codes)
-    table = np.zeros((len(p), len(q)))
-    np.add.at(table, (codes, labels), 1 / n)
-    excess = table / np.outer(p, q) - 1  # of each cell over independence
-    square = float((excess**2 * np.outer(p, q)).sum())
-    sizes = np.bincount(units).astype(np.float64)
-    own = excess[codes, labels]
+    cells = _Cells(codes, labels, units, np.ones(len(codes)) if weights is None else weights)
+    return _design_effect(cells, cells.table())
+
+
+def _design_effect(cells: _Cells, table: Matrix) -> float:
+    assert cells.units is not None
+    n, weights = cells.total, cells.weights
+    p, q = table.sum(axis=1) / n, table.sum(axis=0) / n
+    inverse = [np.divide(1, own, out=np.zeros(len(own)), where=own > 0) for own in (p, q)]
+    expected = np.outer(p, q)
+    excess = np.divide(table / n, expected, out=np.ones(table.shape), where=expected > 0) - 1
+    square = float((excess**2 * expected).sum())
+    sizes = np.bincount(cells.units, weights)
+    own = weights * excess[cells.codes, cells.labels]
     # Σ over groups of ‖Σ e − size · ē‖², e the standardised residuals (rows × columns) of segments.
-    sums = _pair_sum(units, codes * len(q) + labels, (1 / np.outer(p, q)).ravel())
-    sums -= _pair_sum(units, codes, 1 / p) + _pair_sum(units, labels, 1 / q) - sizes @ sizes
-    sums += square * (sizes @ sizes) - 2 * float(sizes[units] @ own)
-    alone = float(((1 / p[codes] - 1) * (1 / q[labels] - 1)).sum()) - n * square
-    return max(float(sums / alone), 1.0) if alone > 0 else 1.0
+    both = cells.codes * len(q) + cells.labels
+    sums = cells.pair_sum(both, np.outer(*inverse).ravel()) + float(sizes @ sizes)
+    sums -= cells.pair_sum(cells.codes, inverse[0]) + cells.pair_sum(cells.labels, inverse[1])
+    sums += square * float(sizes @ sizes) - 2 * float(sizes[cells.units] @ own)
+    each = (inverse[0][cells.codes] - 1) * (inverse[1][cells.labels] - 1)
+    alone = float(weights @ each) - n * square
+    return max(sums / alone, 1.0) if alone > 0 else 1.0
 
 
 def _apportion(counts: Vector, total: int) -> NDArray[np.int64]:
@@ -157,23 +217,13 @@ def _apportion(counts: Vector, total: int) -> NDArray[np.int64]:
     return parts
 
 
-def _pair_sum(units: NDArray[np.int64], codes: NDArray[np.int64], weights: Vector) -> float:
-    """Σ of weights[code] over pairs of segments of a group that have the same code."""
-    cells, counts = np.unique(units * len(weights) + codes, return_counts=True)
-    return float(weights[cells % len(weights)] @ counts.astype(np.float64) ** 2)
-
-
-def _table_information(
-    codes: NDArray[np.int64], labels: NDArray[np.int64], groups: ArrayLike | None
-) -> float:
-    table = np.zeros((codes.max() + 1, labels.max() + 1))
-    np.add.at(table, (codes, labels), 1.0)
+def _table_information(cells: _Cells) -> float:
+    table = cells.table()
     a, b = table.sum(axis=1), table.sum(axis=0)
     most = min(entropy(a), entropy(b))
-    effect = 1.0 if groups is None else design_effect(codes, labels, groups)
-    by_chance = expected_information(
-        *(_apportion(margin, round(len(codes) / effect)) for margin in (a, b))
-    )
+    effect = 1.0 if cells.units is None else _design_effect(cells, table)
+    independent = round(cells.total / effect)
+    by_chance = expected_information(*(_apportion(margin, independent) for margin in (a, b)))
     if most - by_chance <= LEAST_LEFT * most:
         return 0.0  # by chance, tables with these margins say as much
     known = entropy(a) + entropy(b) - entropy(table.ravel())

@@ -16,7 +16,8 @@ from scipy.spatial.distance import cdist, pdist
 Array = Any  # of any library that follows the array API
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-#: A pseudo-label: (n,) or (n, dims) float in its own units, or (n,) integer codes of categories.
+#: A pseudo-label: (n,) or (n, dims) float in its own units; (n,) integer codes of categories; or
+#: (n, categories) integers, how many frames of a point have each category.
 Values = NDArray[Any]
 
 #: Largest number of points in a statistic over all pairs of a vector-valued label.
@@ -71,8 +72,14 @@ def _to_unit_length(x: Array) -> Array:
 def label_kernel(z: Array, other: Array | None = None, *, width: float) -> Array:
     """L of eq. 2: exp(−‖z − z′‖² / 2·width²), or 1 and 0 for equal and unequal categories.
 
+    For frames' categories it is the cosine of the counts, which for points of a single frame, or of
+    equal ones, is the same.
+
+    >>> label_kernel(np.array([[2, 0], [0, 3], [1, 1]]), width=1.0).round(2)[:, 2].tolist()
+    [0.71, 0.71, 1.0]
+
     Args:
-        z: (n,) or (n, dims) float, or (n,) integer codes of categories.
+        z: (n,) or (n, dims) float, (n,) integer codes of categories, or (n, categories) counts.
         other: the columns' points; `z` itself if None.
         width: σ, in z's units; no effect on categories.
     """
@@ -80,11 +87,13 @@ def label_kernel(z: Array, other: Array | None = None, *, width: float) -> Array
 
 
 def gaussian(a: Array, b: Array, width: float) -> Array:
-    """exp(−‖a − b‖² / width²) of all pairs, or 1 and 0 for equal and unequal categories; float64.
+    """exp(−‖a − b‖² / width²) of all pairs, or `label_kernel` of categories and counts; float64.
 
     Computed from differences, not from inner products: exact for large, close values.
     """
     xp = array_namespace(a, b)
+    if xp.isdtype(a.dtype, "integral") and a.ndim == 2:
+        return unit_rows(a) @ unit_rows(b).T
     if xp.isdtype(a.dtype, "integral"):
         return xp.astype(a[:, None] == b[None, :], xp.float64)
     a, b = (xp.reshape(xp.astype(v, xp.float64, copy=False), (v.shape[0], -1)) for v in (a, b))
@@ -181,5 +190,6 @@ def spaced_points(z: Values, most: int | None = None) -> NDArray[np.int64]:
     The choice depends neither on the order of the points nor on a seed.
     """
     most = MOST_POINTS if most is None else most
-    order = np.argsort(np.square(z).reshape(len(z), -1).sum(axis=1), kind="stable")
+    squares = np.square(z, dtype=np.float64)
+    order = np.argsort(squares.reshape(len(z), -1).sum(axis=1), kind="stable")
     return order[np.unique(np.linspace(0, len(z) - 1, min(len(z), most)).round().astype(np.int64))]

@@ -63,7 +63,7 @@ def label_columns(z: Values, factor: Factor, left_out: float) -> tuple[Matrix, V
 
 def nystrom(z: Values, width: float) -> Factor:
     """Leading columns of a kernel of high rank, from spaced points (Williams and Seeger 2001)."""
-    if z.dtype.kind in "iu":
+    if z.dtype.kind in "iu" and z.ndim == 1:
         codes = np.unique(z)
         return Factor(codes, 1.0, np.eye(len(codes)))
     points = z[np.sort(spaced_points(z, LARGEST_MATRIX))]

@@ -21,6 +21,7 @@ from augury.ranking.evidence import shortage
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
 from augury.ranking.strength import strength
+from augury.ranking.values import histogram_of, kind_of, value_mask
 
 #: A candidate is relevant if its relevance exceeds that of noise with a p-value below this.
 RELEVANT = 0.01
@@ -117,7 +118,7 @@ def _result(
     return Result(
         name=candidate.name,
         source=candidate.source,
-        kind=_kind(candidate, z),
+        kind=kind_of(candidate, z),
         status="ranked",
         score=ci.score,
         interval=None,
@@ -139,7 +140,7 @@ def _result(
         classes=tuple(None if np.isnan(v) else float(v) for v in classes),
         dims=1 if z.ndim == 1 else z.shape[1],
         missing=0,
-        histogram=_histogram(z),
+        histogram=histogram_of(z),
         note="" if relevant else f"no relevance: unrelated to {label}",
     )
 
@@ -328,17 +329,6 @@ def group_by_missing(
     return list(groups.values())
 
 
-def value_mask(z: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which points (n,) have a value: no NaN or infinity, no category below 0.
-
-    >>> value_mask(np.array([0.5, np.nan])).tolist(), value_mask(np.array([2, -1])).tolist()
-    ([True, False], [True, False])
-    """
-    if z.dtype.kind in "iu":
-        return np.asarray(z >= 0)
-    return np.asarray(np.isfinite(z).reshape(len(z), -1).all(axis=1))
-
-
 def _status(z: NDArray[Any] | None, known: NDArray[np.bool_], y: NDArray[Any]) -> str:
     """The status of a candidate: "ranked", "missing" or "constant"."""
     counts = np.unique(y[known], return_counts=True)[1]
@@ -370,7 +360,7 @@ def _empty_result(
     return Result(
         name=candidate.name,
         source=candidate.source,
-        kind=_kind(candidate, z),
+        kind=kind_of(candidate, z),
         status=status,
         classes=(),
         dims=dims,
@@ -379,19 +369,3 @@ def _empty_result(
         note=note,
         **undefined,
     )
-
-
-def _kind(candidate: Candidate, z: NDArray[Any] | None) -> str:
-    """A candidate's kind, as declared or as its values have it."""
-    if candidate.kind or z is None:
-        return candidate.kind or "scalar"
-    if z.dtype.kind in "iu":
-        return "category"
-    return "scalar" if z.ndim == 1 or z.shape[1] == 1 else "vector"
-
-
-def _histogram(z: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
-    """Counts in equal bins of the first dimension, and its range."""
-    first = (z if z.ndim == 1 else z[:, 0]).astype(np.float64)
-    counts, edges = np.histogram(first, bins=30)
-    return tuple(map(int, counts)), float(edges[0]), float(edges[-1])

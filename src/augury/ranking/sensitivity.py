@@ -17,8 +17,9 @@ from augury.pseudolabels.candidate import Candidate, is_voiced_only, parse_candi
 from augury.ranking.dataset import Dataset, adjust_level
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Sensitivity
-from augury.ranking.scoring import estimate, group_by_missing, value_mask
+from augury.ranking.scoring import estimate, group_by_missing
 from augury.ranking.settings import RankSettings
+from augury.ranking.values import value_mask
 
 #: Smallest number of segments of the subset.
 SUBSET = 2000

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from augury.hsic.shared import LabelColumns
 from augury.ranking.reopen import reopen
 from augury.ranking.result import Ranking
-from augury.ranking.scoring import value_mask
+from augury.ranking.values import value_mask
 from augury.reporter import Reporter
 
 #: Most segments that it is computed from: independent values share 0 ± √2 / 2,000 there.

@@ -305,7 +305,10 @@ def scale(z: NDArray[Any], normalised: bool = True) -> NDArray[Any]:
 
 
 def _squared_distances(z: NDArray[Any], first: Rows, second: Rows) -> Pairs:
-    """(pairs,) squared distances; 2 between unlike categories."""
+    """(pairs,) squared distances; 2 between unlike categories, and unlike counts of them."""
+    if z.dtype.kind in "iu" and z.ndim == 2:
+        units = unit_rows(z).astype(np.float32)
+        return 2 - 2 * np.vecdot(units[first], units[second])
     if z.dtype.kind in "iu":
         return (2 * (z[first] != z[second])).astype(np.float32)
     z = z.astype(np.float32)

@@ -20,9 +20,9 @@ from augury.hsic.estimators import class_rows
 from augury.hsic.moments import subtract_mean
 from augury.ranking.reopen import reopen
 from augury.ranking.result import Ranking
-from augury.ranking.scoring import value_mask
 from augury.ranking.selection import Selection
 from augury.ranking.simplex import minimise_on_simplex, minimise_softmax
+from augury.ranking.values import value_mask
 from augury.ranking.weighted import ClassSample, WeightedDependence, scale
 from augury.reporter import Reporter
 

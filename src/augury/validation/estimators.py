@@ -214,13 +214,14 @@ def _baselines(zs: list[NDArray[Any]], y: NDArray[Any]) -> dict[str, list[float]
 def variance(z: NDArray[Any]) -> float:
     """Variance of (n,) or (n, dims) values in their units, summed over dimensions; 0 or more.
 
-    Of categories: Gini's 1 − Σ p².
+    Of categories, of segments or of frames: Gini's 1 − Σ p².
 
     >>> variance(np.array([0, 1, 0, 1]))
     0.5
     """
     if z.dtype.kind in "iu":
-        shares = np.unique(z, return_counts=True)[1] / len(z)
+        counts = np.unique(z, return_counts=True)[1] if z.ndim == 1 else z.sum(axis=0)
+        shares = counts / counts.sum()
         return float(1 - np.square(shares).sum())
     return float(np.asarray(z, np.float64).reshape(len(z), -1).var(axis=0).sum())
 
@@ -322,7 +323,9 @@ def linear_probe(x: Embeddings, zs: Sequence[NDArray[Any]], recording: NDArray[A
 
 
 def _columns(z: NDArray[Any]) -> NDArray[np.float64]:
-    """(n, dims): values, or an indicator for each category."""
+    """(n, dims): values, or an indicator for each category, or each one's share of the frames."""
+    if z.dtype.kind in "iu" and z.ndim == 2:
+        return z / z.sum(axis=1, keepdims=True)
     if z.dtype.kind in "iu":
         return (z[:, None] == np.unique(z)).astype(np.float64)
     return np.asarray(z, np.float64).reshape(len(z), -1)
