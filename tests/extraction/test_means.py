@@ -61,3 +61,27 @@ def test_values_of_another_shape_name_the_recording():
         else:
             with pytest.raises(InputError, match=r"z has values of shape \(2,\) for b.wav"):
                 means.add(*add)
+
+
+@pytest.mark.parametrize("size", [1, 10**9])
+def test_units_are_counted_in_the_narrowest_type(size):
+    """Segments of 0.1 s, of two recordings; K is of all frames; a recording without units has 0."""
+    means = SegmentMeans(5, size=size)
+    timing, both = (0.01, 0.02), np.array([True, True])
+    units = {"a.wav": [4, 4, 1, 1, 1, 0, 0, 0, 0, 9], "b.wav": None, "c.wav": [2] * 300}
+    for k, (name, values) in enumerate(units.items()):
+        spans = ((0.0, 0.1), (0.05, 0.051)) if k < 2 else ((0.0, 6.0),)
+        recording = Recording(Path(name), name, *zip(*spans, strict=True))
+        frames = {} if values is None else {"z": (np.array(values, np.int16), timing)}
+        frames["w"] = np.full(300, k + 0.5), timing
+        usable = both[: len(spans)]
+        means.add(recording, 6.0, usable, 2 * k + np.arange(len(spans)), frames, 1)
+    means.finish()
+    counts = means.values["z"]
+    assert (counts.shape, counts.dtype) == ((5, 10), np.uint16)
+    assert counts[0].tolist() == [0, 3, 0, 0, 2, 0, 0, 0, 0, 0]
+    assert counts[1].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]  # the nearest frame
+    assert not counts[2:4].any()
+    assert counts[4].nonzero()[0].tolist() == [2]
+    assert counts[4, 2] == 300
+    assert means.values["w"].tolist() == [0.5, 0.5, 1.5, 1.5, 2.5]

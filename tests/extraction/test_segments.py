@@ -1,6 +1,6 @@
 import numpy as np
 
-from augury.extraction.segments import frame_range, range_means
+from augury.extraction.segments import frame_range, range_counts, range_means
 
 
 def test_a_segment_is_its_frames_by_time():
@@ -19,3 +19,15 @@ def test_means_skip_what_is_not_finite():
     assert np.isnan(means[2])
     huge = range_means(np.array([1e30, 1.0, 1.0]), np.array([0, 1]), np.array([1, 3]))
     assert huge.tolist() == [1e30, 1.0]
+
+
+def test_counts_of_overlapping_ranges_are_those_of_each():
+    rng = np.random.default_rng(0)
+    units = rng.integers(0, 5, 40).astype(np.int16)
+    first = rng.integers(0, 39, 12)
+    stop = first + 1 + rng.integers(0, 40 - first)
+    counts = np.zeros((12, 5), int)
+    ranges, ids, number = range_counts(units, first, stop)
+    counts[ranges, ids] = number
+    expected = [np.bincount(units[a:b], minlength=5) for a, b in zip(first, stop, strict=True)]
+    assert np.array_equal(counts, expected)

@@ -128,7 +128,7 @@ def test_a_store_without_the_pitch_is_completed(changes, tmp_path):
 
     def values():
         content = extract(plan, recording).digest
-        frames = read_frames(plan, content, [candidate])
+        frames = read_frames(plan, recording, content, [candidate])
         return candidate_values(plan, candidate, frames, 2.0)[0]
 
     expected = values()

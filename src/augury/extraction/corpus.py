@@ -24,6 +24,7 @@ from augury.extraction.extract import Extracted, extract, look_up
 from augury.extraction.plan import Plan, Recording
 from augury.extraction.segments import SEGMENT_PROBLEMS, segment_edges
 from augury.pseudolabels.candidate import Candidate
+from augury.report.text import count
 from augury.reporter import ExtractionProgress, Reporter
 from augury.store import key
 
@@ -154,7 +155,7 @@ def extract_corpus(
     Raises:
         InputError: a cluster's worker sees other files, or has other versions.
     """
-    recordings = list_recordings(corpus, all_embeddings)
+    recordings = list_recordings(corpus, plan, all_embeddings)
     results = in_order(extract_recordings(plan, recordings, pool=pool, reporter=reporter))
     entries = [
         RecordingEntry(recording, segments, extracted)
@@ -162,11 +163,21 @@ def extract_corpus(
             recordings, corpus.by_recording(), results, strict=True
         )
     ]
+    if reporter and (plan.extractor or plan.functions):
+        reused = sum(entry.extracted.reused for entry in entries)
+        usable = sum(not entry.extracted.problem for entry in entries)
+        reporter.message(
+            f"candidates' values of {count(usable, 'recording')}: {reused:,} from the store, "
+            f"{usable - reused:,} computed"
+        )
     return Extraction(plan, tuple(entries))
 
 
-def list_recordings(corpus: Corpus, all_embeddings: Collection[int] = ()) -> list[Recording]:
+def list_recordings(
+    corpus: Corpus, plan: Plan, all_embeddings: Collection[int] = ()
+) -> list[Recording]:
     """The recordings of a corpus, each with its segments."""
+    rows = common_rows(corpus) if plan.with_recording else [()] * len(corpus.recordings)
     return [
         Recording(
             path,
@@ -174,11 +185,21 @@ def list_recordings(corpus: Corpus, all_embeddings: Collection[int] = ()) -> lis
             tuple(corpus.start[segments].tolist()),
             tuple(corpus.end[segments].tolist()),
             index in all_embeddings,
+            row,
         )
-        for index, (path, name, segments) in enumerate(
-            zip(corpus.recordings, corpus.names, corpus.by_recording(), strict=True)
+        for index, (path, name, segments, row) in enumerate(
+            zip(corpus.recordings, corpus.names, corpus.by_recording(), rows, strict=True)
         )
     ]
+
+
+def common_rows(corpus: Corpus) -> list[tuple[tuple[str, str], ...]]:
+    """Each recording's columns, and their values, that are the same in all of its segments."""
+    rows: list[tuple[tuple[str, str], ...]] = []
+    for segments in corpus.by_recording():
+        cells = {name: set(values[segments]) for name, values in corpus.columns.items()}
+        rows.append(tuple((name, *found) for name, found in cells.items() if len(found) == 1))
+    return rows
 
 
 def extract_recordings(

@@ -41,6 +41,7 @@ class Extracted:
     rate: int = 0  # Hz, as recorded
     clipped: float | None = None  # share of its samples; None: stored before this was measured
     embeddings: str = ""  # the store's name for the embeddings of its segments, "" without any
+    reused: bool = False  # whether the store had all candidates' values
 
 
 def extract(plan: Plan, recording: Recording, *, verify: bool = False) -> Extracted:
@@ -92,9 +93,10 @@ def _extract_missing(
         for candidate, version in missing.functions:
             values = descriptors.get(candidate.item) if candidate.provider == "own" else None
             if values is None:
-                values = _call(candidate, signal, recording)
+                values = _call(plan, candidate, signal, recording)
                 clock.record(candidate.source)
-            store.write(function_key(content, candidate, version), {"values": values})
+            name = function_key(content, candidate, version, recording.info(plan, candidate))
+            store.write(name, {"values": values})
         if missing.extractor:
             columns = _run_opensmile(missing.extractor, signal, recording)
             clock.record("openSMILE")
@@ -163,7 +165,7 @@ class About:
         """The outcome of a recording's extraction."""
         return Extracted(
             missing.content, None, clock.seconds, self.duration, self.rate, self.clipped,
-            missing.embeddings,
+            missing.embeddings, reused=not (missing.extractor or missing.functions),
         )  # fmt: skip
 
 
@@ -203,7 +205,8 @@ def _find_missing(
     functions = [
         (candidate, version)
         for candidate, version in plan.functions
-        if look(function_key(content, candidate, version)) is None
+        if (plan.fresh and candidate.of_user)
+        or look(function_key(content, candidate, version, recording.info(plan, candidate))) is None
     ]
     embeddings = embedding_key(content, plan, recording) if plan.embeddings else ""
     names = [embeddings] if embeddings else []
@@ -231,9 +234,12 @@ def _decode(
     return signal, About(duration, rate, clipped)
 
 
-def _call(candidate: Candidate, signal: NDArray[np.float32], recording: Recording) -> NDArray[Any]:
+def _call(
+    plan: Plan, candidate: Candidate, signal: NDArray[np.float32], recording: Recording
+) -> NDArray[Any]:
     try:
-        return pseudolabels.call_function(candidate, signal, audio.RATE)
+        info = recording.info(plan, candidate)
+        return pseudolabels.call_function(candidate, signal, audio.RATE, info)
     except (Exception, SystemExit) as error:  # user functions may raise anything; the run continues
         detail = f"{recording.name}: {candidate.name} raised {error!r}"
         raise audio.BadAudio("function-failed", detail) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from augury import audio, pseudolabels
 from augury.embeddings import Embeddings, Indices, Selected
 from augury.errors import UnusableFile
-from augury.extraction.corpus import Extraction
+from augury.extraction.corpus import Extraction, RecordingEntry
 from augury.extraction.extract import extract
-from augury.extraction.means import SegmentMeans
+from augury.extraction.means import Frames, SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.pseudolabels import opensmile, own, seven, smile_timing
 from augury.pseudolabels.candidate import Candidate, is_voiced_only
+from augury.pseudolabels.files import FileValues
 from augury.store import Store
 
 #: Log HNR without a voice is -100, before smoothing over three frames and rounding.
@@ -29,7 +30,7 @@ class Gathered:
     """Arrays over the usable segments of a corpus, in its order."""
 
     embeddings: list[Embeddings]  # the requested ones; x[rows] is (rows, …) float32
-    values: dict[str, NDArray[Any]]  # candidate → (usable, [dims]) float64; NaN: missing
+    values: dict[str, NDArray[Any]]  # candidate → see `SegmentMeans`, of the usable segments
     usable: NDArray[np.bool_]  # (segments,)
     problems: list[tuple[int, str, str]]  # (index of a segment, reason, detail)
     unvoiced: dict[str, float]  # candidate → share of frames with the value for no voice
@@ -43,6 +44,7 @@ def gather(
     extraction: Extraction,
     candidates: Sequence[Candidate],
     *,
+    files: Mapping[str, FileValues] | None = None,
     which: Sequence[int] = (0,),
     empty: Callable[[tuple[int, ...]], NDArray[np.float32]] = _in_memory,
 ) -> Gathered:
@@ -51,18 +53,19 @@ def gather(
     Args:
         extraction: from `extract_corpus`.
         candidates: candidates of the plan to read; columns of the manifest are skipped.
+        files: those whose values are in files, by name.
         which: indices, in the plan, of the embeddings to read.
         empty: allocates the embeddings' arrays, given a shape.
 
     Raises:
-        InputError: a function's values have another shape in another recording.
+        InputError: a function's values have another shape in another recording, or files have
+            usable values of none.
         UnusableFile: a recording changed since its extraction, and its values are not in the store.
     """
     count = extraction.segments
     usable = np.zeros(count, bool)
     problems: list[tuple[int, str, str]] = []
     filled: list[NDArray[np.float32]] = []
-    from_frames = [candidate for candidate in candidates if candidate.provider != "column"]
     means = SegmentMeans(count)
     silent: dict[str, NDArray[np.int64]] = {}
     for entry in extraction.entries:
@@ -76,21 +79,19 @@ def gather(
         good_rows = arrays["problem"] == 0
         rows = entry.segments[good_rows]
         usable[rows] = True
-        if not filled:
-            shapes = [arrays[f"embedding{k}"].shape[1:] for k in which]
-            filled = [empty((count, *shape)) for shape in shapes]
+        filled = filled or [empty((count, *arrays[f"embedding{k}"].shape[1:])) for k in which]
         for k, target in zip(which, filled, strict=True):
             target[_as_slice(rows)] = arrays[f"embedding{k}"]
-        of_candidates = {
-            candidate.name: candidate_values(extraction.plan, candidate, frames, duration)
-            for candidate in from_frames
-        }
+        of_candidates = _all_frames(extraction.plan, candidates, frames, files or {}, entry)
         for candidate in candidates:
             if is_voiced_only(candidate):
                 numbers = _count_silence(frames[candidate.source])
                 silent[candidate.name] = silent.get(candidate.name, 0) + numbers
         size = sum(values.nbytes for values in frames.values())
+        size += sum(8 * values.size for values, _ in of_candidates.values())  # when averaged
         means.add(recording, duration, good_rows, rows, of_candidates, size)
+    for file in (files or {}).values():
+        file.require_some(sum(not entry.extracted.problem for entry in extraction.entries))
     means.finish()
     embeddings, values = list[Embeddings](filled), dict[str, NDArray[Any]](means.values)
     if not usable.all():
@@ -99,6 +100,27 @@ def gather(
     shares = {name: float(a / max(b, 1)) for name, (a, b) in silent.items()}
     unvoiced = shares if extraction.plan.unvoiced == "published" else {}
     return Gathered(embeddings, values, usable, sorted(problems), unvoiced)
+
+
+def _all_frames(
+    plan: Plan,
+    candidates: Sequence[Candidate],
+    frames: dict[str, NDArray[Any]],
+    files: Mapping[str, FileValues],
+    entry: RecordingEntry,
+) -> dict[str, Frames]:
+    """One recording's frames of all candidates that have any, in the store (`frames`) or files."""
+    recording, duration = entry.recording, entry.extracted.duration
+    found = {
+        candidate.name: candidate_values(plan, candidate, frames, duration)
+        for candidate in candidates
+        if candidate.from_signal
+    }
+    for name, file in files.items():
+        values = file.read(recording.path, recording.name, duration)
+        if values is not None:
+            found[name] = values, file.timing
+    return found
 
 
 def _count_silence(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -125,7 +147,7 @@ def read_or_extract(
     """
     for _ in range(2):
         arrays = Store(plan.store).read(name)
-        frames = read_frames(plan, content, candidates)
+        frames = read_frames(plan, recording, content, candidates)
         if arrays is not None and frames is not None:
             return arrays, frames
         if extract(plan, recording, verify=True).digest != content:
@@ -138,6 +160,7 @@ def read_or_extract(
 
 def read_frames(
     plan: Plan,
+    recording: Recording,
     content: str,
     candidates: Sequence[Candidate],
     read: Callable[[str], dict[str, NDArray[Any]] | None] | None = None,
@@ -155,10 +178,12 @@ def read_frames(
     for candidate, version in plan.functions:
         if candidate in candidates or candidate.provider == "own":  # the pitch, for its voicing
             wanted.append(candidate)
-            stored = read(function_key(content, candidate, version))
+            stored = read(
+                function_key(content, candidate, version, recording.info(plan, candidate))
+            )
             if stored:
                 frames[candidate.source] = stored["values"]
-    complete = all(c.source in frames for c in wanted if c.provider != "column")
+    complete = all(c.source in frames for c in wanted if c.from_signal)
     return frames if complete else None
 
 

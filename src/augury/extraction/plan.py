@@ -16,7 +16,7 @@ from augury import pseudolabels
 from augury.embeddings import Indices
 from augury.extraction import embed
 from augury.pseudolabels import opensmile, smile_graph
-from augury.pseudolabels.candidate import Candidate
+from augury.pseudolabels.candidate import Candidate, RecordingInfo
 from augury.store import Store, key, source_version
 
 #: Changes when decoding, the spectrogram or the embeddings change their values.
@@ -54,6 +54,8 @@ class Plan:
     candidates: tuple[Candidate, ...] = ()
     unvoiced: str = "published"  # see `augury.extraction.gather.candidate_values`
     mel: bool = False  # whether the log-mel itself is stored, as pretraining needs it
+    fresh: bool = False  # whether functions of the user's are computed though the store has values
+    with_recording: frozenset[str] = frozenset()  # names of the functions that are told of it
 
     @classmethod
     def of(
@@ -64,6 +66,7 @@ class Plan:
         unvoiced: str,
         embeddings: tuple[Embedding, ...] = (),
         mel: bool = False,
+        fresh: bool = False,
     ) -> Plan:
         """The plan for some candidates; InputError for an unknown column or function."""
         pitches = [pseudolabels.pitch_of(c) for c in candidates]
@@ -86,6 +89,10 @@ class Plan:
             candidates=tuple(candidates),
             unvoiced=unvoiced,
             mel=mel,
+            fresh=fresh,
+            with_recording=frozenset(
+                c.name for c in functions if c.of_user and pseudolabels.takes_recording(c)
+            ),
         )
 
 
@@ -121,6 +128,13 @@ class Recording:
     start: tuple[float, ...] = ()  # (segments,) seconds, NaN: the recording's beginning
     end: tuple[float, ...] = ()  # (segments,) seconds, NaN: the recording's end
     all_embeddings: bool = False  # whether to extract all embeddings of the plan, or the first only
+    row: tuple[tuple[str, str], ...] = ()  # see `RecordingInfo`; only where a function is told
+
+    def info(self, plan: Plan, candidate: Candidate) -> RecordingInfo | None:
+        """What a candidate's function is told of the recording; None where it is told nothing."""
+        if candidate.name not in plan.with_recording:
+            return None
+        return RecordingInfo(self.name, self.path, dict(self.row))
 
 
 def embedding_key(content: str, plan: Plan, recording: Recording) -> str:
@@ -156,9 +170,12 @@ def opensmile_key(content: str) -> str:
     return key(content, "opensmile", VERSION, opensmile.version())
 
 
-def function_key(content: str, candidate: Candidate, version: str) -> str:
-    """The store's name for a function's values over a recording."""
-    return key(content, "function", VERSION, candidate.origin, candidate.item, version)
+def function_key(
+    content: str, candidate: Candidate, version: str, recording: RecordingInfo | None = None
+) -> str:
+    """The store's name for a function's values over a recording, and for what it is told of it."""
+    told = [] if recording is None else [recording.name, str(recording.path), recording.row]
+    return key(content, "function", VERSION, candidate.origin, candidate.item, version, *told)
 
 
 def _without_nan(seconds: float) -> float | None:

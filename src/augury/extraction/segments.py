@@ -100,3 +100,27 @@ def range_means(frames: NDArray[Any], first: Indices, stop: Indices) -> NDArray[
         for values in (np.where(finite, padded, 0.0), finite.astype(np.float64))
     )
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
+
+
+def range_counts(
+    units: NDArray[Any], first: Indices, stop: Indices
+) -> tuple[Indices, Indices, NDArray[np.int64]]:
+    """How often each unit comes in each range of frames.
+
+    Args:
+        units: (frames,) whole numbers from 0.
+        first, stop: (segments,) non-empty ranges.
+
+    Returns:
+        Three arrays with an item for each pair that there is, in order: range, unit, count.
+
+    >>> range_counts(np.array([7, 7, 4, 4]), np.array([0, 1]), np.array([3, 2]))
+    (array([0, 0, 1]), array([4, 7, 7]), array([1, 2, 1]))
+    """
+    lengths = stop - first
+    before = np.cumsum(lengths) - lengths  # the frames of the ranges before, one after another
+    frames = np.arange(int(lengths.sum())) + np.repeat(first - before, lengths)
+    kinds = int(units.max()) + 1
+    pairs = np.repeat(np.arange(len(first)), lengths) * kinds + units[frames]
+    pairs, counts = np.unique(pairs, return_counts=True)
+    return pairs // kinds, pairs % kinds, counts

@@ -36,6 +36,7 @@ class Clips:
     held_out: NDArray[np.bool_]  # (clips,) whether a clip is for validation
     columns: dict[str, NDArray] = field(default_factory=dict)  # (clips,) numbers, or codes
     long: float = 60.0  # seconds beyond which a checked recording is read through a memory map
+    rows: tuple[tuple[tuple[str, str], ...], ...] = ()  # of the recordings, see `Recording.row`
     _checked: set[int] = field(default_factory=set)  # long recordings whose checksum was right
 
     def __len__(self) -> int:
@@ -82,9 +83,10 @@ class Clips:
         # A short clip of a long recording should not cost all of it.
         read = store.memory_map if r in self._checked else store.read
         arrays = read(name)
-        frames = read_frames(self.plan, content, candidates, read)
+        row = self.rows[r] if self.rows else ()
+        recording = Recording(self.recordings[r], self.names[r], row=row)
+        frames = read_frames(self.plan, recording, content, candidates, read)
         if arrays is None or frames is None:
-            recording = Recording(self.recordings[r], self.names[r])
             with _EXTRACTING:
                 arrays, frames = read_or_extract(self.plan, recording, content, name, candidates)
         duration = float(arrays["duration"][0])
@@ -95,6 +97,7 @@ class Clips:
     def to_arrays(self) -> dict[str, NDArray]:
         """The index as arrays, without the plan; `from_arrays` reads them."""
         texts = [[str(path) for path in self.recordings], self.names, self.digests]
+        texts += [self.rows] if self.rows else []
         arrays = {"texts": np.frombuffer(json.dumps(texts).encode(), np.uint8)}
         for name in ("recording", "first", "frames", "held_out"):
             arrays[name] = getattr(self, name)
@@ -103,12 +106,13 @@ class Clips:
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray], plan: Plan) -> Clips:
         """The clips whose index `to_arrays` returned."""
-        paths, names, digests = json.loads(arrays["texts"].tobytes())
+        paths, names, digests, *rows = json.loads(arrays["texts"].tobytes())
         columns = [c.name for c in plan.candidates if c.provider == "column"]
         return cls(
             plan, tuple(map(Path, paths)), tuple(names), tuple(digests), arrays["recording"],
             arrays["first"], arrays["frames"], arrays["held_out"],
             {name: arrays[f"column {name}"] for name in columns},
+            rows=tuple(tuple((name, value) for name, value in row) for row in (*rows, [])[0]),
         )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from augury.corpus.corpus import Corpus, Rejected, refuse_too_many
 from augury.errors import InputError
 from augury.extraction.corpus import (
     RecordingEntry,
+    common_rows,
     extract_recordings,
     list_recordings,
 )
@@ -88,6 +89,7 @@ def prepare(
         plan, corpus.recordings, corpus.names, extracted.digests, corpus.recording[keep],
         extracted.first[keep], extracted.frames[keep], held_out[keep],
         {name: values[keep] for name, values in codes.items()},
+        rows=tuple(common_rows(corpus)) if plan.with_recording else (),
     )  # fmt: skip
     predicted = list(targets.speech_targets(extracted.sums, settings))
     for candidate in plan.candidates:
@@ -161,7 +163,7 @@ def extract_clips(
     segments_of = corpus.by_recording()
     recordings = [
         _ClipRecording(**vars(recording), training=tuple(~held_out[segments]))
-        for recording, segments in zip(list_recordings(corpus), segments_of, strict=True)
+        for recording, segments in zip(list_recordings(corpus, plan), segments_of, strict=True)
     ]
     results = extract_recordings(
         plan,

@@ -121,6 +121,7 @@ def _prepare_folder(
     reporter: Reporter | None,
 ) -> None:
     """Write configuration and index of clips, unless the folder holds those of this run already."""
+    pseudolabels.require_no_files(candidates)
     columns = [candidate.item for candidate in candidates if candidate.provider == "column"]
     splits = ["split"] if "split" in corpus.columns else []
     wanted = {

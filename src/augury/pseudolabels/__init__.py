@@ -5,6 +5,7 @@ from augury.pseudolabels.candidate import (
     PITCH,
     SEVEN,
     Candidate,
+    RecordingInfo,
     call_function,
     default_candidates,
     function_version,
@@ -13,6 +14,8 @@ from augury.pseudolabels.candidate import (
     parse_candidate,
     parse_candidates,
     pitch_of,
+    require_no_files,
+    takes_recording,
 )
 from augury.pseudolabels.seven import OWN_SEVEN
 
@@ -22,6 +25,7 @@ __all__ = [
     "PITCH",
     "SEVEN",
     "Candidate",
+    "RecordingInfo",
     "call_function",
     "default_candidates",
     "function_version",
@@ -30,4 +34,6 @@ __all__ = [
     "parse_candidate",
     "parse_candidates",
     "pitch_of",
+    "require_no_files",
+    "takes_recording",
 ]

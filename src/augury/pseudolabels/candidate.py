@@ -5,8 +5,11 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 - one of the paper's seven (`F0`, `loudness`, …; `SEVEN`), from openSMILE;
 - `opensmile:SET:COLUMN`, any low-level descriptor of an openSMILE feature set;
 - `own:NAME`, Augury's own, under its own licence: counterparts of the paper's seven (`own:F0`,
-  `own:loudness`, …; `OWN_SEVEN`), and others; or `module:function`, a function of yours:
-  `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording;
+  `own:loudness`, …; `OWN_SEVEN`), and others; or `module:function`, one of yours:
+  `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording, or
+  `(signal, rate, recording)`, see `RecordingInfo`;
+- `units:FILE@RATE` and `frames:FOLDER@RATE`, categories and vectors of frames in files of yours,
+  RATE of them a second, see `augury.pseudolabels.files`;
 - `number:NAME` or `category:NAME`, a column of the manifest; `column:NAME` takes it for numbers if
   all of it can be read as such, else for categories.
 """
@@ -15,9 +18,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -26,8 +31,8 @@ import numpy as np
 
 from augury.errors import InputError, did_you_mean
 from augury.pseudolabels import own, seven
+from augury.pseudolabels.dependencies import version_of
 from augury.pseudolabels.seven import OWN_SEVEN
-from augury.store import source_version
 
 #: Table 1 of the paper, and the openSMILE columns behind it.
 SEVEN = {
@@ -55,6 +60,10 @@ PITCH = {
 KINDS = ("scalar", "vector", "category")
 #: Prefixes of names of manifest columns, by the kind that they declare.
 COLUMN_OF = {"": "column", "scalar": "number", "category": "category"}
+#: Prefixes of names of files of frames, and the kind of their values.
+FILE_KINDS = {"units": "category", "frames": "vector"}
+#: Frames a second that files may have.
+MIN_RATE, MAX_RATE = 0.1, 10_000
 #: Larger values count as missing: their squares would overflow.
 LARGEST = 1e100
 
@@ -69,16 +78,33 @@ class Candidate:
     """
 
     name: str  # as the user wrote it
-    provider: str  # "opensmile", "own" (of `augury.pseudolabels.seven`), "function" or "column"
+    provider: str  # "opensmile", "own", "function", "column", or for files "units" or "frames"
     origin: str  # feature set, or module of a function, or ""
-    item: str  # openSMILE column, descriptor of ours, function, or manifest column
-    kind: str = ""  # "scalar" or "category" where the name says so, "" where its values tell
+    item: str  # openSMILE column, descriptor of `seven`, function, manifest column, or file
+    kind: str = ""  # of `KINDS` where the name says so, "" where its values tell
+    rate: float = field(default=0.0, repr=False)  # frames a second, of a file
 
     @cached_property
     def source(self) -> str:
         """The full name: provider (or a column's declared kind), origin and item."""
         first = COLUMN_OF[self.kind] if self.provider == "column" else self.provider
-        return ":".join(part for part in (first, self.origin, self.item) if part)
+        item = f"{self.item}@{self.rate:g}" if self.from_file else self.item
+        return ":".join(part for part in (first, self.origin, item) if part)
+
+    @property
+    def from_file(self) -> bool:
+        """Whether its values are read frame by frame from files."""
+        return self.provider in FILE_KINDS
+
+    @property
+    def of_user(self) -> bool:
+        """Whether its values are those of a function of the user's."""
+        return self.provider == "function" and not self.origin.startswith("augury.")
+
+    @property
+    def from_signal(self) -> bool:
+        """Whether its values are computed from the signal."""
+        return self.provider != "column" and not self.from_file
 
 
 def default_candidates() -> tuple[str, ...]:
@@ -110,6 +136,8 @@ def parse_candidate(name: str) -> Candidate:
     kinds = {prefix: kind for kind, prefix in COLUMN_OF.items()}
     if prefix in kinds and rest:
         return Candidate(name, "column", "", rest, kinds[prefix])
+    if prefix in FILE_KINDS:
+        return _parse_file(name, prefix, rest)
     if prefix == "own" and rest:
         if rest in seven.NAMES:
             return Candidate(name, "own", "", rest, "scalar")
@@ -125,8 +153,21 @@ def parse_candidate(name: str) -> Candidate:
         return Candidate(name, "function", prefix, rest)
     raise InputError(
         f"{name}: no such candidate; there are {', '.join(SEVEN)}, or opensmile:SET:COLUMN, "
-        f"own:NAME, module:function, number:NAME, category:NAME{did_you_mean(name, SEVEN)}"
+        f"own:NAME, module:function, units:FILE@RATE, frames:FOLDER@RATE, number:NAME, "
+        f"category:NAME{did_you_mean(name, SEVEN)}"
     )
+
+
+def _parse_file(name: str, prefix: str, rest: str) -> Candidate:
+    """The candidate of FILE@RATE; InputError, with what to write, without a file or a rate."""
+    path, _, rate = rest.rpartition("@")
+    hertz = float(rate) if re.fullmatch(r"\d+(\.\d*)?", rate) else 0.0
+    if not path or not MIN_RATE <= hertz <= MAX_RATE:
+        raise InputError(
+            f"{name}: say how many frames a second it has, from {MIN_RATE} to {MAX_RATE:,}, after "
+            f"an @: {prefix}:{path or rest or 'FILE'}@50"
+        )
+    return Candidate(name, prefix, "", path, FILE_KINDS[prefix], hertz)
 
 
 def parse_candidates(names: Sequence[str]) -> list[Candidate]:
@@ -159,6 +200,16 @@ def pitch_of(candidate: Candidate) -> Candidate | None:
     return None
 
 
+def require_no_files(candidates: Sequence[Candidate]) -> None:
+    """Raise InputError where values are in files: these can be ranked only, so far."""
+    for candidate in candidates:
+        if candidate.from_file:
+            raise InputError(
+                f"{candidate.name}: values in files can be ranked, but not pretrained with yet; "
+                "write a function module:function that returns them"
+            )
+
+
 def is_voiced_only(candidate: Candidate) -> bool:
     """Whether a candidate describes the voice, and is undefined in unvoiced frames.
 
@@ -174,7 +225,7 @@ def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     return ("opensmile",) if from_opensmile else ()
 
 
-def load_function(candidate: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
+def load_function(candidate: Candidate) -> Callable[..., np.ndarray]:
     """The function of a `module:function` candidate; InputError if it can't be imported."""
     if str(Path.cwd()) not in sys.path:  # like `python -m`, to find modules in the current folder
         sys.path.insert(0, str(Path.cwd()))
@@ -189,27 +240,52 @@ def load_function(candidate: Candidate) -> Callable[[np.ndarray, int], np.ndarra
         raise InputError(
             f"{candidate.name}: module {candidate.origin} has no function {candidate.item}"
         )
-    return cast(Callable[[np.ndarray, int], np.ndarray], function)
+    return cast(Callable[..., np.ndarray], function)
 
 
 def function_version(candidate: Candidate) -> str:
-    """A digest of the file that defines a function: its values are recomputed after an edit.
+    """A digest of all that a function depends on: its values are recomputed after an edit.
 
-    For descriptors of ours, of all files that compute them.
+    That is its file, the modules of the user's that it imports, and the files it declares, see
+    `augury.pseudolabels.dependencies`; or all files of `augury.pseudolabels.seven`.
     """
     if candidate.provider == "own":
         return seven.version()
-    return source_version(load_function(candidate), candidate.origin)
+    return version_of(load_function(candidate), candidate.origin, candidate.name)
 
 
-def call_function(candidate: Candidate, signal: np.ndarray, rate: int) -> np.ndarray:
+@dataclass(frozen=True)
+class RecordingInfo:
+    """What a function of three arguments is told of the recording, beside its signal."""
+
+    name: str  # as the manifest wrote it
+    path: Path  # absolute
+    row: dict[str, str]  # the manifest's columns, those that are the same in all of its segments
+
+
+def takes_recording(candidate: Candidate) -> bool:
+    """Whether a function has a third argument: one without a default, or named `recording`."""
+    try:
+        parameters = inspect.signature(load_function(candidate)).parameters.values()
+    except (TypeError, ValueError):  # a builtin
+        return False
+    third = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][2:3]
+    return any(p.default is p.empty or p.name == "recording" for p in third)
+
+
+def call_function(
+    candidate: Candidate, signal: np.ndarray, rate: int, recording: RecordingInfo | None = None
+) -> np.ndarray:
     """A function candidate's values over a recording: (frames,) or (frames, dims) float64.
+
+    `recording` is for a function that takes it.
 
     >>> square = np.sign(np.sin(np.arange(16000)))
     >>> call_function(parse_candidate("own:rms"), square, 16000).round(2)[:3].tolist()
     [1.0, 1.0, 1.0]
     """
-    output = load_function(candidate)(signal, rate)
+    told = () if recording is None else (recording,)
+    output = load_function(candidate)(signal, rate, *told)
     values = np.ma.filled(output, np.nan) if np.ma.isMaskedArray(output) else np.asarray(output)
     if values.dtype.kind not in "fiub" or values.ndim not in (1, 2) or not values.size:
         raise InputError(

@@ -13,6 +13,7 @@ from augury.pseudolabels.candidate import KINDS
 from augury.ranking.evidence import FEWEST_SEGMENTS, shortage
 from augury.ranking.ranks import average_ranks
 from augury.ranking.result import Result
+from augury.report.text import count
 
 #: Fewest candidates whose order is compared with that of their spread.
 FEWEST_RANKED = {"robust": 5, "paper": 3, "released": 3}
@@ -47,6 +48,7 @@ def find_caveats(
     to_declare: Sequence[str] = (),
     unvoiced: Mapping[str, float] | None = None,
     copies: Sequence[str] = (),
+    faults: Mapping[str, tuple[int, str]] | None = None,
     clipped: Sequence[float] = (),
 ) -> tuple[str, ...]:
     """What a reader should know before trusting the order, a sentence or two per caveat.
@@ -59,6 +61,7 @@ def find_caveats(
             groups, or no intervals.
         unvoiced: share of each candidate's frames that have the value for no voice.
         copies: names of the recordings of segments that were left out as copies.
+        faults: candidate → number of recordings without usable values in its files, first reason.
         clipped: share of clipped samples of each recording.
         to_declare: names of columns whose kind was guessed, see `columns_to_declare`.
     """
@@ -81,6 +84,7 @@ def find_caveats(
         resampling_caveat(ranked, int(counts.sum()), len(rates), resampled),
         class_size_caveat(counts, estimator),
         sample_rate_caveat(rates),
+        *(fault_caveat(name, *fault) for name, fault in (faults or {}).items()),
         missing_caveat(ranked),
     )
     return tuple(filter(None, caveats))
@@ -304,6 +308,14 @@ def missing_caveat(ranked: Sequence[Result]) -> str:
     """Some candidates are scored on fewer segments than others."""
     gaps = [result for result in ranked if result.missing]
     return f"{_names(gaps)}: scored on fewer segments, those that have a value." if gaps else ""
+
+
+def fault_caveat(name: str, recordings: int, first: str) -> str:
+    """Files have no usable values of some recordings."""
+    return (
+        f"{name}: no usable values of {count(recordings, 'recording')}, whose segments are left "
+        f"out for it. The first: {first}"
+    )
 
 
 def _best_tier(relevant: Sequence[Result]) -> list[Result]:

@@ -23,6 +23,7 @@ from augury.extraction.gather import Gathered, gather
 from augury.extraction.plan import Embedding, Plan
 from augury.pseudolabels.candidate import Candidate
 from augury.pseudolabels.columns import columns
+from augury.pseudolabels.files import FileValues, open_files
 from augury.ranking.settings import RankSettings
 from augury.reporter import Reporter
 from augury.store import default_store, digest
@@ -38,7 +39,10 @@ class Dataset:
     corpus: Corpus  # of the usable segments
     candidates: list[Candidate]
     x: list[Embeddings]  # requested embeddings, each (segments, parts, mels) float32
-    values: dict[str, NDArray[Any]]  # candidate → (segments,) or (segments, dims); missing: NaN, -1
+    #: Candidate → (segments,) or (segments, dims), NaN missing; codes of categories, -1 missing; or
+    #: counts of categories (segments, K), whole numbers, 0 in all of a row missing.
+    values: dict[str, NDArray[Any]]
+    files: dict[str, FileValues]  # the candidates whose values are in files
     unvoiced: dict[str, float]  # candidate → share of frames with the value for no voice
     y: NDArray[np.int64]  # (segments,) codes of the label
     classes: NDArray[Any]  # names of the codes
@@ -56,6 +60,19 @@ class Dataset:
         return {
             "segments": self.corpus.digest(label),
             "audio": self.extraction.digest(),
+            **{
+                name: value
+                for file in self.files.values()
+                for name, value in file.digests().items()
+            },
+        }
+
+    def faults(self) -> dict[str, tuple[int, str]]:
+        """Candidate → number of recordings without usable values, and the first reason."""
+        return {
+            name: (len(file.faults), next(iter(file.faults.values())))
+            for name, file in self.files.items()
+            if file.faults
         }
 
 
@@ -70,6 +87,7 @@ def open_dataset(
     store: Path | str | None = None,
     jobs: int | None = None,
     cluster: str | Client | None = None,
+    fresh: bool = False,
     reporter: Reporter | None = None,
 ) -> Generator[Dataset]:
     """Extract what is not in the store yet; the embeddings can be read inside the `with` block.
@@ -80,46 +98,38 @@ def open_dataset(
         which: indices of those to load for every segment.
         subset: extract all embeddings for recordings with at least so many segments; 0: extract
             only those in `which`, for all recordings.
-        store, jobs, cluster, reporter: as for `rank`.
-
-    Raises:
-        InputError, TooManyBad, ConnectionError: as `rank`.
+        store, jobs, cluster, fresh, reporter: as for `rank`; and so is what is raised.
     """
     candidates = pseudolabels.parse_candidates(settings.candidates)
     column_values = columns(corpus, candidates)
-    # Absolute, because a cluster's workers run in other folders.
-    root = Path(store or default_store()).absolute()
-    plan = Plan.of(candidates, root, unvoiced=settings.unvoiced, embeddings=tuple(embeddings))
-    chosen = _choose_recordings(corpus, len(corpus) if len(which) > 1 else subset)
+    files = open_files(candidates, list(zip(corpus.names, corpus.recordings, strict=True)))
+    root = Path(store or default_store()).absolute()  # as a cluster's workers run in other folders
+    plan = Plan.of(
+        candidates, root, unvoiced=settings.unvoiced, embeddings=tuple(embeddings), fresh=fresh
+    )
+    whole = _choose_recordings(corpus, len(corpus) if len(which) > 1 else subset)
     with open_pool(cluster, jobs, packages=PACKAGES) as pool, Scratch(root) as scratch:
         extraction = extract_corpus(
-            corpus, plan, pool=pool, all_embeddings=chosen, reporter=reporter
+            corpus, plan, pool=pool, all_embeddings=whole, reporter=reporter
         )
         with measure_time(extraction.timings, "gather"):
             empty = partial(scratch.empty, shared=pool.remote)
-            gathered = gather(extraction, candidates, which=which, empty=empty)
+            gathered = gather(extraction, candidates, files=files, which=which, empty=empty)
             keep, gathered, rejected = _select_usable(corpus, gathered, settings, extraction)
             kept = corpus if keep.all() else corpus.select(keep)
         classes, y, counts = _count_classes(kept, settings.label)
-        level = partial(adjust_level, recording=kept.recording, settings=settings)
         here = partial(run_in_threads, count=None if pool.remote else jobs)
+        level = partial(adjust_level, recording=kept.recording, settings=settings)
         yield Dataset(
-            corpus=kept,
-            candidates=candidates,
+            corpus=kept, candidates=candidates, files=files,
             x=[level(scratch.rows(x)) for x in gathered.embeddings],
-            unvoiced=gathered.unvoiced,
             values=gathered.values | {name: z[keep] for name, z in column_values.items()},
-            y=y,
-            classes=classes,
-            counts=counts,
+            unvoiced=gathered.unvoiced, y=y, classes=classes, counts=counts,
             seconds=extraction.segment_seconds(corpus)[keep],
-            rejected=rejected,
-            timings=extraction.timings,
-            run=partial(_run_on_files, pool, scratch) if pool.remote else here,
-            here=here,
-            extraction=extraction,
-            keep=keep,
-        )
+            rejected=rejected, timings=extraction.timings,
+            run=partial(_run_on_files, pool, scratch) if pool.remote else here, here=here,
+            extraction=extraction, keep=keep,
+        )  # fmt: skip
 
 
 def select_segments(corpus: Corpus, settings: RankSettings) -> Corpus:

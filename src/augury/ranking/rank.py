@@ -41,6 +41,7 @@ def rank(
     jobs: int | None = None,
     cluster: str | Client | None = None,
     device: str | None = None,
+    fresh: bool = False,
     reporter: Reporter | None = None,
     **choices: object,
 ) -> Ranking:
@@ -57,6 +58,7 @@ def rank(
         jobs: worker processes; enough to keep all cores busy if not given.
         cluster: a Dask cluster that does the work instead, see `augury.compute.open_pool`.
         device: "cuda" (or another device of torch) to score on a GPU; needs torch.
+        fresh: compute the values of your own functions anew, though the store has some.
         reporter: shows progress and warnings.
         choices: fields of `RankSettings`, such as `estimator="paper"`.
 
@@ -89,7 +91,7 @@ def rank(
     embeddings = dict.fromkeys([settings.base_embedding(), *(v.embedding for v in variants)])
     with open_dataset(
         segments, settings, embeddings=tuple(embeddings), subset=SUBSET if variants else 0,
-        store=store, jobs=jobs, cluster=cluster, reporter=reporter,
+        store=store, jobs=jobs, cluster=cluster, fresh=fresh, reporter=reporter,
     ) as data:  # fmt: skip
         units = _resampling_units(data.corpus, settings)
         x = OnDevice(data.x[0], device) if device else data.x[0]
@@ -149,6 +151,7 @@ def _assemble(
             unvoiced=data.unvoiced,
             clipped=data.extraction.clipped_shares,
             copies=[row.path for row in data.rejected if row.reason == "copy"],
+            faults=data.faults(),
             to_declare=columns_to_declare(data.candidates, data.values),
         ),
         redundancy=redundancy([data.values.get(result.name) for result in results]),

@@ -354,4 +354,4 @@ def _check_candidates(names: Sequence[str]) -> None:
         if name != name.strip() or not name:
             raise InputError(f"{name!r} is no candidate; leave out the spaces")
     if names:
-        pseudolabels.parse_candidates(list(names))
+        pseudolabels.require_no_files(pseudolabels.parse_candidates(list(names)))
