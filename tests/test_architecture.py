@@ -10,6 +10,7 @@ import re
 import sys
 import tomllib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "augury"
@@ -58,6 +59,7 @@ NO_PARTICIPLES = {"embed", "exceed", "feed", "need", "proceed", "seed", "speed",
 NAMED_SO = {"released": "the estimator of that name", "__setitem__": "Python's"}
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Every module of the package by its dotted name within it; "" is the package itself."""
     found = {}

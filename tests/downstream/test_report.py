@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -227,10 +228,15 @@ CASES = {
 }
 
 
+@cache
+def page_of(name: str) -> str:
+    """A case's page, drawn once for all tests."""
+    return render(CASES[name]())
+
+
 @pytest.fixture(params=CASES, scope="module")
 def case(request: pytest.FixtureRequest) -> tuple[Evaluation, str, Page]:
-    example = CASES[request.param]()
-    source = render(example)
+    example, source = CASES[request.param](), page_of(request.param)
     return example, source, Page(source)
 
 
@@ -291,7 +297,7 @@ def test_figures_have_titles_and_large_enough_text(case: tuple[Evaluation, str, 
     ],
 )
 def test_sections_without_content_are_left_out(name: str, wanted: list[str]) -> None:
-    page = Page(render(CASES[name]()))
+    page = Page(page_of(name))
     assert [a.get("id") for tag, a in page.tags if tag == "section"] == wanted
 
 
@@ -311,7 +317,7 @@ def test_reading_and_rendering_gives_the_written_page(tmp_path: Path) -> None:
 
 
 def test_hostile_names_are_inert() -> None:
-    source = render(hostile())
+    source = page_of("hostile")
     page = Page(source)
     assert "script" not in {tag for tag, _ in page.tags}
     assert "<script" not in source
@@ -324,7 +330,7 @@ def test_hostile_names_are_inert() -> None:
 def test_right_to_left_names_are_isolated() -> None:
     assert wording.isolate("f0, ä 語") == "f0, ä 語"
     assert wording.isolate(RTL) == f"\u2068{RTL}\u2069"
-    assert f"\u2068{RTL}\u2069" in Page(render(hostile())).text
+    assert f"\u2068{RTL}\u2069" in Page(page_of("hostile")).text
 
 
 @pytest.mark.parametrize(
@@ -338,13 +344,13 @@ def test_any_name_can_be_shown(name: str) -> None:
 
 
 def test_only_sound_is_played() -> None:
-    page = Page(render(recognition()))
+    page = Page(page_of("recognition"))
     assert [(a["src"], a["preload"]) for tag, a in page.tags if tag == "audio"] == [(SOUND, "none")]
     assert "controls" in dict(next(a for tag, a in page.tags if tag == "audio"))
 
 
 def test_missing_values_are_left_out() -> None:
-    text = Page(render(bare())).text
+    text = Page(page_of("bare")).text
     for words in ("left out", "Manifest", "Speakers", "Best epoch", "95 % interval"):
         assert words not in text
     assert "No epoch was recorded." in text
@@ -352,7 +358,7 @@ def test_missing_values_are_left_out() -> None:
 
 
 def test_the_table_has_the_numbers() -> None:
-    text = Page(render(verification())).text
+    text = Page(page_of("verification")).text
     row = re.search(r"pretrained on F0final_sma and loudness\s+(.*?)\nrandom", text, re.S)
     assert row
     # Mean; standard deviation; mean ± 4.3027 · 0.4 / √3 (2 degrees of freedom); the median seed's.
@@ -367,7 +373,7 @@ def test_the_table_has_the_numbers() -> None:
 
 
 def test_facts_do_not_show_folders() -> None:
-    text = Page(render(verification())).text
+    text = Page(page_of("verification")).text
     assert "Speaker recognition on voxceleb.csv" in text
     assert text.count("/home/somebody") == 1  # how it was made
 
@@ -465,8 +471,8 @@ def test_warnings_about_scores_are_added_to_the_evaluations() -> None:
         "change the weights.",
         "No score of the encoder f1 and the encoder f2.",
     ]
-    assert "'zh' is 3 times in the test transcripts" in Page(render(recognition())).text
-    assert "No warnings." in Page(render(verification())).text
+    assert "'zh' is 3 times in the test transcripts" in Page(page_of("recognition")).text
+    assert "No warnings." in Page(page_of("verification")).text
 
 
 # ------------------------------------------------------------------------------------ confusions
@@ -490,11 +496,11 @@ def test_confusions_are_listed_by_their_number() -> None:
 
 def test_many_classes_are_listed_instead_of_drawn() -> None:
     for name, drawings, rows in (("many classes", 4, 20), ("39 phones", 6, 10)):
-        page = Page(render(CASES[name]()))
+        page = Page(page_of(name))
         assert len([1 for tag, _ in page.tags if tag == "svg"]) == drawings
         text = page.text[page.text.index("The most frequent confusions") :]
         assert len(re.findall(r"\d+\d*\.\d %\n|–\n", text[: text.index("worst mistakes")])) == rows
-    assert "61 classes are too many to draw" in Page(render(CASES["many classes"]())).text
+    assert "61 classes are too many to draw" in Page(page_of("many classes")).text
 
 
 def test_a_perfect_score_has_no_confusions() -> None:
@@ -532,7 +538,7 @@ def test_equal_error_is_where_the_curve_crosses_the_diagonal() -> None:
 def test_curves_outside_the_frame_are_listed() -> None:
     comparison = Comparison.of(odd())
     assert [model.name for model in figures.outside(comparison)] == ["f0"]
-    assert "Not in the frame: the encoder f0." in Page(render(odd())).text
+    assert "Not in the frame: the encoder f0." in Page(page_of("odd")).text
 
 
 @pytest.mark.parametrize(("score", "near"), [(0.45, 0.5), (0.05, None)])

@@ -106,6 +106,27 @@ def test_fairseqs_joined_array_is_cut_by_its_lengths(tmp_path):
         read(name, recordings("a.wav"))
 
 
+def test_shards_share_the_listing_of_their_split(tmp_path):
+    """Of 5 recordings the first of two shards has round(2.5) = 2, as fairseq cuts them."""
+    names = [f"{name}.wav" for name in "abcde"]
+    km = write_km(tmp_path, {name: [k, k] for k, name in enumerate(names)})
+    lines = km.read_text().splitlines(keepends=True)
+    km.unlink()
+    for rank, share in enumerate((lines[:2], lines[2:])):
+        (tmp_path / f"train_{rank}_2.km").write_text("".join(share))
+        np.save(tmp_path / f"train_{rank}_2.npy", np.full((2 * len(share), 3), rank + 0.5))
+        (tmp_path / f"train_{rank}_2.len").write_text("2\n" * len(share))
+    corpus = recordings(*names)
+    values, faults, _ = read(f"units:{tmp_path}/*.km@20", corpus)
+    assert [v.tolist() for v in values.values()] == [[k, k] for k in range(5)]
+    vectors, more, _ = read(f"frames:{tmp_path}@20", corpus)
+    assert [v[0, 0] for v in vectors.values()] == [0.5, 0.5, 1.5, 1.5, 1.5]
+    assert faults == more == {}
+    (tmp_path / "train_0_2.km").write_text("1 1\n")
+    with pytest.raises(InputError, match=r"train_0_2.km: 1 lines, but .*train.tsv names 2 "):
+        read(f"units:{tmp_path}/*.km@20", corpus)
+
+
 # ------------------------------------------------------------------------------------ matching
 
 
@@ -204,7 +225,7 @@ def test_files_that_are_wrong_as_a_whole_are_refused(tmp_path):
     km = write_km(tmp_path, {"a.wav": [1, 2], "b.wav": [1, 2]})
     name, corpus = f"units:{km}@20", recordings("a.wav")
     km.write_text("1 2\n")
-    with pytest.raises(InputError, match=r"train.km: 1 lines, but .*train.tsv names 2 recordings"):
+    with pytest.raises(InputError, match=r"train.km: 1 lines, but .*train.tsv names 2 rec"):
         read(name, corpus)
     km.with_suffix(".tsv").unlink()
     with pytest.raises(MissingFile, match=r"train\.tsv: there is no such file"):

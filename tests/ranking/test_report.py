@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 
 import matplotlib as mpl
 import numpy as np
@@ -191,10 +192,15 @@ CASES = {
 }  # fmt: skip
 
 
+@cache
+def page_of(name: str) -> str:
+    """A case's page, drawn once for all tests."""
+    return render(CASES[name]())
+
+
 @pytest.fixture(params=CASES, scope="module")
 def case(request: pytest.FixtureRequest) -> tuple[Ranking, str, Page]:
-    case_ranking = CASES[request.param]()
-    source = render(case_ranking)
+    case_ranking, source = CASES[request.param](), page_of(request.param)
     assert "No estimator is shown to predict" in source
     return case_ranking, source, Page(source)
 
@@ -321,19 +327,19 @@ def test_verdict_claims_no_order_inside_a_tier() -> None:
 
 
 def test_the_table_and_the_figure_show_tiers_and_intervals() -> None:
-    page = Page(render(seven()))
+    page = Page(page_of("seven"))
     for text in ("Tier 1", "Tier 3", "tier 2", "0.053 to 0.093", "1–2", "< 10⁻¹⁶", "95 % interval"):
         assert text in page.text
     assert "1,000 resamples of 56 recordings, each whole (seed 0)" in page.text
     page = Page(render(replace(seven(), resampled="speaker", units=12)))
     assert "1,000 resamples of 12 groups (speaker), each whole" in page.text
-    page = Page(render(unsure()))
+    page = Page(page_of("unsure"))
     assert "was not computed (bootstrap = 0)" in page.text
     assert not re.search(r"[Tt]ier \d|95 %", page.text)
 
 
 def test_few_candidates_are_compared_in_all_pairs_and_many_with_their_neighbours() -> None:
-    few, many = render(seven()), render(sixty())
+    few, many = page_of("seven"), page_of("sixty")
     assert 'id="better-wide-' in few
     assert 'id="better-wide-' not in many
     assert "only neighbours in the order are compared" in many
@@ -348,9 +354,9 @@ def test_probabilities_from_resamples_stay_between_1_and_99_percent() -> None:
 
 
 def test_the_legend_mentions_candidates_without_relevance() -> None:
-    source = render(noisy())
+    source = page_of("noisy")
     assert "not beyond noise’s (p ≥ .01)" in source
-    assert "not beyond noise" not in render(seven())
+    assert "not beyond noise" not in page_of("seven")
 
 
 def test_relevant_candidates_are_also_ordered_by_relevance_over_dependence() -> None:
@@ -367,7 +373,7 @@ def test_verdict_sets_noise_aside() -> None:
     text = wording.verdict(noisy())
     assert "candidate0 and candidate1 depend least" in text
     assert "noise" not in text
-    page = Page(render(noisy()))
+    page = Page(page_of("noisy"))
     assert "Not relevant to phone: no rank" in page.text
     assert "Those without relevance stand last" in wording.order_caption(noisy())
 
@@ -379,7 +385,7 @@ def test_each_kind_has_a_verdict_an_order_and_figures_of_its_own() -> None:
         "(robust estimator). The only ranked vector is not relevant to phone: there is no order. "
         "speaker is the only category: there is nothing to compare it with."
     )
-    source = render(several())
+    source = page_of("several")
     page = Page(source)
     assert "have no common order" in page.text
     for name in ("Numbers", "Vectors", "Categories"):
@@ -388,7 +394,7 @@ def test_each_kind_has_a_verdict_an_order_and_figures_of_its_own() -> None:
         assert f'id="{name}-wide-' in source
     assert 'id="better-category-wide-' not in source
     assert "faint relevance" in page.text
-    assert "have no common order" not in render(seven())
+    assert "have no common order" not in page_of("seven")
     assert [part.kinds for part in summary.parts(several())] == [
         ("scalar",), ("vector",), ("category",),
     ]  # fmt: skip
@@ -412,7 +418,7 @@ def test_verdict_without_a_ranking() -> None:
 
 
 def test_chance_is_given_as_a_share_of_the_score() -> None:
-    page = Page(render(published()))
+    page = Page(page_of("published"))
     assert "91 %" in page.text  # 2.01 / 2.21
     assert "For 1 of 2" in page.text
 
@@ -442,12 +448,12 @@ def test_sensitivity_counts_settings_that_keep_the_best() -> None:
 
 def test_opensmile_licence_is_shown_where_it_applies() -> None:
     own = ranking((candidate("F0", 0.1, 2, source="own:F0"),), 2)
-    assert "openSMILE is free" in render(seven())
+    assert "openSMILE is free" in page_of("seven")
     assert "openSMILE is free" not in render(own)
 
 
 def test_the_report_says_what_the_command_cannot_reproduce() -> None:
-    assert "chosen in Python" not in render(seven())
+    assert "chosen in Python" not in page_of("seven")
     cut = render(replace(seven(), origin=Origin("m", level="utterance", stretches=((0, 9),))))
     assert "The segments were read by utterance and chosen in Python" in cut
     assert "The segments were chosen" in render(replace(seven(), origin=Origin("m", stretches=())))

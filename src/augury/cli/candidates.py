@@ -31,7 +31,7 @@ def candidates(
     for name in own.NAMES:
         table.add_row(f"own:{name}", (getattr(own, name).__doc__ or "").split("\n")[0])
     table.add_row("opensmile:SET:COLUMN", "augury candidates SET lists a set's columns")
-    table.add_row("module:function", "yours: (signal, rate) -> (frames,) or (frames, dims)")
+    table.add_row("module:function", "yours: (signal, rate[, recording]) -> (frames[, dims])")
     table.add_row("units:FILE@RATE", "units of frames in a .km, JSON Lines or a folder of .npy")
     table.add_row("frames:FOLDER@RATE", "vectors of frames, an .npy a recording, RATE a second")
     table.add_row("number:NAME", "a column of the manifest that holds numbers")

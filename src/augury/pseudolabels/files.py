@@ -1,10 +1,10 @@
 """Candidates whose values are in files, frame by frame: found for each recording, and checked.
 
-- `units:FILE@RATE`, categories: fairseq's `.km` with the `.tsv` of the same stem beside it; JSON
-  Lines of `{"name": …, "units": […]}` (or `audio`); a folder with an `.npy` of whole numbers for
-  each recording.
+- `units:FILE@RATE`, categories: fairseq's `.km` with the `.tsv` of the same stem beside it, or of
+  its split (`train_0_4.km`, the first of four shards); JSON Lines of `{"name": …, "units": […]}`
+  (or `audio`); a folder with an `.npy` of whole numbers for each recording.
 - `frames:FOLDER@RATE`, vectors: a folder with an `.npy` (frames, dims) for each recording; or
-  fairseq's one `.npy` of all, with the `.len` and `.tsv` of the same stem.
+  fairseq's one `.npy` of all, with a `.len` and a `.tsv` likewise, or a folder of these.
 
 FILE may be a glob, where splits have files of their own. RATE is in frames a second; frame k is
 centred at (k + 1/2) / RATE seconds.

@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -66,12 +67,13 @@ def read_vectors(pattern: str) -> FrameTable:
     entries: list[Entry] = []
     digests: dict[str, str] = {}
     for path in find_paths(pattern):
-        if path.is_dir():
-            entries += _folder_entries(path, vector_array)
-        elif path.suffix == ".npy":
-            table = _read_joined_array(path)
+        joined = [path] if path.suffix == ".npy" else sorted(path.glob("*.len"))
+        for numbers in joined:
+            table = _read_joined_array(numbers.with_suffix(".npy"))
             entries, digests = entries + table.entries, digests | table.digests
-        else:
+        if path.is_dir() and not joined:
+            entries += _folder_entries(path, vector_array)
+        elif not joined:
             raise InputError(
                 f"{path}: neither a folder of .npy, one a recording, nor an .npy with its .len and "
                 ".tsv; write the frames so"
@@ -106,10 +108,9 @@ def _read_units_file(path: Path) -> FrameTable:
 
 def _read_km(path: Path) -> FrameTable:
     """A line of units a recording, in the order of the `.tsv` beside it."""
-    listing = path.with_suffix(".tsv")
-    root, names, listing_digest = read_listing(listing)
+    listing, root, names, listing_digest = find_listing(path)
     edges, digest = _scan_lines(path)
-    _require_same_count(path, len(edges) - 1, "lines", listing, len(names))
+    _require_same_count(path, len(edges) - 1, listing, len(names))
     entries: list[Entry] = []
     for line, (name, begin, end) in enumerate(zip(names, edges, edges[1:], strict=False), 1):
         place = f"line {line} of {path}"
@@ -127,10 +128,10 @@ def _read_km_line(path: Path, begin: int, end: int, place: str) -> NDArray[Any]:
 
 def _read_joined_array(path: Path) -> FrameTable:
     """fairseq's features: all recordings' frames in one array, their numbers in a `.len`."""
-    numbers, listing = path.with_suffix(".len"), path.with_suffix(".tsv")
-    root, names, listing_digest = read_listing(listing)
+    numbers = path.with_suffix(".len")
+    listing, root, names, listing_digest = find_listing(path)
     edges, digest = _scan_lines(numbers)
-    _require_same_count(numbers, len(edges) - 1, "lines", listing, len(names))
+    _require_same_count(numbers, len(edges) - 1, listing, len(names))
     lengths = [_read_km_line(numbers, *edge, f"{numbers}") for edge in pairwise(edges)]
     for line, length in enumerate(lengths, 1):
         if len(length) != 1:
@@ -150,6 +151,21 @@ def _read_joined_array(path: Path) -> FrameTable:
 
 def _slice(array: NDArray[Any], begin: int, end: int) -> NDArray[Any]:
     return array[begin:end]
+
+
+def find_listing(path: Path) -> tuple[Path, str, list[str], str]:
+    """The `.tsv` beside a file, and what `read_listing` has of it: the file's share, of a shard's.
+
+    fairseq calls shard R of N `train_R_N.km` and gives it the lines from round(n / N · R) on.
+    """
+    listing = path.with_suffix(".tsv")
+    shard = re.fullmatch(r"(.+)_(\d{1,6})_([1-9]\d{0,5})", path.stem)
+    if listing.exists() or not shard:
+        return listing, *read_listing(listing)
+    listing, rank, shards = path.with_name(f"{shard[1]}.tsv"), int(shard[2]), int(shard[3])
+    root, names, digest = read_listing(listing)
+    first, stop = (round(len(names) / shards * k) for k in (rank, rank + 1))
+    return listing, root, names[first:stop], digest
 
 
 def read_listing(path: Path) -> tuple[str, list[str], str]:
@@ -179,11 +195,11 @@ def _scan_lines(path: Path) -> tuple[list[int], str]:
     return edges, digest.hexdigest()
 
 
-def _require_same_count(path: Path, count: int, what: str, listing: Path, listed: int) -> None:
+def _require_same_count(path: Path, count: int, listing: Path, listed: int) -> None:
     if count != listed:
         raise InputError(
-            f"{path}: {count:,} {what}, but {listing} names {listed:,} recordings; line k of one "
-            "must be recording k of the other"
+            f"{path}: {count:,} lines, but {listing} names {listed:,} recordings for it; line k of "
+            "one must be recording k of the other"
         )
 
 
@@ -264,10 +280,14 @@ def unit_array(path: Path) -> NDArray[Any]:
 
 def vector_array(path: Path) -> NDArray[Any]:
     """The vectors (frames, dims) of an `.npy`, memory-mapped."""
-    array = _map_array(path)
+    return check_vectors(_map_array(path), str(path))
+
+
+def check_vectors(array: NDArray[Any], place: str) -> NDArray[Any]:
+    """The vectors (frames, dims) themselves; InputError if they are none."""
     if array.dtype.kind not in "fiu" or array.ndim != 2 or not array.shape[1]:
         raise InputError(
-            f"{path}: an array of shape {array.shape} and type {array.dtype}; numbers (frames, "
+            f"{place}: an array of shape {array.shape} and type {array.dtype}; numbers (frames, "
             "dims) are needed"
         )
     return array
