@@ -275,7 +275,7 @@ def test_unvoiced_frames_can_be_left_out(tmp_path):
     for unvoiced in ("published", "voiced"):
         plan = Plan.of(candidates, tmp_path, unvoiced=unvoiced, mel=True)
         content = extract(plan, recording).digest
-        frames = read_frames(plan, content, candidates)
+        frames = read_frames(plan, recording, content, candidates)
         hnr, (centre, hop) = candidate_values(plan, candidates[0], frames, 1.0)
         rate, _ = candidate_values(plan, candidates[1], frames, 1.0)
         assert (centre, hop) == (seven.centre("log_hnr"), audio.HOP)
