@@ -118,3 +118,21 @@ def test_the_median_distance_of_normal_noise():
     sds, shares = np.array([[1.0, 2.0], [2.0, 30.0]]), np.array([[0.04, 0.16], [0.16, 0.64]])
     width = noise._median_width(sds, shares)
     assert (shares * erf(width / 2 / sds)).sum() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_relevance_of_categories_drawn_for_each_frame(grouped):
+    """Counts of many frames are alike: lengths that depend on the label make noise relevant."""
+    rng = np.random.default_rng(6)
+    y = np.repeat(rng.integers(0, 2, 60), 4)
+    units = np.repeat(np.arange(60), 4) if grouped else None
+    lengths = 2 + 20 * y + rng.integers(0, 3, len(y))
+    shares = rng.dirichlet(np.ones(8))
+    values = []
+    for _ in range(12):
+        z = rng.multinomial(lengths, shares)
+        values.append(relevance.label_relevance(z, y, units).value)
+    mean, sd = noise.noise_relevance_of_counts(z, y, units)
+    assert mean == pytest.approx(np.mean(values), abs=4 * np.std(values) / np.sqrt(12) + 4 * sd)
+    assert mean > 10 * sd > 0
+    assert noise.noise_relevance_of_counts(z, rng.permutation(y), units)[0] < mean / 5

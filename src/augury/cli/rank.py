@@ -119,6 +119,7 @@ def _table(ranking: Ranking) -> Table:
     unit = Unit.of(result.score for result in ranked)
     has_intervals = any(result.interval for result in ranked)
     tested = any(result.p_value is not None for result in ranked)
+    any_clusters = any(result.clusters for result in ranked)
     columns: tuple[tuple[str, Callable[[Result], str], bool], ...] = (
         ("tier", lambda r: str(r.tier or "–"), has_intervals),
         ("rank", lambda r: str(ranks.get(r.name, "–")), True),
@@ -132,6 +133,7 @@ def _table(ranking: Ranking) -> Table:
         ("depend.", lambda r: decimal(r.dependence, 3), True),
         ("ratio", lambda r: decimal(r.relevance_share, 2), True),
         ("nats", lambda r: decimal(r.information, 2), True),
+        ("PNMI", lambda r: decimal(r.clusters and r.clusters.pnmi, 3), any_clusters),
     )
     shown = [column for column in columns if column[2]]
     for name, _, _ in shown:  # names may be long: only their column is wrapped

@@ -12,10 +12,12 @@ from scipy.special import erf
 
 from augury.errors import InputError
 from augury.hsic.correlation import normalise, u_centred_sum
-from augury.hsic.kernels import Matrix, Vector, gaussian
-from augury.hsic.relevance import label_kernel_sums, repeating_units
+from augury.hsic.kernels import Matrix, Values, Vector, gaussian
+from augury.hsic.relevance import label_kernel_sums, label_relevance, repeating_units
 from augury.hsic.units import relevance_by_units
 
+#: Segments of which counts are drawn again.
+MOST_SEGMENTS = 20_000
 #: Number of steps to which lengths are rounded.
 LENGTH_STEPS = 32
 
@@ -101,6 +103,38 @@ def _noise_kernel(sizes: Vector, variances: Vector) -> tuple[Matrix, Matrix]:
     means = L @ overall
     L += overall @ means - means - means[:, None]
     return P, L
+
+
+def noise_relevance_of_counts(
+    z: Values, y: ArrayLike, units: ArrayLike | None = None, *, draws: int = 4, seed: int = 0
+) -> tuple[float, float]:
+    """The relevance of categories drawn at random for each frame, as often as they are in z.
+
+    Counts of many frames are more alike than those of few: if lengths depend on the label, so do
+    they. Drawn again, for the lengths as they are; of more than `MOST_SEGMENTS` segments some.
+
+    Args:
+        z: (n, categories) counts.
+        y: (n,) label.
+        units: (n,) codes of what repeats, as in `associations`.
+        draws, seed: their number, and the seed of the random numbers.
+
+    Returns:
+        As `noise_relevance`.
+
+    >>> short, long = np.full((30, 10), 1), np.full((30, 10), 20)
+    >>> noise_relevance_of_counts(np.concatenate([short, long]), np.arange(60) // 30)[0] > 0.1
+    True
+    """
+    rng = np.random.default_rng(seed)
+    y, codes = np.asarray(y), None if units is None else np.asarray(units)
+    if len(z) > MOST_SEGMENTS:
+        chosen = np.sort(rng.choice(len(z), MOST_SEGMENTS, replace=False))
+        z, y, codes = z[chosen], y[chosen], None if codes is None else codes[chosen]
+    frames, shares = z.sum(axis=1, dtype=np.int64), z.sum(axis=0, dtype=np.float64)
+    drawn = [rng.multinomial(frames, shares / shares.sum()) for _ in range(draws)]
+    values = [label_relevance(counts, y, codes).value for counts in drawn]
+    return max(float(np.mean(values)), 0.0), float(np.std(values) / np.sqrt(draws))
 
 
 def _columns_of(kernel: Matrix) -> Matrix:

@@ -22,7 +22,7 @@ from augury.hsic.estimators import (
     robust_estimates,
     robust_sums,
 )
-from augury.hsic.factors import Factor
+from augury.hsic.factors import Factor, factor
 from augury.hsic.kernels import (
     Values,
     Vector,
@@ -153,6 +153,22 @@ def robust_with_associations(
             chance, effect = dependence_by_units(cells, unit_columns(z, own), int(codes.max()) + 1)
             estimates[k] = replace(estimates[k], p_value=chance.p_value(), design_effect=effect)
     return estimates, dependence, relevance
+
+
+def label_relevance(z: Values, y: ArrayLike, units: ArrayLike | None = None) -> Association:
+    """A pseudo-label's relevance alone, without the speech, over pairs of different units.
+
+    >>> y = np.arange(200) % 2
+    >>> round(label_relevance(y + np.random.default_rng(0).standard_normal(200), y).value, 2)
+    0.21
+
+    Args:
+        z, y, units: as in `associations`; without units each point is one.
+    """
+    z = standardise(z)
+    codes = np.arange(len(z)) if units is None else np.unique(units, return_inverse=True)[1]
+    width = median_distance(z)
+    return _relevance_by_units(z, y, codes, factor(z, width, LEFT_OUT) or nystrom(z, width))
 
 
 def repeating_units(units: ArrayLike | None) -> Indices | None:

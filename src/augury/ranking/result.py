@@ -13,6 +13,7 @@ from typing import Any, cast
 from augury.corpus.corpus import Rejected
 from augury.corpus.manifest import write_quarantine
 from augury.errors import InputError, explain_os_errors
+from augury.hsic.clusters import ClusterMeasures
 from augury.pseudolabels.candidate import KINDS
 from augury.ranking.command import command_line
 from augury.ranking.origin import Origin
@@ -63,6 +64,7 @@ class Result:
     missing: int  # segments without a value, left out for this candidate
     histogram: tuple[tuple[int, ...], float, float]  # counts in equal bins, low, high (raw units)
     note: str  # one sentence for the reader, or ""
+    clusters: ClusterMeasures | None = None  # of a category: PNMI, purities, how many are used
 
     @property
     def relevance_share(self) -> float | None:
@@ -220,6 +222,7 @@ class Ranking:
             "relevance_p", "relevant", "relevance_strength", "relevance_share", "information",
             "error", "dims", "missing", "note",
         ]  # fmt: skip
+        clusters = ["pnmi", "label_purity", "cluster_purity", "entropy", "used"]
         ends = ["low", "high", "rank_low", "rank_high"]
         inputs = [f"input:{name}" for name in self.inputs]
         names = [f"class:{name}" for name in self.class_names]
@@ -229,6 +232,7 @@ class Ranking:
             [
                 ranks.get(result.name, ""),
                 *(getattr(result, column) for column in columns),
+                *(getattr(result.clusters, column, "") for column in clusters),
                 *(result.interval or ("", "")),
                 *(result.rank_interval or ("", "")),
                 self.label,
@@ -240,7 +244,7 @@ class Ranking:
             for result in self.results
         )
         run = ["label", "estimator", "settings"]
-        return csv_text(["rank", *columns, *ends, *run, *inputs, *names], rows)
+        return csv_text(["rank", *columns, *clusters, *ends, *run, *inputs, *names], rows)
 
 
 # ------------------------------------------------------------------------------------- reading

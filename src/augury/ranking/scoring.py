@@ -14,14 +14,16 @@ from augury import hsic
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Selected
 from augury.hsic import uncertainty
+from augury.hsic.clusters import cluster_measures
 from augury.hsic.information import mutual_information
 from augury.hsic.kernels import standardise
+from augury.hsic.noise import noise_relevance_of_counts
 from augury.pseudolabels.candidate import KINDS, Candidate
 from augury.ranking.evidence import shortage
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
 from augury.ranking.strength import strength
-from augury.ranking.values import histogram_of, kind_of, value_mask
+from augury.ranking.values import has_counts, histogram_of, kind_of, value_mask
 
 #: A candidate is relevant if its relevance exceeds that of noise with a p-value below this.
 RELEVANT = 0.01
@@ -155,22 +157,31 @@ def _judge(
     """The result with its information on the label, and a word for its relevance."""
     word = strength(result.relevance or 0.0, noise, bool(result.relevant), np.bincount(labels))
     return replace(
-        result, relevance_strength=word, information=mutual_information(z, labels, groups)
+        result,
+        relevance_strength=word,
+        information=mutual_information(z, labels, groups),
+        clusters=cluster_measures(z, labels, groups) if z.dtype.kind in "iu" else None,
     )
 
 
 def noise_relevances(
     members: Sequence[Candidate],
+    zs: Sequence[NDArray[Any]],
     seconds: NDArray[np.float64],
     y: NDArray[np.int64],
     units: NDArray[np.int64] | None = None,
 ) -> list[tuple[float, float]]:
     """For each candidate: the relevance of noise averaged over the segments, and its sd.
 
-    (0, 0) for a column, whose values are not means over frames.
+    (0, 0) for a column, whose values are not means over frames. For counts of frames' categories:
+    of frames that have them by chance.
     """
     noise = hsic.noise_relevance(seconds, y, units)
-    return [(0.0, 0.0) if candidate.provider == "column" else noise for candidate in members]
+    noises = [(0.0, 0.0) if candidate.provider == "column" else noise for candidate in members]
+    for k, z in enumerate(zs):
+        if has_counts(z):
+            noises[k] = noise_relevance_of_counts(z, y, units)
+    return noises
 
 
 def _estimate_group(
@@ -194,7 +205,7 @@ def _estimate_group(
         dependence, relevance = hsic.associations(
             x, zs, y, tolerance=settings.tolerance, units=units, run=run
         )
-    noise = noise_relevances(members, seconds, y, units)
+    noise = noise_relevances(members, zs, seconds, y, units)
     p_values: list[float | None] = [estimate.p_value for estimate in ci]
     if settings.permutations:
         p_values = [*_permutation_p(x, zs, y, ci, settings, run)]

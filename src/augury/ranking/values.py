@@ -35,6 +35,11 @@ def kind_of(candidate: Candidate, z: NDArray[Any] | None) -> str:
     return "scalar" if z.ndim == 1 or z.shape[1] == 1 else "vector"
 
 
+def has_counts(z: NDArray[Any]) -> bool:
+    """Whether values are counts of frames' categories, (n, categories) integers."""
+    return z.dtype.kind in "iu" and z.ndim == 2
+
+
 def histogram_of(z: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
     """Counts in 30 equal bins of the first dimension, or of frames' categories, and their range.
 
@@ -43,7 +48,7 @@ def histogram_of(z: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:
     """
     weights = None
     first: NDArray[np.float64] = (z if z.ndim == 1 else z[:, 0]).astype(np.float64)
-    if z.dtype.kind in "iu" and z.ndim == 2:
+    if has_counts(z):
         first, weights = np.arange(z.shape[1], dtype=np.float64), z.sum(axis=0, dtype=np.float64)
     counts, edges = np.histogram(first, bins=30, weights=weights)
     return tuple(map(int, counts)), float(edges[0]), float(edges[-1])

@@ -103,7 +103,7 @@ def estimates(data: Dataset) -> dict[str, dict[str, float | None]]:
         zs = [data.values[candidate.name][rows] for candidate in members]
         x = [Selected.of(embeddings, rows) for embeddings in data.x]
         recording, y = data.corpus.recording[rows], data.y[rows]
-        noise = noise_relevances(members, data.seconds[rows], y)
+        noise = noise_relevances(members, zs, data.seconds[rows], y)
         for name, values in _estimate_group(x, zs, y, noise, recording, data.run).items():
             for candidate, value in zip(members, values, strict=True):
                 if not np.isfinite(value):
