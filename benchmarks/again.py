@@ -1,10 +1,11 @@
 """Ranking again from the store: what it takes, and where: python benchmarks/again.py DATA [STORE]
 
 DATA is ../shared/data/speechocean762. By speaker (5,000 utterances), then the same audio by phone
-(95,618 segments): each for the first time in this store, again, and again with `--jobs 1`; then a
-profile of the last two in processor seconds of all threads, by the functions that the main thread
-was in. A store that is kept saves the first time. To compare with another version, run this with
-its `src` in PYTHONPATH and the same STORE.
+(95,618 segments): each for the first time in this store, again, and again with `--jobs 1`; then the
+processor seconds of its stages, all threads counted, and with `--profile` of its functions. Then,
+for the phones' segments, the memory that a candidate more takes in the estimators, and the time of
+redundancies of 700 candidates. A store that is kept saves the first time. To compare with another
+version, run this with its `src` in PYTHONPATH and the same STORE.
 """
 
 from __future__ import annotations
@@ -22,6 +23,44 @@ TABLES = (
     ("speaker", "utterances.tsv", ()),
     ("phone", "phones.tsv", ("--exclude", "SIL")),
 )
+#: The stages of a ranking: functions, by module, that are not inside each other.
+STAGES = {
+    "manifest": ("augury.corpus.read", "read_corpus"),
+    "looking up": ("augury.ranking.dataset", "extract_corpus"),
+    "gathering": ("augury.ranking.dataset", "gather"),
+    "estimators": ("augury.ranking.scoring", "_estimate_group"),
+    "intervals, tiers": ("augury.ranking.scoring", "_add_intervals"),
+    "information": ("augury.ranking.scoring", "_judge"),
+    "sensitivity": ("augury.ranking.rank", "estimate_sensitivity"),
+    "redundancy": ("augury.ranking.rank", "redundancy"),
+    "report": ("augury.ranking.report", "write_report"),
+}
+#: Runs the command line with a clock around each of the stages.
+TIMED = f"""
+import functools, importlib, sys, time
+spent = dict.fromkeys(["imports", *{list(STAGES)}], 0.0)
+def clocked(stage, function):
+    @functools.wraps(function)
+    def inner(*args, **kwargs):
+        began = time.process_time()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent[stage] += time.process_time() - began
+    return inner
+def load():
+    for stage, (module, name) in {STAGES!r}.items():
+        place = importlib.import_module(module)
+        setattr(place, name, clocked(stage, getattr(place, name)))
+clocked("imports", load)()
+try:
+    from augury.cli.app import main
+    sys.argv = ["augury", *sys.argv[1:]]
+    main()
+finally:
+    spent["others"] = time.process_time() - sum(spent.values())
+    print("stages", *(f"{{name}} {{seconds:.2f}}" for name, seconds in spent.items()), sep="; ")
+"""
 #: Runs the command line under a profiler whose clock counts the processor time of all threads.
 PROFILE = """
 import cProfile, sys, time

@@ -81,7 +81,8 @@ class Centred:
         xp = array_namespace(own)
         if not xp.isdtype(own.dtype, "real floating"):
             own = xp.astype(own, xp.float64)
-        return own - xp.asarray(self.mean, dtype=own.dtype, device=own.device)
+        own -= xp.asarray(self.mean, dtype=own.dtype, device=own.device)
+        return own
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Shifted:
         own = self.x[rows]
         xp = array_namespace(own)
         shifts = xp.asarray(self.shifts[rows], dtype=own.dtype, device=own.device)
-        return own + xp.reshape(shifts, (-1, *[1] * (own.ndim - 1)))
+        own += xp.reshape(shifts, (-1, *[1] * (own.ndim - 1)))
+        return own
 
 
 #: Mapped pages of a file are released after this many bytes.

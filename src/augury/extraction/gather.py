@@ -16,10 +16,11 @@ from augury.extraction.corpus import Extraction, RecordingEntry
 from augury.extraction.extract import extract
 from augury.extraction.means import Frames, SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
+from augury.extraction.segments import range_means
 from augury.pseudolabels import opensmile, own, seven, smile_timing
 from augury.pseudolabels.candidate import Candidate, is_voiced_only
 from augury.pseudolabels.files import FileValues
-from augury.store import Store
+from augury.store import Store, digest, key, source_version
 
 #: Log HNR without a voice is -100, before smoothing over three frames and rounding.
 NO_VOICE = -99.0
@@ -48,7 +49,7 @@ def gather(
     which: Sequence[int] = (0,),
     empty: Callable[[tuple[int, ...]], NDArray[np.float32]] = _in_memory,
 ) -> Gathered:
-    """Read the embeddings and values of all segments from the store.
+    """Read the embeddings and values of all segments from the store, which then has the means, too.
 
     Args:
         extraction: from `extract_corpus`.
@@ -68,25 +69,24 @@ def gather(
     filled: list[NDArray[np.float32]] = []
     means = SegmentMeans(count)
     silent: dict[str, NDArray[np.int64]] = {}
+    kept = _KeptMeans.of(extraction, [c for c in candidates if c.from_signal])
     for entry in extraction.entries:
         if entry.extracted.problem:
             problems += entry.describe_problems()
             continue
         content, name = entry.extracted.digest, entry.extracted.embeddings
         recording, duration = entry.recording, entry.extracted.duration
-        arrays, frames = read_or_extract(extraction.plan, recording, content, name, candidates)
+        arrays, frames = read_or_extract(extraction.plan, recording, content, name, kept.missing)
         problems += entry.describe_problems(arrays["problem"])
         good_rows = arrays["problem"] == 0
-        rows = entry.segments[good_rows]
-        usable[rows] = True
+        usable[rows := entry.segments[good_rows]] = True
         filled = filled or [empty((count, *arrays[f"embedding{k}"].shape[1:])) for k in which]
         for k, target in zip(which, filled, strict=True):
             target[_as_slice(rows)] = arrays[f"embedding{k}"]
-        of_candidates = _all_frames(extraction.plan, candidates, frames, files or {}, entry)
-        for candidate in candidates:
-            if is_voiced_only(candidate):
-                numbers = _count_silence(frames[candidate.source])
-                silent[candidate.name] = silent.get(candidate.name, 0) + numbers
+        of_candidates = _all_frames(extraction.plan, kept.missing, frames, files or {}, entry)
+        for candidate in filter(is_voiced_only, kept.missing):
+            numbers = _count_silence(frames[candidate.source])
+            silent[candidate.name] = silent.get(candidate.name, 0) + numbers
         size = sum(values.nbytes for values in frames.values())
         size += sum(8 * values.size for values, _ in of_candidates.values())  # when averaged
         means.add(recording, duration, good_rows, rows, of_candidates, size)
@@ -94,12 +94,66 @@ def gather(
         file.require_some(sum(not entry.extracted.problem for entry in extraction.entries))
     means.finish()
     embeddings, values = list[Embeddings](filled), dict[str, NDArray[Any]](means.values)
+    kept.complete(values, silent)
     if not usable.all():
         embeddings = [Selected.of(array, np.flatnonzero(usable)) for array in filled]
         values = {name: array[usable] for name, array in values.items()}
     shares = {name: float(a / max(b, 1)) for name, (a, b) in silent.items()}
     unvoiced = shares if extraction.plan.unvoiced == "published" else {}
     return Gathered(embeddings, values, usable, sorted(problems), unvoiced)
+
+
+@dataclass(frozen=True)
+class _KeptMeans:
+    """The means that an earlier run over the same segments left in the store."""
+
+    store: Store
+    name: str
+    candidates: Sequence[Candidate]
+    arrays: dict[str, NDArray[Any]] | None  # "values …" and "silent …" of candidates; None: none
+
+    @classmethod
+    def of(cls, extraction: Extraction, candidates: Sequence[Candidate]) -> _KeptMeans:
+        """Those of some candidates; none are needed of no candidates."""
+        store, name = Store(extraction.plan.store), _means_key(extraction, candidates)
+        return cls(store, name, candidates, store.read(name) if candidates else {})
+
+    @property
+    def missing(self) -> Sequence[Candidate]:
+        """The candidates whose frames have to be read."""
+        return self.candidates if self.arrays is None else ()
+
+    def complete(self, values: dict[str, Any], silent: dict[str, Any]) -> None:
+        """Keep what was missing; add what was there to `values` and `silent`, by candidate."""
+        if self.arrays is None:
+            own = {c.name: values[c.name] for c in self.candidates if c.name in values}
+            pairs = (("values", own), ("silent", silent))
+            self.store.write(self.name, {f"{k} {n}": a for k, v in pairs for n, a in v.items()})
+            return
+        for name, array in self.arrays.items():
+            what, _, candidate = name.partition(" ")
+            (values if what == "values" else silent)[candidate] = array
+
+
+def _means_key(extraction: Extraction, candidates: Sequence[Candidate]) -> str:
+    """The store's name for candidates' means over all segments of an extraction."""
+    plan, version = extraction.plan, opensmile.version if extraction.plan.extractor else str
+    functions = [(c, version) for c, version in plan.functions if c in candidates]
+    parts: list[bytes] = []
+    for entry in extraction.entries:
+        content, recording = entry.extracted.digest, entry.recording
+        names = [  # which say what the segments are, and what a function knows of the recording
+            entry.extracted.embeddings,
+            *(function_key(content, c, v, recording.info(plan, c)) for c, v in functions),
+        ]
+        parts += [*map(str.encode, names), entry.segments.astype("<i8").tobytes()]
+    names = [[c.name, c.source] for c in candidates]
+    windows = plan.extractor and [plan.extractor.columns, plan.extractor.windows]
+    code = [
+        source_version(function, function.__module__)
+        for function in (gather, SegmentMeans, range_means, smile_timing.offset, is_voiced_only)
+    ]
+    return key("means", code, version(), plan.unvoiced, names, windows, digest(b"".join(parts)))
 
 
 def _all_frames(

@@ -77,7 +77,7 @@ def cluster_measures(
     pnmi, label_purity, cluster_purity = _agreement(whole)[:, 0].tolist()
     ends = _intervals(tables, shape, replicates, seed)
     return ClusterMeasures(
-        pnmi, ends and ends[0], label_purity, ends and ends[1], cluster_purity, ends and ends[2],
+        pnmi, ends[0], label_purity, ends[1], cluster_purity, ends[2],
         entropy(whole[0].sum(axis=1)), len(names), categories,
     )  # fmt: skip
 
@@ -99,11 +99,11 @@ def _agreement(tables: NDArray[np.float64]) -> Matrix:
 
 def _intervals(
     tables: Any, shape: tuple[int, int], replicates: int, seed: int
-) -> tuple[tuple[float, float], ...] | None:
+) -> list[tuple[float, float] | None]:
     """95 % of each measure, moved so that their means are the estimates: chance adds to copies."""
     units = tables.shape[0]
     if not replicates or units < 2:
-        return None
+        return [None] * 3
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(units, np.full(units, 1 / units), size=replicates).astype(np.float64)
     size = max(1, BATCH // (shape[0] * shape[1]))
@@ -117,4 +117,4 @@ def _intervals(
     estimates: Vector = _agreement(np.asarray(tables.sum(axis=0)).reshape(1, *shape))[:, 0]
     drawn += (estimates - drawn.mean(axis=1))[:, None]
     low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
-    return tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
+    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]

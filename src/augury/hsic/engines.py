@@ -37,12 +37,15 @@ from augury.hsic.moments import (
     sum_moments,
     unit_speech,
 )
-from augury.hsic.points import add_point_sums, point_sums
+from augury.hsic.points import add_point_sums, leading_labels, point_sums
 from augury.hsic.strips import LabelWithoutFactor, SortedLabel, TiledLabel
 from augury.hsic.sums import ClassSums, PairSums, SpeechSums, SumPlan, skewness, u_centre
 
 #: Number of points whose mean is the origin of a larger class.
 ORIGIN_POINTS = 64
+#: Entries of the matrices of pseudo-labels that are computed together: for small ones a call takes
+#: longer than the sums.
+TOGETHER = 2**17
 
 
 def class_sums_of(
@@ -86,7 +89,7 @@ def class_sums_of(
         if whole and together is None:
             together = total
         elif together is not None:
-            together = together + total.shift_to(together.origin, together.centres)
+            together = total.shift_to(together.origin, together.centres) + together
         if place < len(large):
             of_large.append(LargeClass.of(rows, total.centre(), plan))
     assert next(results, None) is None
@@ -140,23 +143,32 @@ def dense_sums(x: Embeddings, rows: Indices, zs: Sequence[Values], plan: SumPlan
             KU = u_centre(K, a)
             sums = replace(sums, skew=skewness(K, KK), each_KK=as_numpy(xp.vecdot(KU, KU)))
     pairs: list[PairSums] = []
-    for z, width in zip(zs, plan.widths, strict=True):
-        L = label_kernel(xp.asarray(z, device=place), width=width)
-        pairs_L = float(xp.sum(L)) - n
+    labels = list(zip(zs, plan.widths, strict=True))
+    size = max(1, TOGETHER // max(n, 1) ** 2)
+    for begin in range(0, len(labels), size):
+        kernels = [
+            label_kernel(xp.asarray(z, device=place), width=width)
+            for z, width in labels[begin : begin + size]
+        ]
+        Ls = xp.stack(kernels) if len(kernels) > 1 else kernels[0][None, ...]
+        pairs_L = xp.sum(Ls, axis=(1, 2)) - n
         if not plan.slip:
             # L centred, too: if all entries are near 1, subtracting means from sums would cancel.
-            L = centre(L)
-        b = xp.linalg.diagonal(L)
-        each = xp.vecdot(K, L)
-        LL, KL = float(xp.sum(xp.vecdot(L, L))), float(xp.sum(each))
-        pair = PairSums(KL, LL, float(a @ b), float(xp.sum(b)), float(b @ b), pairs_L)
-        if plan.points:
-            pair = replace(pair, each_KL=as_numpy(each - a * b), each_ab=as_numpy(a * b))
-        if plan.points and plan.norms:
-            LU = u_centre(L, b)
-            each_KL, each_LL = (as_numpy(xp.vecdot(M, LU)) for M in (KU, LU))
-            pair = replace(pair, skew=skewness(L, LL), each_KL=each_KL, each_LL=each_LL)
-        pairs.append(pair)
+            Ls = centre(Ls)
+        each_of = xp.vecdot(K, Ls)
+        LLs, KLs = (xp.sum(v, axis=1) for v in (xp.vecdot(Ls, Ls), each_of))
+        for k in range(len(kernels)):
+            L, each = Ls[k, ...], each_of[k, ...]
+            b = xp.linalg.diagonal(L)
+            of_L = float(a @ b), float(xp.sum(b)), float(b @ b), float(pairs_L[k])
+            pair = PairSums(float(KLs[k]), float(LLs[k]), *of_L)
+            if plan.points and not plan.norms:
+                pair = replace(pair, each_KL=as_numpy(each - a * b), each_ab=as_numpy(a * b))
+            elif plan.points:
+                LU = u_centre(L, b)
+                each_KL, each_LL = (as_numpy(xp.vecdot(M, LU)) for M in (KU, LU))
+                pair = replace(pair, skew=skewness(L, pair.LL), each_KL=each_KL, each_LL=each_LL)
+            pairs.append(pair)
     return ClassSums(rows, sums, tuple(pairs))
 
 
@@ -184,12 +196,15 @@ class LargeClass:
     ) -> Iterator[tuple[Any, ...]]:
         """Tasks for the sums of each point."""
         pairs = plan.with_factors(zs)
-        factors = [factor for _, factor in pairs]
+        factors, moments = [factor for _, factor in pairs], self.moments
+        assert moments is not None
+        if plan.norms:
+            factors, moments = leading_labels(factors, moments, plan.tolerance)
         for chunk in _chunks(len(self.rows), plan.chunk):
             own = self.rows[chunk]
             labels = [z[own] for z, _ in pairs]
             yield (
-                point_sums, own, labels, factors, self.moments, self.axes, projections,
+                point_sums, own, labels, factors, moments, self.axes, projections,
                 plan.slip, plan.norms,
             )  # fmt: skip
 

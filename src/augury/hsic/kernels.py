@@ -111,15 +111,15 @@ def gaussian(a: Array, b: Array, width: float) -> Array:
 
 
 def centre(kernel: Array) -> Array:
-    """H @ kernel @ H with H = I − 11ᵀ/n, in place.
+    """H @ kernel @ H with H = I − 11ᵀ/n, in place; of several kernels if (…, n, n).
 
     >>> centre(np.eye(2))
     array([[ 0.5, -0.5],
            [-0.5,  0.5]])
     """
     xp = array_namespace(kernel)
-    kernel -= xp.mean(kernel, axis=0)
-    kernel -= xp.mean(kernel, axis=1)[:, None]
+    kernel -= xp.mean(kernel, axis=-2, keepdims=True)
+    kernel -= xp.mean(kernel, axis=-1, keepdims=True)
     return kernel
 
 

@@ -74,7 +74,8 @@ class Moments:
             fourth += -4 * ct + 2 * squared * a - 4 * squared * ut
             cubes = cubes - 2 * gram_t + squared * u - t * (a - 2 * ut + self.n * squared)
             half = np.stack([u - self.n / 2 * t, t])
-            gram = gram - half.T @ half[::-1]
+            moved = half.T @ half[::-1]
+            gram = np.subtract(gram, moved, out=moved)
         return Moments(
             self.n,
             origin,
@@ -243,7 +244,7 @@ def sum_rows(x: Embeddings, rows: Indices) -> Values:
     for begin in range(0, len(rows), MEAN_ROWS):
         own = x[rows[begin : begin + MEAN_ROWS]]
         xp = array_namespace(own)
-        total = total + as_numpy(xp.sum(xp.astype(own, xp.float64, copy=False), axis=0))
+        total = total + as_numpy(xp.sum(own, axis=0, dtype=xp.float64))
     return total
 
 

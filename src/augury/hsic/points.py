@@ -1,18 +1,26 @@
-# pyright: reportConstantRedefinition=false
+# pyright: reportConstantRedefinition=false, reportMissingTypeStubs=false
 """The sums of each point, computed in a second pass over a larger class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from array_api_compat import array_namespace
+from scipy.linalg import block_diag  # pyright: ignore[reportUnknownVariableType]
 
 from augury.embeddings import Embeddings, Indices
 from augury.hsic.factors import Factor
 from augury.hsic.kernels import Array, Matrix, Values, Vector
-from augury.hsic.moments import Moments, as_numpy, rows_at_once, unit_speech
+from augury.hsic.moments import (
+    Moments,
+    as_numpy,
+    leading_eigenvectors,
+    rows_at_once,
+    unit_speech,
+)
 from augury.hsic.strips import centre_point_sums
 from augury.hsic.sums import ClassSums, PairSums, SumPlan, u_centred_row_sums
 
@@ -28,6 +36,29 @@ class PointSums:
     a: Vector  # (points,)
     Ka: Vector  # (points,)
     projections: Matrix  # (points, labels without) u · `RowSums.projection`
+
+
+def leading_labels(
+    factors: Sequence[Factor], sums: Moments, tolerance: float
+) -> tuple[tuple[Factor, ...], Moments]:
+    """Factors of fewer columns, and a class's centred moments with them.
+
+    A factor's columns are as many as its rarest values need, and the error of sums over all pairs.
+    For sums of single points those do that carry all of the kernel's norm in this class but the
+    tolerance, mostly half of them.
+    """
+    parts: list[tuple[Factor, Vector, Matrix, Matrix]] = []
+    for own, centre, cross, labels in zip(
+        factors, sums.centres, sums.cross, sums.labels, strict=True
+    ):
+        vectors = np.eye(len(own))
+        if own.points.dtype.kind == "f":  # categories' columns are one-hot, and faster as they are
+            vectors, _ = leading_eigenvectors(labels[:-2, :-2], tolerance**2)
+        turn = cast(Matrix, block_diag(vectors, np.eye(2)))
+        few = Factor(own.points, own.width, own.transform @ vectors)
+        parts.append((few, centre @ vectors, cross @ turn, turn.T @ labels @ turn))
+    few, centres, cross, labels = zip(*parts, strict=True) if parts else ((),) * 4
+    return few, replace(sums, centres=centres, cross=cross, labels=labels)
 
 
 def point_sums(
@@ -131,6 +162,7 @@ def add_point_sums(sums: ClassSums, parts: Sequence[PointSums], plan: SumPlan) -
     for factor, pair in zip(plan.factors, sums.pairs, strict=True):
         if factor is not None:
             each_KL, each_ab, each_LL = next(with_factor)
+            each_ab = None if plan.norms else each_ab
             pair = replace(pair, each_KL=each_KL, each_ab=each_ab, each_LL=each_LL)
         elif not plan.slip:
             pair = centre_point_sums(pair, of_speech, a, next(others))

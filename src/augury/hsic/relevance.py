@@ -34,10 +34,11 @@ from augury.hsic.moments import Moments, as_numpy, subtract_mean
 from augury.hsic.projections import LEFT_OUT, label_columns, nystrom
 from augury.hsic.sums import Engine, PairSums, SpeechSums, SumPlan, is_dense
 from augury.hsic.units import (
+    Chance,
+    ClassCells,
     class_cells,
     dependence_by_units,
     relevance_by_units,
-    unit_columns,
 )
 
 #: Rows processed at once in passes over the labels only.
@@ -103,10 +104,13 @@ def associations(
     moments = None
     if not is_dense(engine):
         moments = moments_of(x, np.arange(len(zs[0])), zs, plan, run=run)
-    dependence, relevance = _associations(x, zs, class_rows(y), plan, moments, run)
     codes = repeating_units(units)
+    dependence, relevance = _associations(
+        x, zs, class_rows(y), plan, moments, run, relevant=codes is None
+    )
     if codes is not None:
-        relevance = [_relevance_by_units(z, y, codes, f) for z, f in _with_factors(zs, plan)]
+        tasks = ((_by_units, z, f, y, codes, ()) for z, f in _with_factors(zs, plan))
+        relevance = [association for association, _ in run(None, tasks)]
     return dependence, relevance
 
 
@@ -140,18 +144,19 @@ def robust_with_associations(
     )
     sums, moments = robust_sums(x, zs, groups, plan, whole=not is_dense(engine), run=run)
     estimates = robust_estimates(x, zs, groups, sums, plan)
-    dependence, relevance = _associations(x, zs, groups, plan, moments, run)
     codes = repeating_units(units)
+    dependence, relevance = _associations(x, zs, groups, plan, moments, run, relevant=codes is None)
     if codes is None:
         return estimates, dependence, relevance
     if moments is None:
         moments = moments_of(x, np.arange(len(codes)), [], replace(plan, factors=()), run=run)
     cells = class_cells(x, groups, codes, moments, run) if points else []
-    for k, (z, own) in enumerate(_with_factors(zs, plan)):
-        relevance[k] = _relevance_by_units(z, y, codes, own)
-        if cells:
-            chance, effect = dependence_by_units(cells, unit_columns(z, own), int(codes.max()) + 1)
-            estimates[k] = replace(estimates[k], p_value=chance.p_value(), design_effect=effect)
+    tasks = ((_by_units, z, f, y, codes, cells) for z, f in _with_factors(zs, plan))
+    for k, (association, chance) in enumerate(run(None, tasks)):
+        relevance.append(association)
+        if chance is not None:
+            p_value, effect = chance[0].p_value(), chance[1]
+            estimates[k] = replace(estimates[k], p_value=p_value, design_effect=effect)
     return estimates, dependence, relevance
 
 
@@ -168,7 +173,8 @@ def label_relevance(z: Values, y: ArrayLike, units: ArrayLike | None = None) -> 
     z = standardise(z)
     codes = np.arange(len(z)) if units is None else np.unique(units, return_inverse=True)[1]
     width = median_distance(z)
-    return _relevance_by_units(z, y, codes, factor(z, width, LEFT_OUT) or nystrom(z, width))
+    own = factor(z, width, LEFT_OUT) or nystrom(z, width)
+    return _by_units(None, z, own, y, codes, ())[0]
 
 
 def repeating_units(units: ArrayLike | None) -> Indices | None:
@@ -185,17 +191,24 @@ def _with_factors(zs: Sequence[Values], plan: SumPlan) -> Iterator[tuple[Values,
         yield z, own or nystrom(z, width)
 
 
-def _relevance_by_units(z: Values, y: ArrayLike, units: Indices, own: Factor) -> Association:
-    """Relevance over pairs of points in different units."""
-    codes, counts = np.unique(np.asarray(y), return_inverse=True, return_counts=True)[1:]
+def _by_units(
+    x: None, z: Values, own: Factor, y: ArrayLike, units: Indices, cells: Sequence[ClassCells]
+) -> tuple[Association, tuple[Chance, float] | None]:
+    """Relevance and, where there are cells, dependence over pairs of points in different units.
+
+    `x` is ignored.
+    """
     columns, b, square = label_columns(z, own, LEFT_OUT)
+    dependence = dependence_by_units(cells, columns, int(units.max()) + 1) if cells else None
+    codes, counts = np.unique(np.asarray(y), return_inverse=True, return_counts=True)[1:]
     chance = relevance_by_units(columns, codes, units)
     of_label, _ = label_kernel_sums(counts.astype(np.float64))
     n, pair = len(z), PairSums(0.0, square, 0.0, float(b.sum()), float(b @ b), 0.0)
     sums = USums.of(of_label, pair, n)
     scale = normalise(1.0, sums.KK, sums.LL, n)
     skew = chance.third / chance.variance**1.5 if chance.variance > 0 else 0.0
-    return Association(scale * chance.value, float(scale * np.sqrt(chance.variance)), skew)
+    association = Association(scale * chance.value, float(scale * np.sqrt(chance.variance)), skew)
+    return association, dependence
 
 
 def _associations(
@@ -205,8 +218,13 @@ def _associations(
     plan: SumPlan,
     moments: Moments | None,
     run: RunTasks,
+    *,
+    relevant: bool,
 ) -> tuple[list[Association], list[Association]]:
-    """Dependence and relevance of standardised labels, from moments of all points or matrices."""
+    """Dependence and relevance of standardised labels, from moments of all points or matrices.
+
+    Relevance is left out, an empty list, unless it is `relevant`.
+    """
     order = np.concatenate(groups)
     n = len(order)
     if len(groups) < 2 or n < 4:
@@ -222,25 +240,26 @@ def _associations(
             (within_class_sums, z[order], codes, factor, centre)
             for (z, factor), centre in zip(plan.with_factors(zs), moments.centres, strict=True)
         )
-        by_class = run(x, tasks)
+        by_class = run(x, tasks) if relevant else by_class
     of_label, diagonal = label_kernel_sums(counts.astype(np.float64))
     dependence: list[Association] = []
     relevance: list[Association] = []
     for z, pair in zip(zs, pairs, strict=True):
         if pair is not None and of_speech is not None:
-            inner, b = next(by_class)
             dependence.append(_association(of_speech, pair, n))
-            with_label = replace(pair, KL=inner, ab=float(diagonal @ b))
-            relevance.append(_association(of_label, with_label, n))
+            if relevant:
+                inner, b = next(by_class)
+                with_label = replace(pair, KL=inner, ab=float(diagonal @ b))
+                relevance.append(_association(of_label, with_label, n))
         else:  # needs all pairs: on fewer points, with a larger standard deviation
             most = n if is_dense(plan.engine) else None
             sample = np.sort(spaced_points(z[order], most))
             sampled, sampled_codes = z[order][sample], codes[sample]
-            one_hot = (sampled_codes[:, None] == np.unique(sampled_codes)).astype(np.float64)
             dependence.append(_dense_association(x, order[sample], sampled, plan.engine))
-            relevance.append(
-                _dense_association(one_hot, np.arange(len(sampled)), sampled, plan.engine)
-            )
+            if relevant:
+                one_hot = (sampled_codes[:, None] == np.unique(sampled_codes)).astype(np.float64)
+                every = np.arange(len(sampled))
+                relevance.append(_dense_association(one_hot, every, sampled, plan.engine))
     assert next(by_class, None) is None
     return dependence, relevance
 

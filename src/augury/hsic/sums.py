@@ -36,6 +36,7 @@ class SumPlan:
     chunk: int = 4096  # points per task in a larger class, or a 16th of the class if that is more
     strip: int = 256  # values per strip
     tile: int = 512  # points along a tile's side
+    tolerance: float = 1e-6  # of the sums of each point, relative
 
     @classmethod
     def of(
@@ -65,7 +66,7 @@ class SumPlan:
             ]
         else:
             factors = [None] * len(zs)
-        return cls(tuple(widths), tuple(factors), engine, slip, norms, points)
+        return cls(tuple(widths), tuple(factors), engine, slip, norms, points, tolerance=tolerance)
 
     def largest_matrix(self, zs: Sequence[Values]) -> float:
         """The size up to which a class's kernels are computed as matrices."""
@@ -121,7 +122,7 @@ class PairSums:
     # they add up to the unbiased statistics, and their ratios are bounded.
     each_KL: Vector | None = None  # (n,) Σⱼ (K∘L)ᵢⱼ
     each_LL: Vector | None = None  # (n,) Σⱼ (L∘L)ᵢⱼ
-    each_ab: Vector | None = None  # (n,) aᵢ bᵢ
+    each_ab: Vector | None = None  # (n,) aᵢ bᵢ; None with norms, which do not need it
 
 
 @dataclass(frozen=True)

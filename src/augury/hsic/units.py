@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Indices
 from augury.hsic.correlation import gamma_tail, u_centred_sum_of_columns
-from augury.hsic.factors import Factor
 from augury.hsic.kernels import Matrix, Values
 from augury.hsic.moments import Moments, leading_eigenvectors
-from augury.hsic.projections import LEFT_OUT, label_columns, project_speech
+from augury.hsic.projections import LEFT_OUT, project_speech
 from augury.hsic.sums import skewness
 
 #: Most units whose pairs are compared for the moments of chance.
@@ -118,22 +117,27 @@ class ClassCells:
     """The speech of a class, by cells: the points of one unit."""
 
     units: NDArray[np.int64]  # (m,) of each cell
-    order: NDArray[np.int64]  # the class's points, cell by cell
+    order: NDArray[np.int64]  # the class's points, cell by cell, those of fewer points first
     first: NDArray[np.int64]  # (m,) where each cell begins
     A: Matrix  # (m, few) the cells' means of the leading columns of K, centred
+    KK: float  # the U-centred Σ K∘K of K = A @ A.T
+    skew: float  # its tr K³ / ‖K‖³
     several: NDArray[np.bool_]  # (points,) whether the point's cell has others
     deviations: Matrix  # (points in such cells, few) from the cell's mean
 
     @classmethod
     def of(cls, rows: Indices, units: Indices, projected: Values) -> ClassCells:
         """From the rows of a class, and all points' units and leading columns."""
-        order = rows[np.argsort(units[rows], kind="stable")]
+        own = units[rows]
+        order = rows[np.lexsort((own, np.bincount(own)[own]))]
         first = np.flatnonzero(np.diff(units[order], prepend=-1))
         columns = projected[order].astype(np.float64)
         means, several = cell_means(columns, first)
         deviations = (columns - means)[several]
         A = means[first]
-        return cls(units[order][first], order, first, A - A.mean(axis=0), several, deviations)
+        A -= A.mean(axis=0)
+        KK = max(u_centred_sum_of_columns(A, A), 0.0) if len(A) >= FEWEST_UNITS else 0.0
+        return cls(units[order][first], order, first, A, KK, _skewness(A), several, deviations)
 
 
 def class_cells(
@@ -219,26 +223,30 @@ def dependence_by_units(
         n, m = len(rows), len(own.first)
         some = np.flatnonzero(place[own.units] >= 0)
         B = means[own.first]
-        chance, product = _of_means(own.A, B - B.mean(axis=0), some)
+        chance, product = _of_means(own, B - B.mean(axis=0), some)
         weight = (n / m) ** 2 / n
-        sums.add(chance.scale(weight), place[own.units[some]], weight * product)
+        product *= weight
+        sums.add(chance.scale(weight), place[own.units[some]], product)
         if own.several.any():
             chance, product, some = _of_deviations(own, (rows - means)[own.several], place)
-            sums.add(chance.scale(1 / n), place[own.units[some]], product / n)
+            product /= n
+            sums.add(chance.scale(1 / n), place[own.units[some]], product)
     effect = float(np.vdot(sums.G, sums.G)) / sums.alone if sums.alone > 0 else 1.0
     effect = max(effect, 1.0)
     return Chance(sums.value, sums.variance * effect, sums.third * effect**2), effect
 
 
-def _of_means(A: Matrix, B: Matrix, some: Indices) -> tuple[Chance, Matrix]:
+def _of_means(own: ClassCells, B: Matrix, some: Indices) -> tuple[Chance, Matrix]:
     """The U-centred sum of cells' means, and its part for pairs of some cells."""
     m = len(B)
-    value = u_centred_sum_of_columns(A, B)
-    KK, LL = (max(u_centred_sum_of_columns(M, M), 0.0) for M in (A, B))
+    value = u_centred_sum_of_columns(own.A, B)
+    KK, LL = own.KK, max(u_centred_sum_of_columns(B, B), 0.0)
     variance = KK * LL * 2 / (m * (m - 3))
-    third = (KK * LL) ** 1.5 * 8 / m**3 * _skewness(A) * _skewness(B)
-    K, L = (_u_centred_part(M, some) for M in (A, B))
-    return Chance(value, variance, third), np.sqrt((m - 1) / (m - 3)) * K * L
+    third = (KK * LL) ** 1.5 * 8 / m**3 * own.skew * _skewness(B)
+    product = _u_centred_part(own.A, some)
+    product *= _u_centred_part(B, some)
+    product *= np.sqrt((m - 1) / (m - 3))
+    return Chance(value, variance, third), product
 
 
 def _of_deviations(
@@ -253,18 +261,21 @@ def _of_deviations(
     """
     sizes = np.diff(own.first, append=len(own.order))
     which = np.flatnonzero(sizes > 1)
-    first = np.cumsum(sizes[which]) - sizes[which]
-    C = np.concatenate(
-        [
-            np.add.reduceat(own.deviations * column[:, None], first, axis=0)
-            for column in deviations.T
-        ],
-        axis=1,
-    )
+    few, r = own.deviations.shape[1], deviations.shape[1]
+    C = np.empty((len(which), few, r))
+    done = begin = 0
+    for size, count in zip(*np.unique(sizes[which], return_counts=True), strict=True):
+        block, rows = slice(done, done + count), slice(begin, begin + size * count)
+        K, L = own.deviations[rows], deviations[rows]
+        K, L = K.reshape(count, size, few), L.reshape(count, size, r)
+        np.matmul(K.transpose(0, 2, 1), L, out=C[block])
+        done, begin = block.stop, rows.stop
+    C = C.reshape(len(which), -1)
     total = C.sum(axis=0)
     value = float(total @ total) - float(np.vdot(C, C))
     known = place[own.units[which]] >= 0
-    product = C[known] @ C[known].T
+    some = C[known]
+    product: Matrix = some @ some.T
     np.fill_diagonal(product, 0)
     return chance_of_flips(value, product, len(which)), product, which[known]
 
@@ -275,17 +286,13 @@ def _skewness(columns: Matrix) -> float:
     return skewness(gram, float(np.vdot(gram, gram)))
 
 
-def unit_columns(z: Values, factor: Factor) -> Matrix:
-    """(n, few) leading columns of a pseudo-label's centred kernel."""
-    return label_columns(z, factor, LEFT_OUT)[0]
-
-
 def _u_centred_part(columns: Matrix, some: Indices) -> Matrix:
     """Rows and columns of the U-centred kernel columns @ columns.T, see `sums.u_centre`."""
     n, diagonal = len(columns), np.vecdot(columns, columns)
     p = 1 / (n - 2)
-    pull = diagonal[some] * p - float(diagonal.sum()) * p / (2 * (n - 1))
-    kernel = columns[some] @ columns[some].T + pull[:, None] + pull
+    pull = (diagonal[some] * p - float(diagonal.sum()) * p / (2 * (n - 1)))[:, None]
+    own, one = columns[some], np.ones((len(some), 1))
+    kernel: Matrix = np.hstack([own, pull, one]) @ np.hstack([own, one, pull]).T
     np.fill_diagonal(kernel, 0)
     return kernel
 
