@@ -229,3 +229,14 @@ def test_importing_is_quick_and_pulls_in_no_torch():
     assert not heavy & set(found)
     found = python("import sys, augury", "augury.rank", "print(*sys.modules)").split()
     assert not {"torch", "matplotlib", "opensmile"} & set(found)
+
+
+def test_fresh_calls_a_function_again_and_says_so(tmp_path, own_store):
+    manifest = toy.corpus(tmp_path, each=4)
+    command = ["rank", str(manifest), "--label", "label", "--candidates", "toy:level",
+               "--no-sensitivity", "--jobs", "1", "--out", str(tmp_path / "out")]  # fmt: skip
+    for options, stored in (([], 0), ([], 12), (["--fresh"], 0)):
+        result = RUN.invoke(app, [*command, *options])
+        assert result.exit_code == 0, result.output
+        said = f"values of 12 recordings: {stored} from the store, {12 - stored} computed"
+        assert said in result.output

@@ -127,6 +127,32 @@ def test_shards_share_the_listing_of_their_split(tmp_path):
         read(f"units:{tmp_path}/*.km@20", corpus)
 
 
+def test_parquet_has_a_row_a_recording(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path, corpus = tmp_path / "frames.parquet", recordings("b.wav", "a.wav", "c.wav", "d.wav")
+    vectors = [[[0.5, 1.5]] * 2, [[2.5, 3.5]] * 2, [[1.0], [1.0, 2.0]], [[1.0, None]] * 2]
+    columns = {"name": ["a", "b", "c", "d"], "units": [[1, 2], [3, 3], [-1, 1], None]}
+    for kind in (pa.list_(pa.float32()), pa.list_(pa.float16(), 2)):
+        stacked = pa.array(vectors if kind == pa.list_(pa.float32()) else vectors[:2] * 2,
+                           pa.list_(kind))  # fmt: skip
+        table = pa.table({**columns, "frames": stacked})
+        parquet.write_table(table, path, row_group_size=3)
+        values, faults, _ = read(f"frames:{path}@20", corpus)
+        assert values["b.wav"].tolist() == vectors[1]
+        assert values["a.wav"].dtype == kind.value_type.to_pandas_dtype()
+        assert set(faults) == ({"c.wav", "d.wav"} if len(stacked[2][0]) == 1 else set())
+    values, faults, _ = read(f"units:{path}@20", corpus)
+    assert values["a.wav"].tolist() == [1, 2]
+    assert "row 3 of" in faults["c.wav"]
+    assert "units is no list" in faults["d.wav"]
+    parquet.write_table(pa.table(columns), path)
+    with pytest.raises(InputError, match="columns are name, units; it must have frames, and"):
+        read(f"frames:{path}@20", corpus)
+    path.write_text("nothing")
+    with pytest.raises(InputError, match="can't be read as Parquet"):
+        read(f"units:{path}@20", corpus)
+
+
 # ------------------------------------------------------------------------------------ matching
 
 

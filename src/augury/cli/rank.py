@@ -50,6 +50,12 @@ def rank(
     device: Annotated[
         str, typer.Option(help="Score on a device of torch, such as cuda; the CPU if not given.")
     ] = "",
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Compute the values of your own functions anew, whatever is stored."
+        ),
+    ] = False,
     *,
     choices: dict[str, Any],
 ) -> None:
@@ -70,6 +76,7 @@ def rank(
             jobs=jobs or None,
             cluster=cluster or None,
             device=device or None,
+            fresh=fresh,
             reporter=reporter,
             **choices,
         )

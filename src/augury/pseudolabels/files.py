@@ -6,12 +6,14 @@
 - `frames:FOLDER@RATE`, vectors: a folder with an `.npy` (frames, dims) for each recording; or
   fairseq's one `.npy` of all, with a `.len` and a `.tsv` likewise, or a folder of these.
 
-FILE may be a glob, where splits have files of their own. RATE is in frames a second; frame k is
-centred at (k + 1/2) / RATE seconds.
+Both may be Parquet: columns `name`, `audio` or `path`, and `units` or `frames`. FILE may be a glob,
+where splits have files of their own. RATE is in frames a second; frame k is centred at (k + 1/2) /
+RATE seconds.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -21,11 +23,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augury.corpus.readers.folder import SUFFIXES
-from augury.errors import InputError
+from augury.errors import InputError, MissingFile, explain_os_errors
 from augury.pseudolabels.candidate import Candidate
-from augury.pseudolabels.frame_formats import Entry, read_units, read_vectors
+from augury.pseudolabels.frame_formats import (
+    Entry,
+    FrameTable,
+    read_folder,
+    read_joined_array,
+    read_json_lines,
+    read_km,
+    unit_array,
+    vector_array,
+)
+from augury.pseudolabels.frame_parquet import read_parquet
 from augury.store import digest, key
 
+#: Endings of JSON Lines.
+JSON_LINES = (".jsonl", ".json", ".ndjson")
 #: Frames may end so many seconds, or frames, off the recording's end: convolutions have edges.
 EDGE_SECONDS, EDGE_FRAMES = 0.1, 2
 #: Rates that models have, in Hz: a message asks for the nearest.
@@ -137,7 +151,8 @@ def open_files(
 
 def _open_file(candidate: Candidate, recordings: Sequence[tuple[str, Path]]) -> FileValues:
     try:
-        table = (read_units if candidate.provider == "units" else read_vectors)(candidate.item)
+        read = read_units if candidate.provider == "units" else read_vectors
+        table = _join(read(path) for path in _find_paths(candidate.item))
     except InputError as error:
         if not isinstance(error, OSError):
             raise InputError(f"{candidate.name}: {error}") from error
@@ -146,6 +161,56 @@ def _open_file(candidate: Candidate, recordings: Sequence[tuple[str, Path]]) -> 
     values = FileValues(candidate, entries, faults, table.digests)
     values.require_some(len(recordings))
     return values
+
+
+def read_units(path: Path) -> FrameTable:
+    """The units of one file or folder, by its ending; InputError where it is none of these."""
+    if path.is_dir():
+        return read_folder(path, unit_array)
+    if path.suffix.lower() in JSON_LINES:
+        return read_json_lines(path)
+    if path.suffix == ".parquet":
+        return read_parquet(path, "units")
+    if path.suffix == ".npy":
+        raise InputError(f"{path}: one array; give the folder that has one .npy a recording")
+    return read_km(path)
+
+
+def read_vectors(path: Path) -> FrameTable:
+    """The vectors of one file or folder, by its ending; InputError where it is none of these."""
+    if path.is_dir() and (numbers := sorted(path.glob("*.len"))):
+        return _join(read_joined_array(file.with_suffix(".npy")) for file in numbers)
+    if path.is_dir():
+        return read_folder(path, vector_array)
+    if path.suffix == ".npy":
+        return read_joined_array(path)
+    if path.suffix == ".parquet":
+        return read_parquet(path, "frames")
+    raise InputError(
+        f"{path}: neither a folder of .npy, one a recording, nor an .npy with its .len and .tsv, "
+        "nor Parquet; write the frames so"
+    )
+
+
+def _find_paths(pattern: str) -> list[Path]:
+    """The file or folder of that name, or those that match it as a glob; MissingFile for none."""
+    if os.path.exists(pattern) or not glob.has_magic(pattern):
+        with explain_os_errors(pattern):
+            os.stat(pattern)
+        return [Path(pattern)]
+    paths = sorted(glob.glob(pattern, recursive=True))
+    if not paths:
+        raise MissingFile(f"{pattern}: no file matches; check the path")
+    return [Path(path) for path in paths]
+
+
+def _join(tables: Iterable[FrameTable]) -> FrameTable:
+    entries: list[Entry] = []
+    digests: dict[str, str] = {}
+    for table in tables:
+        entries += table.entries
+        digests |= table.digests
+    return FrameTable(entries, digests)
 
 
 def match_recordings(

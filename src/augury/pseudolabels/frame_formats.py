@@ -5,10 +5,8 @@ Nothing here opens a file that another file names, and nothing is unpickled.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,14 +18,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from augury.errors import InputError, MissingFile, explain_os_errors
+from augury.errors import InputError, explain_os_errors
 
 #: Ids of units are below this: a column is counted for each.
 MOST_UNITS = 1 << 16
 #: A longer line (bytes) is no line of units.
 LONGEST_LINE = 1 << 28
-#: Endings of JSON Lines.
-JSON_LINES = (".jsonl", ".json", ".ndjson")
 
 
 @dataclass(frozen=True)
@@ -49,64 +45,10 @@ class FrameTable:
     digests: dict[str, str]  # file → BLAKE2b of its bytes; arrays are not among them
 
 
-def read_units(pattern: str) -> FrameTable:
-    """The units of a fairseq `.km`, JSON Lines or a folder of `.npy`; of several, by a glob.
-
-    Raises:
-        InputError: there is no such file, or it is not of these.
-    """
-    tables = [_read_units_file(path) for path in find_paths(pattern)]
-    return FrameTable(
-        [entry for table in tables for entry in table.entries],
-        {name: value for table in tables for name, value in table.digests.items()},
-    )
-
-
-def read_vectors(pattern: str) -> FrameTable:
-    """The vectors of a folder of `.npy`, or of fairseq's one with `.len`; of several, by a glob."""
-    entries: list[Entry] = []
-    digests: dict[str, str] = {}
-    for path in find_paths(pattern):
-        joined = [path] if path.suffix == ".npy" else sorted(path.glob("*.len"))
-        for numbers in joined:
-            table = _read_joined_array(numbers.with_suffix(".npy"))
-            entries, digests = entries + table.entries, digests | table.digests
-        if path.is_dir() and not joined:
-            entries += _folder_entries(path, vector_array)
-        elif not joined:
-            raise InputError(
-                f"{path}: neither a folder of .npy, one a recording, nor an .npy with its .len and "
-                ".tsv; write the frames so"
-            )
-    return FrameTable(entries, digests)
-
-
-def find_paths(pattern: str) -> list[Path]:
-    """The file or folder of that name, or those that match it as a glob; MissingFile for none."""
-    if os.path.exists(pattern) or not glob.has_magic(pattern):
-        with explain_os_errors(pattern):
-            os.stat(pattern)
-        return [Path(pattern)]
-    paths = sorted(glob.glob(pattern, recursive=True))
-    if not paths:
-        raise MissingFile(f"{pattern}: no file matches; check the path")
-    return [Path(path) for path in paths]
-
-
-def _read_units_file(path: Path) -> FrameTable:
-    if path.is_dir():
-        return FrameTable(_folder_entries(path, unit_array), {})
-    if path.suffix.lower() in JSON_LINES:
-        return _read_json_lines(path)
-    if path.suffix == ".npy":
-        raise InputError(f"{path}: one array; give the folder that has one .npy a recording")
-    return _read_km(path)
-
-
 # ------------------------------------------------------------------------------------- fairseq
 
 
-def _read_km(path: Path) -> FrameTable:
+def read_km(path: Path) -> FrameTable:
     """A line of units a recording, in the order of the `.tsv` beside it."""
     listing, root, names, listing_digest = find_listing(path)
     edges, digest = _scan_lines(path)
@@ -126,7 +68,7 @@ def _read_km_line(path: Path, begin: int, end: int, place: str) -> NDArray[Any]:
         return parse_units(file.read(end - begin), place)
 
 
-def _read_joined_array(path: Path) -> FrameTable:
+def read_joined_array(path: Path) -> FrameTable:
     """fairseq's features: all recordings' frames in one array, their numbers in a `.len`."""
     numbers = path.with_suffix(".len")
     listing, root, names, listing_digest = find_listing(path)
@@ -206,7 +148,7 @@ def _require_same_count(path: Path, count: int, listing: Path, listed: int) -> N
 # ---------------------------------------------------------------------------------- JSON Lines
 
 
-def _read_json_lines(path: Path) -> FrameTable:
+def read_json_lines(path: Path) -> FrameTable:
     """An object a line: `name` or `audio`, and `units`."""
     edges, digest = _scan_lines(path)
     entries = list(_json_entries(path, edges))
@@ -249,15 +191,16 @@ def _refuse(message: str) -> NDArray[Any]:
 # -------------------------------------------------------------------------------- arrays, units
 
 
-def _folder_entries(folder: Path, read: Callable[[Path], NDArray[Any]]) -> list[Entry]:
+def read_folder(folder: Path, read: Callable[[Path], NDArray[Any]]) -> FrameTable:
     """One `.npy` a recording, named by its path in the folder."""
     files = sorted(path for path in folder.rglob("*.npy") if path.is_file())
     if not files:
         raise InputError(f"{folder}: no .npy in it; one for each recording is needed")
-    return [
+    entries = [
         Entry(str(path.relative_to(folder).with_suffix("")), "", str(path), partial(read, path))
         for path in files
     ]
+    return FrameTable(entries, {})
 
 
 def _map_array(path: Path) -> NDArray[Any]:
