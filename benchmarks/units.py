@@ -1,3 +1,5 @@
+# SciPy's types know no seed of kmeans2:
+# pyright: reportCallIssue=false
 """Candidates of today on real speech: python benchmarks/units.py DATA
 
 DATA is ../shared/data/timit_sample. Units of MFCCs by k-means, of a random projection, drawn at

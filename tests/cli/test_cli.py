@@ -3,10 +3,13 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from augury import pseudolabels
 from augury.cli.app import app
+from augury.corpus import read
 
 import toy
 
@@ -196,9 +199,27 @@ def test_demo_ranks_two_tasks_on_the_speech_that_ships(tmp_path):
 def test_openSMILE_missing_is_explained(tmp_path, monkeypatch):
     manifest = toy.corpus(tmp_path, each=2)
     monkeypatch.setitem(sys.modules, "opensmile", None)
-    result = RUN.invoke(app, ["rank", str(manifest), "--label", "label", "--jobs", "1"])
+    arguments = ["rank", str(manifest), "--label", "label", "--jobs", "1", "--candidates", "F0"]
+    result = RUN.invoke(app, arguments)
     assert result.exit_code == 2
     assert "augury[opensmile]" in result.output
+
+
+def test_without_openSMILE_the_demo_ranks_our_own_seven_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    whole = read.read_corpus
+
+    def few(path):  # an eighth of the recordings: to rank all of them takes a minute
+        corpus = whole(path)
+        return corpus.select(np.arange(len(corpus)) % 8 == 0)
+
+    monkeypatch.setattr(read, "read_corpus", few)
+    result = RUN.invoke(app, ["demo", "--out", str(tmp_path), "--jobs", "1"])
+    assert result.exit_code == 0, result.output
+    assert "own seven (own:…) take the place of the paper's" in " ".join(result.output.split())
+    assert "research" not in result.output  # no licence of openSMILE's
+    kept = json.loads((tmp_path / "digit" / "ranking.json").read_text("utf-8"))
+    assert {each["name"] for each in kept["results"]} == set(pseudolabels.OWN_SEVEN)
 
 
 def test_importing_is_quick_and_pulls_in_no_torch():

@@ -283,3 +283,56 @@ def test_shuffles_that_score_the_same_count():
         x, [z], [np.arange(2)], np.ones(1), widths=[1.0], permutations=19, seed=0
     )
     assert p.tolist() == [1.0]
+
+
+def variance_of(influence, classes, units=None, by_chance=0.0, score=0.0):
+    """Of the replicates, without drawing them."""
+    counts = np.bincount(classes)
+    return uncertainty._u_centred_covariance(
+        influence[:, None],
+        np.arange(len(classes)) if units is None else units,
+        classes,
+        counts,
+        np.full((len(counts), 1), by_chance) * (1 - abs(score)) ** 3,
+        None,
+        cautious=False,
+    )[0, 0]
+
+
+@pytest.mark.parametrize("size", [4, 15])
+def test_small_classes_are_units_where_there_are_twenty(size):
+    rng = np.random.default_rng(0)
+    classes = np.repeat(np.arange(20), size)
+    influence = rng.standard_normal(20 * size)
+    sums = influence.reshape(20, size).sum(axis=1)
+    assert variance_of(influence, classes) == pytest.approx(sums @ sums * 20 / 19)
+    # A unit and a class count once what they share.
+    units = np.arange(20 * size) % 10
+    of_units = np.bincount(units, influence)
+    cells = np.bincount(classes * 10 + units, influence)
+    used = len(np.unique(classes * 10 + units))
+    expected = (
+        of_units @ of_units * 10 / 9 + sums @ sums * 20 / 19 - cells @ cells * used / (used - 1)
+    )
+    assert variance_of(influence, classes, units) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("count", "size"), [(19, 8), (30, 16)])
+def test_other_classes_have_what_points_and_pairs_contribute(count, size):
+    """The squares of influences are a V₁ + f V₂; what is wanted is V₁ + V₂."""
+    classes = np.repeat(np.arange(count), size)
+    influence = np.random.default_rng(1).standard_normal(count * size) / count / size
+    squares = np.square(influence.reshape(count, size)).sum(axis=1)
+    a, f = 1 - 0.75 / (size - 3), 2 * (size - 3) / (size - 2) - 3 / size
+    by_chance = 0.9 * squares.mean()
+    # Of each class by itself: V₂ = B − V₁/(n − 3), or nothing if points have more than that.
+    pairs = np.array(
+        [
+            max(np.linalg.solve([[a, f], [1 / (size - 3), 1]], [own, by_chance])[1], 0)
+            for own in squares
+        ]
+    )
+    n = count * size
+    total = squares.sum() / a * n / (n - 1) - (f / a - 1) * pairs.sum()
+    expected = max(total, by_chance * count)
+    assert variance_of(influence, classes, by_chance=by_chance) == pytest.approx(expected)

@@ -286,7 +286,7 @@ def test_noise_is_expected_to_have_what_lengths_say(tmp_path):
     (tmp_path / "cut.csv").write_text("\n".join([lines[0], *map(",".join, rows)]))
     corpus = read_corpus(tmp_path / "cut.csv")
     ranking = rank(corpus, ("own:rms", "own:noise"), label="label", jobs=1)
-    expected, _ = hsic.noise_relevance(lengths, labels)
+    expected, _ = hsic.noise_relevance(lengths, labels, [path for path, *_ in rows])
     assert expected > 0
     for result in ranking.results:
         assert result.noise_relevance == pytest.approx(expected, rel=1e-6)

@@ -16,7 +16,7 @@ def candidates(
     ] = "",
 ) -> None:
     """List the pseudo-labels that can be ranked."""
-    from augury.pseudolabels import opensmile, own
+    from augury.pseudolabels import opensmile, own, seven
     from augury.pseudolabels.candidate import SEVEN
 
     if feature_set:
@@ -26,6 +26,8 @@ def candidates(
     table = Table("candidate", "is", box=None)
     for name, source in SEVEN.items():
         table.add_row(name, source)
+    for name in seven.NAMES:
+        table.add_row(f"own:{name}", seven.describe(name))
     for name in own.NAMES:
         table.add_row(f"own:{name}", (getattr(own, name).__doc__ or "").split("\n")[0])
     table.add_row("opensmile:SET:COLUMN", "augury candidates SET lists a set's columns")
@@ -35,6 +37,20 @@ def candidates(
     table.add_row("number:NAME", "a column of the manifest that holds numbers")
     table.add_row("category:NAME", "a column of the manifest that holds names, or codes of classes")
     out.print(table)
+
+
+def name_defaults() -> tuple[str, ...]:
+    """The candidates where none are given; says so where they are not the paper's."""
+    from augury.pseudolabels.candidate import SEVEN, default_candidates
+
+    names = default_candidates()
+    if names != tuple(SEVEN):
+        err.print(
+            "Note: openSMILE is not installed, so Augury's own seven (own:…) take the place of the "
+            "paper's; pip install 'augury[opensmile]' for those.",
+            style="dim",
+        )
+    return names
 
 
 def print_licence(names: tuple[str, ...]) -> None:

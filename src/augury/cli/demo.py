@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from augury.cli.candidates import print_licence
+from augury.cli.candidates import name_defaults, print_licence
 from augury.cli.console import open_reporter, out
 from augury.cli.options import (
     Jobs,
@@ -21,18 +21,23 @@ def demo(
     ),
     jobs: Jobs = 0,
 ) -> None:
-    """Rank the paper's seven on the speech that ships with Augury, for two tasks."""
+    """Rank the paper's seven, or our own, on the speech that ships with Augury, for two tasks."""
     from augury.corpus.read import read_corpus
-    from augury.pseudolabels.candidate import SEVEN
     from augury.ranking.rank import rank as rank_candidates
 
-    print_licence(tuple(SEVEN))
+    names = name_defaults()
+    print_licence(names)
     corpus = read_corpus(Path(__file__).parents[1] / "demo_data" / "manifest.csv")
     labels = ("speaker", "digit")
     for label in labels:
         with open_reporter() as reporter:
             ranking = rank_candidates(
-                corpus, label=label, out=out_dir / label, jobs=jobs or None, reporter=reporter
+                corpus,
+                names,
+                label=label,
+                out=out_dir / label,
+                jobs=jobs or None,
+                reporter=reporter,
             )
         show_ranking(ranking)
     for label in labels:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from augury.cli.candidates import print_licence
+from augury.cli.candidates import name_defaults, print_licence
 from augury.cli.console import open_reporter, out
 from augury.cli.exits import quarantine_in, require_folders
 from augury.cli.options import (
@@ -19,7 +19,6 @@ from augury.cli.options import (
     Store,
     with_settings,
 )
-from augury.pseudolabels.candidate import SEVEN
 from augury.ranking.settings import RankSettings
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def rank(
         str,
         typer.Option(
             help="Comma-separated pseudo-labels (see `augury candidates`); the paper's seven if "
-            "not given."
+            "not given, or Augury's own without openSMILE."
         ),
     ] = "",
     out_dir: Annotated[
@@ -63,7 +62,7 @@ def rank(
     from augury.corpus.read import read_corpus
     from augury.ranking.rank import rank as rank_candidates
 
-    names = tuple(candidates.split(",")) if candidates else tuple(SEVEN)
+    names = tuple(candidates.split(",")) if candidates else name_defaults()
     print_licence(names)
     corpus = read_corpus(manifest, allow_outside=allow_outside)
     require_folders(out=out_dir, store=store)  # before the work, not after it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from augury.extraction.extract import extract
 from augury.extraction.means import Frames, SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.extraction.segments import range_means
-from augury.pseudolabels import opensmile, own, smile_timing
+from augury.pseudolabels import opensmile, own, seven, smile_timing
 from augury.pseudolabels.candidate import Candidate, is_voiced_only
 from augury.pseudolabels.files import FileValues
 from augury.store import Store, digest, key, source_version
@@ -34,7 +34,7 @@ class Gathered:
     values: dict[str, NDArray[Any]]  # candidate → see `SegmentMeans`, of the usable segments
     usable: NDArray[np.bool_]  # (segments,)
     problems: list[tuple[int, str, str]]  # (index of a segment, reason, detail)
-    unvoiced: dict[str, float]  # candidate → share of frames with openSMILE's value for no voice
+    unvoiced: dict[str, float]  # candidate → share of frames with the value for no voice
 
 
 def _in_memory(shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -178,7 +178,7 @@ def _all_frames(
 
 
 def _count_silence(values: NDArray[Any]) -> NDArray[np.int64]:
-    """How many frames have openSMILE's value for no voice, 0 or (log HNR) -100; and how many."""
+    """How many frames have the value for no voice, 0 or (log HNR) -100; and how many there are."""
     return np.array([((values == 0) | (values <= NO_VOICE)).sum(), len(values)])
 
 
@@ -228,14 +228,16 @@ def read_frames(
     if any(candidate.provider == "opensmile" for candidate in candidates):
         columns = read(opensmile_key(content)) or {}
         frames = {f"opensmile:{column}": values for column, values in columns.items()}
+    wanted = list(candidates)
     for candidate, version in plan.functions:
-        if candidate in candidates:
+        if candidate in candidates or candidate.provider == "own":  # the pitch, for its voicing
+            wanted.append(candidate)
             stored = read(
                 function_key(content, candidate, version, recording.info(plan, candidate))
             )
             if stored:
                 frames[candidate.source] = stored["values"]
-    complete = all(c.source in frames for c in candidates if c.from_signal)
+    complete = all(c.source in frames for c in wanted if c.from_signal)
     return frames if complete else None
 
 
@@ -244,7 +246,7 @@ def candidate_values(
 ) -> tuple[NDArray[Any], tuple[float, float]]:
     """A candidate's values over a recording, and their times (centre of frame 0, hop) in seconds.
 
-    If the plan's `unvoiced` is "published", unvoiced frames have openSMILE's values; if it is
+    If the plan's `unvoiced` is "published", unvoiced frames have 0 or (log HNR) -100; if it is
     "voiced", columns that describe the voice are NaN there. Voiced frames of a column whose values
     describe another instant than its voicing have those of the right instant.
 
@@ -254,11 +256,13 @@ def candidate_values(
     """
     values = frames[candidate.source]
     centre, hop = _timing(plan, candidate, len(values), duration)
-    if is_voiced_only(candidate):
-        pitch = replace(candidate, item=pseudolabels.PITCH[candidate.origin])
+    if pitch := pseudolabels.pitch_of(candidate):
         if plan.unvoiced == "voiced":
-            values = _mask_silence(values, frames[pitch.source] > 0)
-        elif smile_timing.offset(candidate.item):
+            voiced = frames[pitch.source] > 0
+            if candidate.provider == "opensmile":
+                voiced = _with_neighbours(voiced)
+            values = np.where(voiced, values, np.nan)
+        elif candidate.provider == "opensmile" and smile_timing.offset(candidate.item):
             voicing, _ = _timing(plan, pitch, len(values), duration)
             later = round((voicing - centre) / hop)
             values = smile_timing.follow_voice(values, frames[pitch.source] > 0, later)
@@ -266,14 +270,10 @@ def candidate_values(
     return values, (centre, hop)
 
 
-def _mask_silence(values: NDArray[Any], voiced: NDArray[np.bool_]) -> NDArray[Any]:
-    """The values, NaN in unvoiced frames.
-
-    As columns are smoothed over three frames, a frame is voiced if it and both neighbours have a
-    pitch.
-    """
+def _with_neighbours(voiced: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Frames that have a pitch, as both neighbours have: openSMILE's columns mix three frames."""
     around = np.concatenate([voiced[:1], voiced, voiced[-1:]])
-    return np.where(around[:-2] & voiced & around[2:], values, np.nan)
+    return around[:-2] & voiced & around[2:]
 
 
 def _timing(plan: Plan, candidate: Candidate, frames: int, duration: float) -> tuple[float, float]:
@@ -281,6 +281,8 @@ def _timing(plan: Plan, candidate: Candidate, frames: int, duration: float) -> t
         assert plan.extractor is not None
         column = plan.extractor.columns.index(f"{candidate.origin}:{candidate.item}")
         return plan.extractor.centres[column], opensmile.HOP
+    if candidate.provider == "own":
+        return seven.centre(candidate.item), audio.HOP
     if candidate.origin == own.__name__:
         return audio.WINDOW / 2, audio.HOP
     return duration / frames / 2, duration / frames

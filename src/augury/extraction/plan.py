@@ -16,7 +16,7 @@ from augury import pseudolabels
 from augury.embeddings import Indices
 from augury.extraction import embed
 from augury.pseudolabels import opensmile, smile_graph
-from augury.pseudolabels.candidate import Candidate, RecordingInfo, is_voiced_only
+from augury.pseudolabels.candidate import Candidate, RecordingInfo
 from augury.store import Store, key, source_version
 
 #: Changes when decoding, the spectrogram or the embeddings change their values.
@@ -50,7 +50,7 @@ class Plan:
     store: Path
     embeddings: tuple[Embedding, ...]  # the first for all recordings, the others on request
     extractor: opensmile.Extractor | None
-    functions: tuple[tuple[Candidate, str], ...]  # each with its version
+    functions: tuple[tuple[Candidate, str], ...]  # own and users', each with its version
     candidates: tuple[Candidate, ...] = ()
     unvoiced: str = "published"  # see `augury.extraction.gather.candidate_values`
     mel: bool = False  # whether the log-mel itself is stored, as pretraining needs it
@@ -69,17 +69,23 @@ class Plan:
         fresh: bool = False,
     ) -> Plan:
         """The plan for some candidates; InputError for an unknown column or function."""
+        pitches = [pseudolabels.pitch_of(c) for c in candidates]
         columns = [(c.origin, c.item) for c in candidates if c.provider == "opensmile"]
         columns += [  # the feature set's pitch shows which frames are voiced
-            (c.origin, pseudolabels.PITCH[c.origin]) for c in candidates if is_voiced_only(c)
+            (pitch.origin, pitch.item)
+            for pitch in pitches
+            if pitch and pitch.provider == "opensmile"
         ]
         columns = list(dict.fromkeys(columns))
-        functions = [c for c in candidates if c.provider == "function"]
+        functions = [c for c in candidates if c.provider in ("function", "own")]
+        functions += [pitch for pitch in pitches if pitch and pitch.provider == "own"]
         return cls(
             store=store,
             embeddings=embeddings,
             extractor=_extractor(columns, Store(store)) if columns else None,
-            functions=tuple((c, pseudolabels.function_version(c)) for c in functions),
+            functions=tuple(
+                (c, pseudolabels.function_version(c)) for c in dict.fromkeys(functions)
+            ),
             candidates=tuple(candidates),
             unvoiced=unvoiced,
             mel=mel,

@@ -7,27 +7,33 @@ from augury.pseudolabels.candidate import (
     Candidate,
     RecordingInfo,
     call_function,
+    default_candidates,
     function_version,
     load_function,
     packages,
     parse_candidate,
     parse_candidates,
+    pitch_of,
     require_no_files,
     takes_recording,
 )
+from augury.pseudolabels.seven import OWN_SEVEN
 
 __all__ = [
     "LARGEST",
+    "OWN_SEVEN",
     "PITCH",
     "SEVEN",
     "Candidate",
     "RecordingInfo",
     "call_function",
+    "default_candidates",
     "function_version",
     "load_function",
     "packages",
     "parse_candidate",
     "parse_candidates",
+    "pitch_of",
     "require_no_files",
     "takes_recording",
 ]

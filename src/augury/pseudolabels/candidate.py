@@ -4,7 +4,8 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 
 - one of the paper's seven (`F0`, `loudness`, …; `SEVEN`), from openSMILE;
 - `opensmile:SET:COLUMN`, any low-level descriptor of an openSMILE feature set;
-- `own:NAME`, a function of Augury, under its own licence, or `module:function`, one of yours:
+- `own:NAME`, Augury's own, under its own licence: counterparts of the paper's seven (`own:F0`,
+  `own:loudness`, …; `OWN_SEVEN`), and others; or `module:function`, one of yours:
   `(signal, rate) -> (frames,)` or `(frames, dims)`, frames evenly spaced over the recording, or
   `(signal, rate, recording)`, see `RecordingInfo`;
 - `units:FILE@RATE` and `frames:FOLDER@RATE`, categories and vectors of frames in files of yours,
@@ -16,11 +17,12 @@ A candidate is a number (scalar), several (vector) or a category, and is named i
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -28,8 +30,9 @@ from typing import cast
 import numpy as np
 
 from augury.errors import InputError, did_you_mean
-from augury.pseudolabels import own
+from augury.pseudolabels import own, seven
 from augury.pseudolabels.dependencies import version_of
+from augury.pseudolabels.seven import OWN_SEVEN
 
 #: Table 1 of the paper, and the openSMILE columns behind it.
 SEVEN = {
@@ -75,9 +78,9 @@ class Candidate:
     """
 
     name: str  # as the user wrote it
-    provider: str  # "opensmile", "function", "column", or for files "units" or "frames"
-    origin: str  # feature set, module, or "" for a column
-    item: str  # openSMILE column, function, manifest column, or file
+    provider: str  # "opensmile", "own", "function", "column", or for files "units" or "frames"
+    origin: str  # feature set, or module of a function, or ""
+    item: str  # openSMILE column, descriptor of `seven`, function, manifest column, or file
     kind: str = ""  # of `KINDS` where the name says so, "" where its values tell
     rate: float = field(default=0.0, repr=False)  # frames a second, of a file
 
@@ -104,6 +107,19 @@ class Candidate:
         return self.provider != "column" and not self.from_file
 
 
+def default_candidates() -> tuple[str, ...]:
+    """The paper's seven, or Augury's own where openSMILE is not installed.
+
+    >>> default_candidates()[1] in ("F0", "own:F0")
+    True
+    """
+    try:
+        installed = importlib.util.find_spec("opensmile") is not None
+    except (ImportError, ValueError):
+        installed = False
+    return tuple(SEVEN) if installed else OWN_SEVEN
+
+
 def parse_candidate(name: str) -> Candidate:
     """The candidate of a name; InputError, with the nearest name, if there is none.
 
@@ -123,10 +139,11 @@ def parse_candidate(name: str) -> Candidate:
     if prefix in FILE_KINDS:
         return _parse_file(name, prefix, rest)
     if prefix == "own" and rest:
+        if rest in seven.NAMES:
+            return Candidate(name, "own", "", rest, "scalar")
         if rest not in own.NAMES:
-            raise InputError(
-                f"{name}: own: has {', '.join(own.NAMES)}{did_you_mean(rest, own.NAMES)}"
-            )
+            names = (*seven.NAMES, *own.NAMES)
+            raise InputError(f"{name}: own: has {', '.join(names)}{did_you_mean(rest, names)}")
         return Candidate(name, "function", "augury.pseudolabels.own", rest, "scalar")
     if prefix and rest:
         module = prefix.removesuffix(".py")
@@ -170,6 +187,19 @@ def parse_candidates(names: Sequence[str]) -> list[Candidate]:
     return candidates
 
 
+def pitch_of(candidate: Candidate) -> Candidate | None:
+    """The pitch, above 0 in voiced frames, of a candidate that is undefined in others; else None.
+
+    >>> pitch_of(parse_candidate("own:log_hnr")).name, pitch_of(parse_candidate("own:zcr"))
+    ('own:F0', None)
+    """
+    if candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY):
+        return replace(candidate, item=PITCH[candidate.origin])
+    if candidate.provider == "own" and candidate.item in seven.VOICED_ONLY:
+        return parse_candidate("own:F0")
+    return None
+
+
 def require_no_files(candidates: Sequence[Candidate]) -> None:
     """Raise InputError where values are in files: these can be ranked only, so far."""
     for candidate in candidates:
@@ -183,10 +213,10 @@ def require_no_files(candidates: Sequence[Candidate]) -> None:
 def is_voiced_only(candidate: Candidate) -> bool:
     """Whether a candidate describes the voice, and is undefined in unvoiced frames.
 
-    >>> [is_voiced_only(parse_candidate(name)) for name in ("log_hnr", "loudness")]
-    [True, False]
+    >>> [is_voiced_only(parse_candidate(name)) for name in ("log_hnr", "own:jitter", "loudness")]
+    [True, True, False]
     """
-    return candidate.provider == "opensmile" and candidate.item.startswith(VOICED_ONLY)
+    return pitch_of(candidate) is not None
 
 
 def packages(candidates: Sequence[Candidate]) -> tuple[str, ...]:
@@ -217,8 +247,10 @@ def function_version(candidate: Candidate) -> str:
     """A digest of all that a function depends on: its values are recomputed after an edit.
 
     That is its file, the modules of the user's that it imports, and the files it declares, see
-    `augury.pseudolabels.dependencies`.
+    `augury.pseudolabels.dependencies`; or all files of `augury.pseudolabels.seven`.
     """
+    if candidate.provider == "own":
+        return seven.version()
     return version_of(load_function(candidate), candidate.origin, candidate.name)
 
 

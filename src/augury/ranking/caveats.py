@@ -59,7 +59,7 @@ def find_caveats(
         rates: sample rate of each recording, Hz.
         resampled: what the intervals resample whole, and the number of these groups; None: no
             groups, or no intervals.
-        unvoiced: share of each candidate's frames that have openSMILE's value for no voice.
+        unvoiced: share of each candidate's frames that have the value for no voice.
         copies: names of the recordings of segments that were left out as copies.
         faults: candidate → number of recordings without usable values in its files, first reason.
         clipped: share of clipped samples of each recording.
@@ -131,13 +131,13 @@ def clipping_caveat(clipped: Sequence[float]) -> str:
 
 
 def unvoiced_caveat(unvoiced: Mapping[str, float]) -> str:
-    """Means mix values with openSMILE's 0 or -100 for no voice."""
+    """Means mix values with the 0 or -100 for no voice."""
     mixed = {name: share for name, share in unvoiced.items() if share >= UNVOICED}
     if not mixed:
         return ""
     names = ", ".join(f"{name} ({share:.0%})" for name, share in mixed.items())
     return (
-        f"{names}: so many frames have no voice, and openSMILE's 0 or −100 there counts in the "
+        f"{names}: so many frames have no voice, and the 0 or −100 there counts in the "
         "means: they may tell how much of a segment is voiced rather than how. “unvoiced = "
         "voiced” among the other settings shows whether the order holds with --unvoiced voiced."
     )

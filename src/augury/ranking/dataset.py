@@ -43,7 +43,7 @@ class Dataset:
     #: counts of categories (segments, K), whole numbers, 0 in all of a row missing.
     values: dict[str, NDArray[Any]]
     files: dict[str, FileValues]  # the candidates whose values are in files
-    unvoiced: dict[str, float]  # candidate → share of frames with openSMILE's value for no voice
+    unvoiced: dict[str, float]  # candidate → share of frames with the value for no voice
     y: NDArray[np.int64]  # (segments,) codes of the label
     classes: NDArray[Any]  # names of the codes
     counts: NDArray[np.int64]  # segments of each class

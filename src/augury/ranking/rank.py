@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def rank(
     corpus: Corpus,
-    candidates: Sequence[str] = tuple(pseudolabels.SEVEN),
+    candidates: Sequence[str] | None = None,
     *,
     label: str,
     out: Path | str | None = None,
@@ -49,7 +49,8 @@ def rank(
 
     Args:
         corpus: from `read_corpus`.
-        candidates: names, see `augury.pseudolabels.candidate`; the paper's seven if not given.
+        candidates: names, see `augury.pseudolabels.candidate`; the paper's seven if not given, or
+            Augury's own where openSMILE is not installed.
         label: the column that holds the downstream label.
         out: folder for ranking.json, ranking.csv, report.html, quarantine.csv and timings.json;
             None: write nothing.
@@ -77,6 +78,8 @@ def rank(
     """
     if isinstance(candidates, str):
         raise InputError(f"candidates is {candidates!r}, but must be a list of names")
+    if candidates is None:
+        candidates = pseudolabels.default_candidates()
     settings = RankSettings.of(label=label, candidates=tuple(candidates), **choices)
     segments = select_segments(corpus, settings)
     _resampling_units(segments, settings)  # a missing column should not cost an extraction

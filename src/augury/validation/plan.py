@@ -16,7 +16,7 @@ from augury.downstream.splits import assign_splits
 from augury.downstream.tasks.task import find_task, task_version
 from augury.errors import InputError, explain_os_errors
 from augury.pretraining.settings import EncoderSettings, PretrainSettings
-from augury.pseudolabels import smile_timing
+from augury.pseudolabels import own, smile_timing
 from augury.ranking.dataset import select_segments
 from augury.ranking.settings import RankSettings
 from augury.store import digest, key
@@ -188,7 +188,7 @@ def function_versions(names: Collection[str]) -> dict[str, str]:
     versions = {
         candidate.name: pseudolabels.function_version(candidate)
         for candidate in candidates
-        if candidate.provider == "function"
+        if candidate.provider in ("function", "own")
     }
     offsets = {
         candidate.name: f"centre {1000 * offset:+.0f} ms"
@@ -199,11 +199,11 @@ def function_versions(names: Collection[str]) -> dict[str, str]:
 
 
 def user_function_versions(names: Collection[str]) -> dict[str, str]:
-    """The same, but for our own functions: when those change, `jobs.VERSION` does."""
+    """The same, but for functions of `pseudolabels.own`: when they change, `jobs.VERSION` does."""
     return {
         name: version
         for name, version in function_versions(names).items()
-        if not name.startswith("own:")
+        if pseudolabels.parse_candidate(name).origin != own.__name__
     }
 
 
