@@ -2,10 +2,9 @@
 
 DATA is ../shared/data/speechocean762. By speaker (5,000 utterances), then the same audio by phone
 (95,618 segments): each for the first time in this store, again, and again with `--jobs 1`; then the
-processor seconds of its stages, all threads counted, and with `--profile` of its functions. Then,
-for the phones' segments, the memory that a candidate more takes in the estimators, and the time of
-redundancies of 700 candidates. A store that is kept saves the first time. To compare with another
-version, run this with its `src` in PYTHONPATH and the same STORE.
+processor seconds of the stages of a further run, all threads counted, and a profile of one more by
+the functions that the main thread was in. A store that is kept saves the first time. To compare
+with another version, run this with its `src` in PYTHONPATH and the same STORE.
 """
 
 from __future__ import annotations
@@ -92,6 +91,10 @@ def main(data: Path, store: Path, out: Path) -> None:
                 f"{done.memory:.2f} GB",
                 flush=True,
             )
+        done = run([sys.executable, "-c", TIMED, *arguments])
+        if done.status:
+            sys.exit(done.output)
+        print(*(line for line in done.output.splitlines() if line.startswith("stages")), flush=True)
         show_profile(arguments, out / f"{label}.profile")
 
 
