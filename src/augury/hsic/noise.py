@@ -132,7 +132,8 @@ def noise_relevance_of_counts(
         chosen = np.sort(rng.choice(len(z), MOST_SEGMENTS, replace=False))
         z, y, codes = z[chosen], y[chosen], None if codes is None else codes[chosen]
     frames, shares = z.sum(axis=1, dtype=np.int64), z.sum(axis=0, dtype=np.float64)
-    drawn = [rng.multinomial(frames, shares / shares.sum()) for _ in range(draws)]
+    shares /= shares.sum()
+    drawn = (rng.multinomial(frames, shares).astype(np.int32) for _ in range(draws))
     values = [label_relevance(counts, y, codes).value for counts in drawn]
     return max(float(np.mean(values)), 0.0), float(np.std(values) / np.sqrt(draws))
 

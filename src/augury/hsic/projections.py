@@ -17,6 +17,8 @@ from augury.hsic.sums import LARGEST_MATRIX
 
 #: Share of a kernel's squared norm, and so of the variance under independence, that tests ignore.
 LEFT_OUT = 1e-4
+#: Bytes of a factor's columns in memory at once.
+PHI_BYTES = 64e6
 #: Rows projected at a time.
 BLOCK = 1024
 
@@ -54,11 +56,25 @@ def label_columns(z: Values, factor: Factor, left_out: float) -> tuple[Matrix, V
     Returns:
         The leading columns B, the kernel's diagonal, and its squared norm.
     """
-    phi = factor.columns(z)
-    phi -= phi.mean(axis=0)
-    gram: Matrix = phi.T @ phi
+    size = max(BLOCK, int(PHI_BYTES / 8 / len(factor)))
+    if len(z) <= size:
+        phi = factor.columns(z)
+        phi -= phi.mean(axis=0)
+        gram: Matrix = phi.T @ phi
+        vectors, _ = leading_eigenvectors(gram, left_out)
+        return phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))
+    blocks = [slice(begin, begin + size) for begin in range(0, len(z), size)]
+    mean: Vector = sum(factor.columns(z[own]).sum(axis=0) for own in blocks) / len(z)
+    gram = np.zeros((len(factor), len(factor)))
+    for own in blocks:
+        phi = factor.columns(z[own]) - mean
+        gram += phi.T @ phi
     vectors, _ = leading_eigenvectors(gram, left_out)
-    return phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))
+    columns, diagonal = np.empty((len(z), vectors.shape[1])), np.empty(len(z))
+    for own in blocks:
+        phi = factor.columns(z[own]) - mean
+        columns[own], diagonal[own] = phi @ vectors, np.vecdot(phi, phi)
+    return columns, diagonal, float(np.vdot(gram, gram))
 
 
 def nystrom(z: Values, width: float) -> Factor:
