@@ -22,7 +22,7 @@ from augury.extraction.gather import candidate_values
 from augury.extraction.plan import Plan
 from augury.extraction.segments import frame_range, range_means
 from augury.pretraining.clips import align
-from augury.pseudolabels import opensmile, smile_timing
+from augury.pseudolabels import opensmile, seven, smile_timing
 from augury.pseudolabels.candidate import VOICED_ONLY
 from changes import HOP, KINDS, PITCHES, RATE, VOICED, Change, Response
 
@@ -107,6 +107,30 @@ def print_changes() -> None:
                 f"{feature_set:13}{column:37}{table:6.0f}{late:+7.1f}"
                 f" ±{error:5.1f}{'?' if not error < WIDEST else ' '} {kind}; {by_pitch}"
             )
+
+
+def print_own() -> None:
+    """Print our own descriptors' responses, against the centres that they declare."""
+    responses: dict[str, dict[str, list[Measured]]] = defaultdict(lambda: defaultdict(list))
+    for kind in KINDS:
+        for pitch in PITCHES if kind in VOICED else PITCHES[1:2]:
+            change = Change.of(kind, pitch=pitch)
+            found = seven.values(seven.NAMES, change.signal, RATE)
+            for name, frames in found.items():
+                if name in seven.VOICED_ONLY and name != "F0":
+                    if kind not in VOICED:
+                        continue
+                    frames = np.where(found["F0"] > 0, frames, np.nan)
+                response = Response.of(frames, seven.centre(name), change.at)
+                contrast = response.contrast()
+                late, error = 1000 * response.crossing(), 1000 * response.error()
+                if contrast >= FAINTEST and np.isfinite(late + error):
+                    responses[name][kind].append(Measured(late, error, contrast))
+    print("\nms from a change to the response of our own descriptors, by their declared centres")
+    for name in seven.NAMES:
+        late, error, kind = clearest(responses[name])
+        by_pitch = " ".join(f"{each.late:.1f}" for each in responses[name][kind])
+        print(f"own:{name:15}{late:+7.1f} ±{error:5.1f} {kind}; {by_pitch}")
 
 
 def is_rasta(column: str) -> bool:
@@ -326,6 +350,7 @@ def main() -> None:
     print_moves(files)
     print_rates()
     print_changes()
+    print_own()
 
 
 if __name__ == "__main__":

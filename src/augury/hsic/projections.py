@@ -64,7 +64,7 @@ def label_columns(z: Values, factor: Factor, left_out: float) -> tuple[Matrix, V
         vectors, _ = leading_eigenvectors(gram, left_out)
         return phi @ vectors, np.vecdot(phi, phi), float(np.vdot(gram, gram))
     blocks = [slice(begin, begin + size) for begin in range(0, len(z), size)]
-    mean: Vector = sum(factor.columns(z[own]).sum(axis=0) for own in blocks) / len(z)
+    mean: Vector = np.asarray(sum(factor.columns(z[own]).sum(axis=0) for own in blocks)) / len(z)
     gram = np.zeros((len(factor), len(factor)))
     for own in blocks:
         phi = factor.columns(z[own]) - mean
