@@ -16,7 +16,7 @@ def candidates(
     ] = "",
 ) -> None:
     """List the pseudo-labels that can be ranked."""
-    from augury.pseudolabels import opensmile, own, seven
+    from augury.pseudolabels import opensmile, own, seven, vectors
     from augury.pseudolabels.candidate import SEVEN
 
     if feature_set:
@@ -28,8 +28,9 @@ def candidates(
         table.add_row(name, source)
     for name in seven.NAMES:
         table.add_row(f"own:{name}", seven.describe(name))
-    for name in own.NAMES:
-        table.add_row(f"own:{name}", (getattr(own, name).__doc__ or "").split("\n")[0])
+    for module in (own, vectors):
+        for name in module.NAMES:
+            table.add_row(f"own:{name}", (getattr(module, name).__doc__ or "").split("\n")[0])
     table.add_row("opensmile:SET:COLUMN", "augury candidates SET lists a set's columns")
     table.add_row("module:function", "yours: (signal, rate[, recording]) -> (frames[, dims])")
     table.add_row("units:FILE@RATE", "units of frames in a .km, JSON Lines or a folder of .npy")

@@ -17,7 +17,7 @@ from augury.extraction.extract import extract
 from augury.extraction.means import Frames, SegmentMeans
 from augury.extraction.plan import Plan, Recording, function_key, opensmile_key
 from augury.extraction.segments import range_means
-from augury.pseudolabels import opensmile, own, seven, smile_timing
+from augury.pseudolabels import opensmile, own, seven, smile_timing, vectors
 from augury.pseudolabels.candidate import Candidate, is_voiced_only
 from augury.pseudolabels.files import FileValues
 from augury.store import Store, digest, key, source_version
@@ -283,6 +283,6 @@ def _timing(plan: Plan, candidate: Candidate, frames: int, duration: float) -> t
         return plan.extractor.centres[column], opensmile.HOP
     if candidate.provider == "own":
         return seven.centre(candidate.item), audio.HOP
-    if candidate.origin == own.__name__:
+    if candidate.origin in (own.__name__, vectors.__name__):
         return audio.WINDOW / 2, audio.HOP
     return duration / frames / 2, duration / frames

@@ -30,7 +30,7 @@ from typing import cast
 import numpy as np
 
 from augury.errors import InputError, did_you_mean
-from augury.pseudolabels import own, seven
+from augury.pseudolabels import own, seven, vectors
 from augury.pseudolabels.dependencies import version_of
 from augury.pseudolabels.seven import OWN_SEVEN
 
@@ -139,12 +139,7 @@ def parse_candidate(name: str) -> Candidate:
     if prefix in FILE_KINDS:
         return _parse_file(name, prefix, rest)
     if prefix == "own" and rest:
-        if rest in seven.NAMES:
-            return Candidate(name, "own", "", rest, "scalar")
-        if rest not in own.NAMES:
-            names = (*seven.NAMES, *own.NAMES)
-            raise InputError(f"{name}: own: has {', '.join(names)}{did_you_mean(rest, names)}")
-        return Candidate(name, "function", "augury.pseudolabels.own", rest, "scalar")
+        return _parse_own(name, rest)
     if prefix and rest:
         module = prefix.removesuffix(".py")
         hint = "" if module == prefix else f"; write {module}:{rest}"
@@ -156,6 +151,17 @@ def parse_candidate(name: str) -> Candidate:
         f"own:NAME, module:function, units:FILE@RATE, frames:FOLDER@RATE, number:NAME, "
         f"category:NAME{did_you_mean(name, SEVEN)}"
     )
+
+
+def _parse_own(name: str, item: str) -> Candidate:
+    """The candidate of own:ITEM; InputError, with the nearest name, if there is none."""
+    if item in seven.NAMES:
+        return Candidate(name, "own", "", item, "scalar")
+    for module, kind in ((own, "scalar"), (vectors, "vector")):
+        if item in module.NAMES:
+            return Candidate(name, "function", module.__name__, item, kind)
+    names = (*seven.NAMES, *own.NAMES, *vectors.NAMES)
+    raise InputError(f"{name}: own: has {', '.join(names)}{did_you_mean(item, names)}")
 
 
 def _parse_file(name: str, prefix: str, rest: str) -> Candidate:
@@ -278,6 +284,7 @@ def call_function(
 ) -> np.ndarray:
     """A function candidate's values over a recording: (frames,) or (frames, dims) float64.
 
+    Vectors in half or single precision stay so: they would take two or four times the space.
     `recording` is for a function that takes it.
 
     >>> square = np.sign(np.sin(np.arange(16000)))
@@ -292,4 +299,5 @@ def call_function(
             f"{candidate.name} returned an array of shape {values.shape} and type {values.dtype}; "
             "it should return numbers, (frames,) or (frames, dims), with at least one frame"
         )
-    return values.astype(np.float64)
+    narrow = values.ndim == 2 and values.dtype.kind == "f" and values.dtype.itemsize <= 4
+    return values if narrow else values.astype(np.float64)
