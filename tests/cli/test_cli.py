@@ -82,7 +82,7 @@ def test_the_table_fits_a_terminal_and_shows_only_known_columns(tmp_path):
 
     def table(output):
         lines = output.splitlines()
-        titles = [k for k, line in enumerate(lines) if " estimator · " in line]
+        titles = [k for k, line in enumerate(lines) if " classes · " in line]
         return lines[titles[0] + 1 :]
 
     head, row = table(has_intervals)[:2]
