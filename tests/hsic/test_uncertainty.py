@@ -49,7 +49,8 @@ def test_influences_are_what_leaving_a_point_out_changes(estimator, engine):
     function = robust_of_a_held_width if estimator == "robust" else getattr(hsic, estimator)
     values, jackknife = influences(partial(function, engine=engine), x, z, y)
     assert values.shape == (120,)
-    assert abs(values.sum()) < 1e-9 * np.abs(values).sum()
+    # 0 but for what leading columns leave out of single points.
+    assert abs(values.sum()) < 1e-7 * np.abs(values).sum()
     # To order 1/n: measured, a correlation of .991 and 5 % at worst, with 480 points .999 and 1 %.
     assert np.corrcoef(jackknife, values)[0, 1] > 0.985
     assert values.std() == pytest.approx(jackknife.std(), rel=0.06)
