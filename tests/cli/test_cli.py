@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import augury
 from augury import pseudolabels
 from augury.cli.app import app
 from augury.corpus import read
@@ -246,3 +247,16 @@ def test_fresh_calls_a_function_again_and_says_so(tmp_path, own_store):
         assert result.exit_code == 0, result.output
         said = f"values of 12 recordings: {stored} from the store, {12 - stored} computed"
         assert said in result.output
+
+
+def test_fresh_values_replace_the_means_in_the_store(tmp_path, own_store, monkeypatch):
+    """Of a function that reads what it does not declare."""
+    corpus = augury.read_corpus(toy.corpus(tmp_path, each=4))
+    scores = []
+    for factor, fresh in ((1.0, False), (0.0, False), (0.0, True), (0.0, False)):
+        monkeypatch.setattr(toy, "level", lambda signal, rate, f=factor: f * signal[:800] + rate)
+        ranking = augury.rank(
+            corpus, ["toy:level"], label="label", jobs=1, sensitivity=False, fresh=fresh
+        )
+        scores.append(ranking.results[0].status)
+    assert scores == ["ranked", "ranked", "constant", "constant"]

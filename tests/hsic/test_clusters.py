@@ -48,7 +48,14 @@ def test_the_label_itself_and_nothing():
     assert constant.pnmi == pytest.approx(0, abs=1e-12)
     assert (constant.label_purity, constant.cluster_purity, constant.used) == (0.25, 1.0, 1)
     codes = cluster_measures(y + 3, y)
-    assert (codes.pnmi, codes.used, codes.categories) == (pytest.approx(1), 4, 7)
+    assert (codes.pnmi, codes.used, codes.categories) == (pytest.approx(1), 4, 4)
+
+
+def test_intervals_stay_within_0_and_1():
+    rng = np.random.default_rng(0)
+    own = cluster_measures(rng.integers(0, 2, 60), rng.integers(0, 2, 60))
+    for low, high in (own.pnmi_interval, own.label_purity_interval, own.cluster_purity_interval):
+        assert 0 <= low <= high <= 1
 
 
 def test_intervals_hold_the_true_value_over_recordings():

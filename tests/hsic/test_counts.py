@@ -97,3 +97,7 @@ def test_a_segment_without_frames_has_no_value():
     assert value_mask(z).tolist() == [True, False, True]
     counts, low, high = histogram_of(np.full((300, 2), 200, np.uint8))
     assert (counts[0], counts[-1], sum(counts), low, high) == (60_000, 60_000, 120_000, 0, 1)
+
+
+def test_counts_of_a_single_category_tell_nothing():
+    assert mutual_information(np.arange(1, 41)[:, None].astype(np.uint8), np.arange(40) // 20) == 0

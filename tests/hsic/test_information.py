@@ -3,6 +3,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from augury.hsic import information
 from augury.hsic.information import (
     design_effect,
     discretise,
@@ -90,6 +91,24 @@ def test_the_design_effect_is_that_of_its_residuals():
     expected = np.square(sums).sum() / np.square(residuals).sum()
     assert design_effect(codes, labels, groups) == pytest.approx(max(expected, 1.0), rel=1e-12)
     assert design_effect(codes, labels, np.arange(300)) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_vectors_of_a_single_recording_tell_nothing():
+    """There is nothing to train on; of two recordings one is held out at a time."""
+    rng = np.random.default_rng(0)
+    y, z = rng.integers(0, 3, 300), rng.standard_normal((300, 4))
+    assert mutual_information(z, y, np.zeros(300)) == 0
+    for size in range(20, 280, 20):
+        assert mutual_information(z, y, np.arange(300) < size) < 0.05
+
+
+def test_numbers_of_more_recordings_than_points_are_still_numbers(monkeypatch):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 3000)
+    z = y + rng.standard_normal(3000)
+    whole = mutual_information(z, y, np.arange(3000) // 2)
+    monkeypatch.setattr(information, "MOST_POINTS", 300)
+    assert mutual_information(z, y, np.arange(3000) // 2) == pytest.approx(whole, abs=0.15)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

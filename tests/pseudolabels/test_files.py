@@ -91,6 +91,12 @@ def test_vectors_are_memory_mapped_and_keep_their_type(tmp_path):
     assert not faults
 
 
+def test_vectors_of_whole_numbers_are_vectors(tmp_path):
+    write_npy(tmp_path, a=np.ones((5, 3), np.int16))
+    values, _, _ = read(f"frames:{tmp_path}@50", recordings("a.wav"))
+    assert values["a.wav"].dtype == np.float32
+
+
 def test_fairseqs_joined_array_is_cut_by_its_lengths(tmp_path):
     write_km(tmp_path, {"a.wav": [], "b.wav": []})
     array = np.arange(22, dtype=np.float32).reshape(11, 2)
@@ -101,6 +107,9 @@ def test_fairseqs_joined_array_is_cut_by_its_lengths(tmp_path):
     assert np.array_equal(values["b.wav"], array[5:])
     assert np.array_equal(values["a.wav"], array[:5])
     assert not faults
+    (tmp_path / "train.len").write_text("5\n70000\n")  # more frames than there may be units
+    with pytest.raises(InputError, match=r"add up to 70,005"):
+        read(name, recordings("a.wav"))
     (tmp_path / "train.len").write_text("5\n7\n")
     with pytest.raises(InputError, match=r"11 frames, but the lengths in .*train.len add up to 12"):
         read(name, recordings("a.wav"))
@@ -189,6 +198,15 @@ def test_names_that_fit_two_are_taken_for_neither(tmp_path):
     assert set(faults) == {"a.wav", "b.wav"}
 
 
+def test_a_whole_path_wins_over_a_stem(tmp_path):
+    km = write_km(tmp_path, {"spk1/a.wav": [1, 2]}, root="/elsewhere")
+    values, faults, file = read(f"units:{km}@20", recordings("spk1/a.wav", "spk2/a.wav"))
+    assert values["spk1/a.wav"].tolist() == [1, 2]
+    assert values["spk2/a.wav"] is None
+    assert "may be it" in faults["a.wav"]
+    file.require_some()
+
+
 def test_a_recording_named_twice_is_taken_for_neither(tmp_path):
     km = write_km(tmp_path, {"a.wav": [1, 2], "b.wav": [1, 2], "c.wav": [1, 2]},
                   names=["a.wav", "a.wav", "c.wav"])  # fmt: skip
@@ -219,7 +237,7 @@ def test_a_fault_of_one_recording_is_told_and_others_are_read(tmp_path, units, m
     assert values["b.wav"].tolist() == [1] * 12
     assert faults["c.wav"] == "c.wav: not among the 2 recordings there"
     assert re.search(message, faults["a.wav"])
-    file.require_some(3)
+    file.require_some()
     with pytest.raises(InputError, match="no recording has usable values; the first: "):
         read(f"units:{km}@50", recordings("c.wav"), reads=())
 
@@ -267,7 +285,7 @@ def test_files_that_are_wrong_as_a_whole_are_refused(tmp_path):
             read(f"units:{lines}@20", corpus)
     lines.write_text('{"name": "a", "units": [[1], [2, 3]]}\n{"name": "b", "units": [1, true]}\n')
     with pytest.raises(InputError, match=r"a.wav: line 1 of .*units.jsonl: units are no ids"):
-        read(f"units:{lines}@20", corpus)[2].require_some(1)
+        read(f"units:{lines}@20", corpus)[2].require_some()
 
 
 def test_a_digest_shows_an_exchanged_file(tmp_path):

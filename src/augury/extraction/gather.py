@@ -91,7 +91,8 @@ def gather(
         size += sum(8 * values.size for values, _ in of_candidates.values())  # when averaged
         means.add(recording, duration, good_rows, rows, of_candidates, size)
     for file in (files or {}).values():
-        file.require_some(sum(not entry.extracted.problem for entry in extraction.entries))
+        if any(not entry.extracted.problem for entry in extraction.entries):
+            file.require_some()
     means.finish()
     embeddings, values = list[Embeddings](filled), dict[str, NDArray[Any]](means.values)
     kept.complete(values, silent)
@@ -116,6 +117,8 @@ class _KeptMeans:
     def of(cls, extraction: Extraction, candidates: Sequence[Candidate]) -> _KeptMeans:
         """Those of some candidates; none are needed of no candidates."""
         store, name = Store(extraction.plan.store), _means_key(extraction, candidates)
+        if extraction.plan.fresh and any(candidate.of_user for candidate in candidates):
+            return cls(store, name, candidates, None)
         return cls(store, name, candidates, store.read(name) if candidates else {})
 
     @property
@@ -230,7 +233,8 @@ def read_frames(
         frames = {f"opensmile:{column}": values for column, values in columns.items()}
     wanted = list(candidates)
     for candidate, version in plan.functions:
-        if candidate in candidates or candidate.provider == "own":  # the pitch, for its voicing
+        pitch = candidates and candidate.provider == "own"  # which tells where there is a voice
+        if candidate in candidates or pitch:
             wanted.append(candidate)
             stored = read(
                 function_key(content, candidate, version, recording.info(plan, candidate))

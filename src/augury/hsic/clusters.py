@@ -66,7 +66,6 @@ def cluster_measures(
     else:
         rows, columns = np.nonzero(z)
         weights = z[rows, columns].astype(np.float64)
-    categories = int(z.shape[1] if z.ndim == 2 else z.max() + 1)
     names, columns = np.unique(columns, return_inverse=True)
     shape = len(names), int(labels.max()) + 1
     cells = columns * shape[1] + labels[rows]
@@ -78,7 +77,7 @@ def cluster_measures(
     ends = _intervals(tables, shape, replicates, seed)
     return ClusterMeasures(
         pnmi, ends[0], label_purity, ends[1], cluster_purity, ends[2],
-        entropy(whole[0].sum(axis=1)), len(names), categories,
+        entropy(whole[0].sum(axis=1)), len(names), z.shape[1] if z.ndim == 2 else len(names),
     )  # fmt: skip
 
 
@@ -105,16 +104,14 @@ def _intervals(
     if not replicates or units < 2:
         return [None] * 3
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(units, np.full(units, 1 / units), size=replicates).astype(np.float64)
-    size = max(1, BATCH // (shape[0] * shape[1]))
-    drawn = np.concatenate(
-        [
-            _agreement(np.asarray(weights[k : k + size] @ tables).reshape(-1, *shape))
-            for k in range(0, replicates, size)
-        ],
-        axis=1,
-    )
+    size = max(1, BATCH // max(shape[0] * shape[1], units))
+    parts: list[Matrix] = []
+    for k in range(0, replicates, size):
+        draws = min(size, replicates - k)
+        weights = rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.float64)
+        parts.append(_agreement(np.asarray(weights @ tables).reshape(-1, *shape)))
+    drawn = np.concatenate(parts, axis=1)
     estimates: Vector = _agreement(np.asarray(tables.sum(axis=0)).reshape(1, *shape))[:, 0]
     drawn += (estimates - drawn.mean(axis=1))[:, None]
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+    low, high = np.clip(np.quantile(drawn, [0.025, 0.975], axis=1), 0, 1)
     return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]

@@ -57,7 +57,7 @@ def mutual_information(z: Values, y: ArrayLike, groups: ArrayLike | None = None)
     labels = np.unique(np.asarray(y), return_inverse=True)[1]
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     independent = None if units is None else int(units.max()) + 1
-    if z.dtype.kind in "iu" and z.ndim == 2 and z.shape[1] > 1:
+    if z.dtype.kind in "iu" and z.ndim == 2:
         units = np.arange(len(z)) if units is None else units  # frames of a segment are alike
         if len(z) > MOST_POINTS:
             chosen = np.sort(np.random.default_rng(0).choice(len(z), MOST_POINTS, replace=False))
@@ -75,7 +75,9 @@ def mutual_information(z: Values, y: ArrayLike, groups: ArrayLike | None = None)
     if z.dtype.kind not in "iu" and len(z) > MOST_POINTS:
         rows = spaced_points(z, MOST_POINTS)
         z, labels = z[rows], np.unique(labels[rows], return_inverse=True)[1]
-        units = None if units is None else units[rows]
+        if units is not None:
+            units = np.unique(units[rows], return_inverse=True)[1]
+            independent = int(units.max()) + 1
     return _table_information(_Cells(discretise(z, independent), labels, units, np.ones(len(z))))
 
 
@@ -239,12 +241,15 @@ def _vector_information(z: Matrix, labels: NDArray[np.int64], groups: ArrayLike 
     rows = spaced_points(z, MOST_POINTS)
     rows = rows[np.lexsort(z[rows].T)]  # folds should not hang on the order of the segments
     z, labels = z[rows], np.unique(labels[rows], return_inverse=True)[1]
-    fold = np.random.default_rng(0).permutation(len(z)) % FOLDS
+    which = np.arange(len(z))
     if groups is not None:
         _, first, which = np.unique(
             np.asarray(groups)[rows], return_index=True, return_inverse=True
         )
-        fold = fold[first[which]]
+        which = np.argsort(np.argsort(first))[which]  # in the order in which they come
+    fold = (np.random.default_rng(0).permutation(which.max() + 1) % FOLDS)[which]
+    if fold.min() == fold.max():
+        return 0.0  # nothing is left to train on
     scale = z.std(axis=0)
     z = (z - z.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
     counts = np.bincount(labels)

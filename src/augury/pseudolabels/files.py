@@ -60,6 +60,7 @@ class FileValues:
         self.faults = dict(faults)
         self._entries, self._digests = entries, dict(digests)
         self._arrays: dict[str, str] = {}  # name → digest, of values that are in no text file
+        self._usable = 0  # recordings that were read
         self._dims: tuple[str, int] | None = None  # the first recording, and its dimensions
 
     @property
@@ -85,6 +86,9 @@ class FileValues:
             text = str(error)
             self.faults[path] = text if text.startswith(f"{name}: ") else f"{name}: {text}"
             return None
+        self._usable += 1
+        if self.candidate.kind == "vector":  # whole numbers, too, are no units there
+            values = values if values.dtype.kind == "f" else values.astype(np.float32)
         if not entry.hashed:
             described = f"{values.dtype.str} {values.shape} ".encode()
             self._arrays[name] = digest(described + np.ascontiguousarray(values).tobytes())
@@ -114,9 +118,9 @@ class FileValues:
         if bad.any():
             raise InputError(f"{name}: {bad.sum():,} of {count:,} frames are not finite numbers")
 
-    def require_some(self, recordings: int) -> None:
-        """Raise InputError where every recording had a fault."""
-        if recordings and len(self.faults) >= recordings:
+    def require_some(self) -> None:
+        """Raise InputError where no recording that was read had usable values."""
+        if self.faults and not self._usable:
             raise InputError(
                 f"{self.candidate.name}: no recording has usable values; the first: "
                 f"{next(iter(self.faults.values()))}"
@@ -159,7 +163,8 @@ def _open_file(candidate: Candidate, recordings: Sequence[tuple[str, Path]]) -> 
         raise
     entries, faults = match_recordings(table.entries, recordings)
     values = FileValues(candidate, entries, faults, table.digests)
-    values.require_some(len(recordings))
+    if recordings and not entries:
+        values.require_some()
     return values
 
 
@@ -227,8 +232,11 @@ def match_recordings(
     found: dict[Path, Entry] = {}
     faults: dict[Path, str] = {}
     claims: dict[int, list[Path]] = {}
+    by_stem: set[Path] = set()
     for path, name in names.items():
         candidates = index.find(name, path)
+        if not candidates and (candidates := index.find_stem(name)):
+            by_stem.add(path)
         if len(candidates) == 1:
             found[path] = candidates[0]
             claims.setdefault(id(candidates[0]), []).append(path)
@@ -238,8 +246,9 @@ def match_recordings(
         else:
             faults[path] = f"{name}: not among the {len(entries):,} recordings there"
     for paths in claims.values():
+        sure = [path for path in paths if path not in by_stem]
         if len(paths) > 1:
-            for path in paths:
+            for path in by_stem.intersection(paths) if len(sure) == 1 else paths:
                 entry = found.pop(path)
                 twin = next(names[other] for other in paths if other != path)
                 faults[path] = (
@@ -274,8 +283,11 @@ class _Index:
         for end in self._list_ends(str(path)):  # the longest first
             if end in self._whole:
                 return self._whole[end]
-        ends = self._list_ends(name)
-        return self._ends.get(ends[0]) or self._ends.get(ends[-1], [])
+        return self._ends.get(self._list_ends(name)[0], [])
+
+    def find_stem(self, name: str) -> list[Entry]:
+        """The entries of the same stem, whatever their folders."""
+        return self._ends.get(self._list_ends(name)[-1], [])
 
     def _list_ends(self, name: str) -> list[str]:
         """All ends of a path, without its ending if that is one of audio; the longest first."""

@@ -25,6 +25,8 @@ from augury.ranking.settings import RankSettings
 from augury.ranking.strength import strength
 from augury.ranking.values import has_counts, histogram_of, kind_of, value_mask
 
+#: Draws behind the intervals of categories' measures.
+CLUSTER_DRAWS = 200
 #: A candidate is relevant if its relevance exceeds that of noise with a p-value below this.
 RELEVANT = 0.01
 
@@ -69,6 +71,8 @@ def score_candidates(
             segments are.
         run: runs the tasks, see `augury.compute.threads`.
     """
+    groups = None if units is None else ("", len(np.unique(units)))
+    certain = bool(settings.bootstrap) and not shortage(np.bincount(y), settings.estimator, groups)
     results: list[Result] = []
     ranked: dict[str, tuple[hsic.CIEstimate, NDArray[np.int64]]] = {}
     for members, known, status in group_by_missing(candidates, values, y):
@@ -90,14 +94,12 @@ def score_candidates(
         classes[:, present] = [ci.classes for ci in estimates.ci]
         for k, candidate in enumerate(members):
             result = _result(candidate, zs[k], estimates, k, classes[k], settings.label)
-            result = _judge(result, zs[k], labels, repeating, estimates.noise[k][0])
+            noise = estimates.noise[k][0]
+            result = _judge(result, zs[k], labels, repeating, noise, certain, settings.seed)
             results.append(replace(result, missing=int((~known).sum())))
             ranked[candidate.name] = estimates.ci[k], rows
     results.sort(key=_place)
-    groups = None if units is None else ("", len(np.unique(units)))
-    if shortage(np.bincount(y), settings.estimator, groups) or not settings.bootstrap:
-        return CandidateScores(tuple(results), ())
-    if not ranked:
+    if not certain or not ranked:
         return CandidateScores(tuple(results), ())
     estimated = [ranked[result.name] for result in results if result.name in ranked]
     return _add_intervals(results, estimated, y, units, settings)
@@ -153,14 +155,21 @@ def _judge(
     labels: NDArray[np.int64],
     groups: NDArray[np.int64] | None,
     noise: float,
+    certain: bool,
+    seed: int,
 ) -> Result:
-    """The result with its information on the label, and a word for its relevance."""
+    """The result with its information on the label, and a word for its relevance.
+
+    `certain`: whether there are intervals.
+    """
     word = strength(result.relevance or 0.0, noise, bool(result.relevant), np.bincount(labels))
     return replace(
         result,
         relevance_strength=word,
         information=mutual_information(z, labels, groups),
-        clusters=cluster_measures(z, labels, groups) if z.dtype.kind in "iu" else None,
+        clusters=cluster_measures(z, labels, groups, replicates=CLUSTER_DRAWS * certain, seed=seed)
+        if z.dtype.kind in "iu"
+        else None,
     )
 
 
@@ -346,6 +355,8 @@ def _status(z: NDArray[Any] | None, known: NDArray[np.bool_], y: NDArray[Any]) -
     if z is None or len(counts) < 2 or counts.max() < 4:
         return "missing"
     values = z[known]
+    if has_counts(values):
+        return "ranked" if values.any(axis=0).sum() > 1 else "constant"
     if values.dtype.kind in "iu":
         return "constant" if (values == values[0]).all() else "ranked"
     return "ranked" if standardise(values).any() else "constant"
