@@ -56,6 +56,11 @@ def test_intervals_stay_within_0_and_1():
     own = cluster_measures(rng.integers(0, 2, 60), rng.integers(0, 2, 60))
     for low, high in (own.pnmi_interval, own.label_purity_interval, own.cluster_purity_interval):
         assert 0 <= low <= high <= 1
+    halves = cluster_measures(np.arange(60) % 3, np.arange(60) % 2, np.arange(60) // 30)
+    assert halves.pnmi_interval is not None
+    assert (
+        cluster_measures(np.arange(60) % 3, np.arange(60) % 2, np.zeros(60)).pnmi_interval is None
+    )
 
 
 def test_intervals_hold_the_true_value_over_recordings():
