@@ -59,8 +59,7 @@ def gather(
         empty: allocates the embeddings' arrays, given a shape.
 
     Raises:
-        InputError: a function's values have another shape in another recording, or files have
-            usable values of none.
+        InputError: shapes of values differ between recordings, or files have no usable values.
         UnusableFile: a recording changed since its extraction, and its values are not in the store.
     """
     count = extraction.segments
