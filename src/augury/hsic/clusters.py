@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array  # pyright: ignore[reportUnknownVariableType]
 
 from augury.hsic.information import entropy
-from augury.hsic.kernels import Matrix, Values, Vector
+from augury.hsic.kernels import Matrix, Values, Vector, frame_counts
 
 #: Entries of tables that are drawn again at once.
 BATCH = 1 << 22
@@ -61,11 +61,7 @@ def cluster_measures(
     """
     labels = np.unique(np.asarray(y), return_inverse=True)[1]
     codes = np.arange(len(z)) if units is None else np.unique(units, return_inverse=True)[1]
-    if z.ndim == 1:
-        rows, columns, weights = np.arange(len(z)), z.astype(np.int64), np.ones(len(z))
-    else:
-        rows, columns = np.nonzero(z)
-        weights = z[rows, columns].astype(np.float64)
+    rows, columns, weights = frame_counts(z)
     names, columns = np.unique(columns, return_inverse=True)
     shape = len(names), int(labels.max()) + 1
     cells = columns * shape[1] + labels[rows]

@@ -22,6 +22,7 @@ from augury.hsic.kernels import (
     Values,
     Vector,
     gaussian,
+    has_counts,
     label_kernel,
     spaced_points,
     unit_rows,
@@ -73,9 +74,10 @@ def factor(z: Values, width: float, left_out: float, most: int | None = None) ->
     """
     most = MOST_COLUMNS if most is None else min(most, MOST_COLUMNS)
     if z.dtype.kind in "iu":
-        if z.ndim == 2:
-            most = MOST_CATEGORIES
-        points = np.unique(z) if z.ndim == 1 else np.flatnonzero(z.any(axis=0))
+        if has_counts(z):
+            most, points = MOST_CATEGORIES, np.flatnonzero(z.any(axis=0))
+        else:
+            points = np.unique(z)
         return Factor(points, 1.0, np.eye(len(points))) if len(points) <= most else None
     if z.ndim == 1 or z.shape[1] == 1:
         return _scalar_factor(np.asarray(z, np.float64).ravel(), width, left_out)

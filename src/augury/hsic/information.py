@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
-from augury.hsic.kernels import Matrix, Values, Vector, spaced_points
+from augury.hsic.kernels import Matrix, Values, Vector, frame_counts, has_counts, spaced_points
 
 #: Fewest and most equally filled bins of a number.
 FEWEST_BINS, MOST_BINS = 4, 32
@@ -57,14 +57,13 @@ def mutual_information(z: Values, y: ArrayLike, groups: ArrayLike | None = None)
     labels = np.unique(np.asarray(y), return_inverse=True)[1]
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     independent = None if units is None else int(units.max()) + 1
-    if z.dtype.kind in "iu" and z.ndim == 2:
+    if has_counts(z):
         units = np.arange(len(z)) if units is None else units  # frames of a segment are alike
         if len(z) > MOST_POINTS:
             chosen = np.sort(np.random.default_rng(0).choice(len(z), MOST_POINTS, replace=False))
             z, labels, units = z[chosen], labels[chosen], units[chosen]
             labels, units = (np.unique(v, return_inverse=True)[1] for v in (labels, units))
-        rows, codes = np.nonzero(z)
-        counts = z[rows, codes].astype(np.float64)
+        rows, codes, counts = frame_counts(z)
         return _table_information(_Cells(codes, labels[rows], units[rows], counts))
     if z.ndim == 2 and z.shape[1] > 1:
         different, codes = np.unique(z, axis=0, return_inverse=True)
@@ -169,12 +168,7 @@ class _Cells:
         return float(values[cells % len(values)] @ counts**2)
 
 
-def design_effect(
-    codes: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    groups: ArrayLike,
-    weights: Vector | None = None,
-) -> float:
+def design_effect(codes: NDArray[np.int64], labels: NDArray[np.int64], groups: ArrayLike) -> float:
     """By how much groups multiply what chance gives to a table's information, at least 1.
 
     First-order correction of Rao and Scott (1981): the variance of groups' sums of standardised
@@ -187,10 +181,9 @@ def design_effect(
 
     Args:
         codes, labels, groups: (n,) of the pseudo-label, the label, and what is not independent.
-        weights: (n,) how many segments each of them stands for; None: one.
     """
     units = np.unique(np.asarray(groups), return_inverse=True)[1]
-    cells = _Cells(codes, labels, units, np.ones(len(codes)) if weights is None else weights)
+    cells = _Cells(codes, labels, units, np.ones(len(codes)))
     return _design_effect(cells, cells.table())
 
 

@@ -69,6 +69,23 @@ def _to_unit_length(x: Array) -> Array:
     return x
 
 
+def has_counts(z: Values) -> bool:
+    """Whether values are counts of frames' categories, (n, categories) integers."""
+    return z.dtype.kind in "iu" and z.ndim == 2
+
+
+def frame_counts(z: Values) -> tuple[NDArray[np.int64], NDArray[np.int64], Vector]:
+    """The points, categories and sizes of the counts that are not 0; of codes, one a point.
+
+    >>> [part.tolist() for part in frame_counts(np.array([[0, 3], [1, 0]]))]
+    [[0, 1], [1, 0], [3.0, 1.0]]
+    """
+    if not has_counts(z):
+        return np.arange(len(z)), z.astype(np.int64), np.ones(len(z))
+    points, categories = np.nonzero(z)
+    return points, categories, z[points, categories].astype(np.float64)
+
+
 def label_kernel(z: Array, other: Array | None = None, *, width: float) -> Array:
     """L of eq. 2: exp(−‖z − z′‖² / 2·width²), or 1 and 0 for equal and unequal categories.
 

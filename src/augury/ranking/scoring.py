@@ -16,14 +16,14 @@ from augury.embeddings import Embeddings, Selected
 from augury.hsic import uncertainty
 from augury.hsic.clusters import cluster_measures
 from augury.hsic.information import mutual_information
-from augury.hsic.kernels import standardise
+from augury.hsic.kernels import has_counts, standardise
 from augury.hsic.noise import noise_relevance_of_counts
 from augury.pseudolabels.candidate import KINDS, Candidate
 from augury.ranking.evidence import shortage
 from augury.ranking.result import Result
 from augury.ranking.settings import RankSettings
 from augury.ranking.strength import strength
-from augury.ranking.values import has_counts, histogram_of, kind_of, value_mask
+from augury.ranking.values import histogram_of, kind_of, value_mask
 
 #: Draws behind the intervals of categories' measures.
 CLUSTER_DRAWS = 200

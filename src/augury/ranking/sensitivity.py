@@ -87,6 +87,10 @@ def estimate_sensitivity(
     y, recording = data.y[rows], data.corpus.recording[rows]
     louder = np.random.default_rng(settings.seed).choice([-1.0, 1.0], recording.max() + 1)
     scores: dict[str, list[float | None]] = {candidate.name: [] for candidate in data.candidates}
+    # Ranks are missing where the values are.
+    groups, other_groups = (
+        group_by_missing(data.candidates, zs, y) for zs in (known_values, other_values)
+    )
     for variant in variants:
         x = Selected.of(arrays.embeddings[embeddings.index(variant.embedding)], usable)
         x = adjust_level(x, recording, settings)
@@ -94,7 +98,7 @@ def estimate_sensitivity(
             x = Shifted(x, variant.gain * louder[recording])
         zs = ranked_values if variant.by_rank else known_values
         zs = other_values if variant.unvoiced else zs
-        for members, known, status in group_by_missing(data.candidates, zs, y):
+        for members, known, status in other_groups if variant.unvoiced else groups:
             values: list[float | None] = [None] * len(members)
             if status == "ranked":
                 estimates = estimate(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augury.hsic.kernels import has_counts
 from augury.pseudolabels.candidate import Candidate
 
 
@@ -33,11 +34,6 @@ def kind_of(candidate: Candidate, z: NDArray[Any] | None) -> str:
     if z.dtype.kind in "iu":
         return "category"
     return "scalar" if z.ndim == 1 or z.shape[1] == 1 else "vector"
-
-
-def has_counts(z: NDArray[Any]) -> bool:
-    """Whether values are counts of frames' categories, (n, categories) integers."""
-    return z.dtype.kind in "iu" and z.ndim == 2
 
 
 def histogram_of(z: NDArray[Any]) -> tuple[tuple[int, ...], float, float]:

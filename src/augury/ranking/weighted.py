@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from augury.embeddings import Embeddings
-from augury.hsic.kernels import centre, median_distance, standardise, unit_rows
+from augury.hsic.kernels import centre, has_counts, median_distance, standardise, unit_rows
 from augury.hsic.sums import u_centre
 
 Vector = NDArray[np.float64]
@@ -306,7 +306,7 @@ def scale(z: NDArray[Any], normalised: bool = True) -> NDArray[Any]:
 
 def _squared_distances(z: NDArray[Any], first: Rows, second: Rows) -> Pairs:
     """(pairs,) squared distances; 2 between unlike categories, and unlike counts of them."""
-    if z.dtype.kind in "iu" and z.ndim == 2:
+    if has_counts(z):
         units = unit_rows(z).astype(np.float32)
         return 2 - 2 * np.vecdot(units[first], units[second])
     if z.dtype.kind in "iu":

@@ -18,7 +18,7 @@ from augury import hsic
 from augury.compute import RunTasks
 from augury.embeddings import Embeddings, Selected
 from augury.hsic.information import mutual_information
-from augury.hsic.kernels import standardise
+from augury.hsic.kernels import has_counts, standardise
 from augury.ranking.dataset import Dataset
 from augury.ranking.scoring import RELEVANT, group_by_missing, noise_relevances
 
@@ -324,7 +324,7 @@ def linear_probe(x: Embeddings, zs: Sequence[NDArray[Any]], recording: NDArray[A
 
 def _columns(z: NDArray[Any]) -> NDArray[np.float64]:
     """(n, dims): values, or an indicator for each category, or each one's share of the frames."""
-    if z.dtype.kind in "iu" and z.ndim == 2:
+    if has_counts(z):
         return z / z.sum(axis=1, keepdims=True)
     if z.dtype.kind in "iu":
         return (z[:, None] == np.unique(z)).astype(np.float64)
