@@ -227,7 +227,8 @@ def sensitivity(ranking: Ranking, width: int) -> Canvas | None:
     across = min((width - 2 * room) / (settings - 1), 130)
     characters = 12 if narrow else max(int(across / 7.5), 6)
     lines = [
-        textwrap.wrap(s.replace("× ", "×\u00a0"), characters) or [""] for s in computed.settings
+        textwrap.wrap(s.replace("× ", "×\u00a0"), characters, break_long_words=False) or [""]
+        for s in computed.settings
     ]
     head = 12 + 13 * max(map(len, lines))
     if narrow:
